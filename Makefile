@@ -1,0 +1,36 @@
+# `make serve` and `make test` do everything on a fresh clone.
+
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+INSTALLED := $(VENV)/.installed
+
+.PHONY: serve test check bench test-containers clean
+
+serve: $(INSTALLED)
+	$(BIN)/leo serve
+
+test: check
+	$(BIN)/python -m pytest $(PYTEST_ARGS)
+
+check: $(INSTALLED)
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+
+# Side by side on this machine; writes bench/results/. Takes about a minute.
+bench: $(INSTALLED)
+	$(BIN)/python -m bench.latency
+
+# Builds and runs Dockerfile and docker-compose.yml. DOCKER may name another program that takes the same calls.
+test-containers: $(INSTALLED)
+	$(BIN)/python -m pytest tests/containers -m containers
+
+$(INSTALLED): pyproject.toml requirements.txt
+	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Python 3.11 or newer is needed: make PYTHON=python3.11 ...")'
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint requirements.txt --editable '.[dev]'
+	touch $@
+
+clean:
+	rm -rf $(VENV) build *.egg-info .pytest_cache .mypy_cache .ruff_cache

@@ -1,0 +1,1 @@
+"""The LEO service: HTTP, queue, cache and store around `model`. Knows nothing of gradients."""

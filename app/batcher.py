@@ -1,0 +1,130 @@
+"""One thread owns the device; requests that queue while it works share its next pass."""
+
+import asyncio
+import logging
+import threading
+from collections import deque
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from app.engine import Decode, Result, Work
+from app.problems import Problem, overloaded
+
+log = logging.getLogger(__name__)
+
+BATCH_IMAGES = 256  # a batch ends with the entry that reaches this, so that no one waits for the whole queue
+
+
+@dataclass(frozen=True)
+class Entry:
+    """A piece of work and who waits for it."""
+
+    work: Work
+    result: "asyncio.Future[Result]"
+    loop: asyncio.AbstractEventLoop
+
+    @property
+    def images(self) -> int:
+        return 0 if isinstance(self.work, Decode) else len(self.work.images)
+
+
+class Batcher:
+    """A bounded queue with one owner: `submit` from the event loop, `run` in a thread of its own.
+
+    Nothing waits while the device is idle: a batch is what queued during the one before.
+    """
+
+    def __init__(self, run: Callable[[list[Work]], list[Result]], max_images: int, timeout: float) -> None:
+        self._run, self._max_images, self._timeout = run, max_images, timeout
+        self._waiting: deque[Entry] = deque()
+        self._waiting_images = 0
+        self._changed = threading.Condition()
+        self._closing = False
+        self._thread = threading.Thread(target=self._work, name="device", daemon=True)
+
+    def start(self) -> None:
+        self._thread.start()
+
+    def close(self) -> None:
+        """Finish what is queued, then stop."""
+        with self._changed:
+            self._closing = True
+            self._changed.notify()
+        self._thread.join()
+
+    @property
+    def alive(self) -> bool:
+        return self._thread.is_alive()
+
+    async def submit(self, work: Work) -> Result:
+        """Queue work and wait for its result. Raises `Problem` 503 if the queue is full or time runs out."""
+        loop = asyncio.get_running_loop()
+        entry = Entry(work, loop.create_future(), loop)
+        with self._changed:
+            if self._closing or not self.alive:
+                raise overloaded("the service is stopping; try another replica, or again")
+            # A request larger than the whole queue may still run when nothing else waits.
+            if self._waiting and self._waiting_images + entry.images > self._max_images:
+                raise overloaded(f"{self._waiting_images} images are waiting already; try again shortly")
+            self._waiting.append(entry)
+            self._waiting_images += entry.images
+            self._changed.notify()
+        try:
+            async with asyncio.timeout(self._timeout):
+                return await entry.result
+        except TimeoutError:
+            raise overloaded(f"the device was not free within {self._timeout:g} s; try again") from None
+
+    def _take(self) -> list[Entry]:
+        """Wait for work, then take what is there, up to a batch. Empty when closing."""
+        with self._changed:
+            while not self._waiting and not self._closing:
+                self._changed.wait()
+            batch: list[Entry] = []
+            images = 0
+            while self._waiting and images < BATCH_IMAGES:
+                entry = self._waiting.popleft()
+                self._waiting_images -= entry.images
+                if not entry.result.cancelled():  # else its client has left, or its time ran out
+                    batch.append(entry)
+                    images += entry.images
+            return batch
+
+    def _work(self) -> None:
+        while True:
+            batch = self._take()
+            if not batch and self._closing:
+                return
+            if batch:
+                self._finish(batch)
+
+    def _finish(self, batch: list[Entry]) -> None:
+        """Run a batch; if it fails, each entry alone, so that only the guilty one does."""
+        try:
+            results = self._run([entry.work for entry in batch])
+        except Exception as error:
+            if len(batch) > 1:
+                for entry in batch:
+                    self._finish([entry])
+                return
+            log.exception("the model failed on a request")
+            failure = Problem(500, f"the model failed on this request: {type(error).__name__}")
+            self._deliver(batch[0], failure)
+            return
+        for entry, result in zip(batch, results, strict=True):
+            self._deliver(entry, result)
+
+    @staticmethod
+    def _deliver(entry: Entry, outcome: Result | Problem) -> None:
+        def on_loop() -> None:
+            if entry.result.done():  # cancelled meanwhile
+                return
+            if isinstance(outcome, Problem):
+                entry.result.set_exception(outcome)
+            else:
+                entry.result.set_result(outcome)
+
+        try:
+            entry.loop.call_soon_threadsafe(on_loop)
+        except RuntimeError:  # the event loop is gone, and its clients with it
+            log.warning("a result had no one left to take it")

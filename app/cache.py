@@ -1,0 +1,67 @@
+"""Tasks with their heads decoded, the most recently used ones, bounded in bytes."""
+
+import time
+from dataclasses import dataclass
+
+from cachetools import LRUCache
+from torch import Tensor
+
+from app.store import TaskRecord
+
+
+@dataclass(frozen=True)
+class Head:
+    """A task's classifier, on the device: `weight` [N,F], `bias` [N]."""
+
+    weight: Tensor
+    bias: Tensor
+
+    @property
+    def size(self) -> int:
+        """Bytes."""
+        return self.weight.nbytes + self.bias.nbytes
+
+
+@dataclass(frozen=True)
+class Warm:
+    """A task ready to predict, whether or not the store can be reached."""
+
+    record: TaskRecord
+    head: Head
+
+    @property
+    def size(self) -> int:
+        """Bytes of what can be large."""
+        return self.head.size + self.record.codes.nbytes
+
+
+class WarmTasks:
+    """Tasks by id. Only a shortcut: what is not here is decoded again from the stored codes."""
+
+    def __init__(self, max_bytes: int) -> None:
+        self._tasks: LRUCache[str, Warm] = LRUCache(max_bytes, getsizeof=lambda warm: warm.size)
+
+    def get(self, task_id: str, owner: str) -> Warm | None:
+        """The owner's task, if it is here and has not expired."""
+        warm = self._tasks.get(task_id)
+        if warm is None or warm.record.owner != owner:
+            return None
+        if warm.record.expires_at is not None and warm.record.expires_at <= time.time():
+            self.drop(task_id)
+            return None
+        return warm
+
+    def put(self, warm: Warm) -> None:
+        if warm.size <= self._tasks.maxsize:  # larger than the whole cache: decoded each time
+            self._tasks[warm.record.task_id] = warm
+
+    def drop(self, task_id: str) -> None:
+        self._tasks.pop(task_id, None)
+
+    @property
+    def size(self) -> int:
+        """Bytes held."""
+        return int(self._tasks.currsize)
+
+    def __len__(self) -> int:
+        return len(self._tasks)

@@ -1,0 +1,116 @@
+"""The model on its device. Its methods block and belong to the batcher's one thread."""
+
+from dataclasses import dataclass
+from itertools import accumulate
+from pathlib import Path
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from app.cache import Head
+from model.adapt import AdaptedTask, Support, adapt_tasks
+from model.checkpoint import read_info
+from model.leo import LatentEmbeddingOptimization
+from model.networks import FeatureExtractor
+
+Images = NDArray[np.uint8]  # [B,R,R], 255 full ink: what `model.drawings.to_input` gives
+
+CHUNK_ON_CPU = 16  # images a pass of phi: the activations of more leave the processor's cache
+
+
+@dataclass(frozen=True)
+class Adapt:
+    """Make a task: support images [S,R,R] and their class numbers [S]."""
+
+    images: Images
+    labels: NDArray[np.int64]
+
+
+@dataclass(frozen=True)
+class Predict:
+    """Classify images [Q,R,R] with a head, or with the head that codes [N,L] decode to."""
+
+    images: Images
+    head: Head | None
+    codes: NDArray[np.float32]
+
+
+@dataclass(frozen=True)
+class Predicted:
+    """Probabilities [Q,N] and the head they came from, to be cached."""
+
+    probabilities: NDArray[np.float32]
+    head: Head
+
+
+@dataclass(frozen=True)
+class Decode:
+    """Only decode codes [N,L] to a head."""
+
+    codes: NDArray[np.float32]
+
+
+Work = Adapt | Predict | Decode
+Result = AdaptedTask | Predicted | Head
+
+
+class Engine:
+    """A LEO and the passes that requests share."""
+
+    def __init__(self, weights: Path, device: str = "auto") -> None:
+        """Load a model folder. Raises `CheckpointError`, or `RuntimeError` for a device that is not there."""
+        if device == "auto":
+            device = "cuda" if torch.cuda.is_available() else "cpu"
+        elif device == "cuda" and not torch.cuda.is_available():
+            raise RuntimeError("LEO_DEVICE=cuda, but no GPU is usable here; set LEO_DEVICE=cpu or auto")
+        self.device = torch.device(device)
+        self.info = read_info(weights)
+        self.leo = LatentEmbeddingOptimization.from_pretrained(weights, self.device)
+        self.leo.to(memory_format=torch.channels_last)
+        self.resolution = self.info.config.resolution
+
+    def run(self, batch: list[Work]) -> list[Result]:
+        """Do all of a batch: phi once over all images, one inner loop over all tasks."""
+        with torch.no_grad():
+            return self._run(batch)
+
+    def _run(self, batch: list[Work]) -> list[Result]:
+        images = [work.images for work in batch if not isinstance(work, Decode)]
+        features = self._through(self.leo.classifier.phi, images)
+        shared_phi = self.leo.encoder.features is None
+        adapts = [work for work in batch if isinstance(work, Adapt)]
+        encoder_features = [] if shared_phi else self._through(self.leo.encoder_phi, [work.images for work in adapts])
+
+        of_images, of_encoder = iter(features), iter(encoder_features)
+        supports: list[Support] = []
+        results: dict[int, Result] = {}
+        for position, work in enumerate(batch):
+            if isinstance(work, Decode):
+                results[position] = self._decode(work.codes)
+                continue
+            mine = next(of_images)
+            if isinstance(work, Adapt):
+                labels = torch.from_numpy(work.labels).to(self.device)
+                supports.append(Support(mine, mine if shared_phi else next(of_encoder), labels))
+            else:
+                head = work.head or self._decode(work.codes)
+                logits = torch.addmm(head.bias, mine, head.weight.T)  # [Q, N]
+                results[position] = Predicted(logits.softmax(dim=-1).cpu().numpy(), head)
+        adapted = iter(adapt_tasks(self.leo, supports) if supports else [])
+        return [next(adapted) if isinstance(work, Adapt) else results[i] for i, work in enumerate(batch)]
+
+    def _through(self, phi: FeatureExtractor, parts: list[Images]) -> list[Tensor]:
+        """Features of several requests' images in one pass, cut apart again: [B,R,R] each -> [B,F] each."""
+        if not parts:
+            return []
+        images = torch.from_numpy(np.concatenate(parts)).unsqueeze(1).to(self.device).float() / 255  # [B, 1, R, R]
+        chunk = CHUNK_ON_CPU if self.device.type == "cpu" else len(images)
+        features = torch.cat([self.leo.features(phi, some) for some in images.split(chunk)])
+        ends = list(accumulate(len(part) for part in parts))
+        return [features[end - len(part) : end] for end, part in zip(ends, parts, strict=True)]
+
+    def _decode(self, codes: NDArray[np.float32]) -> Head:
+        params = self.leo.decode_to_params(torch.from_numpy(codes).to(self.device))
+        return Head(params["fc.weight"].contiguous(), params["fc.bias"].contiguous())

@@ -1,0 +1,89 @@
+"""Assembly: settings -> engine, batcher, store -> tasks -> routes."""
+
+import asyncio
+import contextlib
+from collections.abc import AsyncIterator
+
+from fastapi import FastAPI, Request
+from fastapi.responses import JSONResponse, RedirectResponse
+from fastapi_offline import FastAPIOffline
+
+from app import problems
+from app.batcher import Batcher
+from app.engine import Engine
+from app.problems import Problem
+from app.readiness import Readiness
+from app.routes import service, tasks
+from app.schemas import CreateTask, PredictImages, ProblemDocument
+from app.settings import Settings
+from app.store import StoreUnavailable
+from app.store.sqlite import SQLiteStore
+from app.tasks import Tasks
+from app.uploads import BodyLimit
+
+DESCRIPTION = """
+Send a few labelled drawings to `POST /tasks`, get a classifier back within milliseconds,
+and send everything else to `POST /tasks/{task_id}/predict`.
+"""
+
+
+def create_app(settings: Settings | None = None) -> FastAPI:
+    """The service. Starting it raises `CheckpointError`, `StoreUnavailable` or `RuntimeError`, each saying why."""
+    settings = settings or Settings()
+    # FastAPI's own /docs loads its scripts from elsewhere; this one brings them along.
+    app = FastAPIOffline(title="LEO", description=DESCRIPTION, version="0.1.0", lifespan=_lifespan)
+    app.state.settings = settings
+    app.add_middleware(BodyLimit, max_bytes=settings.max_body_bytes)
+    problems.install(app)
+    app.include_router(tasks.router)
+    app.include_router(service.router)
+
+    @app.exception_handler(StoreUnavailable)
+    async def store_unavailable(_: Request, error: StoreUnavailable) -> JSONResponse:
+        return Problem(503, f"{error}; nothing acknowledged is lost, try again", retry_after=1).response()
+
+    @app.get("/", include_in_schema=False)
+    async def root() -> RedirectResponse:
+        return RedirectResponse("/docs")
+
+    _add_schemas(app, CreateTask, PredictImages, ProblemDocument)
+    return app
+
+
+@contextlib.asynccontextmanager
+async def _lifespan(app: FastAPI) -> AsyncIterator[None]:
+    settings: Settings = app.state.settings
+    engine = await asyncio.to_thread(Engine, settings.weights, settings.device)
+    store = await SQLiteStore.open(settings.data_dir / "tasks.sqlite3")
+    batcher = Batcher(engine.run, settings.queue_images, settings.request_timeout)
+    batcher.start()
+    readiness = Readiness(batcher, engine.resolution)
+    await readiness.prove()
+    app.state.engine, app.state.readiness = engine, readiness
+    app.state.tasks = Tasks(settings, engine, batcher, store)
+    proving = asyncio.create_task(readiness.keep_proving())
+    try:
+        yield
+    finally:
+        proving.cancel()
+        await asyncio.to_thread(batcher.close)
+        app.state.tasks.close()
+        await store.close()
+
+
+def _add_schemas(app: FastAPI, *models: type[CreateTask] | type[PredictImages] | type[ProblemDocument]) -> None:
+    """Name schemas in the OpenAPI document that routes refer to but FastAPI does not see."""
+    generate = app.openapi
+
+    def openapi() -> dict[str, object]:
+        if app.openapi_schema is None:
+            document = generate()
+            known = document.setdefault("components", {}).setdefault("schemas", {})
+            for model in models:
+                schema = model.model_json_schema(ref_template="#/components/schemas/{model}")
+                known.update(schema.pop("$defs", {}))
+                known[model.__name__] = schema
+            app.openapi_schema = document
+        return app.openapi_schema
+
+    app.openapi = openapi  # type: ignore[method-assign]

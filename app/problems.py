@@ -1,0 +1,65 @@
+"""Errors as RFC 9457 problem documents: every one says what is wrong and, where it can, the mend."""
+
+import http
+from typing import Any
+
+from fastapi import FastAPI, Request
+from fastapi.exceptions import RequestValidationError
+from fastapi.responses import JSONResponse
+from starlette.exceptions import HTTPException
+
+MEDIA_TYPE = "application/problem+json"
+
+
+class Problem(Exception):
+    """Raise anywhere below a route; the caller gets it as `application/problem+json`.
+
+    `extra` members stand beside the standard ones, such as `index` for a bad image.
+    """
+
+    def __init__(self, status: int, detail: str, *, retry_after: int | None = None, **extra: Any) -> None:
+        super().__init__(detail)
+        self.status, self.detail, self.retry_after, self.extra = status, detail, retry_after, extra
+
+    def response(self) -> JSONResponse:
+        title = http.HTTPStatus(self.status).phrase
+        body = {"type": "about:blank", "title": title, "status": self.status, "detail": self.detail, **self.extra}
+        headers = {"Retry-After": str(self.retry_after)} if self.retry_after is not None else None
+        return JSONResponse(body, self.status, headers, media_type=MEDIA_TYPE)
+
+
+def no_such_task() -> Problem:
+    """The same for an unknown, an expired and somebody else's task."""
+    return Problem(404, "there is no such task: it was never made here, was deleted, or has expired")
+
+
+def overloaded(detail: str) -> Problem:
+    return Problem(503, detail, retry_after=1)
+
+
+def install(app: FastAPI) -> None:
+    """Make every error that leaves the app a problem document."""
+
+    @app.exception_handler(Problem)
+    async def problem(_: Request, error: Problem) -> JSONResponse:
+        return error.response()
+
+    @app.exception_handler(RequestValidationError)
+    async def invalid(_: Request, error: RequestValidationError) -> JSONResponse:
+        return Problem(422, describe(error.errors())).response()
+
+    @app.exception_handler(HTTPException)
+    async def http_error(_: Request, error: HTTPException) -> JSONResponse:
+        response = Problem(error.status_code, str(error.detail)).response()
+        response.headers.update(error.headers or {})
+        return response
+
+    @app.exception_handler(Exception)
+    async def unexpected(_: Request, __: Exception) -> JSONResponse:
+        return Problem(500, "the service failed on this request; its log says why").response()
+
+
+def describe(errors: Any) -> str:
+    """pydantic's list of errors in one line: `support.0.label: Field required`."""
+    lines = [f"{'.'.join(str(part) for part in error['loc']) or 'body'}: {error['msg']}" for error in errors]
+    return "; ".join(lines[:5]) + (f"; and {len(lines) - 5} more" if len(lines) > 5 else "")

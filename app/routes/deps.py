@@ -1,0 +1,35 @@
+"""What a route needs, as types: its signature says all of it."""
+
+from typing import Annotated
+
+from fastapi import Depends, Request
+
+from app.engine import Engine
+from app.readiness import Readiness
+from app.settings import Settings
+from app.tasks import Tasks
+
+
+def _tasks(request: Request) -> Tasks:
+    return request.app.state.tasks  # type: ignore[no-any-return]
+
+
+def _engine(request: Request) -> Engine:
+    return request.app.state.engine  # type: ignore[no-any-return]
+
+
+def _readiness(request: Request) -> Readiness:
+    return request.app.state.readiness  # type: ignore[no-any-return]
+
+
+def _settings(request: Request) -> Settings:
+    return request.app.state.settings  # type: ignore[no-any-return]
+
+
+TheTasks = Annotated[Tasks, Depends(_tasks)]
+TheEngine = Annotated[Engine, Depends(_engine)]
+TheReadiness = Annotated[Readiness, Depends(_readiness)]
+TheSettings = Annotated[Settings, Depends(_settings)]
+
+#: Whose tasks a request sees. Without keys everybody is the same nobody.
+NOBODY = ""

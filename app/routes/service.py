@@ -1,0 +1,46 @@
+"""The service itself: what it runs, whether it lives, whether it is ready."""
+
+from fastapi import APIRouter
+
+from app import schemas
+from app.problems import Problem
+from app.routes.deps import TheEngine, TheReadiness, TheSettings
+from app.routes.tasks import problems
+
+router = APIRouter(tags=["service"])
+
+
+@router.get("/models", summary="Models loaded, their limits and cards")
+async def models(engine: TheEngine, settings: TheSettings) -> schemas.Models:
+    info, config = engine.info, engine.info.config
+    model = schemas.Model(
+        name=info.name,
+        version=info.version,
+        default=True,
+        input="drawings",
+        resolution=config.resolution,
+        feature_dim=config.feature_dim,
+        latent_dim=config.latent_dim,
+        inner_steps=config.inner_steps,
+        limits={
+            "max_ways": settings.max_ways,
+            "max_images": settings.max_images,
+            "max_image_pixels": settings.max_image_pixels,
+            "max_body_bytes": settings.max_body_bytes,
+        },
+        card=info.card,
+    )
+    return schemas.Models(models=[model])
+
+
+@router.get("/healthz", summary="The process answers")
+async def healthz() -> schemas.Health:
+    return schemas.Health(status="ok")
+
+
+@router.get("/readyz", summary="A real adaptation and prediction ran in the last seconds", responses=problems(503))
+async def readyz(readiness: TheReadiness) -> schemas.Health:
+    reason = readiness.reason_not_ready()
+    if reason:
+        raise Problem(503, f"not ready: {reason}", retry_after=1)
+    return schemas.Health(status="ready")

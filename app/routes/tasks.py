@@ -1,0 +1,142 @@
+"""Tasks: create from labelled images, predict, list, read, delete, take the head away."""
+
+from datetime import UTC, datetime
+from typing import Annotated, Any
+
+import numpy as np
+from fastapi import APIRouter, Query, Request, Response
+from numpy.typing import NDArray
+from pydantic import BaseModel
+
+from app import schemas
+from app.problems import MEDIA_TYPE
+from app.routes.deps import NOBODY, TheSettings, TheTasks
+from app.store import TaskRecord
+from app.uploads import read_queries, read_support
+
+
+def problems(*statuses: int) -> dict[int | str, dict[str, Any]]:
+    """OpenAPI entries for the errors a route answers with."""
+    schema = {"$ref": "#/components/schemas/ProblemDocument"}
+    return {status: {"description": "Problem", "content": {MEDIA_TYPE: {"schema": schema}}} for status in statuses}
+
+
+def body_of(json_schema: type[BaseModel], form: dict[str, Any], required: list[str]) -> dict[str, Any]:
+    """OpenAPI of a body that may be JSON or multipart; both are parsed by `app.uploads`."""
+    multipart = {"type": "object", "properties": form, "required": required}
+    return {
+        "requestBody": {
+            "required": True,
+            "content": {
+                "multipart/form-data": {"schema": multipart},
+                "application/json": {"schema": {"$ref": f"#/components/schemas/{json_schema.__name__}"}},
+            },
+        }
+    }
+
+
+FILES = {"type": "array", "items": {"type": "string", "format": "binary"}, "description": "PNG, JPEG or WEBP files"}
+LABELS = {"type": "array", "items": {"type": "string"}, "description": "one for each image, in the same order"}
+CREATE_FORM = {
+    "images": FILES,
+    "labels": LABELS,
+    "name": {"type": "string"},
+    "ttl_seconds": {"type": "integer", "minimum": 1},
+    "model": {"type": "string"},
+}
+
+router = APIRouter(prefix="/tasks", tags=["tasks"])
+
+
+@router.post(
+    "",
+    status_code=201,
+    summary="Make a classifier from labelled images",
+    responses=problems(413, 415, 422, 503),
+    openapi_extra=body_of(schemas.CreateTask, CREATE_FORM, ["images", "labels"]),
+)
+async def create(request: Request, response: Response, tasks: TheTasks, settings: TheSettings) -> schemas.Task:
+    images, labels, options = await read_support(request, settings)
+    record = await tasks.create(images, labels, options, NOBODY)
+    response.headers["Location"] = f"/tasks/{record.task_id}"
+    return shown(record)
+
+
+@router.post(
+    "/{task_id}/predict",
+    summary="Classify images with a task",
+    responses=problems(404, 409, 413, 415, 422, 503),
+    openapi_extra=body_of(schemas.PredictImages, {"images": FILES}, ["images"]),
+)
+async def predict(
+    task_id: str,
+    request: Request,
+    tasks: TheTasks,
+    settings: TheSettings,
+    top_k: Annotated[int, Query(ge=1, description="how many classes to name; at most all are")] = 5,
+    threshold: Annotated[float, Query(ge=0, le=1, description="under this confidence: unknown")] = 0.0,
+) -> schemas.Predictions:
+    images = await read_queries(request, settings)
+    record, probabilities = await tasks.predict(task_id, images, NOBODY)
+    labels = record.labels
+    predictions = [ranked(labels, row, top_k, threshold) for row in probabilities]
+    return schemas.Predictions(task_id=task_id, model_version=record.model_version, predictions=predictions)
+
+
+@router.get("", summary="List tasks, newest first", responses=problems(422, 503))
+async def page(
+    tasks: TheTasks,
+    limit: Annotated[int, Query(ge=1, le=100)] = 20,
+    cursor: Annotated[str | None, Query(description="`next_cursor` of the page before")] = None,
+) -> schemas.TaskPage:
+    records, following = await tasks.page(NOBODY, limit, cursor)
+    return schemas.TaskPage(tasks=[shown(record) for record in records], next_cursor=following)
+
+
+@router.get("/{task_id}", summary="Read a task", responses=problems(404, 503))
+async def get(task_id: str, tasks: TheTasks) -> schemas.Task:
+    return shown(await tasks.get(task_id, NOBODY))
+
+
+@router.delete("/{task_id}", status_code=204, summary="Delete a task", responses=problems(404, 503))
+async def delete(task_id: str, tasks: TheTasks) -> None:
+    await tasks.delete(task_id, NOBODY)
+
+
+@router.get(
+    "/{task_id}/parameters",
+    summary="The decoded head as safetensors",
+    description="`fc.weight` [N,F] and `fc.bias` [N], float32; the metadata holds the labels in their order.",
+    response_class=Response,
+    responses=problems(404, 409, 503)
+    | {200: {"content": {"application/octet-stream": {"schema": {"type": "string", "format": "binary"}}}}},
+)
+async def parameters(task_id: str, tasks: TheTasks) -> Response:
+    content = await tasks.parameters(task_id, NOBODY)
+    attachment = {"Content-Disposition": f'attachment; filename="{task_id}.safetensors"'}
+    return Response(content, media_type="application/octet-stream", headers=attachment)
+
+
+def shown(record: TaskRecord) -> schemas.Task:
+    """A stored task as the caller sees it."""
+    return schemas.Task(
+        task_id=record.task_id,
+        name=record.name,
+        model=record.model,
+        model_version=record.model_version,
+        labels=record.labels,
+        shots=record.shots,
+        created_at=datetime.fromtimestamp(record.created_at, UTC),
+        expires_at=None if record.expires_at is None else datetime.fromtimestamp(record.expires_at, UTC),
+        adaptation=schemas.AdaptationReport.model_validate(record.adaptation),
+    )
+
+
+def ranked(labels: list[str], row: NDArray[np.float32], top_k: int, threshold: float) -> schemas.Prediction:
+    """One image's probabilities [N] -> its answer."""
+    best = np.argsort(-row, kind="stable")[:top_k]
+    scores = [schemas.Score(label=labels[n], confidence=float(row[n])) for n in best]
+    first = scores[0]
+    return schemas.Prediction(
+        label=first.label, confidence=first.confidence, top_k=scores, unknown=first.confidence < threshold
+    )

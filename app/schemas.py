@@ -1,0 +1,133 @@
+"""What goes in and out as JSON."""
+
+from datetime import datetime
+from typing import Annotated, Any
+
+from pydantic import BaseModel, ConfigDict, Field
+
+EXAMPLE_IMAGE = "iVBORw0KGgoAAAANSUhEUgAA..."
+
+
+class SupportExample(BaseModel):
+    """One labelled image."""
+
+    model_config = ConfigDict(extra="forbid")
+    image: str = Field(description="PNG, JPEG or WEBP file as base64")
+    label: str = Field(examples=["alpha"])
+
+
+class TaskOptions(BaseModel):
+    """What may accompany a support set, in JSON or as form fields."""
+
+    model_config = ConfigDict(extra="forbid")
+    name: str | None = Field(None, description="a name of yours for the task", examples=["greek"])
+    ttl_seconds: int | None = Field(
+        None, ge=1, description="the task disappears after so many seconds", examples=[3600]
+    )
+    model: str | None = Field(None, description="name of the model to adapt; see `GET /models`", examples=["omniglot"])
+
+
+class CreateTask(TaskOptions):
+    """A support set as JSON."""
+
+    support: list[SupportExample]
+
+
+class PredictImages(BaseModel):
+    """Images to classify as JSON."""
+
+    model_config = ConfigDict(extra="forbid")
+    images: list[str] = Field(description="PNG, JPEG or WEBP files as base64", examples=[[EXAMPLE_IMAGE]])
+
+
+class AdaptationReport(BaseModel):
+    """What the inner loop did."""
+
+    losses: list[float] = Field(
+        description="support loss before the first step and after each", examples=[[0.21, 0.09, 0.05, 0.03, 0.02, 0.02]]
+    )
+    support_accuracy: float = Field(
+        description="share of the support images the adapted head gets right", examples=[1.0]
+    )
+    milliseconds: float = Field(description="from queueing to the decoded head", examples=[6.4])
+
+
+class Task(BaseModel):
+    """A task: a classifier made from a support set."""
+
+    task_id: str = Field(examples=["b1f0c2a8e4d94c6f9a0e7d35"])
+    name: str | None = Field(examples=["greek"])
+    model: str = Field(examples=["omniglot"])
+    model_version: str = Field(examples=["3f9c1d0b7a52"])
+    labels: list[str] = Field(description="the classes, in the order of the head's rows", examples=[["alpha", "beta"]])
+    shots: dict[str, int] = Field(description="support images by label", examples=[{"alpha": 1, "beta": 1}])
+    created_at: datetime
+    expires_at: datetime | None
+    adaptation: AdaptationReport
+
+
+class TaskPage(BaseModel):
+    """Tasks, newest first."""
+
+    tasks: list[Task]
+    next_cursor: str | None = Field(description="pass as `cursor` for the next page; null on the last")
+
+
+class Score(BaseModel):
+    """A class and how likely it is."""
+
+    label: str = Field(examples=["alpha"])
+    confidence: float = Field(description="probability among the task's classes", examples=[0.97])
+
+
+class Prediction(Score):
+    """The answer for one image."""
+
+    top_k: list[Score] = Field(description="the likeliest classes, best first")
+    unknown: bool = Field(False, description="the confidence is under the request's threshold")
+
+
+class Predictions(BaseModel):
+    """One prediction an image, in the order they came."""
+
+    task_id: str
+    model_version: str
+    predictions: list[Prediction]
+
+
+class Model(BaseModel):
+    """A model that tasks can be made with."""
+
+    name: str = Field(examples=["omniglot"])
+    version: str = Field(examples=["3f9c1d0b7a52"])
+    default: bool
+    input: str = Field(description="what pictures it takes", examples=["drawings"])
+    resolution: int = Field(description="side of the square input after framing, pixels", examples=[28])
+    feature_dim: int = Field(description="F, columns of `fc.weight`", examples=[64])
+    latent_dim: int = Field(description="L, numbers in a class's code", examples=[64])
+    inner_steps: int = Field(examples=[5])
+    limits: dict[str, int]
+    card: dict[str, Any] = Field(description="data, split, command, seed, time and accuracy with intervals")
+
+
+class Models(BaseModel):
+    """Models loaded."""
+
+    models: list[Model]
+
+
+class Health(BaseModel):
+    """Whether the service lives, or is ready."""
+
+    status: Annotated[str, Field(examples=["ok"])]
+
+
+class ProblemDocument(BaseModel):
+    """An error, as of RFC 9457."""
+
+    model_config = ConfigDict(extra="allow")
+    type: str = Field("about:blank")
+    title: str = Field(examples=["Unprocessable Content"])
+    status: int = Field(examples=[422])
+    detail: str = Field(examples=["image 3 is truncated; send the whole file"])
+    index: int | None = Field(None, description="which image is at fault, counted from 0", examples=[3])

@@ -1,0 +1,38 @@
+"""Everything the service can be told from outside: environment variables that begin with `LEO_`."""
+
+from pathlib import Path
+from typing import Literal
+
+from pydantic import Field
+from pydantic_settings import BaseSettings, SettingsConfigDict
+
+PROJECT = Path(__file__).resolve().parent.parent
+
+
+class Settings(BaseSettings):
+    """One field a setting; the description is its documentation. Bad values raise `ValidationError`."""
+
+    model_config = SettingsConfigDict(env_prefix="LEO_", frozen=True)
+
+    host: str = Field("127.0.0.1", description="address to listen on")
+    port: int = Field(8000, ge=0, le=65535, description="port to listen on; 0 takes a free one")
+    data_dir: Path = Field(Path("data"), description="folder of the embedded task store")
+    weights: Path = Field(
+        PROJECT / "weights" / "omniglot", description="folder of the model to serve: `model.safetensors`, `config.json`"
+    )
+    device: Literal["auto", "cpu", "cuda"] = Field("auto", description="`auto` takes a GPU where there is one")
+
+    max_body_bytes: int = Field(
+        32 * 2**20, ge=1024, description="largest request body, declared or chunked; over it 413"
+    )
+    max_image_pixels: int = Field(
+        50_000_000, ge=1, description="most pixels an image may have, read from its header before decoding; over it 422"
+    )
+    max_images: int = Field(1000, ge=1, description="most images in one request")
+    max_ways: int = Field(100, ge=2, description="most classes in one task")
+    max_label_length: int = Field(100, ge=1, description="most characters in a label or name")
+    max_ttl_seconds: int = Field(366 * 86400, ge=1, description="longest `ttl_seconds` a task may ask for")
+
+    cache_bytes: int = Field(256 * 2**20, ge=0, description="bytes of decoded heads kept in memory")
+    queue_images: int = Field(4096, ge=1, description="most images waiting for the device; over it 503 at once")
+    request_timeout: float = Field(30.0, gt=0, description="seconds a request may wait for the device; over it 503")

@@ -1,0 +1,124 @@
+"""What creating, reading and predicting mean, whatever the transport."""
+
+import json
+import secrets
+import time
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from typing import cast
+
+import numpy as np
+from numpy.typing import NDArray
+from safetensors.numpy import save as save_tensors
+
+from app import uploads
+from app.batcher import Batcher
+from app.cache import Head, Warm, WarmTasks
+from app.engine import Adapt, Decode, Engine, Predict, Predicted
+from app.problems import Problem, no_such_task
+from app.schemas import TaskOptions
+from app.settings import Settings
+from app.store import TaskRecord, TaskStore
+from model.adapt import AdaptedTask
+
+
+class Tasks:
+    """Tasks of one model: decode, adapt or predict through the batcher, keep in the store, cache heads."""
+
+    def __init__(self, settings: Settings, engine: Engine, batcher: Batcher, store: TaskStore) -> None:
+        self._settings, self._engine, self._batcher, self._store = settings, engine, batcher, store
+        self._warm = WarmTasks(settings.cache_bytes)
+        self._pool = ThreadPoolExecutor(max_workers=4, thread_name_prefix="decode")
+
+    def close(self) -> None:
+        self._pool.shutdown(cancel_futures=True)
+
+    async def create(
+        self, images: Sequence[bytes], labels: Sequence[str], options: TaskOptions, owner: str
+    ) -> TaskRecord:
+        """Adapt to a support set and store the task. Raises `Problem`."""
+        name = self._engine.info.name
+        if options.model not in (None, name):
+            raise Problem(422, f"no model called {options.model!r} is loaded; there is {name!r}")
+        shots = dict.fromkeys(labels, 0)  # classes in the order they first appear
+        for label in labels:
+            shots[label] += 1
+        numbers = {label: number for number, label in enumerate(shots)}
+        inputs = await uploads.decode(images, self._engine.resolution, self._settings, self._pool)
+        began = time.perf_counter()
+        work = Adapt(inputs, np.array([numbers[label] for label in labels]))
+        adapted = cast(AdaptedTask, await self._batcher.submit(work))
+        took = time.perf_counter() - began
+        if not adapted.is_finite:
+            raise Problem(422, "adaptation turned non-finite on this support set; nothing was stored")
+        now = time.time()
+        record = TaskRecord(
+            task_id=secrets.token_hex(12),
+            owner=owner,
+            name=options.name,
+            model=name,
+            model_version=self._engine.info.version,
+            shots=shots,
+            codes=adapted.codes.cpu().numpy(),
+            created_at=now,
+            expires_at=None if options.ttl_seconds is None else now + options.ttl_seconds,
+            adaptation={
+                "losses": adapted.losses,
+                "support_accuracy": adapted.support_accuracy,
+                "milliseconds": round(1000 * took, 3),
+            },
+        )
+        await self._store.add(record)
+        self._warm.put(Warm(record, Head(adapted.weight, adapted.bias)))
+        return record
+
+    async def get(self, task_id: str, owner: str) -> TaskRecord:
+        record = await self._store.get(task_id, owner)
+        if record is None:
+            raise no_such_task()
+        return record
+
+    async def page(self, owner: str, limit: int, cursor: str | None) -> tuple[list[TaskRecord], str | None]:
+        try:
+            return await self._store.page(owner, limit, cursor)
+        except ValueError:
+            raise Problem(422, "the cursor is not one that this service gave out") from None
+
+    async def delete(self, task_id: str, owner: str) -> None:
+        deleted = await self._store.delete(task_id, owner)
+        self._warm.drop(task_id)
+        if not deleted:
+            raise no_such_task()
+
+    async def predict(
+        self, task_id: str, images: Sequence[bytes], owner: str
+    ) -> tuple[TaskRecord, NDArray[np.float32]]:
+        """Probabilities [Q,N] of each image under the task's classes. Raises `Problem`."""
+        warm = self._warm.get(task_id, owner)
+        record = warm.record if warm else await self._usable(task_id, owner)
+        inputs = await uploads.decode(images, self._engine.resolution, self._settings, self._pool)
+        work = Predict(inputs, warm.head if warm else None, record.codes)
+        predicted = cast(Predicted, await self._batcher.submit(work))
+        if not warm:
+            self._warm.put(Warm(record, predicted.head))
+        return record, predicted.probabilities
+
+    async def parameters(self, task_id: str, owner: str) -> bytes:
+        """The decoded head as a safetensors file: `fc.weight` [N,F], `fc.bias` [N]."""
+        warm = self._warm.get(task_id, owner)
+        record = warm.record if warm else await self._usable(task_id, owner)
+        head = warm.head if warm else cast(Head, await self._batcher.submit(Decode(record.codes)))
+        tensors = {"fc.weight": head.weight.cpu().numpy(), "fc.bias": head.bias.cpu().numpy()}
+        described = {"task_id": task_id, "model": record.model, "model_version": record.model_version}
+        return save_tensors(tensors, metadata=described | {"labels": json.dumps(record.labels)})
+
+    async def _usable(self, task_id: str, owner: str) -> TaskRecord:
+        """A stored task that the loaded model can decode. Raises `Problem` 404, or 409 naming both versions."""
+        record, serving = await self.get(task_id, owner), self._engine.info
+        if (record.model, record.model_version) != (serving.name, serving.version):
+            raise Problem(
+                409,
+                f"the task was made with {record.model} {record.model_version}, this service runs "
+                f"{serving.name} {serving.version}: its codes mean nothing there. Create the task again",
+            )
+        return record

@@ -1,0 +1,225 @@
+"""From a request's body to images the model takes: limits first, then parsing, then decoding off the loop."""
+
+import asyncio
+import base64
+import binascii
+import io
+import warnings
+from collections.abc import Sequence
+from concurrent.futures import Executor
+from typing import TypeVar
+
+import numpy as np
+from fastapi import Request
+from numpy.typing import NDArray
+from PIL import Image, UnidentifiedImageError
+from pydantic import BaseModel, ValidationError
+from starlette.datastructures import FormData, UploadFile
+from starlette.formparsers import MultiPartException
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from app.problems import Problem, describe
+from app.schemas import CreateTask, PredictImages, TaskOptions
+from app.settings import Settings
+from model.drawings import WORK_SIDE, NoDrawing, to_drawing, to_input
+
+FORMATS = ("PNG", "JPEG", "WEBP")
+Body = TypeVar("Body", bound=BaseModel)
+
+# Pillow warns of large images; our own limit, read from the header, has already spoken.
+Image.MAX_IMAGE_PIXELS = None
+
+
+class BodyLimit:
+    """ASGI middleware: 413 for a body over the limit, declared or counted as it comes in."""
+
+    def __init__(self, app: ASGIApp, max_bytes: int) -> None:
+        self.app, self.max_bytes = app, max_bytes
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] != "http":
+            return await self.app(scope, receive, send)
+        too_large = Problem(413, f"the body is over the limit of {self.max_bytes} bytes; send fewer or smaller images")
+        declared = dict(scope["headers"]).get(b"content-length", b"0")
+        if declared.isdigit() and int(declared) > self.max_bytes:
+            return await too_large.response()(scope, receive, send)
+        received = 0
+
+        async def counted() -> Message:
+            nonlocal received
+            message = await receive()
+            received += len(message.get("body", b""))
+            if received > self.max_bytes:
+                raise too_large
+            return message
+
+        await self.app(scope, counted, send)
+
+
+# -- parsing ---------------------------------------------------------------------------------
+
+
+async def read_support(request: Request, settings: Settings) -> tuple[list[bytes], list[str], TaskOptions]:
+    """Images, their labels and the options of a `POST /tasks`, multipart or JSON. Raises `Problem`."""
+    if _is_json(request):
+        body = _json(CreateTask, await request.body())
+        images = [_base64(example.image, index) for index, example in enumerate(body.support)]
+        labels = [example.label for example in body.support]
+        options = TaskOptions(**body.model_dump(exclude={"support"}))
+    else:
+        form = await _form(request, settings)
+        images = await _files(form)
+        labels = [label for label in form.getlist("labels") if isinstance(label, str)]
+        options = _options(form)
+        if len(labels) != len(images):
+            raise Problem(
+                422, f"{len(images)} images but {len(labels)} labels: send one label for each image, in the same order"
+            )
+    _check_count(images, settings)
+    _check_labels(labels, settings)
+    if options.name is not None:
+        _check_text(options.name, "name", settings)
+    if options.ttl_seconds is not None and options.ttl_seconds > settings.max_ttl_seconds:
+        raise Problem(422, f"ttl_seconds may be at most {settings.max_ttl_seconds}")
+    return images, labels, options
+
+
+async def read_queries(request: Request, settings: Settings) -> list[bytes]:
+    """Images of a `POST /tasks/{id}/predict`, multipart or JSON. Raises `Problem`."""
+    if _is_json(request):
+        body = _json(PredictImages, await request.body())
+        images = [_base64(image, index) for index, image in enumerate(body.images)]
+    else:
+        images = await _files(await _form(request, settings))
+    _check_count(images, settings)
+    return images
+
+
+def _is_json(request: Request) -> bool:
+    kind = request.headers.get("content-type", "").partition(";")[0].strip().lower()
+    if kind in ("application/json", "multipart/form-data"):
+        return kind == "application/json"
+    raise Problem(415, f"content type {kind or 'missing'}: send multipart/form-data or application/json")
+
+
+def _json(schema: type[Body], body: bytes) -> Body:
+    try:
+        return schema.model_validate_json(body)
+    except ValidationError as error:
+        raise Problem(422, describe(error.errors(include_url=False, include_input=False))) from None
+
+
+def _base64(text: str, index: int) -> bytes:
+    try:
+        return base64.b64decode(text, validate=True)
+    except (binascii.Error, ValueError):
+        raise Problem(422, f"image {index} is not base64", index=index) from None
+
+
+async def _form(request: Request, settings: Settings) -> FormData:
+    try:
+        # A label beside each image, and a few options.
+        return await request.form(max_files=settings.max_images, max_fields=settings.max_images + 10)
+    except MultiPartException as error:
+        raise Problem(422, f"the multipart body cannot be read: {error.message}") from None
+
+
+async def _files(form: FormData) -> list[bytes]:
+    images = []
+    for index, part in enumerate(form.getlist("images")):
+        if not isinstance(part, UploadFile):
+            raise Problem(
+                422, f"image {index} was sent as text; send it as a file (curl: -F images=@a.png)", index=index
+            )
+        images.append(await part.read())
+    return images
+
+
+def _options(form: FormData) -> TaskOptions:
+    given = {key: form[key] for key in TaskOptions.model_fields if key in form}
+    unknown = set(form) - set(given) - {"images", "labels"}
+    if unknown:
+        raise Problem(
+            422, f"unknown field {min(unknown)!r}; there are images, labels, {', '.join(TaskOptions.model_fields)}"
+        )
+    try:
+        return TaskOptions.model_validate(given)
+    except ValidationError as error:
+        raise Problem(422, describe(error.errors(include_url=False, include_input=False))) from None
+
+
+# -- limits ----------------------------------------------------------------------------------
+
+
+def _check_count(images: Sequence[bytes], settings: Settings) -> None:
+    if not images:
+        raise Problem(422, "no images: send at least one in the field 'images' (JSON: 'support' or 'images')")
+    if len(images) > settings.max_images:
+        raise Problem(422, f"{len(images)} images, but one request may hold {settings.max_images}")
+
+
+def _check_labels(labels: Sequence[str], settings: Settings) -> None:
+    for label in labels:
+        _check_text(label, "label", settings)
+    ways = len(set(labels))
+    if ways < 2:
+        raise Problem(422, f"a task needs at least 2 classes, this one has {ways}")
+    if ways > settings.max_ways:
+        raise Problem(422, f"{ways} classes, but a task may have {settings.max_ways}")
+
+
+def _check_text(text: str, what: str, settings: Settings) -> None:
+    if not text.strip():
+        raise Problem(422, f"a {what} is empty")
+    if len(text) > settings.max_label_length:
+        raise Problem(422, f"a {what} has {len(text)} characters, at most {settings.max_label_length} are allowed")
+    if not text.isprintable():
+        raise Problem(422, f"a {what} holds control characters")
+
+
+# -- decoding --------------------------------------------------------------------------------
+
+
+async def decode(images: Sequence[bytes], resolution: int, settings: Settings, pool: Executor) -> NDArray[np.uint8]:
+    """Image files -> phi's input [B,R,R], in the pool. Raises `Problem` 422 with the index of a bad one."""
+    loop = asyncio.get_running_loop()
+
+    def several(start: int, part: Sequence[bytes]) -> list[NDArray[np.uint8]]:
+        return [decode_one(data, start + i, resolution, settings.max_image_pixels) for i, data in enumerate(part)]
+
+    # One hop to the pool for a few images, several hops when there are many.
+    size = 8
+    parts = [loop.run_in_executor(pool, several, at, images[at : at + size]) for at in range(0, len(images), size)]
+    try:
+        return np.stack([image for part in await asyncio.gather(*parts) for image in part])
+    except BaseException:
+        for future in parts:
+            future.cancel()
+        raise
+
+
+def decode_one(data: bytes, index: int, resolution: int, max_pixels: int) -> NDArray[np.uint8]:
+    """One image file -> [R,R] uint8, 255 full ink. Raises `Problem` 422 naming what is wrong."""
+
+    def bad(reason: str) -> Problem:
+        return Problem(422, f"image {index} {reason}", index=index)
+
+    if not data:
+        raise bad("is empty (0 bytes)")
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # Pillow warns of odd metadata; the pixels decide
+            with Image.open(io.BytesIO(data), formats=FORMATS) as picture:
+                width, height = picture.size
+                if width * height > max_pixels:
+                    raise bad(f"is {width}x{height}, over the limit of {max_pixels} pixels; send it smaller")
+                picture.draft("L", (2 * WORK_SIDE, 2 * WORK_SIDE))  # a JPEG decodes at a fraction of its size
+                return to_input(to_drawing(picture), resolution)
+    except UnidentifiedImageError:
+        raise bad("is not a PNG, JPEG or WEBP image") from None
+    except NoDrawing as error:
+        raise bad(f"shows no drawing: {error}") from None
+    except Problem:
+        raise
+    except Exception as error:  # Pillow raises OSError, SyntaxError, ValueError, struct.error, ... for broken files
+        raise bad(f"is damaged or truncated ({type(error).__name__}); send the whole file") from None

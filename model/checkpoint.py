@@ -1,0 +1,129 @@
+"""A model on disk: `model.safetensors`, `config.json` with its SHA-256, a card. Never pickle.
+
+`config.json`: {"format": 1, "name", "version", "sha256", "config": {...}}. The version is the
+first 12 digits of the hash of weights and config: a task made with one version's codes means
+nothing to another.
+"""
+
+import hashlib
+import json
+import os
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, TypeVar
+
+import torch
+from pydantic import ValidationError
+from safetensors import SafetensorError
+from safetensors.torch import load as load_tensors
+from safetensors.torch import save as save_tensors
+from torch import Tensor
+
+from model.config import LEOConfig
+
+if TYPE_CHECKING:
+    from model.leo import LatentEmbeddingOptimization
+
+T = TypeVar("T", bound="LatentEmbeddingOptimization")
+
+FORMAT = 1
+WEIGHTS, CONFIG = "model.safetensors", "config.json"
+
+
+class CheckpointError(ValueError):
+    """A model folder that cannot be used; the message names the file and what is wrong with it."""
+
+
+@dataclass(frozen=True)
+class ModelInfo:
+    """What `config.json` says of a model, without its weights."""
+
+    name: str
+    version: str
+    sha256: str
+    config: LEOConfig
+    card: dict[str, Any]
+
+
+def save_model(leo: "LatentEmbeddingOptimization", folder: Path, name: str, card: dict[str, Any] | None = None) -> None:
+    """Write weights and config, each complete or not at all (a new file, then renamed)."""
+    folder.mkdir(parents=True, exist_ok=True)
+    tensors = {key: value.detach().cpu().contiguous() for key, value in inference_state(leo).items()}
+    data = save_tensors(tensors)
+    digest = hashlib.sha256(data).hexdigest()
+    config = leo.config.model_dump(mode="json")
+    version = hashlib.sha256((digest + json.dumps(config, sort_keys=True)).encode()).hexdigest()[:12]
+    write_whole(folder / WEIGHTS, data)
+    described = {"format": FORMAT, "name": name, "version": version, "sha256": digest, "config": config}
+    write_whole(folder / CONFIG, (json.dumps(described | {"card": card or {}}, indent=2) + "\n").encode())
+
+
+def inference_state(leo: "LatentEmbeddingOptimization") -> dict[str, Tensor]:
+    """What a model needs to serve: everything but the classifier's default head."""
+    return {key: value for key, value in leo.state_dict().items() if not key.startswith("classifier.fc.")}
+
+
+def read_info(folder: Path) -> ModelInfo:
+    """Read `config.json`. Raises `CheckpointError`."""
+    path = folder / CONFIG
+    if not path.is_file():
+        raise CheckpointError(f"{path} is missing: a model folder holds {CONFIG} and {WEIGHTS}")
+    try:
+        described = json.loads(path.read_text())
+        if described.get("format") != FORMAT:
+            raise CheckpointError(
+                f"{path} is of format {described.get('format')!r}; this version reads format {FORMAT}"
+            )
+        return ModelInfo(
+            name=str(described["name"]),
+            version=str(described["version"]),
+            sha256=str(described["sha256"]),
+            config=LEOConfig.model_validate(described["config"]),
+            card=dict(described.get("card", {})),
+        )
+    except (json.JSONDecodeError, UnicodeDecodeError, AttributeError, TypeError, KeyError) as error:
+        raise CheckpointError(f"{path} is damaged: {type(error).__name__}: {error}") from error
+    except ValidationError as error:
+        raise CheckpointError(f"{path} does not describe a LEO: {error}") from error
+
+
+def load_model(cls: "type[T]", folder: Path, device: torch.device) -> "T":
+    """Build a LEO from a folder, in evaluation mode. Raises `CheckpointError`."""
+    info = read_info(folder)
+    path = folder / WEIGHTS
+    if not path.is_file():
+        raise CheckpointError(f"{path} is missing: a model folder holds {CONFIG} and {WEIGHTS}")
+    data = path.read_bytes()
+    digest = hashlib.sha256(data).hexdigest()
+    if digest != info.sha256:
+        raise CheckpointError(
+            f"{path} is damaged or of another model: "
+            f"its SHA-256 is {digest[:12]}..., {CONFIG} says {info.sha256[:12]}..."
+        )
+    try:
+        tensors = load_tensors(data)
+    except SafetensorError as error:
+        raise CheckpointError(f"{path} is not a safetensors file: {error}") from error
+    leo = cls(config=info.config)
+    expected = inference_state(leo)
+    for key in expected.keys() | tensors.keys():
+        if key not in tensors:
+            raise CheckpointError(f"{path} lacks {key}, which {CONFIG} calls for")
+        if key not in expected:
+            raise CheckpointError(f"{path} holds {key}, which {CONFIG} does not call for")
+        if tensors[key].shape != expected[key].shape:
+            raise CheckpointError(
+                f"{path}: {key} is {list(tensors[key].shape)}, {CONFIG} calls for {list(expected[key].shape)}"
+            )
+    leo.load_state_dict(tensors, strict=False)  # names were compared above; only classifier.fc stays fresh
+    return leo.to(device).eval()
+
+
+def write_whole(path: Path, data: bytes) -> None:
+    """Write a file so that a crash leaves the old one or the new one, never a piece."""
+    fresh = path.with_name(f".{path.name}.{os.getpid()}.new")
+    with fresh.open("wb") as file:
+        file.write(data)
+        file.flush()
+        os.fsync(file.fileno())
+    fresh.replace(path)

@@ -1,0 +1,26 @@
+"""A training run's log drawn: loss and validation accuracy over time."""
+
+import csv
+from pathlib import Path
+
+
+def draw_curve(log: Path, png: Path) -> None:
+    """`log.csv` of a run -> PNG. Needs matplotlib; without it, does nothing."""
+    try:
+        from matplotlib.figure import Figure
+    except ImportError:  # only training's extra brings it
+        return
+    with log.open() as file:
+        rows = list(csv.DictReader(file))
+    figure = Figure(figsize=(9, 4), layout="constrained")
+    for place, (key, title) in enumerate(
+        [("loss", "training loss"), ("validation", "validation accuracy, 5-way 1-shot")], start=1
+    ):
+        axes = figure.add_subplot(1, 2, place)
+        for stage in ("pretrain", "episodes"):
+            mine = [row for row in rows if row["stage"] == stage]
+            axes.plot([float(r["seconds"]) / 60 for r in mine], [float(r[key]) for r in mine], marker=".", label=stage)
+        axes.set(title=title, xlabel="minutes of training")
+        axes.grid(alpha=0.3)
+        axes.legend()
+    figure.savefig(png, dpi=120)

@@ -1,0 +1,1 @@
+"""Data sets of drawings and the episodes drawn from them."""

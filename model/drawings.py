@@ -1,0 +1,147 @@
+"""Any picture of a drawing -> what phi was trained on. Training and serving both come through here.
+
+The canonical drawing is a bool square of 105x105: True where there is ink, the ink's bounding box
+scaled so that its longer side is 83 pixels and centred. So polarity (dark on light, light on
+dark), size, position, colour, paper and lighting are gone before the model looks. What stays is
+the shape, its orientation and its proportions.
+
+    picture -> `grey` -> `ink` (how much darker or lighter than the paper) -> `frame` (canonical)
+"""
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image, ImageOps
+from scipy import ndimage
+
+SIDE = 105  # Omniglot's own size, pixels
+EXTENT = 83  # longer side of the framed ink, pixels: leaves a margin of 11, which augmentation uses
+WORK_SIDE = 400  # a larger picture is shrunk to this before any looking; strokes stay over 2 pixels
+MIN_CONTRAST = 0.06  # of the full range: fainter marks than this are taken for paper
+THIN_STROKE = 2.2  # pixels in the frame; Omniglot's are 3 to 5
+
+Grey = NDArray[np.float32]
+Ink = NDArray[np.bool_]
+
+
+class NoDrawing(ValueError):
+    """The picture holds nothing that stands out from its background."""
+
+
+def to_drawing(picture: Image.Image) -> Ink:
+    """A picture of any mode and size -> canonical drawing [105,105] bool. Raises `NoDrawing`."""
+    return frame(ink(grey(picture)))
+
+
+def to_input(drawing: Ink, resolution: int) -> NDArray[np.uint8]:
+    """Canonical drawing [105,105] bool -> phi's input [R,R], 255 full ink, by averaging areas."""
+    full = Image.fromarray(drawing.astype(np.uint8) * 255)
+    if resolution != SIDE:
+        full = full.resize((resolution, resolution), Image.Resampling.BOX)
+    return np.asarray(full)
+
+
+def grey(picture: Image.Image) -> Grey:
+    """Upright, opaque, grey and of moderate size: -> [h,w] float32 in 0..1."""
+    picture = ImageOps.exif_transpose(picture)
+    if max(picture.size) > WORK_SIDE:
+        picture = picture.copy()
+        if picture.mode in ("1", "P"):
+            picture = picture.convert("RGBA" if "transparency" in picture.info else "RGB")
+        picture.thumbnail((WORK_SIDE, WORK_SIDE), Image.Resampling.BOX, reducing_gap=2.0)
+    if picture.mode in ("LA", "PA", "RGBA", "La", "RGBa") or "transparency" in picture.info:
+        picture = _on_contrasting_paper(picture.convert("RGBA"))
+    if picture.mode.startswith("I") or picture.mode == "F":  # 16 or 32 bits: Pillow's "L" would clip
+        wide = np.asarray(picture, dtype=np.float32)
+        low, high = float(wide.min()), float(wide.max())
+        return (wide - np.float32(low)) / np.float32(max(high - low, 1e-12))
+    return np.asarray(picture.convert("L"), dtype=np.float32) / np.float32(255)
+
+
+def _on_contrasting_paper(picture: Image.Image) -> Image.Image:
+    """Transparent pictures lie on white, unless what is drawn is itself light: then on black."""
+    alpha = np.asarray(picture.getchannel("A"), dtype=np.float32)
+    light = np.asarray(picture.convert("L"), dtype=np.float32)
+    weight = float(alpha.sum())
+    drawn = float((light * alpha).sum()) / weight if weight else 0.0
+    # An opaque picture has paper of its own; alpha decides nothing there.
+    paper = "black" if drawn > 160 and float(alpha.mean()) < 128 else "white"
+    ground = Image.new("RGBA", picture.size, paper)
+    ground.alpha_composite(picture)
+    return ground.convert("L")
+
+
+def ink(light: Grey) -> Grey:
+    """Lightness [h,w] in 0..1 -> strength of ink [h,w], 1 for a full stroke, 0 for paper.
+
+    Ink is what differs from the paper around it, darker or lighter, whichever side holds more.
+    Raises `NoDrawing` where nothing does.
+    """
+    border = np.concatenate([light[0], light[-1], light[:, 0], light[:, -1]])
+    paper_colour = np.float32(np.median(border))
+    # A canvas or a scan has one paper colour; a photo has light falling across it, and grain.
+    is_photo = bool(np.mean(np.abs(border - paper_colour) > 0.02) > 0.25)
+    difference = light - (_uneven_paper(light) if is_photo else paper_colour)
+    darker, lighter = np.clip(-difference, 0, None), np.clip(difference, 0, None)
+    strength = darker if float((darker**2).sum()) >= float((lighter**2).sum()) else lighter
+    strongest = (
+        float(np.percentile(strength[strength > MIN_CONTRAST / 2], 90)) if (strength > MIN_CONTRAST / 2).any() else 0.0
+    )
+    if strongest < MIN_CONTRAST:
+        raise NoDrawing("nothing stands out from the background: the picture is blank or far too faint")
+    strength = np.clip(strength / strongest, 0, 1)
+    return _without_specks(strength) if is_photo else strength
+
+
+def _uneven_paper(light: Grey) -> Grey:
+    """Paper's lightness under a drawing: the local median, over windows far wider than a stroke."""
+    height, width = light.shape
+    small = Image.fromarray(light).resize((32, 32), Image.Resampling.BOX)
+    paper = ndimage.median_filter(np.asarray(small), size=9, mode="nearest")
+    smooth = Image.fromarray(paper).resize((width, height), Image.Resampling.BICUBIC)
+    return np.asarray(smooth, dtype=np.float32)
+
+
+def _without_specks(strength: Grey) -> Grey:
+    """Drop grain and dust: connected marks under 1 % of all the ink."""
+    smooth = ndimage.gaussian_filter(strength, 0.8)
+    marks, count = ndimage.label(smooth > 0.5, structure=np.ones((3, 3)))
+    if count == 0:
+        raise NoDrawing("only grain stands out from the background: no stroke was found")
+    areas = np.bincount(marks.ravel())
+    keep = areas >= 0.01 * areas[1:].sum()
+    keep[0] = False
+    return np.where(keep[marks], smooth, 0).astype(np.float32)
+
+
+def frame(strength: Grey) -> Ink:
+    """Ink [h,w] in 0..1 -> canonical drawing [105,105]. Raises `NoDrawing` where there is none."""
+    marked = strength > 0.5
+    rows, columns = np.flatnonzero(marked.any(axis=1)), np.flatnonzero(marked.any(axis=0))
+    if rows.size == 0:
+        raise NoDrawing("no stroke was found")
+    top, bottom, left, right = rows[0], rows[-1] + 1, columns[0], columns[-1] + 1
+    height, width = int(bottom - top), int(right - left)
+    scale = EXTENT / max(height, width)
+    size = max(1, round(width * scale)), max(1, round(height * scale))
+    crop = Image.fromarray(np.ascontiguousarray(strength[top:bottom, left:right]))
+    scaled = np.asarray(crop.resize(size, Image.Resampling.BILINEAR))  # antialiased when shrinking
+    framed: Ink = np.zeros((SIDE, SIDE), dtype=np.bool_)
+    y, x = (SIDE - size[1]) // 2, (SIDE - size[0]) // 2
+    # Thin strokes fade when shrunk; half of the strongest left is still a stroke.
+    framed[y : y + size[1], x : x + size[0]] = scaled > 0.5 * min(1.0, float(np.percentile(scaled, 99.5)))
+    if not framed.any():
+        raise NoDrawing("no stroke was found")
+    return _with_body(framed)
+
+
+def _with_body(framed: Ink) -> Ink:
+    """A fine pen's strokes, thickened to what the model knows."""
+    return ndimage.binary_dilation(framed, np.ones((3, 3))) if stroke_width(framed) < THIN_STROKE else framed
+
+
+def stroke_width(framed: Ink) -> float:
+    """Mean width of the strokes in pixels: a stroke of length l and width w has area lw, edges 2l."""
+    area = float(framed.sum())
+    edges = float((framed[1:] != framed[:-1]).sum() + (framed[:, 1:] != framed[:, :-1]).sum())
+    # Steps along rows and columns measure a slanted edge 4/pi too long on average.
+    return 2 * area / max(edges * np.pi / 4, 1.0)

@@ -1,0 +1,291 @@
+"""Latent Embedding Optimization as the paper tells it (Rusu et al., ICLR 2019, arXiv 1807.05960).
+
+Read `adapt` first: encode the support set, relate the class codes, and take gradient steps on the
+codes, each time decoding them to a classifier head and asking how well it explains the support set.
+
+Letters in shapes: T tasks, N ways (classes), S support images, Q query images, L numbers in a code,
+F features, R side of an image in pixels. Tasks of different N and S share a batch: support labels
+of -1 are padding, and a class that no label names is absent from its task.
+"""
+
+import contextlib
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Self
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from model.config import LEOConfig
+from model.networks import FeatureExtractor, LEOClassifier, LEODecoder, LEOEncoder, LEORelationNetwork
+
+#: So many steps in a row without a finite loss and gradient are no accident.
+MAX_SKIPPED_IN_A_ROW = 20
+
+
+class TrainingDiverged(RuntimeError):
+    """Meta-training met non-finite numbers `MAX_SKIPPED_IN_A_ROW` times in a row."""
+
+
+@dataclass(frozen=True)
+class Adaptation:
+    """What the inner loop did to T tasks."""
+
+    codes: Tensor  # [T, N, L], adapted
+    losses: Tensor  # [T, steps + 1], support loss before each step and after the last
+    logits: Tensor  # [T, S, N], of the support set under the adapted head; -inf for absent classes
+
+
+class LatentEmbeddingOptimization(nn.Module):
+    """LEO: a meta-learned phi, encoder, relation network and decoder, and an inner loop over codes.
+
+    `num_classes` is only the number of ways that `classifier` without parameters answers with;
+    tasks of any N run on the same weights. Pass a `config` for anything beyond the source
+    document's shape, which the positional arguments build.
+    """
+
+    def __init__(
+        self,
+        num_classes: int = 5,
+        latent_dim: int = 64,
+        inner_lr: float = 0.01,
+        outer_lr: float = 0.001,
+        inner_steps: int = 5,
+        *,
+        config: LEOConfig | None = None,
+    ) -> None:
+        super().__init__()
+        if num_classes < 2:
+            raise ValueError(f"num_classes={num_classes}: a classifier needs at least 2 classes")
+        self.config = config or LEOConfig.source_document(
+            latent_dim=latent_dim, inner_lr=inner_lr, outer_lr=outer_lr, inner_steps=inner_steps
+        )
+        self.classifier = LEOClassifier(num_classes, self.config)
+        self.encoder = LEOEncoder(self.config)
+        self.relation = LEORelationNetwork(self.config)
+        self.decoder = LEODecoder(self.config)
+        self.decoder.start_as_transpose_of(self.encoder)
+        self.alpha = nn.Parameter(
+            torch.full((self.config.latent_dim,), self.config.inner_lr),
+            requires_grad=self.config.learn_inner_lr,
+        )
+        self.bf16 = False  # convolutions in bfloat16 while training; set by the trainer
+        self.skipped_steps = 0
+        self._skipped_in_a_row = 0
+        self._optimizer: torch.optim.Optimizer | None = None
+
+    @classmethod
+    def from_pretrained(cls, folder: str | Path, device: str | torch.device = "cpu") -> Self:
+        """Load a folder of `model.safetensors` and `config.json`, ready for inference.
+
+        Raises `model.checkpoint.CheckpointError`, saying which file is wrong and why.
+        """
+        from model.checkpoint import load_model  # here, since checkpoint builds this class
+
+        return load_model(cls, Path(folder), torch.device(device))
+
+    # -- the algorithm, over a batch of tasks ------------------------------------------------
+
+    def encode(self, encoder_features: Tensor, membership: Tensor) -> Tensor:
+        """Encoder's features [T,S,F] and membership [T,S,N] -> initial codes z [T,N,L]."""
+        present = (membership.sum(dim=1) > 0).to(encoder_features.dtype)  # [T, N]
+        class_codes = self.encoder(encoder_features, membership)  # [T, N, L]
+        codes: Tensor = self.relation(class_codes, present)  # [T, N, L]
+        return codes
+
+    def adapt(
+        self,
+        codes: Tensor,
+        features: Tensor,
+        membership: Tensor,
+        steps: int | None = None,
+    ) -> Adaptation:
+        """The inner loop: z <- z - alpha * grad_z CE(support), `steps` times (the config's by default).
+
+        `codes` [T,N,L], classifier features of the support set [T,S,F], `membership` [T,S,N]. While
+        autograd records, the result stays differentiable in everything that went in, through the
+        gradients themselves too unless the config says first order.
+        """
+        steps = self.config.inner_steps if steps is None else steps
+        training = torch.is_grad_enabled()
+        second_order = training and self.config.second_order
+        losses = []
+        with torch.enable_grad():  # the inner loop needs a gradient even under no_grad
+            if not codes.requires_grad:
+                codes = codes.detach().requires_grad_()
+            for _ in range(steps):
+                loss = cross_entropy(self.logits(codes, features, membership), membership)  # [T]
+                # Tasks share nothing in z, so the sum's gradient is each task's own.
+                (gradient,) = torch.autograd.grad(loss.sum(), codes, create_graph=second_order)
+                codes = codes - self.alpha * gradient  # [T, N, L]
+                if not training:
+                    codes = codes.detach().requires_grad_()
+                losses.append(loss.detach())
+        if not training:
+            codes = codes.detach()
+        logits = self.logits(codes, features, membership)  # [T, S, N]
+        losses.append(cross_entropy(logits, membership).detach())
+        return Adaptation(codes, torch.stack(losses, dim=1), logits)
+
+    def logits(self, codes: Tensor, features: Tensor, membership: Tensor) -> Tensor:
+        """Decode heads and apply them: [T,N,L], [T,B,F] -> [T,B,N]; -inf for absent classes."""
+        rows: Tensor = self.decoder(codes)  # [T, N, F+1]
+        logits = torch.einsum("tbf,tnf->tbn", features, rows[..., :-1]) + rows[..., -1].unsqueeze(1)
+        absent = membership.sum(dim=1) == 0  # [T, N]
+        return logits.masked_fill(absent.unsqueeze(1), -torch.inf)
+
+    def features(self, extractor: FeatureExtractor, images: Tensor) -> Tensor:
+        """Any leading dimensions: [...,1,R,R] -> [...,F]."""
+        flat = images.reshape(-1, *images.shape[-3:]).contiguous(memory_format=torch.channels_last)
+        autocast: contextlib.AbstractContextManager[object] = (
+            torch.autocast(flat.device.type, torch.bfloat16) if self.bf16 else contextlib.nullcontext()
+        )
+        with autocast:
+            features: Tensor = extractor(flat)
+        return features.reshape(*images.shape[:-3], -1)
+
+    def meta_loss(
+        self, support: Tensor, support_labels: Tensor, query: Tensor, query_labels: Tensor
+    ) -> tuple[Tensor, dict[str, float]]:
+        """Query loss of T tasks after adaptation, averaged, and what to watch beside it.
+
+        Images [T,S,1,R,R] and [T,Q,1,R,R], labels [T,S] and [T,Q] in 0..N-1.
+        """
+        ways = int(support_labels.max()) + 1
+        membership = one_hot(support_labels, ways)  # [T, S, N]
+        # One pass over support and query together: BatchNorm sees the whole episode.
+        split = support.shape[1]
+        features = self.features(self.classifier.phi, torch.cat([support, query], dim=1))
+        support_features, query_features = features[:, :split], features[:, split:]
+        encoder_features = support_features
+        if self.encoder.features is not None:
+            encoder_features = self.features(self.encoder.features, support)
+        start = self.encode(encoder_features, membership)
+        adapted = self.adapt(start, support_features, membership)
+        query_logits = self.logits(adapted.codes, query_features, membership)  # [T, Q, N]
+        loss = F.cross_entropy(query_logits.flatten(0, 1), query_labels.flatten())
+        with torch.no_grad():
+            watch = {
+                "accuracy": float((query_logits.argmax(-1) == query_labels).float().mean()),
+                "support_loss_before": float(adapted.losses[:, 0].mean()),
+                "support_loss_after": float(adapted.losses[:, -1].mean()),
+                "code_spread": float(code_spread(start)),
+                "alpha": float(self.alpha.mean()),
+            }
+        return loss, watch
+
+    # -- one task, or a stack of equal ones, as the source document names the calls ------------
+
+    def encode_task(self, support: Tensor, labels: Tensor) -> Tensor:
+        """Support images [S,1,R,R], labels [S] -> initial codes [N,L] (or all with a leading T)."""
+        batched = support.dim() == 5
+        images, labels = (support, labels) if batched else (support[None], labels[None])
+        codes = self.encode(self.features(self.encoder_phi, images), one_hot(labels))
+        return codes if batched else codes[0]
+
+    def inner_update(self, support: Tensor, labels: Tensor, codes: Tensor) -> Tensor:
+        """Gradient steps on the codes [N,L] (or [T,N,L]) that lower the loss on this support set."""
+        batched = support.dim() == 5
+        if not batched:
+            support, labels, codes = support[None], labels[None], codes[None]
+        membership = one_hot(labels, codes.shape[1])
+        adapted = self.adapt(codes, self.features(self.classifier.phi, support), membership).codes
+        return adapted if batched else adapted[0]
+
+    def decode_to_params(self, codes: Tensor) -> dict[str, Tensor]:
+        """Codes [N,L] (or [T,N,L]) -> `fc.weight` [N,F] and `fc.bias` [N] (or with a leading T)."""
+        rows = self.decoder(codes)  # [..., N, F+1]
+        return {"fc.weight": rows[..., :-1], "fc.bias": rows[..., -1]}
+
+    @property
+    def encoder_phi(self) -> FeatureExtractor:
+        """The feature extractor in front of the encoder: its own, or the classifier's."""
+        return self.encoder.features or self.classifier.phi
+
+    # -- outer loop --------------------------------------------------------------------------
+
+    @property
+    def optimizer(self) -> torch.optim.Optimizer:
+        """Adam over every trainable parameter, made at the first use (after `.to(device)`)."""
+        if self._optimizer is None:
+            self._optimizer = torch.optim.Adam(
+                [p for p in self.parameters() if p.requires_grad], lr=self.config.outer_lr
+            )
+        return self._optimizer
+
+    def meta_train_step(self, support: Tensor, support_labels: Tensor, query: Tensor, query_labels: Tensor) -> float:
+        """One outer step over T tasks; returns the query loss (NaN where the step was skipped).
+
+        Shapes as in `meta_loss`. A step whose loss or gradients are not finite changes no weight
+        and is counted in `skipped_steps`; 20 in a row raise `TrainingDiverged`.
+        """
+        return self.meta_train_step_watched(support, support_labels, query, query_labels)["loss"]
+
+    def meta_train_step_watched(
+        self, support: Tensor, support_labels: Tensor, query: Tensor, query_labels: Tensor
+    ) -> dict[str, float]:
+        """`meta_train_step`, returning what to watch: loss, accuracy, code spread, alpha, ..."""
+        self.train()
+        self.optimizer.zero_grad(set_to_none=True)
+        loss, watch = self.meta_loss(support, support_labels, query, query_labels)
+        bad = [] if torch.isfinite(loss) else ["loss"]
+        if not bad:
+            loss.backward()
+            bad = [n for n, p in self.named_parameters() if p.grad is not None and not p.grad.isfinite().all()]
+        if bad:
+            self._skip(bad, finite_input=bool(support.isfinite().all() and query.isfinite().all()))
+            return watch | {"loss": float("nan")}
+        self._skipped_in_a_row = 0
+        nn.utils.clip_grad_norm_(self.parameters(), self.config.max_grad_norm)
+        self.optimizer.step()
+        return watch | {"loss": float(loss.detach())}
+
+    def _skip(self, bad: list[str], *, finite_input: bool) -> None:
+        self.optimizer.zero_grad(set_to_none=True)
+        self.skipped_steps += 1
+        self._skipped_in_a_row += 1
+        if self._skipped_in_a_row < MAX_SKIPPED_IN_A_ROW:
+            return
+        broken = [name for name, p in self.named_parameters() if not p.isfinite().all()]
+        if not finite_input:
+            cause = "the images contain NaN or infinity; check the data"
+        elif broken:
+            cause = f"weights are already non-finite ({broken[0]}); start from an earlier checkpoint"
+        elif float(self.alpha.detach().abs().max()) > 100 * max(self.config.inner_lr, 0.1):
+            cause = f"alpha has grown to {float(self.alpha.detach().abs().max()):.3g}; lower inner_lr or outer_lr"
+        else:
+            cause = f"the outer step is likely too large; lower outer_lr (now {self.config.outer_lr})"
+        raise TrainingDiverged(f"{MAX_SKIPPED_IN_A_ROW} steps in a row gave a non-finite {bad[0]}: {cause}")
+
+
+def one_hot(labels: Tensor, ways: int | None = None) -> Tensor:
+    """Labels [T,S] in 0..N-1 (-1: padding) -> membership [T,S,N] of 0 and 1.
+
+    Raises `ValueError` for labels below -1, or not under `ways`.
+    """
+    highest, lowest = int(labels.max()), int(labels.min())
+    ways = highest + 1 if ways is None else ways
+    if lowest < -1 or highest >= ways:
+        raise ValueError(f"labels must lie in 0..{ways - 1} (-1 for padding), found {lowest}..{highest}")
+    classes = torch.arange(ways, device=labels.device)
+    return (labels.unsqueeze(-1) == classes).to(torch.get_default_dtype())
+
+
+def cross_entropy(logits: Tensor, membership: Tensor) -> Tensor:
+    """Mean over each task's real examples of -log p(own class): [T,S,N], [T,S,N] -> [T]."""
+    # Where membership is 0 the log-probability may be -inf: select, do not multiply.
+    log_p = logits.log_softmax(dim=-1)
+    own = torch.where(membership > 0, log_p, torch.zeros_like(log_p)).sum(dim=-1)  # [T, S]
+    examples = membership.sum(dim=(1, 2)).clamp(min=1)  # [T]
+    return -own.sum(dim=1) / examples
+
+
+def code_spread(codes: Tensor) -> Tensor:
+    """How far a task's class codes lie apart, relative to their length: 0 when all have collapsed.
+
+    Codes [T,N,L] -> scalar: mean over tasks of |z - mean z| / |z|.
+    """
+    apart = torch.linalg.vector_norm(codes - codes.mean(dim=1, keepdim=True), dim=-1)  # [T, N]
+    relative: Tensor = apart / torch.linalg.vector_norm(codes, dim=-1).clamp(min=1e-12)
+    return relative.mean()

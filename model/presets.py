@@ -1,0 +1,26 @@
+"""The training runs behind the shipped weights, by name."""
+
+from model.config import LEOConfig
+from model.train import TrainConfig
+
+PRESETS: dict[str, TrainConfig] = {
+    # Small and quick: most accurate per millisecond.
+    "omniglot": TrainConfig(
+        leo=LEOConfig(resolution=28, decoder_skip=True, inner_lr=0.3),
+        pretrain_steps=4000,
+        episode_steps=1500,
+    ),
+    # The source document's shape; its filters see little at a time, so the small model teaches it.
+    "omniglot-105": TrainConfig(
+        leo=LEOConfig(resolution=105, decoder_skip=True, own_encoder=True, inner_lr=0.3),
+        pretrain_steps=4500,
+        pretrain_batch=32,
+        pretrain_lr=2e-3,
+        distill=5.0,
+        episode_steps=600,
+        images_per_step=60,
+        ways=(5,),
+        shots=(1, 2, 5),
+        validate_every=150,
+    ),
+}

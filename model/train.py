@@ -1,0 +1,349 @@
+"""Meta-training in two stages, seeded, resumable to the same result.
+
+1. `pretrain`: phi and the encoder's linear map learn to tell all training characters apart, each of
+   the four rotations a class of its own, under a cosine classifier. Optionally they learn at the
+   same time to agree with the codes of an already trained LEO, the teacher. Far cheaper an image
+   than episodes.
+2. `episodes`: everything end to end through the inner loop, on tasks of mixed ways and shots.
+
+Every step draws its data from a generator seeded by (seed, stage, step), so a run that was killed
+and resumed draws what the uninterrupted one would have.
+"""
+
+import csv
+import json
+import math
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Literal
+
+import torch
+from pydantic import BaseModel, ConfigDict, Field
+from torch import Tensor, nn
+from torch.nn import functional as F
+from torch.utils.data import DataLoader
+
+from model.augment import augment, to_side, working_side
+from model.checkpoint import save_model, write_whole
+from model.config import LEOConfig
+from model.data.episodes import sample_episodes
+from model.data.omniglot import Drawings, fingerprint
+from model.evaluate import evaluate, extract
+from model.leo import LatentEmbeddingOptimization
+
+Stage = Literal["pretrain", "episodes"]
+ROTATIONS = 4
+
+
+class TrainConfig(BaseModel):
+    """What a training run does. Together with data and seed it determines the weights."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    leo: LEOConfig
+    seed: int = 0
+    # stage 1
+    pretrain_steps: int = Field(6000, ge=0)
+    pretrain_batch: int = Field(128, ge=2, description="images a step")
+    pretrain_lr: float = Field(3e-3, gt=0, description="peak of a one-cycle schedule")
+    pretrain_scale: float = Field(20.0, gt=0, description="factor on the cosines before softmax")
+    distill: float = Field(0.0, ge=0, description="weight of agreeing with the teacher's codes")
+    # stage 2
+    episode_steps: int = Field(2000, ge=0)
+    images_per_step: int = Field(400, ge=20, description="tasks a step are as many as fit into it, at least 1")
+    ways: tuple[int, ...] = (5, 10, 20)
+    shots: tuple[int, ...] = (1, 2, 5)
+    query: int = Field(5, ge=1, description="queries a class")
+    # bookkeeping
+    validate_every: int = Field(250, ge=1, description="steps between validations and checkpoints")
+
+
+@dataclass
+class Progress:
+    """One line of a run's history, as the progress bar and the curve show it."""
+
+    stage: Stage
+    step: int
+    steps: int
+    loss: float
+    images_per_second: float
+    validation: float | None = None
+    watch: dict[str, float] = field(default_factory=dict)
+
+
+class Trainer:
+    """A training run in a folder: `state.pt` to resume from, `log.csv`, and the model so far.
+
+    The resume state holds only tensors and plain values and is read with `weights_only=True`.
+    """
+
+    def __init__(
+        self,
+        config: TrainConfig,
+        training: Drawings,
+        validation: Drawings,
+        folder: Path,
+        device: torch.device,
+        teacher: LatentEmbeddingOptimization | None = None,
+    ) -> None:
+        if config.distill > 0 and teacher is None:
+            raise ValueError("distill > 0 needs a teacher")
+        self.config, self.folder, self.device, self.teacher = config, folder, device, teacher
+        self.validation = validation
+        folder.mkdir(parents=True, exist_ok=True)
+        torch.manual_seed(config.seed)
+        self.leo = LatentEmbeddingOptimization(config=config.leo)
+        nn.init.orthogonal_(self.leo.encoder.to_code.weight)
+        self.leo.decoder.start_as_transpose_of(self.leo.encoder)
+        self.leo.to(device).to(memory_format=torch.channels_last)
+        self.side = working_side(config.leo.resolution)
+        self.images = to_side(training.images, self.side).to(device)  # [C, D, W, W] uint8
+        self.teacher_images = None
+        if teacher is not None:
+            self.teacher_images = to_side(training.images, working_side(teacher.config.resolution)).to(device)
+        self.counts = training.counts
+        self.prototypes = nn.Parameter(  # of the cosine classifier: one row for each class and rotation
+            F.normalize(torch.randn(len(training) * ROTATIONS, config.leo.latent_dim), dim=-1).to(device)
+        )
+        self.stage: Stage = "pretrain" if config.pretrain_steps else "episodes"
+        self.step = 0
+        self.seconds = 0.0
+        self.optimizer = self._make_optimizer()
+        described = config.model_dump(mode="json") | {"data": fingerprint(training)}
+        self.identity = json.dumps(described, sort_keys=True)
+        self._resume()
+
+    # -- the run -----------------------------------------------------------------------------
+
+    def run(self) -> Iterator[Progress]:
+        """Train to the end, yielding after every step; checkpoints at each validation."""
+        while True:
+            steps = self.config.pretrain_steps if self.stage == "pretrain" else self.config.episode_steps
+            while self.step < steps:
+                began = time.perf_counter()
+                for group in self.optimizer.param_groups:
+                    group["lr"] = group["peak"] * one_cycle(self.step / steps)
+                generator = self._generator(self.stage, self.step)
+                take_step = self._pretrain_step if self.stage == "pretrain" else self._episode_step
+                images, watch = take_step(generator)
+                self.step += 1
+                took = time.perf_counter() - began
+                self.seconds += took
+                progress = Progress(self.stage, self.step, steps, watch.pop("loss"), images / took, None, watch)
+                if self.step % self.config.validate_every == 0 or self.step == steps:
+                    progress.validation = self._validate()
+                    self._log(progress)
+                    self._checkpoint()
+                yield progress
+            if self.stage == "episodes":
+                return
+            self._begin_episodes()
+
+    def _begin_episodes(self) -> None:
+        """From stage 1 to 2: the decoder starts as the encoder's transpose, own blocks as phi's."""
+        leo = self.leo
+        if leo.encoder.features is not None:
+            leo.encoder.features.load_state_dict(leo.classifier.phi.state_dict())
+        leo.decoder.start_as_transpose_of(leo.encoder)
+        self.stage, self.step = "episodes", 0
+        self.optimizer = self._make_optimizer()
+
+    def _make_optimizer(self) -> torch.optim.Optimizer:
+        if self.stage == "episodes":
+            optimizer: torch.optim.Optimizer = self.leo.optimizer
+            peak = self.config.leo.outer_lr
+        else:
+            learned = [*self.leo.classifier.phi.parameters(), *self.leo.encoder.to_code.parameters()]
+            groups = [{"params": learned, "weight_decay": 1e-4}, {"params": [self.prototypes], "weight_decay": 0.0}]
+            optimizer, peak = torch.optim.AdamW(groups), self.config.pretrain_lr
+        for group in optimizer.param_groups:
+            group["peak"] = peak
+        return optimizer
+
+    # -- stage 1 -----------------------------------------------------------------------------
+
+    def _pretrain_step(self, generator: torch.Generator) -> tuple[int, dict[str, float]]:
+        config, leo = self.config, self.leo
+        picked = torch.randint(int(self.counts.sum()), (config.pretrain_batch,), generator=generator)
+        ends = self.counts.cumsum(0)
+        classes = torch.searchsorted(ends, picked, right=True)  # [B]
+        slots = picked - (ends - self.counts)[classes]
+        turns = torch.randint(ROTATIONS, (config.pretrain_batch,), generator=generator)
+        seed = int(torch.randint(2**62, (1,), generator=generator))
+        images = self._augmented(self.images, classes, slots, turns, config.leo.resolution, seed)
+        targets = (classes * ROTATIONS + turns).to(self.device)
+        leo.train()
+        if self.step == 0:
+            with torch.no_grad():  # the middle of what an untrained phi gives: a fair start for the centre
+                leo.classifier.phi.centre.copy_(leo.classifier.phi.blocks(images).float().mean(dim=0))
+        codes = leo.encoder.to_code(leo.features(leo.classifier.phi, images))  # [B, L]
+        cosines = F.normalize(codes, dim=-1) @ F.normalize(self.prototypes, dim=-1).T  # [B, classes]
+        loss = F.cross_entropy(config.pretrain_scale * cosines, targets, label_smoothing=0.05)
+        watch = {"accuracy": float((cosines.argmax(-1) == targets).float().mean())}
+        if self.teacher is not None and self.teacher_images is not None:
+            with torch.no_grad():  # the teacher sees the same drawings, as they were drawn
+                shown = self._plain(self.teacher_images, classes, slots, turns, self.teacher.config.resolution)
+                wanted = self.teacher.encoder.to_code(self.teacher.features(self.teacher.classifier.phi, shown))
+            agreement = F.cosine_similarity(codes, wanted, dim=-1).mean()
+            loss = loss + config.distill * (1 - agreement)
+            watch["agreement"] = float(agreement.detach())
+        self.optimizer.zero_grad(set_to_none=True)
+        loss.backward()
+        nn.utils.clip_grad_norm_([*leo.parameters(), self.prototypes], config.leo.max_grad_norm)
+        self.optimizer.step()
+        return config.pretrain_batch, watch | {"loss": float(loss.detach())}
+
+    # -- stage 2 -----------------------------------------------------------------------------
+
+    def _episode_step(self, generator: torch.Generator) -> tuple[int, dict[str, float]]:
+        config = self.config
+        way = pick(config.ways, generator)
+        shot = pick(config.shots, generator)
+        tasks = max(1, config.images_per_step // (way * (shot + config.query)))
+        rotated = self.counts.repeat_interleave(ROTATIONS)
+        episodes = sample_episodes(rotated, tasks, way, shot, config.query, generator)
+        classes, turns = episodes.classes // ROTATIONS, episodes.classes % ROTATIONS  # [T, N]
+        shape = episodes.drawings.shape  # [T, N, K+Q]
+        seed = int(torch.randint(2**62, (1,), generator=generator))
+        images = self._augmented(
+            self.images,
+            classes.unsqueeze(-1).expand(shape).flatten(),
+            episodes.drawings.flatten(),
+            turns.unsqueeze(-1).expand(shape).flatten(),
+            config.leo.resolution,
+            seed,
+        ).reshape(*shape, 1, config.leo.resolution, config.leo.resolution)
+        labels = torch.arange(way, device=self.device).repeat(tasks, 1)
+        watch = self.leo.meta_train_step_watched(
+            images[:, :, :shot].flatten(1, 2),
+            labels.repeat_interleave(shot, dim=1),
+            images[:, :, shot:].flatten(1, 2),
+            labels.repeat_interleave(config.query, dim=1),
+        )
+        return shape.numel(), watch
+
+    # -- images ------------------------------------------------------------------------------
+
+    def _plain(self, images: Tensor, classes: Tensor, slots: Tensor, turns: Tensor, resolution: int) -> Tensor:
+        """[B] indices -> [B,1,R,R], turned by quarter circles."""
+        shown = images[classes.to(self.device), slots.to(self.device)].unsqueeze(1).float() / 255
+        return F.avg_pool2d(turn(shown, turns), shown.shape[-1] // resolution)
+
+    def _augmented(
+        self, images: Tensor, classes: Tensor, slots: Tensor, turns: Tensor, resolution: int, seed: int
+    ) -> Tensor:
+        """[B] indices -> [B,1,R,R], turned by quarter circles, then bent and inked at random."""
+        shown = images[classes.to(self.device), slots.to(self.device)].unsqueeze(1).float() / 255
+        return augment(turn(shown, turns), resolution, torch.Generator().manual_seed(seed))
+
+    # -- state -------------------------------------------------------------------------------
+
+    def _generator(self, stage: Stage, step: int) -> torch.Generator:
+        part = 0 if stage == "pretrain" else 1
+        return torch.Generator().manual_seed((self.config.seed * 2 + part) * 10_000_019 + step)
+
+    def _validate(self) -> float:
+        """5-way 1-shot accuracy over 400 fixed validation tasks. In stage 1 of the encoded class means."""
+        leo = self.leo.eval()
+        if self.stage == "pretrain":
+            leo.decoder.start_as_transpose_of(leo.encoder)
+        steps = 0 if self.stage == "pretrain" else None
+        row = evaluate(leo, extract(leo, self.validation), 5, 1, 15, episodes=400, seed=1, inner_steps=steps)
+        return row.accuracy
+
+    def _checkpoint(self) -> None:
+        state = {
+            "identity": self.identity,
+            "stage": self.stage,
+            "step": self.step,
+            "seconds": self.seconds,
+            "skipped": self.leo.skipped_steps,
+            "model": self.leo.state_dict(),
+            "prototypes": self.prototypes.detach(),
+            "optimizer": self.optimizer.state_dict(),
+        }
+        fresh = self.folder / "state.pt.new"
+        torch.save(state, fresh)
+        fresh.replace(self.folder / "state.pt")
+        save_model(self.leo, self.folder / "model", self.folder.name)
+
+    def _resume(self) -> None:
+        path = self.folder / "state.pt"
+        if not path.exists():
+            write_whole(self.folder / "run.json", (self.config.model_dump_json(indent=2) + "\n").encode())
+            return
+        state: dict[str, Any] = torch.load(path, map_location=self.device, weights_only=True)
+        if state["identity"] != self.identity:
+            raise ValueError(
+                f"{path} belongs to a run with other settings or data; choose another folder or delete this one"
+            )
+        self.stage, self.step, self.seconds = state["stage"], state["step"], state["seconds"]
+        self.leo.load_state_dict(state["model"])
+        self.leo.skipped_steps = state["skipped"]
+        with torch.no_grad():
+            self.prototypes.copy_(state["prototypes"])
+        self.optimizer = self._make_optimizer()
+        self.optimizer.load_state_dict(state["optimizer"])
+
+    def _log(self, progress: Progress) -> None:
+        path = self.folder / "log.csv"
+        columns = ["stage", "step", "seconds", "loss", "validation", "images_per_second", "watch"]
+        fresh = not path.exists()
+        with path.open("a", newline="") as file:
+            writer = csv.writer(file)
+            if fresh:
+                writer.writerow(columns)
+            watch = json.dumps({k: round(v, 5) for k, v in progress.watch.items()})
+            writer.writerow(
+                [
+                    progress.stage,
+                    progress.step,
+                    round(self.seconds, 1),
+                    round(progress.loss, 5),
+                    progress.validation,
+                    round(progress.images_per_second, 1),
+                    watch,
+                ]
+            )
+
+
+def one_cycle(done: float) -> float:
+    """Share of the peak learning rate when `done` (0..1) of the steps are: warm-up, then half a cosine."""
+    warm = 0.1
+    if done < warm:
+        return 0.05 + 0.95 * done / warm
+    return 0.5 * (1 + math.cos(math.pi * (done - warm) / (1 - warm))) + 1e-3
+
+
+def pick(choices: tuple[int, ...], generator: torch.Generator) -> int:
+    return choices[int(torch.randint(len(choices), (1,), generator=generator))]
+
+
+def turn(images: Tensor, turns: Tensor) -> Tensor:
+    """Images [B,1,W,W], each turned by its own number of quarter circles [B]."""
+    turned = images.clone()
+    for quarter in range(1, ROTATIONS):
+        mine = (turns == quarter).to(images.device)
+        turned[mine] = torch.rot90(images[mine], quarter, dims=(-2, -1))
+    return turned
+
+
+def train_leo(
+    num_classes: int,
+    task_dataloader: "DataLoader[tuple[Tensor, Tensor, Tensor, Tensor]]",
+    latent_dim: int = 64,
+    inner_lr: float = 0.01,
+    outer_lr: float = 0.001,
+    inner_steps: int = 5,
+    device: str | torch.device = "cpu",
+) -> tuple[LatentEmbeddingOptimization, list[float]]:
+    """Meta-train a LEO of the source document's shape on batches of tasks; returns it and its losses.
+
+    The loader yields support [T,S,1,105,105], labels [T,S], query [T,Q,1,105,105], labels [T,Q].
+    Raises `model.leo.TrainingDiverged` when steps stay non-finite.
+    """
+    leo = LatentEmbeddingOptimization(num_classes, latent_dim, inner_lr, outer_lr, inner_steps).to(device)
+    losses = [leo.meta_train_step(*(part.to(device) for part in batch)) for batch in task_dataloader]
+    return leo, losses
