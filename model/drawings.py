@@ -17,7 +17,7 @@ SIDE = 105  # Omniglot's own size, pixels
 EXTENT = 83  # longer side of the framed ink, pixels: leaves a margin of 11, which augmentation uses
 WORK_SIDE = 400  # a larger picture is shrunk to this before any looking; strokes stay over 2 pixels
 MIN_CONTRAST = 0.06  # of the full range: fainter marks than this are taken for paper
-THIN_STROKE = 2.2  # pixels in the frame; Omniglot's are 3 to 5
+THIN_STROKE = 2.9  # pixels in the frame, under which strokes are thickened; the thinnest of Omniglot's
 
 Grey = NDArray[np.float32]
 Ink = NDArray[np.bool_]

@@ -39,7 +39,7 @@ class FeatureExtractor(nn.Module):
         self.centre = nn.Parameter(torch.zeros(config.feature_dim), requires_grad=config.normalise_features)
 
     def forward(self, images: Tensor) -> Tensor:
-        features: Tensor = self.blocks(images).float()  # [B, F]
+        features: Tensor = self.blocks(images).to(images.dtype)  # [B, F]; out of bf16 under autocast
         if self.normalise:
             return F.normalize(features - self.centre, dim=-1)
         return features

@@ -21,6 +21,6 @@ PRESETS: dict[str, TrainConfig] = {
         images_per_step=60,
         ways=(5,),
         shots=(1, 2, 5),
-        validate_every=150,
+        validate_every=500,
     ),
 }

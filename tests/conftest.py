@@ -1,0 +1,87 @@
+"""What tests share: models, data, and a running service."""
+
+import contextlib
+import os
+import socket
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+
+import httpx
+import pytest
+import torch
+import uvicorn
+
+from app.main import create_app
+from app.settings import PROJECT, Settings
+from model.config import LEOConfig
+from model.leo import LatentEmbeddingOptimization
+
+torch.set_num_threads(2)
+
+WEIGHTS = PROJECT / "weights"
+DATA = Path(os.environ.get("LEO_TEST_DATA", PROJECT.parent / "shared" / "data"))
+
+
+@pytest.fixture(scope="session")
+def background() -> Path:
+    """Omniglot's background set, where this machine has it."""
+    path = DATA / "omniglot" / "images_background.zip"
+    if not path.exists():
+        pytest.skip("Omniglot is not here; set LEO_TEST_DATA to a folder with omniglot/images_background.zip")
+    return path
+
+
+@pytest.fixture(params=["omniglot", "omniglot-105"], scope="session")
+def shipped(request: pytest.FixtureRequest) -> LatentEmbeddingOptimization:
+    """Each of the shipped models."""
+    return LatentEmbeddingOptimization.from_pretrained(WEIGHTS / request.param)
+
+
+def tiny(**changes: object) -> LatentEmbeddingOptimization:
+    """A LEO of few numbers: F = 8, L = 32."""
+    torch.manual_seed(0)
+    shape = {"resolution": 8, "channels": 8, "blocks": 3, "decoder_hidden": (16, 24), "latent_dim": 32}
+    return LatentEmbeddingOptimization(config=LEOConfig.model_validate(shape | changes))
+
+
+@pytest.fixture(scope="session")
+def settings(tmp_path_factory: pytest.TempPathFactory) -> Settings:
+    """Settings of the service under test, untouched by the environment's LEO_ variables."""
+    return Settings(data_dir=tmp_path_factory.mktemp("data"), weights=WEIGHTS / "omniglot", device="cpu")
+
+
+@contextlib.contextmanager
+def serving(settings: Settings) -> Iterator[httpx.Client]:
+    """A client of the service, which runs on a port of its own in a thread of this process."""
+    with socket.create_server(("127.0.0.1", 0), backlog=256) as listening:
+        server = uvicorn.Server(uvicorn.Config(create_app(settings), log_level="warning"))
+        thread = threading.Thread(target=server.run, kwargs={"sockets": [listening]})
+        thread.start()
+        try:
+            # The socket listens already: the first request waits until the service is up.
+            with httpx.Client(base_url=f"http://127.0.0.1:{listening.getsockname()[1]}", timeout=60) as client:
+                yield client
+        finally:
+            server.should_exit = True
+            thread.join()
+
+
+@pytest.fixture(scope="session")
+def client(settings: Settings) -> Iterator[httpx.Client]:
+    """A client of the service with the shipped default model."""
+    with serving(settings) as client:
+        yield client
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    """Say how many tests did not run; with LEO_NO_SKIPS the run has then failed."""
+    if os.environ.get("LEO_NO_SKIPS") and terminalreporter.stats.get("skipped"):
+        terminalreporter.write_line("LEO_NO_SKIPS is set and tests were skipped: this counts as a failure", red=True)
+
+
+def pytest_sessionfinish(session: pytest.Session, exitstatus: int) -> None:
+    """With LEO_NO_SKIPS set, a skipped test is a failed run."""
+    reporter = session.config.pluginmanager.get_plugin("terminalreporter")
+    if os.environ.get("LEO_NO_SKIPS") and exitstatus == 0 and reporter and reporter.stats.get("skipped"):
+        session.exitstatus = pytest.ExitCode.TESTS_FAILED

@@ -1,0 +1,221 @@
+from collections.abc import Iterator
+
+import pytest
+import torch
+from torch import nn
+
+from model.leo import LatentEmbeddingOptimization, TrainingDiverged, code_spread, cross_entropy, one_hot
+from tests.conftest import tiny
+
+
+@pytest.fixture
+def double() -> Iterator[None]:
+    torch.set_default_dtype(torch.float64)
+    yield
+    torch.set_default_dtype(torch.float32)
+
+
+def episode(tasks: int = 2, way: int = 3, shot: int = 2, query: int = 3, seed: int = 1) -> tuple[torch.Tensor, ...]:
+    """Support, labels, query, labels: each class a bar at its own height, with noise."""
+    generator = torch.Generator().manual_seed(seed)
+
+    def images(per_class: int) -> tuple[torch.Tensor, torch.Tensor]:
+        labels = torch.arange(way).repeat_interleave(per_class).repeat(tasks, 1)
+        pictures = 0.2 * torch.rand(tasks, way * per_class, 1, 8, 8, generator=generator)
+        for s, label in enumerate(labels[0]):
+            pictures[:, s, :, 2 * int(label) : 2 * int(label) + 2] += 0.8
+        return pictures, labels
+
+    return *images(shot), *images(query)
+
+
+class CodesAreRows(nn.Module):
+    """A decoder by which a code is its class's weights and bias: arithmetic can be done by hand."""
+
+    def forward(self, codes: torch.Tensor) -> torch.Tensor:
+        return codes
+
+
+def by_hand(alpha: float, **changes: object) -> LatentEmbeddingOptimization:
+    with pytest.warns(UserWarning, match="recommended"):
+        leo = tiny(latent_dim=2, inner_steps=1, **changes)
+    leo.decoder = CodesAreRows()  # type: ignore[assignment]
+    leo.alpha.data.fill_(alpha)
+    return leo
+
+
+def test_one_inner_step_against_hand_arithmetic() -> None:
+    # Two classes, F = 1, x = 1 and -1, all codes (w, b) = 0: both probabilities are 1/2, the loss is
+    # ln 2. dloss/dw_0 = mean(-1/2 * 1, 1/2 * -1) = -1/2, dloss/dw_1 = 1/2, biases cancel.
+    leo = by_hand(alpha=1.0)
+    features, membership = torch.tensor([[[1.0], [-1.0]]]), one_hot(torch.tensor([[0, 1]]))
+    adapted = leo.adapt(torch.zeros(1, 2, 2), features, membership)
+    torch.testing.assert_close(adapted.codes[0].detach(), torch.tensor([[0.5, 0.0], [-0.5, 0.0]]))
+    # Afterwards the logits are +-1/2, so the loss is ln(1 + e^-1).
+    expected = torch.tensor([[2.0, 1.0 + torch.tensor(-1.0).exp().item()]]).log()
+    torch.testing.assert_close(adapted.losses, expected)
+
+
+def test_alpha_is_per_latent_dimension() -> None:
+    leo = by_hand(alpha=1.0)
+    leo.alpha.data = torch.tensor([2.0, 0.0])
+    features, membership = torch.tensor([[[1.0], [1.0]]]), one_hot(torch.tensor([[0, 0], [0, 1]])[1:])
+    codes = leo.adapt(torch.zeros(1, 2, 2), features, membership).codes[0]
+    assert codes[:, 1].abs().max() == 0  # no step along the bias
+
+
+@pytest.mark.usefixtures("double")
+def test_meta_gradients_are_second_order() -> None:
+    def query_loss(leo: LatentEmbeddingOptimization, start: torch.Tensor) -> torch.Tensor:
+        features, membership = torch.tensor([[[1.0], [-1.0]]]), one_hot(torch.tensor([[0, 1]]))
+        adapted = leo.adapt(start, features, membership)
+        query = torch.tensor([[[0.3], [0.9]]])
+        return cross_entropy(leo.logits(adapted.codes, query, membership), one_hot(torch.tensor([[0, 1]]))).sum()
+
+    start = torch.tensor([[[0.4, 0.1], [-0.2, 0.3]]], requires_grad=True)
+    exact = by_hand(alpha=1.5)
+    (analytic,) = torch.autograd.grad(query_loss(exact, start), start)
+    numeric = torch.zeros_like(start)
+    for place in range(4):
+        nudge = torch.zeros(4)
+        nudge[place] = 1e-5
+        moved = nudge.view_as(start)
+        with torch.no_grad():
+            up, down = query_loss(exact, start + moved), query_loss(exact, start - moved)
+        numeric.view(-1)[place] = (up - down) / 2e-5
+    torch.testing.assert_close(analytic, numeric, atol=1e-8, rtol=1e-6)
+    (first_order,) = torch.autograd.grad(query_loss(by_hand(alpha=1.5, second_order=False), start), start)
+    assert (first_order - numeric).abs().max() > 1e-3
+
+
+@pytest.mark.parametrize("own_encoder", [False, True])
+@pytest.mark.parametrize("skip", [False, True])
+def test_gradients_reach_every_part(own_encoder: bool, skip: bool) -> None:
+    leo = tiny(own_encoder=own_encoder, decoder_skip=skip)
+    if skip:  # what starts at 0 passes no gradient on at first
+        nn.init.normal_(leo.decoder.fc3.weight, std=0.1)
+    nn.init.normal_(leo.relation.out.weight, std=0.1)
+    loss, _ = leo.meta_loss(*episode())
+    loss.backward()
+    without = [
+        name
+        for name, parameter in leo.named_parameters()
+        if not name.startswith("classifier.fc.") and (parameter.grad is None or parameter.grad.abs().max() == 0)
+    ]
+    assert without == []
+
+
+def test_the_encoder_gets_its_gradient_through_the_inner_loop() -> None:
+    leo = tiny(inner_lr=1.0)
+    support, labels, *_ = episode(tasks=1)
+    membership = one_hot(labels)
+    features = leo.features(leo.classifier.phi, support)
+    codes = leo.encode(features.detach(), membership)
+    adapted = leo.adapt(codes, features.detach(), membership).codes
+    adapted.sum().backward()
+    assert leo.encoder.to_code.weight.grad is not None
+    assert leo.alpha.grad is not None
+    assert leo.alpha.grad.abs().min() > 0
+
+
+def test_five_steps_lower_the_support_loss_of_every_task() -> None:
+    leo = tiny(inner_lr=0.1).eval()
+    support, labels, *_ = episode(tasks=4)
+    membership = one_hot(labels)
+    with torch.no_grad():
+        features = leo.features(leo.classifier.phi, support)
+        losses = leo.adapt(leo.encode(features, membership), features, membership).losses
+    assert losses.shape == (4, 6)
+    assert (losses[:, -1] < losses[:, 0]).all()
+
+
+def test_permuting_classes_permutes_the_answer() -> None:
+    leo = tiny().eval()
+    support, labels, query, _ = (part[0] for part in episode())
+    order = torch.tensor([2, 0, 1])
+
+    def logits(labels: torch.Tensor) -> torch.Tensor:
+        codes = leo.inner_update(support, labels, leo.encode_task(support, labels))
+        return leo.classifier(query, leo.decode_to_params(codes))
+
+    torch.testing.assert_close(logits(order[labels])[:, order], logits(labels))
+
+
+def test_a_stack_of_tasks_is_the_tasks_one_by_one() -> None:
+    leo = tiny().eval()
+    support, labels, *_ = episode(tasks=3)
+    stacked = leo.inner_update(support, labels, leo.encode_task(support, labels))
+    for t in range(3):
+        alone = leo.inner_update(support[t], labels[t], leo.encode_task(support[t], labels[t]))
+        torch.testing.assert_close(stacked[t], alone)
+
+
+def test_the_inner_loop_runs_without_recording_a_graph() -> None:
+    leo = tiny().eval()
+    support, labels, *_ = episode(tasks=1)
+    with torch.no_grad():
+        codes = leo.inner_update(support, labels, leo.encode_task(support, labels))
+    assert not codes.requires_grad
+
+
+def test_a_step_clips_the_gradients_of_all_parameters_together() -> None:
+    leo = tiny(max_grad_norm=1e-3)
+    leo.meta_train_step(*episode())
+    norms = [p.grad.norm() for p in leo.parameters() if p.grad is not None]
+    assert torch.stack(norms).norm() <= 1.001e-3
+    assert {id(p) for group in leo.optimizer.param_groups for p in group["params"]} == {
+        id(p) for p in leo.parameters() if p.requires_grad
+    }
+
+
+def test_a_non_finite_step_changes_nothing_and_is_counted() -> None:
+    leo = tiny()
+    support, labels, query, query_labels = episode()
+    leo.meta_train_step(support, labels, query, query_labels)
+    before = {name: p.detach().clone() for name, p in leo.named_parameters()}
+    loss = leo.meta_train_step(support * float("nan"), labels, query, query_labels)
+    assert loss != loss
+    assert leo.skipped_steps == 1
+    for name, parameter in leo.named_parameters():
+        torch.testing.assert_close(parameter.detach(), before[name])
+
+
+@pytest.mark.parametrize(("broken", "said"), [("images", "images contain NaN"), ("weights", "classifier.phi.centre")])
+def test_twenty_skipped_in_a_row_name_the_likely_cause(broken: str, said: str) -> None:
+    leo = tiny()
+    support, labels, query, query_labels = episode()
+    if broken == "images":
+        support = support * float("nan")
+    else:
+        leo.classifier.phi.centre.data.fill_(float("nan"))
+    for _ in range(19):
+        leo.meta_train_step(support, labels, query, query_labels)
+    with pytest.raises(TrainingDiverged, match=said):
+        leo.meta_train_step(support, labels, query, query_labels)
+
+
+def test_a_good_step_between_restarts_the_count() -> None:
+    leo = tiny()
+    support, labels, query, query_labels = episode()
+    for _ in range(3):
+        for _ in range(19):
+            leo.meta_train_step(query * float("inf"), query_labels, query, query_labels)
+        # BatchNorm's running statistics took in the infinities, the weights did not.
+        assert leo.meta_train_step(support, labels, query, query_labels) > 0
+    assert leo.skipped_steps == 57
+
+
+def test_spread_tells_collapsed_codes() -> None:
+    assert code_spread(torch.ones(1, 5, 8)) == 0
+    assert code_spread(torch.eye(8)[None, :5]) > 0.8
+
+
+@pytest.mark.parametrize("labels", [[[0, 5]], [[-2, 0]]])
+def test_labels_out_of_range_are_refused(labels: list[list[int]]) -> None:
+    with pytest.raises(ValueError, match="labels must lie in"):
+        one_hot(torch.tensor(labels), 3)
+
+
+def test_fewer_than_two_classes_are_refused() -> None:
+    with pytest.raises(ValueError, match="at least 2"):
+        LatentEmbeddingOptimization(num_classes=1)
