@@ -5,8 +5,9 @@ import base64
 import binascii
 import io
 import warnings
-from collections.abc import Sequence
+from collections.abc import AsyncIterator, Sequence
 from concurrent.futures import Executor
+from contextlib import asynccontextmanager
 from typing import TypeVar
 
 import numpy as np
@@ -15,7 +16,7 @@ from numpy.typing import NDArray
 from PIL import Image, UnidentifiedImageError
 from pydantic import BaseModel, ValidationError
 from starlette.datastructures import FormData, UploadFile
-from starlette.formparsers import MultiPartException
+from starlette.exceptions import HTTPException
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from app.problems import Problem, describe
@@ -67,10 +68,10 @@ async def read_support(request: Request, settings: Settings) -> tuple[list[bytes
         labels = [example.label for example in body.support]
         options = TaskOptions(**body.model_dump(exclude={"support"}))
     else:
-        form = await _form(request, settings)
-        images = await _files(form)
-        labels = [label for label in form.getlist("labels") if isinstance(label, str)]
-        options = _options(form)
+        async with _form(request, settings) as form:
+            images = await _files(form)
+            labels = [label for label in form.getlist("labels") if isinstance(label, str)]
+            options = _options(form)
         if len(labels) != len(images):
             raise Problem(
                 422, f"{len(images)} images but {len(labels)} labels: send one label for each image, in the same order"
@@ -90,7 +91,8 @@ async def read_queries(request: Request, settings: Settings) -> list[bytes]:
         body = _json(PredictImages, await request.body())
         images = [_base64(image, index) for index, image in enumerate(body.images)]
     else:
-        images = await _files(await _form(request, settings))
+        async with _form(request, settings) as form:
+            images = await _files(form)
     _check_count(images, settings)
     return images
 
@@ -116,12 +118,19 @@ def _base64(text: str, index: int) -> bytes:
         raise Problem(422, f"image {index} is not base64", index=index) from None
 
 
-async def _form(request: Request, settings: Settings) -> FormData:
+@asynccontextmanager
+async def _form(request: Request, settings: Settings) -> AsyncIterator[FormData]:
+    # The whole body first: if it is over the limit, the parser has no files open yet.
+    await request.body()
     try:
         # A label beside each image, and a few options.
-        return await request.form(max_files=settings.max_images, max_fields=settings.max_images + 10)
-    except MultiPartException as error:
-        raise Problem(422, f"the multipart body cannot be read: {error.message}") from None
+        form = await request.form(max_files=settings.max_images, max_fields=settings.max_images + 10)
+    except HTTPException as error:
+        raise Problem(422, f"the multipart body cannot be read: {error.detail}") from None
+    try:
+        yield form
+    finally:
+        await form.close()
 
 
 async def _files(form: FormData) -> list[bytes]:

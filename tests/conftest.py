@@ -17,8 +17,6 @@ from app.settings import PROJECT, Settings
 from model.config import LEOConfig
 from model.leo import LatentEmbeddingOptimization
 
-torch.set_num_threads(2)
-
 WEIGHTS = PROJECT / "weights"
 DATA = Path(os.environ.get("LEO_TEST_DATA", PROJECT.parent / "shared" / "data"))
 

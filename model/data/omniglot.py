@@ -6,6 +6,7 @@ what splits are made of, since characters of one alphabet share a hand and a sty
 
 import hashlib
 import io
+import warnings
 import zipfile
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -136,3 +137,41 @@ def fingerprint(drawings: Drawings) -> str:
     digest = hashlib.sha256("\n".join(drawings.names).encode())
     digest.update(np.packbits(drawings.images.numpy()).tobytes())
     return digest.hexdigest()[:16]
+
+
+def load_omniglot_dataset(root: str | Path = "omniglot", download: bool = False) -> tuple[Drawings, Drawings]:
+    """Background and evaluation drawings under `root`: folders or zips `images_background`, `images_evaluation`.
+
+    With `download`, torchvision fetches what is missing. Where there is no evaluation set, the
+    background's validation alphabets stand in for it, are left out of the first, and a warning
+    says so. Raises `DataError`.
+    """
+    root = Path(root)
+    background, evaluation = (_find(root, part, download) for part in ("images_background", "images_evaluation"))
+    if background is None:
+        raise DataError(
+            f"neither images_background nor images_background.zip is in {root}; "
+            "put Omniglot there, or pass download=True"
+        )
+    drawings = load_drawings(background)
+    if evaluation is not None:
+        return drawings, load_drawings(evaluation)
+    warnings.warn(
+        f"no images_evaluation in {root}: testing on the background's validation alphabets, training on the others",
+        UserWarning,
+        stacklevel=2,
+    )
+    return drawings.split("train"), drawings.split("validation")
+
+
+def _find(root: Path, part: str, download: bool) -> Path | None:
+    torchvisions = root / "omniglot-py" / part  # where torchvision unpacks it
+    for path in (root / part, root / f"{part}.zip", torchvisions):
+        if path.exists():
+            return path
+    if not download:
+        return None
+    from torchvision.datasets import Omniglot
+
+    Omniglot(str(root), background=part == "images_background", download=True)
+    return torchvisions

@@ -1,0 +1,167 @@
+"""The queue's promises, with a device that the test holds up and lets go."""
+
+import asyncio
+import threading
+from collections.abc import Callable, Coroutine
+from typing import Any
+
+import numpy as np
+import pytest
+
+from app.batcher import Batcher
+from app.engine import Decode, Predict, Result, Work
+from app.problems import Problem
+
+
+class Device:
+    """Answers each piece of work with itself; fails on those in `guilty`; waits while `gate` is closed."""
+
+    def __init__(self) -> None:
+        self.batches: list[list[Work]] = []
+        self.guilty: list[Work] = []
+        self.gate = threading.Event()
+        self.entered = threading.Event()
+        self.gate.set()
+
+    def run(self, batch: list[Work]) -> list[Result]:
+        self.batches.append(batch)
+        self.entered.set()
+        assert self.gate.wait(10)
+        if any(work is bad for work in batch for bad in self.guilty):
+            raise RuntimeError("out of order")
+        return list(batch)  # type: ignore[arg-type]
+
+
+def work(images: int = 1) -> Work:
+    return Predict(np.zeros((images, 2, 2), dtype=np.uint8), None, np.zeros((2, 2), dtype=np.float32))
+
+
+def run(scenario: Callable[[Batcher, Device], Coroutine[Any, Any, None]], **limits: Any) -> None:
+    device = Device()
+    batcher = Batcher(device.run, **{"max_images": 100, "timeout": 10} | limits)
+    batcher.start()
+
+    async def bounded() -> None:
+        async with asyncio.timeout(20):
+            await scenario(batcher, device)
+
+    try:
+        asyncio.run(bounded())
+    finally:
+        device.gate.set()
+        batcher.close()
+
+
+async def occupy(batcher: Batcher, device: Device) -> "asyncio.Task[Result]":
+    """Give the device something to do behind a closed gate."""
+    device.entered.clear()
+    device.gate.clear()
+    task = asyncio.create_task(batcher.submit(work()))
+    await asyncio.to_thread(device.entered.wait, 10)
+    return task
+
+
+def test_what_queues_meanwhile_shares_one_batch() -> None:
+    async def scenario(batcher: Batcher, device: Device) -> None:
+        first = await occupy(batcher, device)
+        items = [work(n) for n in range(1, 6)]
+        waiting = [asyncio.create_task(batcher.submit(item)) for item in items]
+        await asyncio.sleep(0)
+        device.gate.set()
+        assert await asyncio.gather(*waiting) == items  # everyone gets their own result
+        await first
+        assert [len(batch) for batch in device.batches] == [1, 5]
+
+    run(scenario)
+
+
+def test_an_idle_device_starts_at_once() -> None:
+    async def scenario(batcher: Batcher, device: Device) -> None:
+        for _ in range(3):
+            await batcher.submit(work())
+        assert [len(batch) for batch in device.batches] == [1, 1, 1]
+
+    run(scenario)
+
+
+def test_a_full_queue_refuses_at_once_with_retry_after() -> None:
+    async def scenario(batcher: Batcher, device: Device) -> None:
+        first = await occupy(batcher, device)
+        waiting = asyncio.create_task(batcher.submit(work(8)))
+        await asyncio.sleep(0)
+        with pytest.raises(Problem) as refused:
+            await batcher.submit(work(3))
+        assert (refused.value.status, refused.value.retry_after) == (503, 1)
+        fits = asyncio.create_task(batcher.submit(work(2)))
+        await asyncio.sleep(0)
+        device.gate.set()
+        await asyncio.gather(first, waiting, fits)
+        await batcher.submit(work(50))  # more than the queue holds, but nothing else waits
+
+    run(scenario, max_images=10)
+
+
+def test_waiting_has_a_deadline_and_what_missed_it_is_not_run() -> None:
+    async def scenario(batcher: Batcher, device: Device) -> None:
+        first = await occupy(batcher, device)
+        late = work()
+        results = await asyncio.gather(batcher.submit(late), return_exceptions=True)
+        assert isinstance(results[0], Problem)
+        assert results[0].status == 503
+        device.gate.set()
+        await asyncio.gather(first, return_exceptions=True)
+        await batcher.submit(work())
+        assert not any(late is item for batch in device.batches for item in batch)
+
+    run(scenario, timeout=0.2)
+
+
+def test_work_whose_client_has_left_is_not_run() -> None:
+    async def scenario(batcher: Batcher, device: Device) -> None:
+        first = await occupy(batcher, device)
+        gone = work()
+        leaving = asyncio.create_task(batcher.submit(gone))
+        staying = asyncio.create_task(batcher.submit(work()))
+        await asyncio.sleep(0)
+        leaving.cancel()
+        await asyncio.gather(leaving, return_exceptions=True)
+        device.gate.set()
+        await asyncio.gather(first, staying)
+        assert not any(gone is item for batch in device.batches for item in batch)
+
+    run(scenario)
+
+
+def test_only_the_guilty_request_fails() -> None:
+    async def scenario(batcher: Batcher, device: Device) -> None:
+        first = await occupy(batcher, device)
+        items = [work(), work(), work()]
+        device.guilty = [items[1]]
+        waiting = [asyncio.create_task(batcher.submit(item)) for item in items]
+        await asyncio.sleep(0)
+        device.gate.set()
+        results = await asyncio.gather(*waiting, return_exceptions=True)
+        await first
+        assert results[0] is items[0]
+        assert isinstance(results[1], Problem)
+        assert results[1].status == 500
+        assert results[2] is items[2]
+        assert batcher.alive
+
+    run(scenario)
+
+
+def test_closing_finishes_what_was_accepted_and_takes_no_more() -> None:
+    async def scenario(batcher: Batcher, device: Device) -> None:
+        first = await occupy(batcher, device)
+        waiting = asyncio.create_task(batcher.submit(Decode(np.zeros((2, 2), dtype=np.float32))))
+        await asyncio.sleep(0)
+        closing = asyncio.create_task(asyncio.to_thread(batcher.close))
+        await asyncio.sleep(0)
+        device.gate.set()
+        await asyncio.gather(first, waiting, closing)
+        assert not batcher.alive
+        with pytest.raises(Problem, match="stopping"):
+            await batcher.submit(work())
+
+    run(scenario)

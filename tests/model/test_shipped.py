@@ -1,0 +1,55 @@
+"""The shipped models themselves, on drawings made by code and on Omniglot's validation alphabets."""
+
+import pytest
+import torch
+
+from model.augment import to_side
+from model.data.episodes import sample_episodes
+from model.data.omniglot import Drawings, load_drawings
+from model.evaluate import evaluate, extract
+from model.leo import LatentEmbeddingOptimization, code_spread, one_hot
+from tests.conftest import WEIGHTS
+from tests.drawn import write_omniglot
+
+
+@pytest.fixture(scope="module")
+def drawn(tmp_path_factory: pytest.TempPathFactory) -> Drawings:
+    return load_drawings(write_omniglot(tmp_path_factory.mktemp("drawn"), ["Alpha"], 12))
+
+
+@pytest.fixture(scope="module")
+def validation(background: object) -> Drawings:
+    """Validation alphabets, half of the drawings of each class: enough to notice a broken model."""
+    whole = load_drawings(WEIGHTS.parent / background).split("validation")  # type: ignore[operator]
+    return Drawings(whole.images[:, ::2], whole.counts // 2, whole.alphabets, whole.names)
+
+
+def test_five_steps_lower_the_support_loss(shipped: LatentEmbeddingOptimization, drawn: Drawings) -> None:
+    tasks = sample_episodes(drawn.counts, 20, 10, 5, 1, torch.Generator().manual_seed(0))
+    images = to_side(drawn.images, shipped.config.resolution).unsqueeze(2).float() / 255
+    support, labels, *_ = tasks.gather(images)
+    with torch.no_grad():
+        membership = one_hot(labels)
+        features = shipped.features(shipped.classifier.phi, support)
+        codes = shipped.encode_task(support, labels)
+        losses = shipped.adapt(codes, features, membership).losses
+    assert losses[:, -1].mean() < losses[:, 0].mean()
+    assert (losses[:, -1] <= losses[:, 0] + 1e-5).all()
+    assert code_spread(codes) > 0.3
+
+
+def test_five_classes_of_drawings_made_by_code(shipped: LatentEmbeddingOptimization, drawn: Drawings) -> None:
+    assert evaluate(shipped, extract(shipped, drawn), 5, 1, 5, episodes=100).accuracy > 0.97
+
+
+def test_alpha_was_learned_and_moves_the_codes(shipped: LatentEmbeddingOptimization) -> None:
+    assert shipped.alpha.std() > 0
+    assert shipped.alpha.abs().mean() > 0.1
+
+
+@pytest.mark.parametrize(("name", "one_shot", "five_shot"), [("omniglot", 0.98, 0.99), ("omniglot-105", 0.93, 0.98)])
+def test_validation_alphabets(validation: Drawings, name: str, one_shot: float, five_shot: float) -> None:
+    leo = LatentEmbeddingOptimization.from_pretrained(WEIGHTS / name)
+    features = extract(leo, validation)
+    assert evaluate(leo, features, 5, 1, 4, episodes=300).accuracy > one_shot
+    assert evaluate(leo, features, 5, 5, 4, episodes=300).accuracy > five_shot
