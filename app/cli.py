@@ -1,5 +1,6 @@
 """`leo`: serve, train, evaluate."""
 
+import asyncio
 import json
 import logging
 import shlex
@@ -12,6 +13,7 @@ from rich.console import Console
 from rich.table import Table
 
 if TYPE_CHECKING:
+    from app.settings import Settings
     from model.evaluate import Row
     from model.leo import LatentEmbeddingOptimization
 
@@ -54,6 +56,8 @@ def serve(
     from app.main import create_app
     from app.problems import describe
     from app.settings import Settings
+    from app.store import StoreUnavailable
+    from model.checkpoint import CheckpointError
     from model.memory import keep_freed_memory
 
     keep_freed_memory()
@@ -63,7 +67,19 @@ def serve(
         settings = Settings(**given)  # type: ignore[arg-type]
     except ValidationError as error:
         fail(f"a setting (LEO_...) is wrong: {describe(error.errors())}")
-    uvicorn.run(create_app(settings), host=settings.host, port=settings.port, log_level="info", access_log=False)
+    try:
+        service = create_app(settings)
+        asyncio.run(_check_store(settings))
+    except (CheckpointError, RuntimeError, StoreUnavailable) as error:
+        fail(error)
+    uvicorn.run(service, host=settings.host, port=settings.port, log_level="info", access_log=False)
+
+
+async def _check_store(settings: "Settings") -> None:
+    """Open and close the store, so that one that cannot be used is one line and not a traceback."""
+    from app.main import open_store
+
+    await (await open_store(settings)).close()
 
 
 @app.command()

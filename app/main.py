@@ -28,11 +28,20 @@ and send everything else to `POST /tasks/{task_id}/predict`.
 
 
 def create_app(settings: Settings | None = None) -> FastAPI:
-    """The service. Starting it raises `CheckpointError`, `StoreUnavailable` or `RuntimeError`, each saying why."""
+    """The service with its model loaded; the store is opened when it starts.
+
+    Raises `CheckpointError` or `RuntimeError` (no such device), and on starting `StoreUnavailable`, each saying why.
+    """
     settings = settings or Settings()
     # FastAPI's own /docs loads its scripts from elsewhere; this one brings them along.
-    app = FastAPIOffline(title="LEO", description=DESCRIPTION, version="0.1.0", lifespan=_lifespan)
+    app = FastAPIOffline(
+        title="LEO",
+        description=DESCRIPTION,
+        version="0.1.0",
+        lifespan=_lifespan,
+    )
     app.state.settings = settings
+    app.state.engine = Engine(settings.weights, settings.device)
     app.add_middleware(BodyLimit, max_bytes=settings.max_body_bytes)
     problems.install(app)
     app.include_router(tasks.router)
@@ -50,16 +59,21 @@ def create_app(settings: Settings | None = None) -> FastAPI:
     return app
 
 
+async def open_store(settings: Settings) -> SQLiteStore:
+    """The task store that the settings name. Raises `StoreUnavailable`."""
+    return await SQLiteStore.open(settings.data_dir / "tasks.sqlite3")
+
+
 @contextlib.asynccontextmanager
 async def _lifespan(app: FastAPI) -> AsyncIterator[None]:
     settings: Settings = app.state.settings
-    engine = await asyncio.to_thread(Engine, settings.weights, settings.device)
-    store = await SQLiteStore.open(settings.data_dir / "tasks.sqlite3")
+    engine: Engine = app.state.engine
+    store = await open_store(settings)
     batcher = Batcher(engine.run, settings.queue_images, settings.request_timeout)
     batcher.start()
     readiness = Readiness(batcher, engine.resolution)
     await readiness.prove()
-    app.state.engine, app.state.readiness = engine, readiness
+    app.state.readiness = readiness
     app.state.tasks = Tasks(settings, engine, batcher, store)
     proving = asyncio.create_task(readiness.keep_proving())
     try:

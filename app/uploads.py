@@ -32,7 +32,10 @@ Image.MAX_IMAGE_PIXELS = None
 
 
 class BodyLimit:
-    """ASGI middleware: 413 for a body over the limit, declared or counted as it comes in."""
+    """ASGI middleware: 413 for a body over the limit, declared or counted as it comes in.
+
+    FastAPI has one of its own, whose answer is plain text.
+    """
 
     def __init__(self, app: ASGIApp, max_bytes: int) -> None:
         self.app, self.max_bytes = app, max_bytes

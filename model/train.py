@@ -141,12 +141,15 @@ class Trainer:
                 return
             self._begin_episodes()
 
+    def _align(self) -> None:
+        """What stage 1 does not train starts from what it does: the decoder as the encoder's transpose,
+        the encoder's own blocks as phi's."""
+        if self.leo.encoder.features is not None:
+            self.leo.encoder.features.load_state_dict(self.leo.classifier.phi.state_dict())
+        self.leo.decoder.start_as_transpose_of(self.leo.encoder)
+
     def _begin_episodes(self) -> None:
-        """From stage 1 to 2: the decoder starts as the encoder's transpose, own blocks as phi's."""
-        leo = self.leo
-        if leo.encoder.features is not None:
-            leo.encoder.features.load_state_dict(leo.classifier.phi.state_dict())
-        leo.decoder.start_as_transpose_of(leo.encoder)
+        self._align()
         self.stage, self.step = "episodes", 0
         self.optimizer = self._make_optimizer()
 
@@ -248,7 +251,7 @@ class Trainer:
         """5-way 1-shot accuracy over 400 fixed validation tasks. In stage 1 of the encoded class means."""
         leo = self.leo.eval()
         if self.stage == "pretrain":
-            leo.decoder.start_as_transpose_of(leo.encoder)
+            self._align()
         steps = 0 if self.stage == "pretrain" else None
         row = evaluate(leo, extract(leo, self.validation), 5, 1, 15, episodes=400, seed=1, inner_steps=steps)
         return row.accuracy

@@ -15,6 +15,7 @@ import uvicorn
 from app.main import create_app
 from app.settings import PROJECT, Settings
 from model.config import LEOConfig
+from model.data.omniglot import Drawings, load_drawings
 from model.leo import LatentEmbeddingOptimization
 
 WEIGHTS = PROJECT / "weights"
@@ -28,6 +29,12 @@ def background() -> Path:
     if not path.exists():
         pytest.skip("Omniglot is not here; set LEO_TEST_DATA to a folder with omniglot/images_background.zip")
     return path
+
+
+@pytest.fixture(scope="session")
+def omniglot(background: Path) -> Drawings:
+    """The background set, loaded once."""
+    return load_drawings(background)
 
 
 @pytest.fixture(params=["omniglot", "omniglot-105"], scope="session")

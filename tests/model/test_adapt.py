@@ -2,7 +2,7 @@ import pytest
 import torch
 
 from model.adapt import Support, adapt_tasks
-from model.leo import LatentEmbeddingOptimization
+from model.leo import LatentEmbeddingOptimization, one_hot
 from tests.conftest import tiny
 
 
@@ -51,3 +51,32 @@ def test_a_non_finite_task_is_known_and_harms_no_neighbour() -> None:
     results = adapt_tasks(leo, [good, bad])
     assert results[0].is_finite
     assert not results[1].is_finite
+
+
+@pytest.mark.usefixtures("double")
+@pytest.mark.parametrize("skip", [False, True])
+@pytest.mark.parametrize("relation_residual", [False, True])
+@pytest.mark.parametrize("seed", range(5))
+def test_the_closed_form_is_plain_autograd(seed: int, skip: bool, relation_residual: bool) -> None:
+    generator = torch.Generator().manual_seed(seed)
+    leo = tiny(decoder_skip=skip, relation_residual=relation_residual, inner_lr=0.7, logit_scale=5.0).eval()
+    for parameter in leo.decoder.parameters():
+        torch.nn.init.normal_(parameter, std=0.4) if parameter.dim() else None
+    leo.alpha.data = torch.rand(32, generator=generator)
+    tasks = []
+    for _ in range(4):
+        ways = int(torch.randint(2, 8, (1,), generator=generator))
+        shots = torch.randint(1, 6, (ways,), generator=generator).tolist()
+        tasks.append(random_support(leo, ways, shots, int(torch.randint(10**6, (1,), generator=generator))))
+    for steps in (0, 1, 5, 10):
+        for task, adapted in zip(tasks, adapt_tasks(leo, tasks, steps), strict=True):
+            membership = one_hot(task.labels[None])
+            with torch.no_grad():
+                expected = leo.adapt(
+                    leo.encode(task.features[None], membership), task.features[None], membership, steps
+                )
+                params = leo.decode_to_params(expected.codes[0])
+            torch.testing.assert_close(adapted.codes, expected.codes[0], atol=1e-9, rtol=1e-9)
+            torch.testing.assert_close(adapted.weight, params["fc.weight"], atol=1e-8, rtol=1e-8)
+            torch.testing.assert_close(adapted.bias, params["fc.bias"], atol=1e-8, rtol=1e-8)
+            torch.testing.assert_close(torch.tensor(adapted.losses), expected.losses[0], atol=1e-9, rtol=1e-9)

@@ -1,18 +1,9 @@
-from collections.abc import Iterator
-
 import pytest
 import torch
 from torch import nn
 
 from model.leo import LatentEmbeddingOptimization, TrainingDiverged, code_spread, cross_entropy, one_hot
 from tests.conftest import tiny
-
-
-@pytest.fixture
-def double() -> Iterator[None]:
-    torch.set_default_dtype(torch.float64)
-    yield
-    torch.set_default_dtype(torch.float32)
 
 
 def episode(tasks: int = 2, way: int = 3, shot: int = 2, query: int = 3, seed: int = 1) -> tuple[torch.Tensor, ...]:

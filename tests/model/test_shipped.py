@@ -18,9 +18,9 @@ def drawn(tmp_path_factory: pytest.TempPathFactory) -> Drawings:
 
 
 @pytest.fixture(scope="module")
-def validation(background: object) -> Drawings:
+def validation(omniglot: Drawings) -> Drawings:
     """Validation alphabets, half of the drawings of each class: enough to notice a broken model."""
-    whole = load_drawings(WEIGHTS.parent / background).split("validation")  # type: ignore[operator]
+    whole = omniglot.split("validation")
     return Drawings(whole.images[:, ::2], whole.counts // 2, whole.alphabets, whole.names)
 
 

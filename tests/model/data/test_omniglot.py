@@ -4,7 +4,14 @@ from pathlib import Path
 import pytest
 import torch
 
-from model.data.omniglot import VALIDATION_ALPHABETS, DataError, fingerprint, load_drawings, load_omniglot_dataset
+from model.data.omniglot import (
+    VALIDATION_ALPHABETS,
+    DataError,
+    Drawings,
+    fingerprint,
+    load_drawings,
+    load_omniglot_dataset,
+)
 from tests.drawn import write_omniglot
 
 
@@ -75,8 +82,8 @@ def test_without_the_evaluation_set_validation_alphabets_stand_in(tmp_path: Path
     assert (set(training.alphabets), set(test.alphabets)) == ({"Alpha"}, {"Tagalog"})
 
 
-def test_the_real_set(background: Path) -> None:
-    drawings = load_drawings(background)
+def test_the_real_set(omniglot: Drawings) -> None:
+    drawings = omniglot
     assert drawings.images.shape == (964, 20, 105, 105)
     assert len(set(drawings.alphabets)) == 30
     assert set(drawings.split("validation").alphabets) == set(VALIDATION_ALPHABETS)

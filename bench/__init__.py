@@ -1,0 +1,1 @@
+"""Benchmarks: each is a module to run, each writes its results into bench/results."""

@@ -1,0 +1,115 @@
+import json
+import re
+from pathlib import Path
+from typing import Any
+
+import pytest
+from typer.testing import CliRunner
+
+from app.cli import app
+from model import presets
+from tests.conftest import WEIGHTS
+from tests.drawn import write_omniglot
+from tests.model.test_runs import write_runs
+from tests.model.test_train import run_config
+
+
+def leo(*arguments: object, status: int = 0) -> str:
+    result = CliRunner().invoke(app, [str(argument) for argument in arguments])
+    assert result.exit_code == status, f"{result.output}\n{result.exception!r}"
+    return re.sub(r"\s+", " ", result.output)
+
+
+@pytest.fixture
+def data(tmp_path: Path) -> Path:
+    return write_omniglot(tmp_path / "images", ["Alpha", "Beta", "Tagalog"], 18)
+
+
+def test_help_tells_the_commands() -> None:
+    said = leo("--help")
+    for command in ("serve", "train", "evaluate"):
+        assert command in said
+    assert "LEO_DATA_DIR" in leo("serve", "--help")
+
+
+def test_evaluate_several_ways_and_shots_into_json(data: Path, tmp_path: Path) -> None:
+    out = tmp_path / "results" / "out.json"
+    common = ("evaluate", "--data", data, "--split", "validation", "--query", 3, "--episodes", 30, "--out", out)
+    said = leo(*common, "--way", "2,5", "--shot", 1, "--shot", 5)
+    assert "omniglot" in said
+    result: dict[str, Any] = json.loads(out.read_text())
+    assert result["model"] == "omniglot"
+    assert result["data"] == "images"
+    assert [(row["way"], row["shot"]) for row in result["rows"]] == [(2, 1), (2, 5), (5, 1), (5, 5)]
+    for row in result["rows"]:
+        assert set(row) == {"way", "shot", "query", "episodes", "inner_steps", "accuracy", "ci95"}
+        assert (row["query"], row["episodes"], row["inner_steps"]) == (3, 30, 5)
+        assert 0.9 < row["accuracy"] <= 1
+    leo(*common, "--inner-steps", 0)
+    assert json.loads(out.read_text())["rows"][0]["inner_steps"] == 0
+
+
+def test_evaluate_lakes_runs(tmp_path: Path) -> None:
+    out = tmp_path / "runs.json"
+    leo("evaluate", "--data", write_runs(tmp_path / "all_runs"), "--protocol", "runs", "--out", out)
+    (row,) = json.loads(out.read_text())["rows"]
+    assert (row["way"], row["shot"], row["episodes"]) == (10, 1, 2)
+    assert row["accuracy"] > 0.8
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (("--data", "absent"), "no data at absent"),
+        (("--data", ".", "--protocol", "x"), "no protocol called 'x'"),
+        (("--data", ".", "--way", "five"), "whole numbers"),
+        (("--data", ".", "--model", "absent"), "absent/config.json is missing"),
+        (("--data", ".", "--device", "tpu"), "no device called 'tpu'"),
+    ],
+)
+def test_errors_are_one_line(arguments: tuple[str, ...], said: str, tmp_path: Path, monkeypatch: Any) -> None:
+    monkeypatch.chdir(tmp_path)
+    output = leo("evaluate", *arguments, status=1)
+    assert "error:" in output
+    assert said in output
+
+
+def test_too_little_data_for_the_task_asked_for(data: Path) -> None:
+    assert "this data has 10" in leo("evaluate", "--data", data, "--split", "validation", "--way", 20, status=1)
+    assert "no split called" in leo("evaluate", "--data", data, "--split", "test", status=1)
+
+
+def test_train_writes_a_model_that_evaluate_takes(data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    # What `_finish` measures needs 20 classes of 20 drawings.
+    write_omniglot(data, ["Alpha", "Beta", "Tagalog", "Sanskrit"], 20)
+    monkeypatch.setitem(presets.PRESETS, "small", run_config())
+    out = tmp_path / "run"
+    said = leo("train", "--data", data, "--out", out, "--preset", "small", "--device", "cpu")
+    assert "wrote" in said
+    card = json.loads((out / "model" / "config.json").read_text())["card"]
+    assert card["validation_alphabets"] == ["Sanskrit", "Tagalog"]
+    assert card["training_classes"] == 20
+    assert [(row["way"], row["shot"], row["inner_steps"]) for row in card["validation"][:4]] == [
+        (5, 1, 5),
+        (5, 5, 5),
+        (20, 1, 5),
+        (20, 5, 5),
+    ]
+    assert (out / "curve.png").stat().st_size > 1000
+    readme = (out / "model" / "README.md").read_text()
+    assert f"{100 * card['validation'][0]['accuracy']:.2f}" in readme
+    leo("evaluate", "--data", data, "--split", "validation", "--model", out / "model", "--episodes", 5, "--query", 2)
+
+
+def test_train_says_what_it_lacks(data: Path, tmp_path: Path) -> None:
+    assert "no preset called 'huge'" in leo("train", "--data", data, "--out", tmp_path, "--preset", "huge", status=1)
+    assert "--teacher" in leo("train", "--data", data, "--out", tmp_path, "--preset", "omniglot-105", status=1)
+
+
+@pytest.mark.parametrize("name", ["omniglot", "omniglot-105"])
+def test_a_shipped_card_says_what_its_config_says(name: str) -> None:
+    described = json.loads((WEIGHTS / name / "config.json").read_text())
+    readme = (WEIGHTS / name / "README.md").read_text()
+    assert described["version"] in readme
+    for row in described["card"]["validation"]:
+        assert f"{100 * row['accuracy']:.2f} ± {100 * row['ci95']:.2f} %" in readme

@@ -1,0 +1,122 @@
+"""A new user's path with curl alone, and what a kill may not destroy."""
+
+import json
+import shutil
+import signal
+import subprocess
+import threading
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+
+from tests.drawn import CHARACTERS, png
+from tests.e2e.conftest import Server
+
+FIVE = list(CHARACTERS)[:5]
+
+
+def curl(*arguments: str) -> Any:
+    command = ["curl", "--silent", "--show-error", "--fail-with-body", *arguments]
+    done = subprocess.run(command, capture_output=True, timeout=60)
+    assert done.returncode == 0, done.stdout + done.stderr
+    return json.loads(done.stdout)
+
+
+def draw(folder: Path) -> None:
+    for name in FIVE:
+        for hand in range(3):
+            (folder / f"{name}{hand}.png").write_bytes(png(name, 60 + hand))
+
+
+def create_with_curl(url: str, folder: Path) -> Any:
+    support = [
+        argument for name in FIVE for argument in ("-F", f"images=@{folder}/{name}0.png", "-F", f"labels={name}")
+    ]
+    return curl(*support, f"{url}/tasks")
+
+
+def predict_with_curl(url: str, task_id: str, folder: Path) -> list[str]:
+    queries = [
+        argument for name in FIVE for hand in (1, 2) for argument in ("-F", f"images=@{folder}/{name}{hand}.png")
+    ]
+    answer = curl(*queries, f"{url}/tasks/{task_id}/predict")
+    return [prediction["label"] for prediction in answer["predictions"]]
+
+
+RIGHT = [name for name in FIVE for _ in range(2)]
+
+
+@pytest.mark.skipif(shutil.which("curl") is None, reason="curl is not installed")
+def test_curl_only_and_a_task_that_survives_kill_9(server: Server, tmp_path: Path) -> None:
+    draw(tmp_path)
+    task_id = create_with_curl(server.url, tmp_path)["task_id"]
+    assert predict_with_curl(server.url, task_id, tmp_path) == RIGHT
+    server.stop(signal.SIGKILL)
+    server.start()
+    assert predict_with_curl(server.url, task_id, tmp_path) == RIGHT
+
+
+def test_no_acknowledged_task_is_lost_in_kills_under_load(server: Server) -> None:
+    acknowledged: list[str] = []
+    images = [("images", (name, png(name), "image/png")) for name in FIVE]
+
+    def create_until(stop: threading.Event) -> None:
+        with httpx.Client(base_url=server.url, timeout=30) as client:
+            while not stop.is_set():
+                try:
+                    response = client.post("/tasks", data={"labels": FIVE}, files=images)
+                except httpx.TransportError:
+                    return
+                assert response.status_code == 201, response.text
+                acknowledged.append(response.json()["task_id"])
+
+    kills = 3
+    for round_ in range(1, kills + 1):
+        stop = threading.Event()
+        with ThreadPoolExecutor(4) as pool:
+            creating = [pool.submit(create_until, stop) for _ in range(4)]
+            while len(acknowledged) < 20 * round_:
+                assert not all(thread.done() for thread in creating)
+            server.stop(signal.SIGKILL)
+            stop.set()
+            for thread in creating:
+                thread.result()
+        server.start()
+    with httpx.Client(base_url=server.url, timeout=30) as client:
+        query = [("images", ("q", png("ring", 70), "image/png"))]
+        answers = [client.post(f"/tasks/{task_id}/predict", files=query) for task_id in acknowledged]
+    lost = [answer for answer in answers if answer.status_code != 200]
+    print(f"{kills} kills, {len(acknowledged)} acknowledged tasks, {len(lost)} lost")  # noqa: T201
+    assert lost == []
+    assert {answer.json()["predictions"][0]["label"] for answer in answers} == {"ring"}
+
+
+def test_sigterm_finishes_and_exits_cleanly(server: Server) -> None:
+    assert httpx.get(f"{server.url}/healthz").status_code == 200
+    assert server.stop(signal.SIGTERM) in (0, -signal.SIGTERM)
+    assert "Traceback" not in server.log.read_text()
+
+
+@pytest.mark.parametrize(
+    ("settings", "said"),
+    [
+        ({"LEO_PORT": "many"}, "port"),
+        ({"LEO_DEVICE": "tpu"}, "device"),
+        ({"LEO_WEIGHTS": "/nowhere"}, "/nowhere/config.json is missing"),
+        ({"LEO_DATA_DIR": "/dev/null/x"}, "cannot open the task store"),
+    ],
+)
+def test_a_server_that_cannot_start_says_why_in_one_line(settings: dict[str, str], said: str, tmp_path: Path) -> None:
+    import os
+    import sys
+
+    command = [str(Path(sys.executable).with_name("leo")), "serve"]
+    environment = os.environ | {"LEO_DATA_DIR": str(tmp_path), "LEO_PORT": "0"} | settings
+    done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=120)
+    assert done.returncode != 0
+    said_lines = [line for line in (done.stdout + done.stderr).splitlines() if said in line]
+    assert said_lines, done.stdout + done.stderr
+    assert "Traceback" not in done.stderr
