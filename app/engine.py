@@ -68,6 +68,8 @@ class Engine:
         self.device = torch.device(device)
         self.info = read_info(weights)
         self.leo = LatentEmbeddingOptimization.from_pretrained(weights, self.device)
+        for phi in {self.leo.classifier.phi, self.leo.encoder_phi}:
+            phi.fold_batch_norm()
         self.leo.to(memory_format=torch.channels_last)
         self.resolution = self.info.config.resolution
 

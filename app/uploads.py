@@ -29,6 +29,8 @@ Body = TypeVar("Body", bound=BaseModel)
 
 # Pillow warns of large images; our own limit, read from the header, has already spoken.
 Image.MAX_IMAGE_PIXELS = None
+# Nor does odd metadata matter: the pixels decide.
+warnings.filterwarnings("ignore", module="PIL")
 
 
 class BodyLimit:
@@ -219,14 +221,12 @@ def decode_one(data: bytes, index: int, resolution: int, max_pixels: int) -> NDA
     if not data:
         raise bad("is empty (0 bytes)")
     try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # Pillow warns of odd metadata; the pixels decide
-            with Image.open(io.BytesIO(data), formats=FORMATS) as picture:
-                width, height = picture.size
-                if width * height > max_pixels:
-                    raise bad(f"is {width}x{height}, over the limit of {max_pixels} pixels; send it smaller")
-                picture.draft("L", (2 * WORK_SIDE, 2 * WORK_SIDE))  # a JPEG decodes at a fraction of its size
-                return to_input(to_drawing(picture), resolution)
+        with Image.open(io.BytesIO(data), formats=FORMATS) as picture:
+            width, height = picture.size
+            if width * height > max_pixels:
+                raise bad(f"is {width}x{height}, over the limit of {max_pixels} pixels; send it smaller")
+            picture.draft("L", (2 * WORK_SIDE, 2 * WORK_SIDE))  # a JPEG decodes at a fraction of its size
+            return to_input(to_drawing(picture), resolution)
     except UnidentifiedImageError:
         raise bad("is not a PNG, JPEG or WEBP image") from None
     except NoDrawing as error:

@@ -15,7 +15,10 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from model.leo import LatentEmbeddingOptimization, cross_entropy, one_hot
+from model.leo import LatentEmbeddingOptimization, one_hot
+
+
+NEVER = -1e9  # a logit whose probability is 0, but which 0 times is 0, unlike minus infinity
 
 
 @dataclass(frozen=True)
@@ -81,34 +84,31 @@ def inner_loop(
     losses [T,steps+1], and support logits [T,S,N] up to a number that is the same for all classes.
     """
     decoder = leo.decoder
-    scale = decoder.log_scale.exp()
-    last = decoder.fc3.weight * scale  # [F+1, H]
-    through_hidden = features @ last[:-1] + last[-1]  # [T, S, H]
-    through_skip = None
+    last = decoder.fc3.weight * decoder.log_scale.exp()  # [F+1, H]
     if decoder.skip is not None:
-        skip = decoder.skip.weight * scale  # [F+1, L]
-        through_skip = features @ skip[:-1] + skip[-1]  # [T, S, L]
+        last = torch.cat([last, decoder.skip.weight * decoder.log_scale.exp()], dim=1)  # [F+1, H+L]
+    through = features @ last[:-1] + last[-1]  # [T, S, H+L], [x;1] [V W]
     absent = (membership.sum(dim=1) == 0).unsqueeze(1)  # [T, 1, N]
     real = membership.sum(dim=-1, keepdim=True)  # [T, S, 1], 0 for padding
     share = real / real.sum(dim=1, keepdim=True)  # [T, S, 1], each example's part in the mean loss
+    wanted = membership * share  # [T, S, N]
     losses = []
     for step in range(steps + 1):
         first = F.relu(decoder.fc1(codes))  # [T, N, H1]
         hidden = F.relu(decoder.fc2(first))  # [T, N, H]
-        logits = through_hidden @ hidden.mT  # [T, S, N]
-        if through_skip is not None:
-            logits = logits + through_skip @ codes.mT
-        logits = logits.masked_fill(absent, -torch.inf)
-        losses.append(cross_entropy(logits, membership))
+        state = hidden if decoder.skip is None else torch.cat([hidden, codes], dim=-1)  # [T, N, H+L]
+        logits = (through @ state.mT).masked_fill(absent, NEVER)  # [T, S, N]
+        log_p = logits.log_softmax(dim=-1)
+        losses.append(-(log_p * wanted).sum(dim=(1, 2)))
         if step == steps:
             break
         # dloss/dlogits = (p - y) / S, and back through the decoder by the chain rule.
-        error = ((logits.softmax(dim=-1) - membership) * share).mT  # [T, N, S]
-        gradient = (error @ through_hidden) * (hidden > 0)  # [T, N, H]
-        gradient = (gradient @ decoder.fc2.weight) * (first > 0)  # [T, N, H1]
-        gradient = gradient @ decoder.fc1.weight  # [T, N, L]
-        if through_skip is not None:
-            gradient = gradient + error @ through_skip
+        error = (log_p.exp() * share - wanted).mT  # [T, N, S]
+        into_state = error @ through  # [T, N, H+L]
+        into_first = (into_state[..., : hidden.shape[-1]] * (hidden > 0)) @ decoder.fc2.weight  # [T, N, H1]
+        gradient = (into_first * (first > 0)) @ decoder.fc1.weight  # [T, N, L]
+        if decoder.skip is not None:
+            gradient = gradient + into_state[..., hidden.shape[-1] :]
         codes = codes - leo.alpha * gradient
     return codes, torch.stack(losses, dim=1), logits
 

@@ -10,7 +10,7 @@ the shape, its orientation and its proportions.
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image, ImageOps
+from PIL import ExifTags, Image, ImageOps
 from scipy import ndimage
 
 SIDE = 105  # Omniglot's own size, pixels
@@ -42,7 +42,8 @@ def to_input(drawing: Ink, resolution: int) -> NDArray[np.uint8]:
 
 def grey(picture: Image.Image) -> Grey:
     """Upright, opaque, grey and of moderate size: -> [h,w] float32 in 0..1."""
-    picture = ImageOps.exif_transpose(picture)
+    if picture.getexif().get(ExifTags.Base.Orientation, 1) != 1:
+        picture = ImageOps.exif_transpose(picture)
     if max(picture.size) > WORK_SIDE:
         picture = picture.copy()
         if picture.mode in ("1", "P"):
@@ -83,9 +84,8 @@ def ink(light: Grey) -> Grey:
     difference = light - (_uneven_paper(light) if is_photo else paper_colour)
     darker, lighter = np.clip(-difference, 0, None), np.clip(difference, 0, None)
     strength = darker if float((darker**2).sum()) >= float((lighter**2).sum()) else lighter
-    strongest = (
-        float(np.percentile(strength[strength > MIN_CONTRAST / 2], 90)) if (strength > MIN_CONTRAST / 2).any() else 0.0
-    )
+    marks = strength[strength > MIN_CONTRAST / 2]
+    strongest = quantile(marks, 0.9) if marks.size else 0.0
     if strongest < MIN_CONTRAST:
         raise NoDrawing("nothing stands out from the background: the picture is blank or far too faint")
     strength = np.clip(strength / strongest, 0, 1)
@@ -128,10 +128,20 @@ def frame(strength: Grey) -> Ink:
     framed: Ink = np.zeros((SIDE, SIDE), dtype=np.bool_)
     y, x = (SIDE - size[1]) // 2, (SIDE - size[0]) // 2
     # Thin strokes fade when shrunk; half of the strongest left is still a stroke.
-    framed[y : y + size[1], x : x + size[0]] = scaled > 0.5 * min(1.0, float(np.percentile(scaled, 99.5)))
+    framed[y : y + size[1], x : x + size[0]] = scaled > 0.5 * min(1.0, quantile(scaled, 0.995))
     if not framed.any():
         raise NoDrawing("no stroke was found")
     return _with_body(framed)
+
+
+def quantile(values: Grey, share: float) -> float:
+    """numpy's, with its interpolation, in a third of the time: this runs for every image."""
+    flat = values.ravel()
+    place = share * (flat.size - 1)
+    below = int(place)
+    above = min(below + 1, flat.size - 1)
+    low, high = np.partition(flat, (below, above))[[below, above]]
+    return float(low + (high - low) * (place - below))
 
 
 def _with_body(framed: Ink) -> Ink:

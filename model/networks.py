@@ -3,6 +3,7 @@
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
+from torch.nn.utils.fusion import fuse_conv_bn_eval
 
 from model.config import LEOConfig
 
@@ -26,6 +27,16 @@ class ConvBlocks(nn.Sequential):
             width_in = config.channels
         super().__init__(*layers, nn.Flatten())
 
+    def folded(self) -> nn.Sequential:
+        """The same function for inference, each BatchNorm folded into the convolution before it."""
+        layers: list[nn.Module] = []
+        for layer in self:
+            if isinstance(layer, nn.BatchNorm2d):
+                layers[-1] = fuse_conv_bn_eval(layers[-1], layer)
+            else:
+                layers.append(layer)
+        return nn.Sequential(*layers)
+
 
 class FeatureExtractor(nn.Module):
     """phi: drawings -> features, [B,1,R,R] -> [B,F], of length 1 if the config normalises them."""
@@ -33,10 +44,17 @@ class FeatureExtractor(nn.Module):
     def __init__(self, config: LEOConfig) -> None:
         super().__init__()
         self.normalise = config.normalise_features
-        self.blocks = ConvBlocks(config)
+        self.blocks: nn.Sequential = ConvBlocks(config)
         # Features after a ReLU all point into the same corner; taking out their mean spreads the
         # cosines. Learned from there on; supervised pre-training sets it to the mean it measured.
         self.centre = nn.Parameter(torch.zeros(config.feature_dim), requires_grad=config.normalise_features)
+
+    def fold_batch_norm(self) -> None:
+        """For inference only: the same features in fewer passes over memory. Raises `RuntimeError` in training."""
+        if self.training:
+            raise RuntimeError("fold_batch_norm would freeze the statistics that training updates; call eval() first")
+        if isinstance(self.blocks, ConvBlocks):
+            self.blocks = self.blocks.folded()
 
     def forward(self, images: Tensor) -> Tensor:
         features: Tensor = self.blocks(images).to(images.dtype)  # [B, F]; out of bf16 under autocast

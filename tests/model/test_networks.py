@@ -1,3 +1,4 @@
+import pytest
 import torch
 
 from model.config import LEOConfig
@@ -58,6 +59,20 @@ def test_a_fresh_decoder_with_skip_gives_the_encoded_class_means() -> None:
 def test_normalised_features_have_length_one() -> None:
     features = FeatureExtractor(LEOConfig(resolution=16, channels=4))(torch.rand(3, 1, 16, 16))
     torch.testing.assert_close(features.norm(dim=1), torch.ones(3))
+
+
+def test_folding_batch_norm_changes_no_feature() -> None:
+    phi = FeatureExtractor(LEOConfig(resolution=16, channels=4))
+    phi(torch.rand(64, 1, 16, 16))  # statistics that are not those of a fresh BatchNorm
+    with pytest.raises(RuntimeError, match="eval"):
+        phi.fold_batch_norm()
+    phi.eval()
+    images = torch.rand(5, 1, 16, 16)
+    expected = phi(images)
+    phi.fold_batch_norm()
+    phi.fold_batch_norm()
+    torch.testing.assert_close(phi(images), expected, atol=1e-5, rtol=1e-5)
+    assert not any(isinstance(layer, torch.nn.BatchNorm2d) for layer in phi.modules())
 
 
 def test_the_classifier_with_and_without_parameters() -> None:
