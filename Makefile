@@ -21,16 +21,18 @@ check: $(INSTALLED)
 # Side by side on this machine; writes bench/results/. Takes about a minute.
 bench: $(INSTALLED)
 	$(BIN)/python -m bench.latency
+	$(BIN)/python -m bench.readme
 
 # Builds and runs Dockerfile and docker-compose.yml. DOCKER may name another program that takes the same calls.
 test-containers: $(INSTALLED)
-	$(BIN)/python -m pytest tests/containers -m containers
+	$(BIN)/python -m pytest tests/containers -m containers -s
 
 $(INSTALLED): pyproject.toml requirements.txt
-	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Python 3.11 or newer is needed: make PYTHON=python3.11 ...")'
-	$(PYTHON) -m venv $(VENV)
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint requirements.txt --editable '.[dev]'
-	touch $@
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Python 3.11 or newer is needed: make PYTHON=python3.11 ...")'
+	@echo "installing into $(VENV): some minutes, PyTorch is large"
+	@$(PYTHON) -m venv $(VENV)
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint requirements.txt --editable '.[dev]'
+	@touch $@
 
 clean:
 	rm -rf $(VENV) build *.egg-info .pytest_cache .mypy_cache .ruff_cache

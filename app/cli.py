@@ -57,7 +57,6 @@ def serve(
     from app.problems import describe
     from app.settings import Settings
     from app.store import StoreUnavailable
-    from model.checkpoint import CheckpointError
     from model.memory import keep_freed_memory
 
     keep_freed_memory()
@@ -70,7 +69,7 @@ def serve(
     try:
         service = create_app(settings)
         asyncio.run(_check_store(settings))
-    except (CheckpointError, RuntimeError, StoreUnavailable) as error:
+    except (ValueError, StoreUnavailable) as error:
         fail(error)
     uvicorn.run(service, host=settings.host, port=settings.port, log_level="info", access_log=False)
 
@@ -97,8 +96,6 @@ def train(
 
     OUT/model is a model folder like those in weights/. OUT/log.csv and OUT/curve.png show how it went.
     """
-    import torch
-
     from model.data.omniglot import VALIDATION_ALPHABETS, DataError, load_drawings
     from model.leo import TrainingDiverged
     from model.memory import keep_freed_memory
@@ -131,7 +128,7 @@ def train(
         "seed": seed,
         "seconds": round(trainer.seconds),
     }
-    _finish(trainer.leo.to(torch.device(where)), validation, out, preset, described)
+    _finish(trainer.leo, validation, out, preset, described)
 
 
 def _shown(argument: str) -> str:
@@ -271,13 +268,12 @@ def _numbers(given: list[str], what: str) -> list[int]:
 
 
 def _device(name: str) -> Any:
-    import torch
+    from model.devices import choose
 
-    if name not in ("auto", "cpu", "cuda"):
-        fail(f"no device called {name!r}; there are auto, cpu and cuda")
-    if name == "cuda" and not torch.cuda.is_available():
-        fail("no GPU is usable here; use --device cpu")
-    return torch.device("cuda" if name != "cpu" and torch.cuda.is_available() else "cpu")
+    try:
+        return choose(name)
+    except ValueError as error:
+        fail(error)
 
 
 def _load(folder: Path, device: Any) -> "LatentEmbeddingOptimization":

@@ -12,6 +12,7 @@ from torch import Tensor
 from app.cache import Head
 from model.adapt import AdaptedTask, Support, adapt_tasks
 from model.checkpoint import read_info
+from model.devices import choose
 from model.leo import LatentEmbeddingOptimization
 from model.networks import FeatureExtractor
 
@@ -60,12 +61,8 @@ class Engine:
     """A LEO and the passes that requests share."""
 
     def __init__(self, weights: Path, device: str = "auto") -> None:
-        """Load a model folder. Raises `CheckpointError`, or `RuntimeError` for a device that is not there."""
-        if device == "auto":
-            device = "cuda" if torch.cuda.is_available() else "cpu"
-        elif device == "cuda" and not torch.cuda.is_available():
-            raise RuntimeError("LEO_DEVICE=cuda, but no GPU is usable here; set LEO_DEVICE=cpu or auto")
-        self.device = torch.device(device)
+        """Load a model folder. Raises `CheckpointError`, or `ValueError` for a device that is not there."""
+        self.device = choose(device)
         self.info = read_info(weights)
         self.leo = LatentEmbeddingOptimization.from_pretrained(weights, self.device)
         for phi in {self.leo.classifier.phi, self.leo.encoder_phi}:

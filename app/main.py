@@ -30,7 +30,7 @@ and send everything else to `POST /tasks/{task_id}/predict`.
 def create_app(settings: Settings | None = None) -> FastAPI:
     """The service with its model loaded; the store is opened when it starts.
 
-    Raises `CheckpointError` or `RuntimeError` (no such device), and on starting `StoreUnavailable`, each saying why.
+    Raises `CheckpointError` or `ValueError` (no such device), and on starting `StoreUnavailable`, each saying why.
     """
     settings = settings or Settings()
     # FastAPI's own /docs loads its scripts from elsewhere; this one brings them along.

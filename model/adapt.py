@@ -17,7 +17,6 @@ from torch.nn import functional as F
 
 from model.leo import LatentEmbeddingOptimization, one_hot
 
-
 NEVER = -1e9  # a logit whose probability is 0, but which 0 times is 0, unlike minus infinity
 
 

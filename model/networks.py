@@ -31,7 +31,7 @@ class ConvBlocks(nn.Sequential):
         """The same function for inference, each BatchNorm folded into the convolution before it."""
         layers: list[nn.Module] = []
         for layer in self:
-            if isinstance(layer, nn.BatchNorm2d):
+            if isinstance(layer, nn.BatchNorm2d) and isinstance(layers[-1], nn.Conv2d):
                 layers[-1] = fuse_conv_bn_eval(layers[-1], layer)
             else:
                 layers.append(layer)

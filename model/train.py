@@ -30,6 +30,7 @@ from model.checkpoint import save_model, write_whole
 from model.config import LEOConfig
 from model.data.episodes import sample_episodes
 from model.data.omniglot import Drawings, fingerprint
+from model.devices import bf16_is_fast
 from model.evaluate import evaluate, extract
 from model.leo import LatentEmbeddingOptimization
 
@@ -98,6 +99,7 @@ class Trainer:
         nn.init.orthogonal_(self.leo.encoder.to_code.weight)
         self.leo.decoder.start_as_transpose_of(self.leo.encoder)
         self.leo.to(device).to(memory_format=torch.channels_last)
+        self.leo.bf16 = bf16_is_fast(device)
         self.side = working_side(config.leo.resolution)
         self.images = to_side(training.images, self.side).to(device)  # [C, D, W, W] uint8
         self.teacher_images = None

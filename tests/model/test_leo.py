@@ -196,6 +196,19 @@ def test_a_good_step_between_restarts_the_count() -> None:
     assert leo.skipped_steps == 57
 
 
+def test_bf16_convolutions_train_and_agree_with_float32() -> None:
+    leo = tiny().eval()
+    support, *_ = episode()
+    exact = leo.features(leo.classifier.phi, support)
+    leo.bf16 = True
+    rounded = leo.features(leo.classifier.phi, support)
+    assert rounded.dtype == torch.float32
+    assert not torch.equal(rounded, exact)
+    torch.testing.assert_close(rounded, exact, atol=0.03, rtol=0.03)
+    assert leo.meta_train_step(*episode()) > 0
+    assert leo.skipped_steps == 0
+
+
 def test_spread_tells_collapsed_codes() -> None:
     assert code_spread(torch.ones(1, 5, 8)) == 0
     assert code_spread(torch.eye(8)[None, :5]) > 0.8

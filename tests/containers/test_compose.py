@@ -1,0 +1,75 @@
+"""Dockerfile and docker-compose.yml, built and run. DOCKER names what runs them, `docker` by default."""
+
+import json
+import os
+import shlex
+import shutil
+import signal
+import subprocess
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import httpx
+import pytest
+
+from app.settings import PROJECT
+from tests.drawn import CHARACTERS
+from tests.e2e.conftest import free_port
+from tests.e2e.test_server import RIGHT, create_with_curl, draw, predict_with_curl
+
+DOCKER = shlex.split(os.environ.get("DOCKER", "docker"))
+pytestmark = [
+    pytest.mark.containers,
+    pytest.mark.skipif(shutil.which(DOCKER[0]) is None, reason=f"{DOCKER[0]} is not here; set DOCKER"),
+]
+
+
+def docker(*arguments: str, port: int) -> str:
+    environment = os.environ | {"LEO_GATEWAY_PORT": str(port)}
+    done = subprocess.run(
+        [*DOCKER, *arguments], cwd=PROJECT, env=environment, stdout=subprocess.PIPE, text=True, timeout=1800
+    )
+    assert done.returncode == 0, done.stdout
+    return done.stdout
+
+
+def wait_until_ready(url: str) -> None:
+    deadline = time.monotonic() + 180
+    while time.monotonic() < deadline:
+        try:
+            if httpx.get(f"{url}/readyz", timeout=5).status_code == 200:
+                return
+        except httpx.TransportError:
+            signal.sigtimedwait([], 0.2)
+    pytest.fail(f"{url} is not ready after three minutes")
+
+
+@pytest.fixture
+def port() -> Iterator[int]:
+    """The gateway's port while the containers run."""
+    port = free_port()
+    docker("compose", "up", "-d", "--build", port=port)
+    try:
+        yield port
+    finally:
+        docker("compose", "down", "-v", port=port)
+
+
+def test_curl_through_the_gateway_and_a_killed_service(port: int, tmp_path: Path) -> None:
+    url = f"http://127.0.0.1:{port}"
+    wait_until_ready(url)
+    draw(tmp_path)
+    created = create_with_curl(url, tmp_path)
+    assert created["labels"] == list(CHARACTERS)[:5]
+    assert predict_with_curl(url, created["task_id"], tmp_path) == RIGHT
+
+    docker("compose", "kill", "-s", "KILL", "leo", port=port)
+    docker("compose", "up", "-d", port=port)
+    wait_until_ready(url)
+    assert predict_with_curl(url, created["task_id"], tmp_path) == RIGHT
+
+    who = docker("compose", "exec", "-T", "leo", "id", "-u", port=port)
+    assert who.strip().splitlines()[-1] != "0"  # not root
+    models = httpx.get(f"{url}/models").json()["models"]
+    print(json.dumps({"created": created["task_id"], "model": models[0]["name"], "user": who.strip()}))  # noqa: T201

@@ -1,0 +1,36 @@
+"""The README keeps its word: figures from results files, snippets that run."""
+
+import re
+
+import pytest
+
+from app.settings import PROJECT
+from bench.readme import written
+
+README = (PROJECT / "README.md").read_text()
+
+
+def test_figures_are_those_of_the_results_files() -> None:
+    assert written(README) == README, "run: python -m bench.readme"
+
+
+def test_python_snippets_run(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(PROJECT)
+    snippets = re.findall(r"```python\n(.*?)```", README, flags=re.DOTALL)
+    assert snippets
+    for snippet in snippets:
+        names: dict[str, object] = {}
+        exec(compile(snippet, "README.md", "exec"), names)  # noqa: S102
+        assert names["logits"].shape == (3, 5)  # type: ignore[attr-defined]
+
+
+def test_links_lead_somewhere() -> None:
+    for target in re.findall(r"\]\(([^)]+)\)", README):
+        if not target.startswith("https://"):
+            assert (PROJECT / target).exists(), target
+
+
+def test_make_targets_exist() -> None:
+    makefile = (PROJECT / "Makefile").read_text()
+    for target in re.findall(r"make ([a-z-]+)", README):
+        assert re.search(rf"^{target}:", makefile, flags=re.MULTILINE), target
