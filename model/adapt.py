@@ -88,28 +88,32 @@ def inner_loop(
         last = torch.cat([last, decoder.skip.weight * decoder.log_scale.exp()], dim=1)  # [F+1, H+L]
     through = features @ last[:-1] + last[-1]  # [T, S, H+L], [x;1] [V W]
     absent = (membership.sum(dim=1) == 0).unsqueeze(1)  # [T, 1, N]
+    ragged = bool(absent.any())
     real = membership.sum(dim=-1, keepdim=True)  # [T, S, 1], 0 for padding
     share = real / real.sum(dim=1, keepdim=True)  # [T, S, 1], each example's part in the mean loss
     wanted = membership * share  # [T, S, N]
-    losses = []
+    log_ps = []
     for step in range(steps + 1):
         first = F.relu(decoder.fc1(codes))  # [T, N, H1]
         hidden = F.relu(decoder.fc2(first))  # [T, N, H]
         state = hidden if decoder.skip is None else torch.cat([hidden, codes], dim=-1)  # [T, N, H+L]
-        logits = (through @ state.mT).masked_fill(absent, NEVER)  # [T, S, N]
+        logits = through @ state.mT  # [T, S, N]
+        if ragged:
+            logits = logits.masked_fill(absent, NEVER)
         log_p = logits.log_softmax(dim=-1)
-        losses.append(-(log_p * wanted).sum(dim=(1, 2)))
+        log_ps.append(log_p)
         if step == steps:
             break
         # dloss/dlogits = (p - y) / S, and back through the decoder by the chain rule.
         error = (log_p.exp() * share - wanted).mT  # [T, N, S]
-        into_state = error @ through  # [T, N, H+L]
-        into_first = (into_state[..., : hidden.shape[-1]] * (hidden > 0)) @ decoder.fc2.weight  # [T, N, H1]
+        into_hidden, into_skip = (error @ through).tensor_split([hidden.shape[-1]], dim=-1)  # [T, N, H], [T, N, L]
+        into_first = (into_hidden * (hidden > 0)) @ decoder.fc2.weight  # [T, N, H1]
         gradient = (into_first * (first > 0)) @ decoder.fc1.weight  # [T, N, L]
         if decoder.skip is not None:
-            gradient = gradient + into_state[..., hidden.shape[-1] :]
+            gradient = gradient + into_skip
         codes = codes - leo.alpha * gradient
-    return codes, torch.stack(losses, dim=1), logits
+    losses = -(torch.stack(log_ps, dim=1) * wanted.unsqueeze(1)).sum(dim=(2, 3))  # [T, steps + 1]
+    return codes, losses, logits
 
 
 def _padded(values: Tensor, length: int, fill: float = 0) -> Tensor:

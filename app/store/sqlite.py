@@ -31,6 +31,7 @@ CREATE INDEX tasks_by_owner ON tasks (owner, number);
 CREATE INDEX tasks_by_expiry ON tasks (expires_at) WHERE expires_at IS NOT NULL;
 """
 COLUMNS = "task_id, owner, name, model, model_version, shots, codes, created_at, expires_at, adaptation"
+SWEEP_EVERY = 60.0  # seconds
 ALIVE = "(expires_at IS NULL OR expires_at > ?)"
 
 
@@ -39,6 +40,7 @@ class SQLiteStore:
 
     def __init__(self, connection: aiosqlite.Connection) -> None:
         self._connection = connection
+        self._next_sweep = 0.0  # by the monotonic clock: at the first write
 
     @classmethod
     async def open(cls, path: Path) -> "SQLiteStore":
@@ -83,7 +85,10 @@ class SQLiteStore:
             json.dumps(record.adaptation),
         )
         async with self._guard():
-            await self._connection.execute("DELETE FROM tasks WHERE expires_at <= ?", (time.time(),))
+            now = time.monotonic()
+            if now >= self._next_sweep:  # readers never see expired tasks; this only frees their room
+                self._next_sweep = now + SWEEP_EVERY
+                await self._connection.execute("DELETE FROM tasks WHERE expires_at <= ?", (time.time(),))
             await self._connection.execute(
                 f"INSERT INTO tasks ({COLUMNS}) VALUES ({', '.join('?' * len(values))})", values
             )

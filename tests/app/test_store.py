@@ -85,9 +85,12 @@ def test_expired_tasks_are_gone(path: Path) -> None:
         assert await store.get("old", "me") is None
         assert not await store.delete("old", "me")
         assert (await store.page("me", 10, None))[0] == []
+
+    async def restarted(store: SQLiteStore) -> None:
         await store.add(record("new"))
 
     with_store(path, scenario)
+    with_store(path, restarted)
     with sqlite3.connect(path) as connection:  # and the next write swept it out
         assert connection.execute("SELECT task_id FROM tasks").fetchall() == [("new",)]
     connection.close()
