@@ -40,6 +40,8 @@ class WarmTasks:
 
     def __init__(self, max_bytes: int) -> None:
         self._tasks: LRUCache[str, Warm] = LRUCache(max_bytes, getsizeof=lambda warm: warm.size)
+        # Deleted while a prediction was under way, a task must not come back with its result.
+        self._deleted: LRUCache[str, bool] = LRUCache(10_000)
 
     def get(self, task_id: str, owner: str) -> Warm | None:
         """The owner's task, if it is here and has not expired."""
@@ -47,16 +49,19 @@ class WarmTasks:
         if warm is None or warm.record.owner != owner:
             return None
         if warm.record.expires_at is not None and warm.record.expires_at <= time.time():
-            self.drop(task_id)
+            self._tasks.pop(task_id, None)
             return None
         return warm
 
     def put(self, warm: Warm) -> None:
-        if warm.size <= self._tasks.maxsize:  # larger than the whole cache: decoded each time
-            self._tasks[warm.record.task_id] = warm
+        task_id = warm.record.task_id
+        if warm.size <= self._tasks.maxsize and task_id not in self._deleted:  # a larger one is decoded each time
+            self._tasks[task_id] = warm
 
     def drop(self, task_id: str) -> None:
+        """Forget a task that was deleted, for good."""
         self._tasks.pop(task_id, None)
+        self._deleted[task_id] = True
 
     @property
     def size(self) -> int:

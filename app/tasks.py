@@ -85,10 +85,9 @@ class Tasks:
             raise Problem(422, "the cursor is not one that this service gave out") from None
 
     async def delete(self, task_id: str, owner: str) -> None:
-        deleted = await self._store.delete(task_id, owner)
-        self._warm.drop(task_id)
-        if not deleted:
+        if not await self._store.delete(task_id, owner):
             raise no_such_task()
+        self._warm.drop(task_id)
 
     async def predict(
         self, task_id: str, images: Sequence[bytes], owner: str

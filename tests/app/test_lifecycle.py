@@ -1,0 +1,155 @@
+"""What may go wrong between a task's creation and its answers; the real pieces, put together by hand."""
+
+import asyncio
+import sqlite3
+from collections.abc import Callable, Coroutine
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from safetensors.numpy import load
+
+from app.batcher import Batcher
+from app.engine import Engine
+from app.problems import Problem
+from app.schemas import TaskOptions
+from app.settings import Settings
+from app.store import StoreUnavailable
+from app.store.sqlite import SQLiteStore
+from app.tasks import Tasks
+from tests.drawn import png
+
+NAMES = ["tee", "ring", "ex"]
+
+
+class Pieces:
+    """A service's inside without its HTTP."""
+
+    def __init__(self, settings: Settings, engine: Engine, batcher: Batcher, store: SQLiteStore) -> None:
+        self.settings, self.engine, self.batcher, self.store = settings, engine, batcher, store
+        self.tasks = self.restarted()
+
+    def restarted(self) -> Tasks:
+        """The same store and model with a cold cache."""
+        return Tasks(self.settings, self.engine, self.batcher, self.store)
+
+    async def create(self) -> str:
+        record = await self.tasks.create([png(name) for name in NAMES], NAMES, TaskOptions(), "me")
+        return record.task_id
+
+    async def answer(self, tasks: Tasks, task_id: str) -> str:
+        record, probabilities = await tasks.predict(task_id, [png("ring", 9)], "me")
+        return record.labels[int(probabilities[0].argmax())]
+
+
+def run(tmp_path: Path, settings: Settings, scenario: Callable[[Pieces], Coroutine[Any, Any, None]]) -> None:
+    engine = Engine(settings.weights, "cpu")
+    batcher = Batcher(engine.run, max_images=1000, timeout=30)
+    batcher.start()
+
+    async def whole() -> None:
+        store = await SQLiteStore.open(tmp_path / "tasks.sqlite3")
+        pieces = Pieces(settings, engine, batcher, store)
+        try:
+            await scenario(pieces)
+        finally:
+            pieces.tasks.close()
+            await store.close()
+
+    try:
+        asyncio.run(whole())
+    finally:
+        batcher.close()
+
+
+def test_adaptation_that_turns_non_finite_is_named_and_not_stored(tmp_path: Path, settings: Settings) -> None:
+    async def scenario(pieces: Pieces) -> None:
+        pieces.engine.leo.alpha.data.fill_(float("inf"))
+        with pytest.raises(Problem, match="non-finite") as error:
+            await pieces.create()
+        assert error.value.status == 422
+        assert await pieces.store.page("me", 10, None) == ([], None)
+
+    run(tmp_path, settings, scenario)
+
+
+def test_a_cold_task_is_decoded_again_to_the_same_answer(tmp_path: Path, settings: Settings) -> None:
+    async def scenario(pieces: Pieces) -> None:
+        task_id = await pieces.create()
+        images = [png("ring", 9)]
+        _, warm = await pieces.tasks.predict(task_id, images, "me")
+        cold_tasks = pieces.restarted()
+        _, cold = await cold_tasks.predict(task_id, images, "me")
+        assert abs(warm - cold).max() < 1e-5
+        decoded, cached = [load(await tasks.parameters(task_id, "me")) for tasks in (pieces.restarted(), cold_tasks)]
+        for key, value in decoded.items():
+            np.testing.assert_array_equal(value, cached[key])
+        cold_tasks.close()
+
+    run(tmp_path, settings, scenario)
+
+
+def test_another_owners_task_is_no_task(tmp_path: Path, settings: Settings) -> None:
+    async def scenario(pieces: Pieces) -> None:
+        task_id = await pieces.create()
+        for call in (
+            pieces.tasks.get(task_id, "you"),
+            pieces.tasks.predict(task_id, [png("ex")], "you"),
+            pieces.tasks.parameters(task_id, "you"),
+            pieces.tasks.delete(task_id, "you"),
+        ):
+            with pytest.raises(Problem) as error:
+                await call
+            assert error.value.status == 404
+        assert await pieces.answer(pieces.tasks, task_id) == "ring"
+
+    run(tmp_path, settings, scenario)
+
+
+def test_a_task_of_other_weights_answers_409_naming_both(tmp_path: Path, settings: Settings) -> None:
+    async def scenario(pieces: Pieces) -> None:
+        task_id = await pieces.create()
+        with sqlite3.connect(tmp_path / "tasks.sqlite3") as connection:
+            connection.execute("UPDATE tasks SET model_version = 'older'")
+        connection.close()
+        tasks = pieces.restarted()
+        with pytest.raises(Problem, match=rf"omniglot older.*omniglot {pieces.engine.info.version}") as error:
+            await tasks.predict(task_id, [png("ex")], "me")
+        assert error.value.status == 409
+        tasks.close()
+
+    run(tmp_path, settings, scenario)
+
+
+def test_without_its_store_warm_tasks_keep_predicting(tmp_path: Path, settings: Settings) -> None:
+    async def scenario(pieces: Pieces) -> None:
+        task_id = await pieces.create()
+        await pieces.store.close()
+        assert await pieces.answer(pieces.tasks, task_id) == "ring"
+        cold = pieces.restarted()
+        with pytest.raises(StoreUnavailable):
+            await pieces.answer(cold, task_id)
+        with pytest.raises(StoreUnavailable):
+            await pieces.create()
+        cold.close()
+
+    run(tmp_path, settings, scenario)
+
+
+def test_a_task_deleted_during_a_prediction_stays_deleted(tmp_path: Path, settings: Settings) -> None:
+    async def scenario(pieces: Pieces) -> None:
+        task_id = await pieces.create()
+        tasks = pieces.restarted()
+        under_way = asyncio.create_task(pieces.answer(tasks, task_id))
+        while not under_way.done():
+            try:
+                await tasks.delete(task_id, "me")
+            except Problem:
+                await asyncio.sleep(0)
+        with pytest.raises(Problem):
+            await pieces.answer(tasks, task_id)
+        await asyncio.gather(under_way, return_exceptions=True)
+        tasks.close()
+
+    run(tmp_path, settings, scenario)
