@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from app.cache import Head
-from model.adapt import AdaptedTask, Support, adapt_tasks
+from model.adapt import AdaptedTask, Adapter, Support
 from model.checkpoint import read_info
 from model.devices import choose
 from model.leo import LatentEmbeddingOptimization
@@ -73,6 +73,7 @@ class Engine:
         for phi in {self.leo.classifier.phi, self.leo.encoder_phi}:
             phi.fold_batch_norm()
         self.leo.to(memory_format=torch.channels_last)
+        self._adapter = Adapter(self.leo)
         self.resolution = self.info.config.resolution
         if self.device.type == "cpu":
             self._choose_threads()
@@ -125,7 +126,7 @@ class Engine:
                 head = work.head or self._decode(work.codes)
                 logits = torch.addmm(head.bias, mine, head.weight.T)  # [Q, N]
                 results[position] = Predicted(logits.softmax(dim=-1).cpu().numpy(), head)
-        adapted = iter(adapt_tasks(self.leo, supports) if supports else [])
+        adapted = iter(self._adapter.adapt(supports) if supports else [])
         return [next(adapted) if isinstance(work, Adapt) else results[i] for i, work in enumerate(batch)]
 
     def _through(self, phi: FeatureExtractor, parts: list[Images]) -> list[Tensor]:

@@ -45,75 +45,83 @@ class AdaptedTask:
         return bool(self.codes.isfinite().all() and self.weight.isfinite().all() and self.bias.isfinite().all())
 
 
-@torch.no_grad()
-def adapt_tasks(
-    leo: LatentEmbeddingOptimization, tasks: list[Support], inner_steps: int | None = None
-) -> list[AdaptedTask]:
-    """Adapt tasks of any ways and shots together; each comes out as it would alone."""
-    steps = leo.config.inner_steps if inner_steps is None else inner_steps
-    most_support = max(len(task.labels) for task in tasks)
-    ways = [int(task.labels.max()) + 1 for task in tasks]
-    features = torch.stack([_padded(task.features, most_support) for task in tasks])  # [T, S, F]
-    encoder_features = features
-    if leo.encoder.features is not None:
-        encoder_features = torch.stack([_padded(task.encoder_features, most_support) for task in tasks])
-    labels = torch.stack([_padded(task.labels, most_support, -1) for task in tasks])  # [T, S]
-    membership = one_hot(labels, max(ways)).to(features.dtype)  # [T, S, N]
-    codes, losses, logits = inner_loop(leo, leo.encode(encoder_features, membership), features, membership, steps)
-    params = leo.decode_to_params(codes)
-    hits = (logits.argmax(dim=-1) == labels).float().sum(dim=1).tolist()  # [T]; padding never hits
-    return [
-        AdaptedTask(
-            codes=codes[t, :n],
-            weight=params["fc.weight"][t, :n].clone(),  # a view would keep the whole batch alive
-            bias=params["fc.bias"][t, :n].clone(),
-            losses=losses[t].tolist(),
-            support_accuracy=hits[t] / len(task.labels),
-        )
-        for t, (n, task) in enumerate(zip(ways, tasks, strict=True))
-    ]
+class Adapter:
+    """A LEO made ready to adapt many tasks. The model's weights must not change afterwards."""
 
+    def __init__(self, leo: LatentEmbeddingOptimization) -> None:
+        self.leo = leo
+        decoder = leo.decoder
+        with torch.no_grad():
+            scale = decoder.log_scale.exp()
+            last = [decoder.fc3.weight] if decoder.skip is None else [decoder.fc3.weight, decoder.skip.weight]
+            self.last = (torch.cat(last, dim=1) * scale).contiguous()  # [F+1, H+L], [V W]
+            self.last_bias = decoder.fc3.bias * scale  # [F+1]
 
-def inner_loop(
-    leo: LatentEmbeddingOptimization, codes: Tensor, features: Tensor, membership: Tensor, steps: int
-) -> tuple[Tensor, Tensor, Tensor]:
-    """`LatentEmbeddingOptimization.adapt` in closed form.
+    @torch.no_grad()
+    def adapt(self, tasks: list[Support], inner_steps: int | None = None) -> list[AdaptedTask]:
+        """Adapt tasks of any ways and shots together; each comes out as it would alone."""
+        steps = self.leo.config.inner_steps if inner_steps is None else inner_steps
+        most_support = max(len(task.labels) for task in tasks)
+        ways = [int(task.labels.max()) + 1 for task in tasks]
+        features = torch.stack([_padded(task.features, most_support) for task in tasks])  # [T, S, F]
+        encoder_features = features
+        if self.leo.encoder.features is not None:
+            encoder_features = torch.stack([_padded(task.encoder_features, most_support) for task in tasks])
+        labels = torch.stack([_padded(task.labels, most_support, -1) for task in tasks])  # [T, S]
+        membership = one_hot(labels, max(ways)).to(features.dtype)  # [T, S, N]
+        start = self.leo.encode(encoder_features, membership)  # [T, N, L]
+        codes, state, losses, logits = self._inner_loop(start, features, membership, steps)
+        rows = state @ self.last.T + self.last_bias  # [T, N, F+1], the heads, written once
+        hits = (logits.argmax(dim=-1) == labels).float().sum(dim=1).tolist()  # [T]; padding never hits
+        return [
+            AdaptedTask(
+                codes=codes[t, :n],
+                weight=rows[t, :n, :-1].clone(),  # a view would keep the whole batch alive
+                bias=rows[t, :n, -1].clone(),
+                losses=losses[t].tolist(),
+                support_accuracy=hits[t] / len(task.labels),
+            )
+            for t, (n, task) in enumerate(zip(ways, tasks, strict=True))
+        ]
 
-    Codes [T,N,L], support features [T,S,F], membership [T,S,N] -> adapted codes [T,N,L], support
-    losses [T,steps+1], and support logits [T,S,N] up to a number that is the same for all classes.
-    """
-    decoder = leo.decoder
-    last = decoder.fc3.weight * decoder.log_scale.exp()  # [F+1, H]
-    if decoder.skip is not None:
-        last = torch.cat([last, decoder.skip.weight * decoder.log_scale.exp()], dim=1)  # [F+1, H+L]
-    through = features @ last[:-1] + last[-1]  # [T, S, H+L], [x;1] [V W]
-    absent = (membership.sum(dim=1) == 0).unsqueeze(1)  # [T, 1, N]
-    ragged = bool(absent.any())
-    real = membership.sum(dim=-1, keepdim=True)  # [T, S, 1], 0 for padding
-    share = real / real.sum(dim=1, keepdim=True)  # [T, S, 1], each example's part in the mean loss
-    wanted = membership * share  # [T, S, N]
-    log_ps = []
-    for step in range(steps + 1):
-        first = F.relu(decoder.fc1(codes))  # [T, N, H1]
-        hidden = F.relu(decoder.fc2(first))  # [T, N, H]
-        state = hidden if decoder.skip is None else torch.cat([hidden, codes], dim=-1)  # [T, N, H+L]
-        logits = through @ state.mT  # [T, S, N]
-        if ragged:
-            logits = logits.masked_fill(absent, NEVER)
-        log_p = logits.log_softmax(dim=-1)
-        log_ps.append(log_p)
-        if step == steps:
-            break
-        # dloss/dlogits = (p - y) / S, and back through the decoder by the chain rule.
-        error = (log_p.exp() * share - wanted).mT  # [T, N, S]
-        into_hidden, into_skip = (error @ through).tensor_split([hidden.shape[-1]], dim=-1)  # [T, N, H], [T, N, L]
-        into_first = (into_hidden * (hidden > 0)) @ decoder.fc2.weight  # [T, N, H1]
-        gradient = (into_first * (first > 0)) @ decoder.fc1.weight  # [T, N, L]
-        if decoder.skip is not None:
-            gradient = gradient + into_skip
-        codes = codes - leo.alpha * gradient
-    losses = -(torch.stack(log_ps, dim=1) * wanted.unsqueeze(1)).sum(dim=(2, 3))  # [T, steps + 1]
-    return codes, losses, logits
+    def _inner_loop(
+        self, codes: Tensor, features: Tensor, membership: Tensor, steps: int
+    ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+        """`LatentEmbeddingOptimization.adapt` in closed form.
+
+        Codes [T,N,L], support features [T,S,F], membership [T,S,N] -> adapted codes [T,N,L], what the
+        decoder's last layer makes heads of [T,N,H+L], support losses [T,steps+1], and support logits
+        [T,S,N] up to a number that is the same for all classes.
+        """
+        decoder, alpha = self.leo.decoder, self.leo.alpha
+        through = features @ self.last[:-1] + self.last[-1]  # [T, S, H+L], [x;1] [V W]
+        absent = (membership.sum(dim=1) == 0).unsqueeze(1)  # [T, 1, N]
+        ragged = bool(absent.any())
+        real = membership.sum(dim=-1, keepdim=True)  # [T, S, 1], 0 for padding
+        share = real / real.sum(dim=1, keepdim=True)  # [T, S, 1], each example's part in the mean loss
+        wanted = membership * share  # [T, S, N]
+        log_ps = []
+        for step in range(steps + 1):
+            first = F.relu(decoder.fc1(codes))  # [T, N, H1]
+            hidden = F.relu(decoder.fc2(first))  # [T, N, H]
+            state = hidden if decoder.skip is None else torch.cat([hidden, codes], dim=-1)  # [T, N, H+L]
+            logits = through @ state.mT  # [T, S, N]
+            if ragged:
+                logits = logits.masked_fill(absent, NEVER)
+            log_p = logits.log_softmax(dim=-1)
+            log_ps.append(log_p)
+            if step == steps:
+                break
+            # dloss/dlogits = (p - y) / S, and back through the decoder by the chain rule.
+            error = (log_p.exp() * share - wanted).mT  # [T, N, S]
+            into_hidden, into_skip = (error @ through).tensor_split([hidden.shape[-1]], dim=-1)  # [T,N,H], [T,N,L]
+            into_first = (into_hidden * (hidden > 0)) @ decoder.fc2.weight  # [T, N, H1]
+            gradient = (into_first * (first > 0)) @ decoder.fc1.weight  # [T, N, L]
+            if decoder.skip is not None:
+                gradient = gradient + into_skip
+            codes = codes - alpha * gradient
+        losses = -(torch.stack(log_ps, dim=1) * wanted.unsqueeze(1)).sum(dim=(2, 3))  # [T, steps + 1]
+        return codes, state, losses, logits
 
 
 def _padded(values: Tensor, length: int, fill: float = 0) -> Tensor:

@@ -12,7 +12,7 @@ import numpy as np
 import torch
 from PIL import Image
 
-from model.adapt import Support, adapt_tasks
+from model.adapt import Adapter, Support
 from model.data.omniglot import DataError
 from model.drawings import to_drawing, to_input
 from model.evaluate import Row, mean_and_ci95
@@ -58,7 +58,7 @@ def _run(
 
     labels = torch.arange(len(classes), device=leo.alpha.device)
     support = Support(features(classes, False), features(classes, True), labels)
-    (adapted,) = adapt_tasks(leo, [support], inner_steps)
+    (adapted,) = Adapter(leo).adapt([support], inner_steps)
     answers = (features(items, False) @ adapted.weight.T + adapted.bias).argmax(dim=1).tolist()
     hits = sum(classes[answer] == right for answer, right in zip(answers, truth, strict=True))
     return hits / len(items), len(classes), len(items)

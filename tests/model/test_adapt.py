@@ -1,7 +1,7 @@
 import pytest
 import torch
 
-from model.adapt import Support, adapt_tasks
+from model.adapt import Adapter, Support
 from model.leo import LatentEmbeddingOptimization, one_hot
 from tests.conftest import tiny
 
@@ -27,8 +27,8 @@ def test_ragged_tasks_together_come_out_as_each_alone(own_encoder: bool) -> None
         random_support(leo, 20, [1] * 20, 3),
         random_support(leo, 3, [5, 5, 5], 4),
     ]
-    for task, together in zip(tasks, adapt_tasks(leo, tasks), strict=True):
-        (alone,) = adapt_tasks(leo, [task])
+    for task, together in zip(tasks, Adapter(leo).adapt(tasks), strict=True):
+        (alone,) = Adapter(leo).adapt([task])
         torch.testing.assert_close(together.codes, alone.codes, atol=1e-5, rtol=1e-5)
         torch.testing.assert_close(together.weight, alone.weight, atol=1e-5, rtol=1e-5)
         torch.testing.assert_close(together.bias, alone.bias, atol=1e-5, rtol=1e-5)
@@ -40,7 +40,7 @@ def test_ragged_tasks_together_come_out_as_each_alone(own_encoder: bool) -> None
 def test_heads_do_not_keep_the_batch_alive() -> None:
     leo = tiny().eval()
     tasks = [random_support(leo, 2, [1, 1], 1), random_support(leo, 9, [1] * 9, 2)]
-    head = adapt_tasks(leo, tasks)[0].weight
+    head = Adapter(leo).adapt(tasks)[0].weight
     assert head.untyped_storage().nbytes() == head.nbytes
 
 
@@ -48,7 +48,7 @@ def test_a_non_finite_task_is_known_and_harms_no_neighbour() -> None:
     leo = tiny().eval()
     good = random_support(leo, 2, [1, 1], 1)
     bad = Support(good.features * float("nan"), good.encoder_features, good.labels)
-    results = adapt_tasks(leo, [good, bad])
+    results = Adapter(leo).adapt([good, bad])
     assert results[0].is_finite
     assert not results[1].is_finite
 
@@ -69,7 +69,7 @@ def test_the_closed_form_is_plain_autograd(seed: int, skip: bool, relation_resid
         shots = torch.randint(1, 6, (ways,), generator=generator).tolist()
         tasks.append(random_support(leo, ways, shots, int(torch.randint(10**6, (1,), generator=generator))))
     for steps in (0, 1, 5, 10):
-        for task, adapted in zip(tasks, adapt_tasks(leo, tasks, steps), strict=True):
+        for task, adapted in zip(tasks, Adapter(leo).adapt(tasks, steps), strict=True):
             membership = one_hot(task.labels[None])
             with torch.no_grad():
                 expected = leo.adapt(
