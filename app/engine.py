@@ -101,7 +101,7 @@ class Engine:
 
     def run(self, batch: list[Work]) -> list[Result]:
         """Do all of a batch: phi once over all images, one inner loop over all tasks."""
-        with torch.no_grad():
+        with torch.inference_mode():
             return self._run(batch)
 
     def _run(self, batch: list[Work]) -> list[Result]:
