@@ -93,7 +93,7 @@ class Engine:
                 took.append(time.perf_counter() - began)
             medians[threads] = statistics.median(took)
         # Clearly faster, or the choice would flip from start to start, and the last digits of answers with it.
-        chosen = most if medians[most] < 0.8 * medians[1] else 1
+        chosen = most if medians[most] < 0.75 * medians[1] else 1
         torch.set_num_threads(chosen)
         log.info(
             "%s: %d of %d threads, %.1f ms a 5-way 1-shot task", self.info.name, chosen, most, 1000 * medians[chosen]
