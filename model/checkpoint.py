@@ -106,7 +106,7 @@ def load_model(cls: "type[T]", folder: Path, device: torch.device) -> "T":
         raise CheckpointError(f"{path} is not a safetensors file: {error}") from error
     leo = cls(config=info.config)
     expected = inference_state(leo)
-    for key in expected.keys() | tensors.keys():
+    for key in sorted(expected.keys() | tensors.keys()):
         if key not in tensors:
             raise CheckpointError(f"{path} lacks {key}, which {CONFIG} calls for")
         if key not in expected:

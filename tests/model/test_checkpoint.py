@@ -76,7 +76,7 @@ def test_what_is_missing_or_damaged_is_said(folder: Path, tmp_path: Path) -> Non
     changed = json.loads(good_config)
     changed["config"]["latent_dim"] = 48
     config.write_text(json.dumps(changed))
-    assert "is [32, 8], config.json calls for [48, 8]" in complaint()
+    assert "alpha is [32], config.json calls for [48]" in complaint()
     changed["config"]["latent_dim"] = -1
     config.write_text(json.dumps(changed))
     assert "does not describe a LEO" in complaint()
