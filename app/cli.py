@@ -3,6 +3,7 @@
 import asyncio
 import json
 import logging
+import math
 import shlex
 import sys
 from pathlib import Path
@@ -152,11 +153,12 @@ def _show_training(trainer: Any) -> None:
     )
     with Progress(*columns, console=console, disable=not console.is_terminal) as bar:
         shown: dict[str, Any] = {}
-        validation, loss, speed = "-", None, None
+        validation, loss, speed = "-", math.nan, None
         for now in trainer.run():
             if now.stage not in shown:
                 shown[now.stage] = bar.add_task(now.stage, total=now.steps, loss=0.0, validation="-", speed=0.0)
-            loss = now.loss if loss is None else 0.98 * loss + 0.02 * now.loss
+            if not math.isnan(now.loss):  # NaN: the step was skipped
+                loss = now.loss if math.isnan(loss) else 0.98 * loss + 0.02 * now.loss
             speed = now.images_per_second if speed is None else 0.95 * speed + 0.05 * now.images_per_second
             if now.validation is not None:
                 validation = f"{100 * now.validation:.1f} %"

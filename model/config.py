@@ -18,9 +18,9 @@ RECOMMENDED_FIXED_INNER_LR = (0.005, 0.05)
 class LEOConfig(BaseModel):
     """Shape and inner loop of a LEO. Immutable; an impossible value raises `pydantic.ValidationError`.
 
-    The defaults are the source document's: four blocks over 105x105 drawings, F = 2304, a head
-    decoded from the codes alone (a `decoder_skip` of False). `weights/*/config.json` holds what
-    the shipped models use.
+    The default shape is the source document's: four blocks over 105x105 drawings, F = 2304;
+    `source_document()` takes its other choices too. `weights/*/config.json` holds what the shipped
+    models use.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)

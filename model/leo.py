@@ -227,22 +227,31 @@ class LatentEmbeddingOptimization(nn.Module):
     ) -> dict[str, float]:
         """`meta_train_step`, returning what to watch: loss, accuracy, code spread, alpha, ..."""
         self.train()
-        self.optimizer.zero_grad(set_to_none=True)
         loss, watch = self.meta_loss(support, support_labels, query, query_labels)
-        bad = [] if torch.isfinite(loss) else ["loss"]
-        if not bad:
-            loss.backward()
-            bad = [n for n, p in self.named_parameters() if p.grad is not None and not p.grad.isfinite().all()]
-        if bad:
-            self._skip(bad, finite_input=bool(support.isfinite().all() and query.isfinite().all()))
-            return watch | {"loss": float("nan")}
-        self._skipped_in_a_row = 0
-        nn.utils.clip_grad_norm_(self.parameters(), self.config.max_grad_norm)
-        self.optimizer.step()
-        return watch | {"loss": float(loss.detach())}
+        return watch | {"loss": self.step_if_finite(loss, self.optimizer, support, query)}
 
-    def _skip(self, bad: list[str], *, finite_input: bool) -> None:
-        self.optimizer.zero_grad(set_to_none=True)
+    def step_if_finite(self, loss: Tensor, optimizer: torch.optim.Optimizer, *images: Tensor) -> float:
+        """Clip the gradients of all the optimizer's parameters together and step; returns the loss.
+
+        Where the loss or a gradient is not finite it changes nothing, counts the step as skipped and
+        returns NaN; 20 in a row raise `TrainingDiverged` naming the likely cause, `images` among them.
+        """
+        optimizer.zero_grad(set_to_none=True)
+        bad = "loss"
+        if torch.isfinite(loss):
+            loss.backward()
+            parameters = [p for group in optimizer.param_groups for p in group["params"]]
+            norm = nn.utils.clip_grad_norm_(parameters, self.config.max_grad_norm)
+            if torch.isfinite(norm):
+                self._skipped_in_a_row = 0
+                optimizer.step()
+                return float(loss.detach())
+            bad = "gradient"
+        optimizer.zero_grad(set_to_none=True)
+        self._count_skipped(bad, optimizer, finite_input=all(bool(part.isfinite().all()) for part in images))
+        return float("nan")
+
+    def _count_skipped(self, bad: str, optimizer: torch.optim.Optimizer, *, finite_input: bool) -> None:
         self.skipped_steps += 1
         self._skipped_in_a_row += 1
         if self._skipped_in_a_row < MAX_SKIPPED_IN_A_ROW:
@@ -255,8 +264,9 @@ class LatentEmbeddingOptimization(nn.Module):
         elif float(self.alpha.detach().abs().max()) > 100 * max(self.config.inner_lr, 0.1):
             cause = f"alpha has grown to {float(self.alpha.detach().abs().max()):.3g}; lower inner_lr or outer_lr"
         else:
-            cause = f"the outer step is likely too large; lower outer_lr (now {self.config.outer_lr})"
-        raise TrainingDiverged(f"{MAX_SKIPPED_IN_A_ROW} steps in a row gave a non-finite {bad[0]}: {cause}")
+            rate = optimizer.param_groups[0]["lr"]
+            cause = f"the steps are likely too large; lower the learning rate (now {rate:.3g})"
+        raise TrainingDiverged(f"{MAX_SKIPPED_IN_A_ROW} steps in a row gave a non-finite {bad}: {cause}")
 
 
 def one_hot(labels: Tensor, ways: int | None = None) -> Tensor:

@@ -194,11 +194,7 @@ class Trainer:
             agreement = F.cosine_similarity(codes, wanted, dim=-1).mean()
             loss = loss + config.distill * (1 - agreement)
             watch["agreement"] = float(agreement.detach())
-        self.optimizer.zero_grad(set_to_none=True)
-        loss.backward()
-        nn.utils.clip_grad_norm_([*leo.parameters(), self.prototypes], config.leo.max_grad_norm)
-        self.optimizer.step()
-        return config.pretrain_batch, watch | {"loss": float(loss.detach())}
+        return config.pretrain_batch, watch | {"loss": leo.step_if_finite(loss, self.optimizer, images)}
 
     # -- stage 2 -----------------------------------------------------------------------------
 

@@ -48,7 +48,7 @@ def test_the_three_usage_examples(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
         query_data = query_data.to(device)
         query_labels = query_labels.to(device)
         loss = leo.meta_train_step(support_data, support_labels, query_data, query_labels)
-        assert f"Loss: {loss:.4f}"
+        assert 0 < loss < 10
 
     # Adaptation to new tasks
     test_loader = DataLoader(OmniglotTaskDataset(test_dataset, 5, 1, 2, 2), batch_size=2)

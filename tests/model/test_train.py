@@ -1,3 +1,4 @@
+import math
 from pathlib import Path
 from typing import Any
 
@@ -96,6 +97,17 @@ def test_a_teacher_is_agreed_with(drawings: Drawings, tmp_path: Path) -> None:
     assert steps[-1].watch["agreement"] > steps[0].watch["agreement"] + 0.1
     with pytest.raises(ValueError, match="needs a teacher"):
         trainer(drawings, tmp_path / "alone", config)
+
+
+def test_a_non_finite_step_of_stage_one_changes_nothing_and_is_counted(drawings: Drawings, tmp_path: Path) -> None:
+    run = trainer(drawings, tmp_path, run_config())
+    run.prototypes.data[0, 0] = float("nan")
+    before = {name: p.detach().clone() for name, p in run.leo.named_parameters() if name != "classifier.phi.centre"}
+    steps = run.run()
+    assert math.isnan(next(steps).loss)
+    assert run.leo.skipped_steps == 1
+    for name, value in before.items():
+        assert torch.equal(value, run.leo.get_parameter(name)), name
 
 
 def test_training_learns(drawings: Drawings, tmp_path: Path) -> None:
