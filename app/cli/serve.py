@@ -1,0 +1,55 @@
+"""`leo serve`."""
+
+import asyncio
+import logging
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from app.cli.common import app, fail
+
+if TYPE_CHECKING:
+    from app.settings import Settings
+
+
+@app.command()
+def serve(
+    host: Annotated[
+        str | None, typer.Option(help="Address to listen on.", show_default="LEO_HOST or 127.0.0.1")
+    ] = None,
+    port: Annotated[int | None, typer.Option(help="Port to listen on.", show_default="LEO_PORT or 8000")] = None,
+) -> None:
+    """Serve a model over HTTP.
+
+    Settings come from the environment: LEO_HOST, LEO_PORT, LEO_DATA_DIR, LEO_WEIGHTS, LEO_DEVICE
+    and more; the README lists them. A flag wins over its variable.
+    """
+    import uvicorn
+    from pydantic import ValidationError
+
+    from app.main import create_app
+    from app.problems import describe
+    from app.settings import Settings
+    from app.store import StoreUnavailable
+    from model.memory import keep_freed_memory
+
+    keep_freed_memory()
+    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
+    given = {key: value for key, value in {"host": host, "port": port}.items() if value is not None}
+    try:
+        settings = Settings(**given)  # type: ignore[arg-type]
+    except ValidationError as error:
+        fail(f"a setting (LEO_...) is wrong: {describe(error.errors())}")
+    try:
+        service = create_app(settings)
+        asyncio.run(_check_store(settings))
+    except (ValueError, StoreUnavailable) as error:
+        fail(error)
+    uvicorn.run(service, host=settings.host, port=settings.port, log_level="info", access_log=False)
+
+
+async def _check_store(settings: "Settings") -> None:
+    """Open and close the store, so that one that cannot be used is one line and not a traceback."""
+    from app.main import open_store
+
+    await (await open_store(settings)).close()

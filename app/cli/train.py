@@ -1,0 +1,135 @@
+"""`leo train`."""
+
+import math
+import shlex
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from app.cli.common import app, console, fail, find_device, load_leo, print_rows
+
+if TYPE_CHECKING:
+    from model.leo import LatentEmbeddingOptimization
+
+
+@app.command()
+def train(
+    data: Annotated[Path, typer.Option(help="Omniglot's images_background, folder or zip.")],
+    out: Annotated[Path, typer.Option(help="Folder of the run. An interrupted run goes on from there.")],
+    preset: Annotated[str, typer.Option(help="Which run: omniglot or omniglot-105.")] = "omniglot",
+    teacher: Annotated[
+        Path | None, typer.Option(help="Folder of a trained model to learn from (omniglot-105 needs one).")
+    ] = None,
+    seed: Annotated[int, typer.Option(help="Same seed, same data, same machine: same weights.")] = 0,
+    device: Annotated[str, typer.Option(help="auto, cpu or cuda.")] = "auto",
+) -> None:
+    """Meta-train a LEO and write its weights, card and curve.
+
+    OUT/model is a model folder like those in weights/. OUT/log.csv and OUT/curve.png show how it went.
+    """
+    from model.data.omniglot import VALIDATION_ALPHABETS, DataError, load_drawings
+    from model.leo import TrainingDiverged
+    from model.memory import keep_freed_memory
+    from model.presets import PRESETS
+    from model.train import Trainer
+
+    keep_freed_memory()
+    if preset not in PRESETS:
+        fail(f"no preset called {preset!r}; there are {', '.join(PRESETS)}")
+    config = PRESETS[preset].model_copy(update={"seed": seed})
+    if config.distill > 0 and teacher is None:
+        fail(f"{preset} learns from a trained model: give --teacher weights/omniglot")
+    where = find_device(device)
+    try:
+        with console.status(f"reading {data}"):
+            drawings = load_drawings(data)
+        training, validation = drawings.split("train"), drawings.split("validation")
+        taught_by = None if teacher is None else load_leo(teacher, where)
+        trainer = Trainer(config, training, validation, out, where, taught_by)
+        _show_training(trainer)
+    except (DataError, TrainingDiverged, ValueError) as error:
+        fail(error)
+    except KeyboardInterrupt:
+        fail(f"interrupted; the same command goes on from {out / 'state.pt'}")
+    described: dict[str, Any] = {
+        "data": data.name,
+        "training_classes": len(training),
+        "validation_alphabets": sorted(set(validation.alphabets) & set(VALIDATION_ALPHABETS)),
+        "command": shlex.join(["leo", *(_shown(argument) for argument in sys.argv[1:])]),
+        "seed": seed,
+        "seconds": round(trainer.seconds),
+    }
+    _finish(trainer.leo, validation, out, preset, described)
+
+
+def _shown(argument: str) -> str:
+    """A command's argument without the part of a path that only this machine has."""
+    path = Path(argument)
+    return path.name if path.is_absolute() or ".." in path.parts else argument
+
+
+def _show_training(trainer: Any) -> None:
+    """Run to the end under a progress bar; where there is no terminal, a line at each validation."""
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+    columns = (
+        TextColumn("{task.description}"),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TextColumn(
+            "loss {task.fields[loss]:.3f}  validation {task.fields[validation]}  {task.fields[speed]:.0f} images/s"
+        ),
+        TimeRemainingColumn(),
+    )
+    with Progress(*columns, console=console, disable=not console.is_terminal) as bar:
+        shown: dict[str, Any] = {}
+        validation, loss, speed = "-", math.nan, None
+        for now in trainer.run():
+            if now.stage not in shown:
+                shown[now.stage] = bar.add_task(now.stage, total=now.steps, loss=0.0, validation="-", speed=0.0)
+            if not math.isnan(now.loss):  # NaN: the step was skipped
+                loss = now.loss if math.isnan(loss) else 0.98 * loss + 0.02 * now.loss
+            speed = now.images_per_second if speed is None else 0.95 * speed + 0.05 * now.images_per_second
+            if now.validation is not None:
+                validation = f"{100 * now.validation:.1f} %"
+                if not console.is_terminal:
+                    console.print(
+                        f"{now.stage} {now.step}/{now.steps} loss {loss:.3f} validation {validation} "
+                        f"{speed:.0f} images/s",
+                        highlight=False,
+                    )
+            bar.update(shown[now.stage], completed=now.step, loss=loss, validation=validation, speed=speed)
+
+
+def _finish(
+    leo: "LatentEmbeddingOptimization", validation: Any, out: Path, name: str, described: dict[str, Any]
+) -> None:
+    """Evaluate on the validation alphabets and write model, card and curve."""
+    from model.card import machine, today, write_readme
+    from model.checkpoint import read_info, save_model
+    from model.curve import draw_curve
+    from model.evaluate import evaluate_many, extract
+
+    leo.eval()
+    with console.status("evaluating"):
+        features = extract(leo, validation)
+        rows = [row for steps in (None, 0) for row in evaluate_many(leo, features, [5, 20], [1, 5], 15, 1000, 0, steps)]
+    card = described | {
+        "date": today(),
+        "machine": machine(),
+        "shape": {
+            "resolution": leo.config.resolution,
+            "feature_dim": leo.config.feature_dim,
+            "latent_dim": leo.config.latent_dim,
+            "parameters": sum(p.numel() for n, p in leo.named_parameters() if not n.startswith("classifier.fc.")),
+        },
+        "validation": [row.as_dict() for row in rows],
+    }
+    folder = out / "model"
+    save_model(leo, folder, name, card)
+    write_readme(folder, name, read_info(folder).version, card)
+    draw_curve(out / "log.csv", out / "curve.png")
+    print_rows(f"{name}, validation alphabets", rows)
+    console.print(f"wrote {folder} and {out / 'curve.png'}", highlight=False)
