@@ -7,6 +7,9 @@ Two facts make it cheap, both held against plain autograd by tests:
   [X;1] V, [S,H], is computed once, and a step costs S N H instead of N H F. What the last layer's
   bias adds is the same for every class, and the softmax does not see it.
 - Cross-entropy and a two-layer perceptron have a gradient of a few lines.
+
+A decoder that is more than a perceptron of one code (conditioned on the task, or several experts) has
+no such lines here: `LatentEmbeddingOptimization.adapt` then does the work.
 """
 
 from dataclasses import dataclass
@@ -51,6 +54,8 @@ class Adapter:
     def __init__(self, leo: LatentEmbeddingOptimization) -> None:
         self.leo = leo
         decoder = leo.decoder
+        if not decoder.is_plain:
+            return
         with torch.no_grad():
             scale = decoder.log_scale.exp()
             last = [decoder.fc3.weight] if decoder.skip is None else [decoder.fc3.weight, decoder.skip.weight]
@@ -70,8 +75,10 @@ class Adapter:
         labels = torch.stack([_padded(task.labels, most_support, -1) for task in tasks])  # [T, S]
         membership = one_hot(labels, max(ways)).to(features.dtype)  # [T, S, N]
         start = self.leo.encode(encoder_features, membership)  # [T, N, L]
-        codes, state, losses, logits = self._inner_loop(start, features, membership, steps)
-        rows = state @ self.last.T + self.last_bias  # [T, N, F+1], the heads, written once
+        if self.leo.decoder.is_plain:
+            codes, rows, losses, logits = self._closed_form(start, features, membership, steps)
+        else:
+            codes, rows, losses, logits = self._by_autograd(start, features, membership, steps)
         hits = (logits.argmax(dim=-1) == labels).float().sum(dim=1).tolist()  # [T]; padding never hits
         return [
             AdaptedTask(
@@ -84,21 +91,50 @@ class Adapter:
             for t, (n, task) in enumerate(zip(ways, tasks, strict=True))
         ]
 
-    def _inner_loop(
+    def _by_autograd(
         self, codes: Tensor, features: Tensor, membership: Tensor, steps: int
     ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-        """`LatentEmbeddingOptimization.adapt` in closed form.
+        """`_closed_form` for any decoder."""
+        with torch.inference_mode(mode=False), torch.no_grad():
+            # Autograd refuses tensors born in inference mode; their copies are born outside of it.
+            adapted = self.leo.adapt(codes.clone(), features.clone(), membership.clone(), steps)
+        return adapted.codes, adapted.rows, adapted.losses, adapted.logits
 
-        Codes [T,N,L], support features [T,S,F], membership [T,S,N] -> adapted codes [T,N,L], what the
-        decoder's last layer makes heads of [T,N,H+L], support losses [T,steps+1], and support logits
-        [T,S,N] up to a number that is the same for all classes.
+    def _closed_form(
+        self, codes: Tensor, features: Tensor, membership: Tensor, steps: int
+    ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+        """`LatentEmbeddingOptimization.adapt`, exactly.
+
+        Codes [T,N,L], support features [T,S,F], membership [T,S,N] -> adapted codes [T,N,L], heads
+        [T,N,F+1], support losses [T,steps+1], and support logits [T,S,N].
         """
-        decoder, alpha = self.leo.decoder, self.leo.alpha
-        through = features @ self.last[:-1] + self.last[-1]  # [T, S, H+L], [x;1] [V W]
         absent = (membership.sum(dim=1) == 0).unsqueeze(1)  # [T, 1, N]
-        ragged = bool(absent.any())
         real = membership.sum(dim=-1, keepdim=True)  # [T, S, 1], 0 for padding
         share = real / real.sum(dim=1, keepdim=True)  # [T, S, 1], each example's part in the mean loss
+        codes, state, log_ps, logits = self._latent_steps(codes, features, membership, share, absent, steps)
+        rows = state @ self.last.T + self.last_bias  # [T, N, F+1], the heads, written once
+        if self.leo.finetune_lr is not None and steps:
+            for _ in range(self.leo.config.finetune_steps):
+                error = ((log_ps[-1].exp() - membership) * share).mT  # [T, N, S]
+                gradient = torch.cat([error @ features, error.sum(dim=-1, keepdim=True)], dim=-1)  # [T, N, F+1]
+                rows = rows - self.leo.finetune_lr * gradient
+                logits = features @ rows[..., :-1].mT + rows[..., -1].unsqueeze(1)  # [T, S, N]
+                logits = logits.masked_fill(absent, NEVER)
+                log_ps.append(logits.log_softmax(dim=-1))
+        wanted = membership * share  # [T, S, N]
+        losses = -(torch.stack(log_ps, dim=1) * wanted.unsqueeze(1)).sum(dim=(2, 3))  # [T, steps + 1]
+        return codes, rows, losses, logits
+
+    def _latent_steps(
+        self, codes: Tensor, features: Tensor, membership: Tensor, share: Tensor, absent: Tensor, steps: int
+    ) -> tuple[Tensor, Tensor, list[Tensor], Tensor]:
+        """The steps on codes: adapted codes [T,N,L], what the decoder's last layer makes heads of [T,N,H+L],
+        support log-probabilities [T,S,N] before each step and after the last, and the last logits [T,S,N]
+        up to a number that is the same for all classes.
+        """
+        decoder = self.leo.decoder
+        through = features @ self.last[:-1] + self.last[-1]  # [T, S, H+L], [x;1] [V W]
+        ragged = bool(absent.any())
         wanted = membership * share  # [T, S, N]
         log_ps = []
         for step in range(steps + 1):
@@ -119,9 +155,8 @@ class Adapter:
             gradient = (into_first * (first > 0)) @ decoder.fc1.weight  # [T, N, L]
             if decoder.skip is not None:
                 gradient = gradient + into_skip
-            codes = codes - alpha * gradient
-        losses = -(torch.stack(log_ps, dim=1) * wanted.unsqueeze(1)).sum(dim=(2, 3))  # [T, steps + 1]
-        return codes, state, losses, logits
+            codes = codes - self.leo.step_size(step) * gradient
+        return codes, state, log_ps, logits
 
 
 def _padded(values: Tensor, length: int, fill: float = 0) -> Tensor:

@@ -39,26 +39,51 @@ class LEOConfig(BaseModel):
 
     # encoder, relation network, decoder
     latent_dim: int = Field(64, ge=1, le=4096, description="L, numbers in a class's code")
+    stochastic: bool = Field(
+        False, description="codes and heads are Gaussians: drawn from in training, their means at inference"
+    )
     own_encoder: bool = Field(False, description="the encoder has convolution blocks of its own instead of phi's")
+    attention: bool = Field(
+        False, description="a class's code is a weighted mean of its examples, weights learned, equal at first"
+    )
+    dropout: float = Field(0.0, ge=0, lt=1, description="share of the encoder's input features zeroed in training")
     relation_residual: bool = Field(
         True, description="the relation network adds to the class codes instead of replacing them"
     )
+    relation_over: Literal["classes", "examples"] = Field(
+        "classes", description="relate class codes (source document), or all pairs of examples (the paper)"
+    )
+    relation_steps: int = Field(1, ge=0, le=10, description="times the codes go through the relation network")
     decoder_hidden: tuple[int, int] = Field((256, 512), description="widths of the decoder's two hidden layers")
     decoder_skip: bool = Field(
         False,
         description="add a linear map of the code to the decoded head, which starts as the encoder's "
         "transpose: before any training the head is then the class means seen through the encoder",
     )
+    decoder_conditioned: bool = Field(False, description="the decoder also sees the mean of the task's codes")
+    decoder_experts: int = Field(1, ge=1, le=16, description="last layers of the decoder, mixed by a gate on the code")
     logit_scale: float = Field(10.0, gt=0, description="start of the learned factor on the decoded head")
 
     # inner loop
     inner_steps: int = Field(5, ge=0, le=1000, description="gradient steps on the codes")
     inner_lr: float = Field(0.01, gt=0, description="alpha, or where it starts if it is learned")
     learn_inner_lr: bool = Field(True, description="learn one alpha for each latent dimension")
+    inner_lr_per_step: bool = Field(False, description="one such alpha for each step")
+    finetune_steps: int = Field(0, ge=0, le=1000, description="gradient steps on the decoded head after those on codes")
+    finetune_lr: float = Field(0.1, gt=0, description="their size, or where it starts if alpha is learned")
     second_order: bool = Field(True, description="differentiate through the inner loop's gradients in training")
+
+    # serving
+    temperature: float = Field(
+        1.0, gt=0, description="logits are divided by it before the softmax; fitted after training, on validation tasks"
+    )
 
     # outer loop
     outer_lr: float = Field(1e-3, gt=0, description="beta, the meta-learner's step size")
+    kl_weight: float = Field(0.0, ge=0, description="of KL(codes || N(0, 1)); needs stochastic")
+    encoder_penalty: float = Field(0.0, ge=0, description="of |stopgrad(adapted code) - code|^2")
+    orthogonality: float = Field(0.0, ge=0, description="of the correlations between the decoder's latent directions")
+    l2: float = Field(0.0, ge=0, description="weight decay of the outer optimizer")
     max_grad_norm: float = Field(5.0, gt=0, description="gradients of all parameters together are clipped to it")
 
     @property
@@ -82,6 +107,8 @@ class LEOConfig(BaseModel):
             raise ValueError(f"widths must be positive, not {self.widths}")
         if min(self.decoder_hidden) < 1:
             raise ValueError(f"decoder_hidden must be positive widths, not {self.decoder_hidden}")
+        if self.kl_weight and not self.stochastic:
+            raise ValueError("kl_weight needs stochastic=True: a fixed code has no distribution")
         if self.inner_steps:  # 0 steps is a deliberate "no inner loop", not a value out of range
             self._warn_outside("inner_steps", RECOMMENDED["inner_steps"])
         self._warn_outside("latent_dim", RECOMMENDED["latent_dim"])
@@ -98,6 +125,23 @@ class LEOConfig(BaseModel):
                 UserWarning,
                 stacklevel=2,
             )
+
+    @classmethod
+    def paper(cls, **changes: object) -> Self:
+        """The paper's LEO (section 2.3 and appendix): Gaussian codes and heads, relations over all pairs of
+        examples, a linear map on the way to the code, fine-tuning steps on the head, and its four regularisers."""
+        letter: dict[str, object] = {
+            "stochastic": True,
+            "relation_over": "examples",
+            "relation_residual": False,
+            "dropout": 0.3,
+            "finetune_steps": 5,
+            "kl_weight": 1e-3,
+            "encoder_penalty": 1e-5,
+            "orthogonality": 0.1,
+            "l2": 1e-6,
+        }
+        return cls.model_validate(letter | changes)
 
     @classmethod
     def source_document(cls, **changes: object) -> Self:

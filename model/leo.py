@@ -18,7 +18,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from model.config import LEOConfig
-from model.networks import FeatureExtractor, LEOClassifier, LEODecoder, LEOEncoder, LEORelationNetwork
+from model.networks import FeatureExtractor, Gaussian, LEOClassifier, LEODecoder, LEOEncoder, LEORelationNetwork
 
 #: So many steps in a row without a finite loss and gradient are no accident.
 MAX_SKIPPED_IN_A_ROW = 20
@@ -33,7 +33,8 @@ class Adaptation:
     """What the inner loop did to T tasks."""
 
     codes: Tensor  # [T, N, L], adapted
-    losses: Tensor  # [T, steps + 1], support loss before each step and after the last
+    rows: Tensor  # [T, N, F+1], the heads they decode to, fine-tuned if the config says so
+    losses: Tensor  # [T, steps + 1], support loss before each step, on codes then on heads, and after the last
     logits: Tensor  # [T, S, N], of the support set under the adapted head; -inf for absent classes
 
 
@@ -66,10 +67,14 @@ class LatentEmbeddingOptimization(nn.Module):
         self.relation = LEORelationNetwork(self.config)
         self.decoder = LEODecoder(self.config)
         self.decoder.start_as_transpose_of(self.encoder)
+        per_step = (max(1, self.config.inner_steps),) if self.config.inner_lr_per_step else ()
+        learned = self.config.learn_inner_lr
         self.alpha = nn.Parameter(
-            torch.full((self.config.latent_dim,), self.config.inner_lr),
-            requires_grad=self.config.learn_inner_lr,
+            torch.full((*per_step, self.config.latent_dim), self.config.inner_lr), requires_grad=learned
         )
+        self.finetune_lr = None
+        if self.config.finetune_steps:
+            self.finetune_lr = nn.Parameter(torch.tensor(self.config.finetune_lr), requires_grad=learned)
         self.bf16 = False  # convolutions in bfloat16 while training; set by the trainer
         self.skipped_steps = 0
         self._skipped_in_a_row = 0
@@ -89,10 +94,26 @@ class LatentEmbeddingOptimization(nn.Module):
 
     def encode(self, encoder_features: Tensor, membership: Tensor) -> Tensor:
         """Encoder's features [T,S,F] and membership [T,S,N] -> initial codes z [T,N,L]."""
-        present = (membership.sum(dim=1) > 0).to(encoder_features.dtype)  # [T, N]
-        class_codes = self.encoder(encoder_features, membership)  # [T, N, L]
-        codes: Tensor = self.relation(class_codes, present)  # [T, N, L]
-        return codes
+        return self._settled(self.encode_distribution(encoder_features, membership))
+
+    def encode_distribution(self, encoder_features: Tensor, membership: Tensor) -> Gaussian:
+        """What the codes are drawn from in training: [T,S,F], [T,S,N] -> normals [T,N,L]."""
+        if self.config.relation_over == "classes":
+            class_codes = self.encoder(encoder_features, membership)  # [T, N, L]
+            refined: Gaussian = self.relation(class_codes, present(membership))
+            return refined
+        real = (membership.sum(dim=-1) > 0).to(encoder_features.dtype)  # [T, S], 0 for padding
+        related: Gaussian = self.relation(self.encoder.each(encoder_features), real)  # [T, S, L]
+        by_class = self.encoder.mean_by_class
+        spread = None if related.log_variance is None else by_class(related.log_variance, membership)
+        return Gaussian(by_class(related.mean, membership), spread)
+
+    def _settled(self, values: Gaussian) -> Tensor:
+        return values.draw() if self.training else values.mean
+
+    def step_size(self, step: int) -> Tensor:
+        """alpha [L] of an inner step; steps beyond those trained take the last one's."""
+        return self.alpha[min(step, len(self.alpha) - 1)] if self.config.inner_lr_per_step else self.alpha
 
     def adapt(
         self,
@@ -102,6 +123,8 @@ class LatentEmbeddingOptimization(nn.Module):
         steps: int | None = None,
     ) -> Adaptation:
         """The inner loop: z <- z - alpha * grad_z CE(support), `steps` times (the config's by default).
+
+        Then, unless `steps` is 0, the config's fine-tuning steps on the decoded head itself.
 
         `codes` [T,N,L], classifier features of the support set [T,S,F], `membership` [T,S,N]. While
         autograd records, the result stays differentiable in everything that went in, through the
@@ -114,26 +137,34 @@ class LatentEmbeddingOptimization(nn.Module):
         with torch.enable_grad():  # the inner loop needs a gradient even under no_grad
             if not codes.requires_grad:
                 codes = codes.detach().requires_grad_()
-            for _ in range(steps):
+            for step in range(steps):
                 loss = cross_entropy(self.logits(codes, features, membership), membership)  # [T]
                 # Tasks share nothing in z, so the sum's gradient is each task's own.
                 (gradient,) = torch.autograd.grad(loss.sum(), codes, create_graph=second_order)
-                codes = codes - self.alpha * gradient  # [T, N, L]
+                codes = codes - self.step_size(step) * gradient  # [T, N, L]
                 if not training:
                     codes = codes.detach().requires_grad_()
                 losses.append(loss.detach())
+            rows = self.rows(codes, membership)  # [T, N, F+1]
+            if self.finetune_lr is not None and steps:
+                for _ in range(self.config.finetune_steps):
+                    loss = cross_entropy(apply_head(rows, features, membership), membership)  # [T]
+                    (gradient,) = torch.autograd.grad(loss.sum(), rows, create_graph=second_order)
+                    rows = rows - self.finetune_lr * gradient
+                    losses.append(loss.detach())
         if not training:
-            codes = codes.detach()
-        logits = self.logits(codes, features, membership)  # [T, S, N]
+            codes, rows = codes.detach(), rows.detach()
+        logits = apply_head(rows, features, membership)  # [T, S, N]
         losses.append(cross_entropy(logits, membership).detach())
-        return Adaptation(codes, torch.stack(losses, dim=1), logits)
+        return Adaptation(codes, rows, torch.stack(losses, dim=1), logits)
+
+    def rows(self, codes: Tensor, membership: Tensor) -> Tensor:
+        """Decode heads: [T,N,L] -> [T,N,F+1], weights and bias of every class."""
+        return self._settled(self.decoder.distribution(codes, present(membership)))
 
     def logits(self, codes: Tensor, features: Tensor, membership: Tensor) -> Tensor:
         """Decode heads and apply them: [T,N,L], [T,B,F] -> [T,B,N]; -inf for absent classes."""
-        rows: Tensor = self.decoder(codes)  # [T, N, F+1]
-        logits = torch.einsum("tbf,tnf->tbn", features, rows[..., :-1]) + rows[..., -1].unsqueeze(1)
-        absent = membership.sum(dim=1) == 0  # [T, N]
-        return logits.masked_fill(absent.unsqueeze(1), -torch.inf)
+        return apply_head(self.rows(codes, membership), features, membership)
 
     def features(self, extractor: FeatureExtractor, images: Tensor) -> Tensor:
         """Any leading dimensions: [...,1,R,R] -> [...,F]."""
@@ -152,8 +183,6 @@ class LatentEmbeddingOptimization(nn.Module):
 
         Images [T,S,1,R,R] and [T,Q,1,R,R], labels [T,S] and [T,Q] in 0..N-1.
         """
-        ways = int(support_labels.max()) + 1
-        membership = one_hot(support_labels, ways)  # [T, S, N]
         # One pass over support and query together: BatchNorm sees the whole episode.
         split = support.shape[1]
         features = self.features(self.classifier.phi, torch.cat([support, query], dim=1))
@@ -161,10 +190,37 @@ class LatentEmbeddingOptimization(nn.Module):
         encoder_features = support_features
         if self.encoder.features is not None:
             encoder_features = self.features(self.encoder.features, support)
-        start = self.encode(encoder_features, membership)
-        adapted = self.adapt(start, support_features, membership)
-        query_logits = self.logits(adapted.codes, query_features, membership)  # [T, Q, N]
+        return self.meta_loss_of_features(
+            support_features, encoder_features, support_labels, query_features, query_labels
+        )
+
+    def meta_loss_of_features(
+        self,
+        support: Tensor,
+        encoder_support: Tensor,
+        support_labels: Tensor,
+        query: Tensor,
+        query_labels: Tensor,
+    ) -> tuple[Tensor, dict[str, float]]:
+        """`meta_loss` from features on: phi's of the support [T,S,F] and query [T,Q,F], the encoder's [T,S,F].
+
+        The paper's equation 6 and what its appendix adds: query loss, KL of the codes, the encoder's
+        distance from the codes adapted, and the decoder's correlations, each by the config's weight.
+        """
+        config = self.config
+        membership = one_hot(support_labels)  # [T, S, N]
+        drawn_from = self.encode_distribution(encoder_support, membership)
+        start = self._settled(drawn_from)  # [T, N, L]
+        adapted = self.adapt(start, support, membership)
+        query_logits = apply_head(adapted.rows, query, membership)  # [T, Q, N]
         loss = F.cross_entropy(query_logits.flatten(0, 1), query_labels.flatten())
+        if config.kl_weight:
+            loss = loss + config.kl_weight * drawn_from.kl_to_standard().mean()
+        if config.encoder_penalty:
+            apart = (adapted.codes.detach() - start).square().sum(dim=-1)  # [T, N]
+            loss = loss + config.encoder_penalty * apart.mean()
+        if config.orthogonality:
+            loss = loss + config.orthogonality * self.decoder.correlation_penalty()
         with torch.no_grad():
             watch = {
                 "accuracy": float((query_logits.argmax(-1) == query_labels).float().mean()),
@@ -210,7 +266,9 @@ class LatentEmbeddingOptimization(nn.Module):
         """Adam over every trainable parameter, made at the first use (after `.to(device)`)."""
         if self._optimizer is None:
             self._optimizer = torch.optim.Adam(
-                [p for p in self.parameters() if p.requires_grad], lr=self.config.outer_lr
+                [p for p in self.parameters() if p.requires_grad],
+                lr=self.config.outer_lr,
+                weight_decay=self.config.l2,
             )
         return self._optimizer
 
@@ -280,6 +338,17 @@ def one_hot(labels: Tensor, ways: int | None = None) -> Tensor:
         raise ValueError(f"labels must lie in 0..{ways - 1} (-1 for padding), found {lowest}..{highest}")
     classes = torch.arange(ways, device=labels.device)
     return (labels.unsqueeze(-1) == classes).to(torch.get_default_dtype())
+
+
+def present(membership: Tensor) -> Tensor:
+    """Which classes each task has: membership [T,S,N] -> [T,N] of 0 and 1."""
+    return (membership.sum(dim=1) > 0).to(membership.dtype)
+
+
+def apply_head(rows: Tensor, features: Tensor, membership: Tensor) -> Tensor:
+    """Heads [T,N,F+1] on features [T,B,F] -> logits [T,B,N]; -inf for absent classes."""
+    logits = torch.einsum("tbf,tnf->tbn", features, rows[..., :-1]) + rows[..., -1].unsqueeze(1)
+    return logits.masked_fill(present(membership).unsqueeze(1) == 0, -torch.inf)
 
 
 def cross_entropy(logits: Tensor, membership: Tensor) -> Tensor:

@@ -1,5 +1,7 @@
 """The networks of LEO. Every one works on T tasks at once; shapes are beside the lines."""
 
+from dataclasses import dataclass
+
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
@@ -64,6 +66,26 @@ class FeatureExtractor(nn.Module):
         return features
 
 
+@dataclass(frozen=True)
+class Gaussian:
+    """Independent normals; `log_variance` is None where the config asks for plain numbers."""
+
+    mean: Tensor
+    log_variance: Tensor | None
+
+    def draw(self) -> Tensor:
+        """A sample by the reparametrisation trick: gradients reach mean and variance."""
+        if self.log_variance is None:
+            return self.mean
+        return self.mean + torch.randn_like(self.mean) * (0.5 * self.log_variance).exp()
+
+    def kl_to_standard(self) -> Tensor:
+        """KL(self || N(0, 1)), summed over the last dimension (Kingma and Welling 2014, appendix B)."""
+        if self.log_variance is None:
+            raise ValueError("plain numbers have no divergence; set stochastic=True")
+        return 0.5 * (self.mean.square() + self.log_variance.exp() - 1 - self.log_variance).sum(dim=-1)
+
+
 class LEOEncoder(nn.Module):
     """Support features -> one code a class: a linear map, then the mean over the class's examples.
 
@@ -73,13 +95,28 @@ class LEOEncoder(nn.Module):
     def __init__(self, config: LEOConfig) -> None:
         super().__init__()
         self.features = FeatureExtractor(config) if config.own_encoder else None
+        self.dropout = nn.Dropout(config.dropout)
         self.to_code = nn.Linear(config.feature_dim, config.latent_dim, bias=not config.decoder_skip)
+        self.salience = nn.Linear(config.latent_dim, 1, bias=False) if config.attention else None
+        if self.salience is not None:
+            nn.init.zeros_(self.salience.weight)  # all examples alike: the plain mean
+
+    def each(self, features: Tensor) -> Tensor:
+        """Codes of single examples: [T,S,F] -> [T,S,L]."""
+        codes: Tensor = self.to_code(self.dropout(features))
+        return codes
+
+    def mean_by_class(self, codes: Tensor, membership: Tensor) -> Tensor:
+        """[T,S,L], [T,S,N] (1 where example s is of class n) -> [T,N,L]; absent classes are 0."""
+        share = membership / membership.sum(dim=1, keepdim=True).clamp(min=1)  # [T, S, N], ragged K
+        if self.salience is not None:
+            scores = self.salience(codes).masked_fill(membership == 0, -1e9)  # [T, S, N]
+            share = scores.softmax(dim=1) * membership  # an absent class stays at 0
+        return torch.einsum("tsn,tsl->tnl", share, codes)
 
     def forward(self, features: Tensor, membership: Tensor) -> Tensor:
-        """[T,S,F], [T,S,N] (1 where example s is of class n) -> class codes [T,N,L]."""
-        codes = self.to_code(features)  # [T, S, L]
-        shots = membership.sum(dim=1).clamp(min=1)  # [T, N], ragged K; absent classes stay at 0
-        return torch.einsum("tsn,tsl->tnl", membership, codes) / shots.unsqueeze(-1)
+        """[T,S,F], [T,S,N] -> class codes [T,N,L]."""
+        return self.mean_by_class(self.each(features), membership)
 
 
 class LEORelationNetwork(nn.Module):
@@ -89,27 +126,36 @@ class LEORelationNetwork(nn.Module):
         super().__init__()
         size = config.latent_dim
         self.residual = config.relation_residual
+        self.steps = config.relation_steps
         self.hidden = nn.Linear(2 * size, size)
         self.out = nn.Linear(size, size)
+        self.out_log_variance = nn.Linear(size, size) if config.stochastic else None
         if self.residual:
             nn.init.zeros_(self.out.weight)
             nn.init.zeros_(self.out.bias)
+        if self.out_log_variance is not None:  # nearly certain at first: a standard deviation of 0.05
+            nn.init.zeros_(self.out_log_variance.weight)
+            nn.init.constant_(self.out_log_variance.bias, -6.0)
 
-    def forward(self, codes: Tensor, present: Tensor) -> Tensor:
-        """[T,N,L], [T,N] (1 where the task has the class) -> refined codes [T,N,L]."""
-        # Linear(2L, L) of a concatenated pair is a sum of two Linear(L, L): N products, not N².
-        weight_n, weight_m = self.hidden.weight.chunk(2, dim=1)
-        of_n = F.linear(codes, weight_n, self.hidden.bias).unsqueeze(2)  # [T, N, 1, L]
-        of_m = F.linear(codes, weight_m).unsqueeze(1)  # [T, 1, N, L]
-        pairs = F.relu(of_n + of_m)  # [T, N, N, L]
-        share = present / present.sum(dim=-1, keepdim=True)  # [T, N], 1/N for each class
-        # The last layer is linear, so the mean over m may be taken before it.
-        relations: Tensor = self.out(torch.einsum("tnml,tm->tnl", pairs, share))  # [T, N, L]
-        return codes + relations if self.residual else relations
+    def forward(self, codes: Tensor, present: Tensor) -> Gaussian:
+        """[T,M,L], [T,M] (1 where there is such a class or example) -> refined codes [T,M,L]."""
+        share = present / present.sum(dim=-1, keepdim=True)  # [T, M]
+        log_variance = None
+        for _ in range(self.steps):
+            # Linear(2L, L) of a concatenated pair is a sum of two Linear(L, L): M products, not M².
+            weight_n, weight_m = self.hidden.weight.chunk(2, dim=1)
+            of_n = F.linear(codes, weight_n, self.hidden.bias).unsqueeze(2)  # [T, M, 1, L]
+            of_m = F.linear(codes, weight_m).unsqueeze(1)  # [T, 1, M, L]
+            # The last layer is linear, so the mean over m may be taken before it.
+            mean = torch.einsum("tnml,tm->tnl", F.relu(of_n + of_m), share)  # [T, M, L]
+            relations: Tensor = self.out(mean)  # [T, M, L]
+            codes = codes + relations if self.residual else relations
+            log_variance = None if self.out_log_variance is None else self.out_log_variance(mean)
+        return Gaussian(codes, log_variance)
 
 
 class LEODecoder(nn.Module):
-    """One class's code -> that class's row of the head, F weights and a bias: [...,L] -> [...,F+1]."""
+    """One class's code -> that class's row of the head, F weights and a bias: [...,N,L] -> [...,N,F+1]."""
 
     def __init__(self, config: LEOConfig) -> None:
         super().__init__()
@@ -117,19 +163,59 @@ class LEODecoder(nn.Module):
         rows = config.feature_dim + 1
         self.fc1 = nn.Linear(config.latent_dim, first)
         self.fc2 = nn.Linear(first, second)
-        self.fc3 = nn.Linear(second, rows)
+        self.experts = config.decoder_experts
+        self.fc3 = nn.Linear(second, rows * self.experts)
+        self.gate = nn.Linear(config.latent_dim, self.experts) if self.experts > 1 else None
+        self.condition = nn.Linear(config.latent_dim, first, bias=False) if config.decoder_conditioned else None
         self.skip = nn.Linear(config.latent_dim, rows, bias=False) if config.decoder_skip else None
         self.log_scale = nn.Parameter(torch.tensor(config.logit_scale).log())
+        self.log_variance = nn.Linear(second, rows) if config.stochastic else None
+        if self.condition is not None:
+            nn.init.zeros_(self.condition.weight)
+        if self.log_variance is not None:  # a standard deviation of 0.01 at first, about a fifth of a weight
+            nn.init.zeros_(self.log_variance.weight)
+            nn.init.constant_(self.log_variance.bias, -9.0)
         if self.skip is not None:  # the linear path carries the head at first; fc3 learns what it misses
             nn.init.zeros_(self.fc3.weight)
             nn.init.zeros_(self.fc3.bias)
 
-    def forward(self, codes: Tensor) -> Tensor:
-        hidden = F.relu(self.fc2(F.relu(self.fc1(codes))))  # [..., H]
-        rows: Tensor = self.fc3(hidden)  # [..., F+1]
+    @property
+    def is_plain(self) -> bool:
+        """Whether a class's row is a perceptron of its code alone, which `model.adapt` has a closed form for."""
+        return self.experts == 1 and self.condition is None
+
+    def forward(self, codes: Tensor, present: Tensor | None = None) -> Tensor:
+        """`present` [...,N] is 1 for the classes the task has; all of them if it is not given."""
+        return self.distribution(codes, present).mean
+
+    def distribution(self, codes: Tensor, present: Tensor | None = None) -> Gaussian:
+        """What a stochastic head is drawn from: [...,N,L] -> rows [...,N,F+1]."""
+        first = self.fc1(codes)  # [..., N, H1]
+        if self.condition is not None:
+            present = torch.ones_like(codes[..., 0]) if present is None else present
+            share = (present / present.sum(dim=-1, keepdim=True)).unsqueeze(-1)  # [..., N, 1]
+            first = first + self.condition((codes * share).sum(dim=-2, keepdim=True))
+        hidden = F.relu(self.fc2(F.relu(first)))  # [..., N, H]
+        rows: Tensor = self.fc3(hidden)  # [..., N, E (F+1)]
+        if self.gate is not None:
+            gate = self.gate(codes).softmax(dim=-1).unsqueeze(-1)  # [..., N, E, 1]
+            rows = (rows.unflatten(-1, (self.experts, -1)) * gate).sum(dim=-2)  # [..., N, F+1]
         if self.skip is not None:
             rows = rows + self.skip(codes)
-        return self.log_scale.exp() * rows
+        scale = self.log_scale.exp()
+        if self.log_variance is None:
+            return Gaussian(scale * rows, None)
+        return Gaussian(scale * rows, self.log_variance(hidden) + 2 * self.log_scale)
+
+    def correlation_penalty(self) -> Tensor:
+        """Mean squared correlation between the directions of two latent dimensions (the paper's C_d - I)."""
+        penalties = []
+        for layer in (self.fc1, self.skip):
+            if layer is not None:
+                directions = F.normalize(layer.weight, dim=0)  # [out, L]
+                correlation = directions.T @ directions  # [L, L]
+                penalties.append((correlation - torch.eye(len(correlation), device=correlation.device)).square().mean())
+        return torch.stack(penalties).sum()
 
     def start_as_transpose_of(self, encoder: LEOEncoder) -> None:
         """Make the skip path the encoder's transpose, so a fresh head is the encoded class means."""

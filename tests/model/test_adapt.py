@@ -54,29 +54,45 @@ def test_a_non_finite_task_is_known_and_harms_no_neighbour() -> None:
 
 
 @pytest.mark.usefixtures("double")
-@pytest.mark.parametrize("skip", [False, True])
-@pytest.mark.parametrize("relation_residual", [False, True])
-@pytest.mark.parametrize("seed", range(5))
-def test_the_closed_form_is_plain_autograd(seed: int, skip: bool, relation_residual: bool) -> None:
+@pytest.mark.parametrize(
+    "choice",
+    [
+        {},
+        {"decoder_skip": True},
+        {"relation_residual": False},
+        {"relation_over": "examples", "relation_steps": 3},
+        {"attention": True, "stochastic": True, "dropout": 0.3},
+        {"inner_lr_per_step": True, "decoder_skip": True},
+        {"finetune_steps": 3, "finetune_lr": 0.5},
+        {"finetune_steps": 2, "inner_lr_per_step": True, "decoder_skip": True},
+        {"decoder_conditioned": True},
+        {"decoder_experts": 3, "decoder_skip": True},
+    ],
+    ids=str,
+)
+@pytest.mark.parametrize("seed", range(2))
+def test_serving_adapts_as_plain_autograd_does_whatever_the_settings(seed: int, choice: dict[str, object]) -> None:
     generator = torch.Generator().manual_seed(seed)
-    leo = tiny(decoder_skip=skip, relation_residual=relation_residual, inner_lr=0.7, logit_scale=5.0).eval()
-    for parameter in leo.decoder.parameters():
-        torch.nn.init.normal_(parameter, std=0.4) if parameter.dim() else None
-    leo.alpha.data = torch.rand(32, generator=generator)
+    leo = tiny(inner_lr=0.7, logit_scale=5.0, **choice).eval()
+    for part in (leo.encoder, leo.relation, leo.decoder):
+        for parameter in part.parameters():
+            torch.nn.init.normal_(parameter, std=0.4) if parameter.dim() else None
+    leo.alpha.data = torch.rand(leo.alpha.shape, generator=generator)
     tasks = []
     for _ in range(4):
         ways = int(torch.randint(2, 8, (1,), generator=generator))
         shots = torch.randint(1, 6, (ways,), generator=generator).tolist()
         tasks.append(random_support(leo, ways, shots, int(torch.randint(10**6, (1,), generator=generator))))
     for steps in (0, 1, 5, 10):
-        for task, adapted in zip(tasks, Adapter(leo).adapt(tasks, steps), strict=True):
+        with torch.inference_mode():  # as the engine calls it
+            together = Adapter(leo).adapt(tasks, steps)
+        for task, adapted in zip(tasks, together, strict=True):
             membership = one_hot(task.labels[None])
             with torch.no_grad():
                 expected = leo.adapt(
                     leo.encode(task.features[None], membership), task.features[None], membership, steps
                 )
-                params = leo.decode_to_params(expected.codes[0])
             torch.testing.assert_close(adapted.codes, expected.codes[0], atol=1e-9, rtol=1e-9)
-            torch.testing.assert_close(adapted.weight, params["fc.weight"], atol=1e-8, rtol=1e-8)
-            torch.testing.assert_close(adapted.bias, params["fc.bias"], atol=1e-8, rtol=1e-8)
+            torch.testing.assert_close(adapted.weight, expected.rows[0, :, :-1], atol=1e-8, rtol=1e-8)
+            torch.testing.assert_close(adapted.bias, expected.rows[0, :, -1], atol=1e-8, rtol=1e-8)
             torch.testing.assert_close(torch.tensor(adapted.losses), expected.losses[0], atol=1e-9, rtol=1e-9)

@@ -15,6 +15,8 @@ def test_the_source_documents_shape() -> None:
 @pytest.mark.parametrize(
     ("change", "said"),
     [
+        ({"kl_weight": 0.1}, "stochastic"),
+        ({"widths": (4, 0)}, "positive"),
         ({"resolution": 8, "widths": (4, 4, 4, 4)}, "halve"),
         ({"latent_dim": 0}, "latent_dim"),
         ({"inner_lr": 0}, "inner_lr"),

@@ -2,7 +2,9 @@ import pytest
 import torch
 from torch import nn
 
+from model.config import LEOConfig
 from model.leo import LatentEmbeddingOptimization, TrainingDiverged, code_spread, cross_entropy, one_hot
+from model.networks import Gaussian
 from tests.conftest import tiny
 
 
@@ -25,6 +27,9 @@ class CodesAreRows(nn.Module):
 
     def forward(self, codes: torch.Tensor) -> torch.Tensor:
         return codes
+
+    def distribution(self, codes: torch.Tensor, present: torch.Tensor) -> Gaussian:
+        return Gaussian(codes, None)
 
 
 def by_hand(alpha: float, **changes: object) -> LatentEmbeddingOptimization:
@@ -223,3 +228,66 @@ def test_labels_out_of_range_are_refused(labels: list[list[int]]) -> None:
 def test_fewer_than_two_classes_are_refused() -> None:
     with pytest.raises(ValueError, match="at least 2"):
         LatentEmbeddingOptimization(num_classes=1)
+
+
+def test_alpha_per_step_takes_the_last_ones_beyond() -> None:
+    leo = by_hand(alpha=0.0, inner_lr_per_step=True)
+    assert leo.alpha.shape == (1, 2)
+    leo.alpha.data[0] = torch.tensor([3.0, 4.0])
+    assert torch.equal(leo.step_size(0), leo.step_size(7))
+
+
+def test_one_fine_tuning_step_against_hand_arithmetic() -> None:
+    # As in the first test of this file, but the step of size 1 is taken on the head: alpha is 0.
+    leo = by_hand(alpha=0.0, finetune_steps=1, finetune_lr=1.0)
+    features, membership = torch.tensor([[[1.0], [-1.0]]]), one_hot(torch.tensor([[0, 1]]))
+    adapted = leo.adapt(torch.zeros(1, 2, 2), features, membership)
+    assert not adapted.codes.any()
+    torch.testing.assert_close(adapted.rows[0].detach(), torch.tensor([[0.5, 0.0], [-0.5, 0.0]]))
+    assert adapted.losses.shape == (1, 3)
+    without = leo.adapt(torch.zeros(1, 2, 2), features, membership, steps=0)
+    assert not without.rows.any()  # no inner loop: neither steps on codes nor on heads
+
+
+def test_the_papers_penalties_add_up() -> None:
+    base = {"stochastic": True, "decoder_skip": True}
+    parts = {"kl_weight": 0.3, "encoder_penalty": 0.2, "orthogonality": 0.1}
+
+    def loss(**weights: float) -> float:
+        leo = tiny(**base, **weights)
+        torch.manual_seed(3)  # the same draws
+        return float(leo.meta_loss(*episode())[0].detach())
+
+    bare = loss()
+    each = [loss(**{name: weight}) - bare for name, weight in parts.items()]
+    assert min(each) > 0
+    assert loss(**parts) - bare == pytest.approx(sum(each), rel=1e-3)
+
+
+def test_a_stochastic_model_draws_in_training_only() -> None:
+    leo = tiny(stochastic=True)
+    support, labels, query, query_labels = episode()
+    losses = {float(leo.train().meta_loss(support, labels, query, query_labels)[0].detach()) for _ in range(3)}
+    assert len(losses) == 3
+    leo.eval()
+    codes = leo.encode_task(support, labels)
+    assert torch.equal(codes, leo.encode_task(support, labels))
+
+
+def test_every_setting_of_the_paper_learns() -> None:
+    torch.manual_seed(0)
+    leo = tiny(
+        **LEOConfig.paper().model_dump(
+            include={
+                "stochastic", "relation_over", "dropout", "finetune_steps", "kl_weight", "encoder_penalty",
+                "orthogonality", "l2",
+            }
+        ),
+        relation_residual=True, decoder_skip=True, inner_lr=0.3, attention=True, relation_steps=2,
+        decoder_conditioned=True, decoder_experts=2, inner_lr_per_step=True,
+    )  # fmt: skip
+    before = {name: value.clone() for name, value in leo.named_parameters()}
+    losses = [leo.meta_train_step(*episode(seed=seed)) for seed in range(30)]
+    assert sum(losses[-5:]) < sum(losses[:5])
+    unmoved = [name for name, value in leo.named_parameters() if torch.equal(value, before[name])]
+    assert unmoved == ["classifier.fc.weight", "classifier.fc.bias"]

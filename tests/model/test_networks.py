@@ -3,7 +3,7 @@ import torch
 
 from model.config import LEOConfig
 from model.leo import one_hot
-from model.networks import FeatureExtractor, LEOClassifier, LEODecoder, LEOEncoder, LEORelationNetwork
+from model.networks import FeatureExtractor, Gaussian, LEOClassifier, LEODecoder, LEOEncoder, LEORelationNetwork
 
 
 def test_shapes_of_the_source_document() -> None:
@@ -13,7 +13,7 @@ def test_shapes_of_the_source_document() -> None:
     membership = one_hot(torch.tensor([[0, 1]]))
     codes = LEOEncoder(config)(features[None], membership)
     assert codes.shape == (1, 2, 64)
-    assert LEORelationNetwork(config)(codes, torch.ones(1, 2)).shape == (1, 2, 64)
+    assert LEORelationNetwork(config)(codes, torch.ones(1, 2)).mean.shape == (1, 2, 64)
     assert LEODecoder(config)(codes).shape == (1, 2, 2305)
 
 
@@ -34,14 +34,14 @@ def test_relation_is_the_mean_over_pairs_as_the_document_writes_it() -> None:
         return relation.out(torch.relu(relation.hidden(torch.cat([n, m]))))
 
     expected = torch.stack([torch.stack([of_pair(n, m) for m in codes]).mean(dim=0) for n in codes])
-    torch.testing.assert_close(relation(codes[None], torch.ones(1, 3))[0], expected)
+    torch.testing.assert_close(relation(codes[None], torch.ones(1, 3)).mean[0], expected)
 
 
 def test_absent_classes_take_no_part_in_the_relation() -> None:
     relation = LEORelationNetwork(LEOConfig.source_document())
     codes = torch.randn(1, 3, 64)
-    alone = relation(codes[:, :2], torch.ones(1, 2))
-    beside_padding = relation(codes, torch.tensor([[1.0, 1.0, 0.0]]))
+    alone = relation(codes[:, :2], torch.ones(1, 2)).mean
+    beside_padding = relation(codes, torch.tensor([[1.0, 1.0, 0.0]])).mean
     torch.testing.assert_close(beside_padding[:, :2], alone)
 
 
@@ -82,3 +82,71 @@ def test_the_classifier_with_and_without_parameters() -> None:
     params = {"fc.weight": torch.rand(3, 4), "fc.bias": torch.rand(3)}
     expected = classifier.extract_features(images) @ params["fc.weight"].T + params["fc.bias"]
     torch.testing.assert_close(classifier(images, params), expected)
+
+
+def test_relation_repeats_as_often_as_asked() -> None:
+    config = LEOConfig(latent_dim=32, relation_steps=3)
+    relation = LEORelationNetwork(config)
+    torch.nn.init.normal_(relation.out.weight, std=0.1)
+    codes, present = torch.randn(1, 4, 32), torch.ones(1, 4)
+    relation.steps = 1
+    thrice = codes
+    for _ in range(3):
+        thrice = relation(thrice, present).mean
+    relation.steps = 3
+    torch.testing.assert_close(relation(codes, present).mean, thrice)
+
+
+def test_attention_starts_as_the_mean_and_then_prefers() -> None:
+    config = LEOConfig(resolution=16, widths=(4, 4, 4, 4), latent_dim=32)
+    plain, attending = LEOEncoder(config), LEOEncoder(config.model_copy(update={"attention": True}))
+    attending.load_state_dict(plain.state_dict(), strict=False)
+    features, membership = torch.rand(1, 5, 4), one_hot(torch.tensor([[0, 0, 1, 1, -1]]))
+    torch.testing.assert_close(attending(features, membership), plain(features, membership))
+    assert attending.salience is not None
+    codes = attending.each(features)[0]
+    attending.salience.weight.data = 1e4 * (codes[1] - codes[0])[None]  # of class 0, all for its second example
+    torch.testing.assert_close(attending(features, membership)[0, 0], codes[1])
+
+
+def test_a_conditioned_decoder_sees_the_tasks_own_classes_only() -> None:
+    decoder = LEODecoder(LEOConfig(resolution=16, widths=(4, 4, 4, 4), latent_dim=32, decoder_conditioned=True))
+    codes = torch.randn(1, 3, 32)
+    before = decoder(codes)
+    assert decoder.condition is not None
+    torch.nn.init.normal_(decoder.condition.weight, std=0.1)
+    assert not torch.allclose(decoder(codes), before)
+    alone = decoder(codes[:, :2])
+    torch.testing.assert_close(decoder(codes, torch.tensor([[1.0, 1.0, 0.0]]))[:, :2], alone)
+
+
+def test_experts_are_mixed_by_their_gate() -> None:
+    decoder = LEODecoder(LEOConfig(resolution=16, widths=(4, 4, 4, 4), latent_dim=32, decoder_experts=2))
+    assert decoder.gate is not None
+    decoder.gate.weight.data.zero_()
+    decoder.gate.bias.data = torch.tensor([100.0, 0.0])  # the first one alone
+    code = torch.randn(32)
+    hidden = torch.relu(decoder.fc2(torch.relu(decoder.fc1(code))))
+    expected = decoder.log_scale.exp() * (decoder.fc3.weight[:5] @ hidden + decoder.fc3.bias[:5])
+    torch.testing.assert_close(decoder(code), expected)
+
+
+def test_gaussians_draw_around_their_mean_and_know_their_divergence() -> None:
+    torch.manual_seed(0)
+    drawn = Gaussian(torch.full((20_000,), 2.0), torch.full((20_000,), 0.25).log()).draw()
+    assert drawn.mean().item() == pytest.approx(2.0, abs=0.02)
+    assert drawn.std().item() == pytest.approx(0.5, abs=0.02)
+    normal = torch.distributions.Normal
+    divergence = torch.distributions.kl_divergence(normal(2.0, 0.5), normal(0.0, 1.0))
+    one = Gaussian(torch.tensor([2.0]), torch.tensor([0.25]).log())
+    torch.testing.assert_close(one.kl_to_standard(), divergence)
+    with pytest.raises(ValueError, match="stochastic"):
+        Gaussian(torch.zeros(1), None).kl_to_standard()
+
+
+def test_correlated_latent_directions_cost() -> None:
+    decoder = LEODecoder(LEOConfig(resolution=16, widths=(4, 4, 4, 4), latent_dim=32))
+    torch.nn.init.orthogonal_(decoder.fc1.weight)
+    assert decoder.correlation_penalty().item() == pytest.approx(0, abs=1e-6)
+    decoder.fc1.weight.data[:] = 1.0  # all the same direction: every correlation is 1, off the diagonal 1 too many
+    assert decoder.correlation_penalty().item() == pytest.approx(31 / 32, abs=1e-4)
