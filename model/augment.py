@@ -24,11 +24,13 @@ def to_side(drawings: Tensor, side: int) -> Tensor:
     return small.reshape(*drawings.shape[:-2], side, side)
 
 
-def augment(images: Tensor, resolution: int, generator: torch.Generator) -> Tensor:
+def augment(images: Tensor, resolution: int, generator: torch.Generator, elastic: float = 0.0) -> Tensor:
     """Images [B,1,W,W] in 0..1 at the working side -> [B,1,R,R], each bent and inked at random.
 
     Affine: turned by up to 12 degrees, sheared, scaled by 0.8 to 1.15 along each axis, shifted by
     up to 7 % of the side. Pen: up to one pixel of the working side more or less ink on each edge.
+    Elastic: each point moved by up to `elastic` of the side, its neighbours nearly alike, as a hand
+    that wanders (Simard et al., 2003, with a smooth field from 4x4 random shifts).
     """
     count, device = images.shape[0], images.device
 
@@ -54,5 +56,9 @@ def augment(images: Tensor, resolution: int, generator: torch.Generator) -> Tens
         dim=1,
     )  # [B, 2, 3]
     grid = F.affine_grid(theta, list(images.shape), align_corners=False)
+    if elastic:
+        shifts = (torch.rand(count, 2, 4, 4, generator=generator) * 2 - 1) * 2 * elastic  # the grid spans -1..1
+        field = F.interpolate(shifts.to(device), size=images.shape[-2:], mode="bicubic", align_corners=True)
+        grid = grid + field.permute(0, 2, 3, 1)  # [B, W, W, 2]
     bent = F.grid_sample(images, grid, align_corners=False)
     return F.avg_pool2d(bent, images.shape[-1] // resolution)

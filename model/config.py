@@ -33,6 +33,11 @@ class LEOConfig(BaseModel):
     stem_stride: Literal[1, 2] = Field(
         1, description="2: the first block looks at 5x5 pixels, every second one, and so halves the side twice"
     )
+    view_angles: tuple[float, ...] = Field(
+        (),
+        max_length=9,
+        description="at inference phi takes the mean over a drawing turned by each of these degrees; none: as it is",
+    )
     normalise_features: bool = Field(
         True, description="centre phi's features and scale them to length 1, so logits are cosines"
     )

@@ -17,6 +17,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from model import parallel
 from model.config import LEOConfig
 from model.networks import FeatureExtractor, Gaussian, LEOClassifier, LEODecoder, LEOEncoder, LEORelationNetwork
 
@@ -296,9 +297,10 @@ class LatentEmbeddingOptimization(nn.Module):
         """
         optimizer.zero_grad(set_to_none=True)
         bad = "loss"
-        if torch.isfinite(loss):
+        if parallel.all_agree(bool(torch.isfinite(loss))):
             loss.backward()
             parameters = [p for group in optimizer.param_groups for p in group["params"]]
+            parallel.average_gradients(parameters)
             norm = nn.utils.clip_grad_norm_(parameters, self.config.max_grad_norm)
             if torch.isfinite(norm):
                 self._skipped_in_a_row = 0

@@ -1,5 +1,6 @@
 """The networks of LEO. Every one works on T tasks at once; shapes are beside the lines."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
@@ -42,7 +43,13 @@ class ConvBlocks(nn.Sequential):
 
 
 class FeatureExtractor(nn.Module):
-    """phi: drawings -> features, [B,1,R,R] -> [B,F], of length 1 if the config normalises them."""
+    """phi: drawings -> features, [B,1,R,R] -> [B,F], of length 1 if the config normalises them.
+
+    At inference the mean over the config's `view_angles`, if it names any: what one view of a
+    drawing it has never seen the like of gets wrong, another gets right.
+    """
+
+    views: Tensor
 
     def __init__(self, config: LEOConfig) -> None:
         super().__init__()
@@ -51,6 +58,7 @@ class FeatureExtractor(nn.Module):
         # Features after a ReLU all point into the same corner; taking out their mean spreads the
         # cosines. Learned from there on; supervised pre-training sets it to the mean it measured.
         self.centre = nn.Parameter(torch.zeros(config.feature_dim), requires_grad=config.normalise_features)
+        self.register_buffer("views", turned_grids(config.view_angles, config.resolution), persistent=False)
 
     def fold_batch_norm(self) -> None:
         """For inference only: the same features in fewer passes over memory. Raises `RuntimeError` in training."""
@@ -60,10 +68,30 @@ class FeatureExtractor(nn.Module):
             self.blocks = self.blocks.folded()
 
     def forward(self, images: Tensor) -> Tensor:
+        views = len(self.views)
+        if self.training or views == 0:
+            return self._of_one_view(images)
+        seen = images.repeat(views, 1, 1, 1)  # [V B, 1, R, R]
+        grids = self.views.to(images.dtype).repeat_interleave(len(images), dim=0)  # [V B, R, R, 2]
+        seen = F.grid_sample(seen, grids, align_corners=False).contiguous(memory_format=torch.channels_last)
+        mean = self._of_one_view(seen).unflatten(0, (views, -1)).mean(dim=0)  # [B, F]
+        return F.normalize(mean, dim=-1) if self.normalise else mean
+
+    def _of_one_view(self, images: Tensor) -> Tensor:
         features: Tensor = self.blocks(images).to(images.dtype)  # [B, F]; out of bf16 under autocast
         if self.normalise:
             return F.normalize(features - self.centre, dim=-1)
         return features
+
+
+def turned_grids(degrees: Sequence[float], resolution: int) -> Tensor:
+    """Where to look for each pixel of an image turned by so much: [V,R,R,2] in -1..1, for `grid_sample`."""
+    if not degrees:
+        return torch.empty(0, resolution, resolution, 2)
+    angles = torch.tensor(degrees, dtype=torch.get_default_dtype()).deg2rad()
+    cos, sin, none = angles.cos(), angles.sin(), torch.zeros_like(angles)
+    theta = torch.stack([torch.stack([cos, -sin, none], dim=-1), torch.stack([sin, cos, none], dim=-1)], dim=1)
+    return F.affine_grid(theta, [len(angles), 1, resolution, resolution], align_corners=False)  # [V, R, R, 2]
 
 
 @dataclass(frozen=True)

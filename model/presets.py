@@ -9,7 +9,11 @@ PRESETS: dict[str, TrainConfig] = {
         leo=LEOConfig(resolution=28, widths=(32, 64, 128, 512), decoder_skip=True, inner_lr=0.3),
         pretrain_steps=9000,
         episode_steps=1500,
-        validate_every=500,
+        shots=(1, 2, 5, 10),
+        within_alphabet=0.5,
+        mirrored=True,
+        elastic=0.04,
+        validate_every=250,
     ),
     # The source document's shape; its filters see little at a time, so the small model teaches it.
     "omniglot-105": TrainConfig(

@@ -25,6 +25,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 from torch.utils.data import DataLoader
 
+from model import parallel
 from model.augment import augment, to_side, working_side
 from model.checkpoint import save_model, write_whole
 from model.config import LEOConfig
@@ -57,6 +58,9 @@ class TrainConfig(BaseModel):
     ways: tuple[int, ...] = (5, 10, 20)
     shots: tuple[int, ...] = (1, 2, 5)
     query: int = Field(5, ge=1, description="queries a class")
+    within_alphabet: float = Field(0.0, ge=0, le=1, description="share of steps whose tasks keep to one alphabet each")
+    mirrored: bool = Field(False, description="mirror images are classes of their own, as turned ones are")
+    elastic: float = Field(0.0, ge=0, le=0.2, description="strokes are bent by up to this share of the side")
     # bookkeeping
     validate_every: int = Field(250, ge=1, description="steps between validations and checkpoints")
 
@@ -106,6 +110,8 @@ class Trainer:
         if teacher is not None:
             self.teacher_images = to_side(training.images, working_side(teacher.config.resolution)).to(device)
         self.counts = training.counts
+        names = {name: index for index, name in enumerate(dict.fromkeys(training.alphabets))}
+        self.alphabets = torch.tensor([names[name] for name in training.alphabets])  # [C]
         self.prototypes = nn.Parameter(  # of the cosine classifier: one row for each class and rotation
             F.normalize(torch.randn(len(training) * ROTATIONS, config.leo.latent_dim), dim=-1).to(device)
         )
@@ -135,9 +141,11 @@ class Trainer:
                 self.seconds += took
                 progress = Progress(self.stage, self.step, steps, watch.pop("loss"), images / took, None, watch)
                 if self.step % self.config.validate_every == 0 or self.step == steps:
+                    parallel.average_statistics(self.leo)
                     progress.validation = self._validate()
-                    self._log(progress)
-                    self._checkpoint()
+                    if parallel.is_first():
+                        self._log(progress)
+                        self._checkpoint()
                 yield progress
             if self.stage == "episodes":
                 return
@@ -177,12 +185,14 @@ class Trainer:
         slots = picked - (ends - self.counts)[classes]
         turns = torch.randint(ROTATIONS, (config.pretrain_batch,), generator=generator)
         seed = int(torch.randint(2**62, (1,), generator=generator))
+        classes, slots, turns = parallel.share(classes), parallel.share(slots), parallel.share(turns)
         images = self._augmented(self.images, classes, slots, turns, config.leo.resolution, seed)
         targets = (classes * ROTATIONS + turns).to(self.device)
         leo.train()
         if self.step == 0:
             with torch.no_grad():  # the middle of what an untrained phi gives: a fair start for the centre
                 leo.classifier.phi.centre.copy_(leo.classifier.phi.blocks(images).float().mean(dim=0))
+                parallel.average([leo.classifier.phi.centre.data])
         codes = leo.encoder.to_code(leo.features(leo.classifier.phi, images))  # [B, L]
         cosines = F.normalize(codes, dim=-1) @ F.normalize(self.prototypes, dim=-1).T  # [B, classes]
         loss = F.cross_entropy(config.pretrain_scale * cosines, targets, label_smoothing=0.05)
@@ -203,18 +213,27 @@ class Trainer:
         way = pick(config.ways, generator)
         shot = pick(config.shots, generator)
         tasks = max(1, config.images_per_step // (way * (shot + config.query)))
-        rotated = self.counts.repeat_interleave(ROTATIONS)
-        episodes = sample_episodes(rotated, tasks, way, shot, config.query, generator)
-        classes, turns = episodes.classes // ROTATIONS, episodes.classes % ROTATIONS  # [T, N]
-        shape = episodes.drawings.shape  # [T, N, K+Q]
+        symmetries = 2 * ROTATIONS if config.mirrored else ROTATIONS
+        counts = self.counts.repeat_interleave(symmetries)
+        groups = None
+        if config.within_alphabet and float(torch.rand((), generator=generator)) < config.within_alphabet:
+            # An alphabet turned by a quarter circle is an alphabet too.
+            groups = (self.alphabets.unsqueeze(1) * symmetries + torch.arange(symmetries)).flatten()
+            way = min(way, int(groups.bincount().max()))
+        tasks = max(parallel.size(), tasks)  # no process without one
+        episodes = sample_episodes(counts, tasks, way, shot, config.query, generator, groups)
+        chosen, drawings = parallel.share(episodes.classes), parallel.share(episodes.drawings)
+        classes, turns = chosen // symmetries, chosen % symmetries  # [T, N]
+        tasks, shape = len(chosen), drawings.shape  # [T, N, K+Q]
         seed = int(torch.randint(2**62, (1,), generator=generator))
         images = self._augmented(
             self.images,
             classes.unsqueeze(-1).expand(shape).flatten(),
-            episodes.drawings.flatten(),
+            drawings.flatten(),
             turns.unsqueeze(-1).expand(shape).flatten(),
             config.leo.resolution,
             seed,
+            config.elastic,
         ).reshape(*shape, 1, config.leo.resolution, config.leo.resolution)
         labels = torch.arange(way, device=self.device).repeat(tasks, 1)
         watch = self.leo.meta_train_step_watched(
@@ -233,11 +252,20 @@ class Trainer:
         return F.avg_pool2d(turn(shown, turns), shown.shape[-1] // resolution)
 
     def _augmented(
-        self, images: Tensor, classes: Tensor, slots: Tensor, turns: Tensor, resolution: int, seed: int
+        self,
+        images: Tensor,
+        classes: Tensor,
+        slots: Tensor,
+        turns: Tensor,
+        resolution: int,
+        seed: int,
+        elastic: float = 0.0,
     ) -> Tensor:
         """[B] indices -> [B,1,R,R], turned by quarter circles, then bent and inked at random."""
         shown = images[classes.to(self.device), slots.to(self.device)].unsqueeze(1).float() / 255
-        return augment(turn(shown, turns), resolution, torch.Generator().manual_seed(seed))
+        # Each process of several bends its share by numbers of its own.
+        generator = torch.Generator().manual_seed((seed + parallel.rank()) % 2**63)
+        return augment(turn(shown, turns), resolution, generator, elastic)
 
     # -- state -------------------------------------------------------------------------------
 
@@ -273,7 +301,8 @@ class Trainer:
     def _resume(self) -> None:
         path = self.folder / "state.pt"
         if not path.exists():
-            write_whole(self.folder / "run.json", (self.config.model_dump_json(indent=2) + "\n").encode())
+            if parallel.is_first():
+                write_whole(self.folder / "run.json", (self.config.model_dump_json(indent=2) + "\n").encode())
             return
         state: dict[str, Any] = torch.load(path, map_location=self.device, weights_only=True)
         if state["identity"] != self.identity:
@@ -323,11 +352,13 @@ def pick(choices: tuple[int, ...], generator: torch.Generator) -> int:
 
 
 def turn(images: Tensor, turns: Tensor) -> Tensor:
-    """Images [B,1,W,W], each turned by its own number of quarter circles [B]."""
+    """Images [B,1,W,W], each turned by its own number of quarter circles [B]; mirrored too from 4 on."""
     turned = images.clone()
-    for quarter in range(1, ROTATIONS):
-        mine = (turns == quarter).to(images.device)
-        turned[mine] = torch.rot90(images[mine], quarter, dims=(-2, -1))
+    for symmetry in range(1, 2 * ROTATIONS):
+        mine = (turns == symmetry).to(images.device)
+        if bool(mine.any()):
+            some = torch.rot90(images[mine], symmetry % ROTATIONS, dims=(-2, -1))
+            turned[mine] = some if symmetry < ROTATIONS else some.flip(-1)
     return turned
 
 

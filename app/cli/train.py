@@ -28,7 +28,10 @@ def train(
     """Meta-train a LEO and write its weights, card and curve.
 
     OUT/model is a model folder like those in weights/. OUT/log.csv and OUT/curve.png show how it went.
+
+    On several GPUs, or cores without one: torchrun --nproc-per-node 2 -m app.cli train ...
     """
+    from model import parallel
     from model.data.omniglot import VALIDATION_ALPHABETS, DataError, load_drawings
     from model.leo import TrainingDiverged
     from model.memory import keep_freed_memory
@@ -43,12 +46,17 @@ def train(
         fail(f"{preset} learns from a trained model: give --teacher weights/omniglot")
     where = find_device(device)
     try:
+        parallel.join()
         with console.status(f"reading {data}"):
             drawings = load_drawings(data)
         training, validation = drawings.split("train"), drawings.split("validation")
         taught_by = None if teacher is None else load_leo(teacher, where)
         trainer = Trainer(config, training, validation, out, where, taught_by)
-        _show_training(trainer)
+        if parallel.is_first():
+            _show_training(trainer)
+        else:
+            for _ in trainer.run():
+                pass
     except (DataError, TrainingDiverged, ValueError) as error:
         fail(error)
     except KeyboardInterrupt:
@@ -61,7 +69,9 @@ def train(
         "seed": seed,
         "seconds": round(trainer.seconds),
     }
-    _finish(trainer.leo, validation, out, preset, described)
+    if parallel.is_first():
+        _finish(trainer.leo, validation, out, preset, described)
+    parallel.leave()
 
 
 def _shown(argument: str) -> str:

@@ -150,3 +150,16 @@ def test_correlated_latent_directions_cost() -> None:
     assert decoder.correlation_penalty().item() == pytest.approx(0, abs=1e-6)
     decoder.fc1.weight.data[:] = 1.0  # all the same direction: every correlation is 1, off the diagonal 1 too many
     assert decoder.correlation_penalty().item() == pytest.approx(31 / 32, abs=1e-4)
+
+
+def test_views_are_the_mean_over_turned_drawings_at_inference_only() -> None:
+    torch.manual_seed(0)
+    shape = {"resolution": 16, "widths": (4, 4, 4), "normalise_features": False}
+    once, turned = FeatureExtractor(LEOConfig(**shape)), FeatureExtractor(LEOConfig(**shape, view_angles=(0, 90)))
+    turned.load_state_dict(once.state_dict())
+    images = torch.rand(3, 1, 16, 16)
+    torch.testing.assert_close(turned.train()(images), once.train()(images))
+    expected = (once.eval()(images) + once(torch.rot90(images, 1, dims=(-2, -1)))) / 2
+    torch.testing.assert_close(turned.eval()(images), expected, atol=1e-5, rtol=1e-5)
+    turned.fold_batch_norm()
+    torch.testing.assert_close(turned(images), expected, atol=1e-5, rtol=1e-5)

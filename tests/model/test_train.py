@@ -140,5 +140,7 @@ def test_augmentation_is_seeded_and_keeps_the_drawing(drawings: Drawings) -> Non
 def test_turns_are_quarter_circles() -> None:
     images = torch.rand(4, 1, 5, 5)
     turned = turn(images, torch.arange(4))
+    mirrored = turn(images, torch.arange(4, 8))
     for quarter in range(4):
         assert torch.equal(turned[quarter], torch.rot90(images[quarter], quarter, dims=(-2, -1)))
+        assert torch.equal(mirrored[quarter], turned[quarter].flip(-1))

@@ -1,0 +1,176 @@
+"""What each choice of `LEOConfig` is worth: every one of them trained alike on phi's features, phi itself frozen.
+
+Each row starts from the shipped model's phi and linear map and a fresh relation network, decoder and alpha, and
+is meta-trained on the same tasks, drawn from the training alphabets' features, for the same number of
+steps. Then all answer the same tasks from the validation alphabets; differences are paired with the first row's.
+
+    python -m bench.ablation --data .../images_background.zip        # half an hour on one core
+"""
+
+import argparse
+import json
+import time
+from pathlib import Path
+from typing import Any
+
+import torch
+from model.baselines.latent import Leo
+from torch import Tensor
+
+from model.augment import augment, to_side, working_side
+from model.card import machine, today
+from model.config import LEOConfig
+from model.data.episodes import sample_episodes
+from model.data.omniglot import Drawings, load_drawings
+from model.evaluate import Setting, accuracies, draw, extract, mean_and_ci95
+from model.leo import LatentEmbeddingOptimization
+from model.memory import keep_freed_memory
+from model.train import ROTATIONS, one_cycle, pick, turn
+
+RESULTS = Path(__file__).parent / "results" / "ablation.json"
+
+ROWS: dict[str, dict[str, Any]] = {
+    "as shipped": {},
+    "head from the code alone, no linear path": {"decoder_skip": False},
+    "relation replaces the codes": {"relation_residual": False},
+    "no relation network": {"relation_steps": 0},
+    "relation over all pairs of examples": {"relation_over": "examples"},
+    "relation applied three times": {"relation_steps": 3},
+    "attention over examples": {"attention": True},
+    "decoder conditioned on the task": {"decoder_conditioned": True},
+    "mixture of four decoders": {"decoder_experts": 4},
+    "one alpha for each step": {"inner_lr_per_step": True},
+    "alpha fixed": {"learn_inner_lr": False},
+    "one inner step": {"inner_steps": 1},
+    "ten inner steps": {"inner_steps": 10},
+    "first order": {"second_order": False},
+    "five fine-tuning steps on the head": {"finetune_steps": 5},
+    "Gaussian codes and heads": {"stochastic": True},
+    "Gaussian, KL 0.001": {"stochastic": True, "kl_weight": 1e-3},
+    "encoder penalty 0.01": {"encoder_penalty": 1e-2},
+    "orthogonality 0.1": {"orthogonality": 0.1},
+    "L2 0.00001": {"l2": 1e-5},
+    "dropout 0.3": {"dropout": 0.3},
+    "the whole paper": LEOConfig.paper().model_dump(
+        include={
+            "stochastic", "relation_over", "relation_residual", "dropout", "finetune_steps", "kl_weight",
+            "encoder_penalty", "orthogonality", "l2",
+        }
+    ) | {"decoder_skip": False},
+}  # fmt: skip
+SETTINGS = (
+    Setting(5, (1, 1), 15),
+    Setting(5, (5, 5), 15),
+    Setting(20, (1, 1), 15, "alphabet"),
+    Setting(20, (5, 5), 15, "alphabet"),
+)
+WAYS, SHOTS, QUERY, IMAGES_PER_STEP = (5, 10, 20), (1, 2, 5, 10), 5, 400
+
+
+def turned_features(leo: LatentEmbeddingOptimization, training: Drawings, seed: int = 0) -> Tensor:
+    """One augmented view of every drawing in each quarter turn, through phi: [C*4,D,F]."""
+    side = working_side(leo.config.resolution)
+    images = to_side(training.images, side).flatten(0, 1)  # [C*D, W, W]
+    generator = torch.Generator().manual_seed(seed)
+    quarters = []
+    for quarter in range(ROTATIONS):
+        seen = []
+        for part in images.split(256):
+            shown = turn(part.unsqueeze(1).float() / 255, torch.full((len(part),), quarter))
+            with torch.no_grad():
+                seen.append(leo.features(leo.classifier.phi, augment(shown, leo.config.resolution, generator)))
+        quarters.append(torch.cat(seen).unflatten(0, training.images.shape[:2]))
+    return torch.stack(quarters, dim=1).flatten(0, 1)  # as the trainer numbers turned classes
+
+
+def train_heads(
+    start: LatentEmbeddingOptimization, changes: dict[str, Any], seen: Tensor, training: Drawings, steps: int, seed: int
+) -> LatentEmbeddingOptimization:
+    """A LEO with other settings on the same frozen phi, meta-trained on features [C*4,D,F]."""
+    torch.manual_seed(seed)
+    base = start.config.model_dump() | {"finetune_lr": 0.1, "inner_lr": 0.3}
+    leo = LatentEmbeddingOptimization(config=LEOConfig.model_validate(base | changes))
+    leo.classifier.phi.load_state_dict(start.classifier.phi.state_dict())
+    leo.encoder.to_code.load_state_dict(start.encoder.to_code.state_dict(), strict=False)
+    leo.decoder.start_as_transpose_of(leo.encoder)
+    leo.classifier.phi.requires_grad_(False)
+    leo.train()
+    counts = training.counts.repeat_interleave(ROTATIONS)
+    names = {name: index for index, name in enumerate(dict.fromkeys(training.alphabets))}
+    alphabets = torch.tensor([names[name] for name in training.alphabets])
+    groups = (alphabets.unsqueeze(1) * ROTATIONS + torch.arange(ROTATIONS)).flatten()
+    for step in range(steps):
+        generator = torch.Generator().manual_seed(seed * 10_000_019 + step)
+        way, shot = pick(WAYS, generator), pick(SHOTS, generator)
+        tasks = max(1, IMAGES_PER_STEP // (way * (shot + QUERY)))
+        within = groups if torch.rand((), generator=generator) < 0.5 else None
+        episodes = sample_episodes(counts, tasks, way, shot, QUERY, generator, within)
+        support, labels, queries, query_labels = episodes.gather(seen)
+        for group in leo.optimizer.param_groups:
+            group["lr"] = leo.config.outer_lr * one_cycle(step / steps)
+        loss, _ = leo.meta_loss_of_features(support, support, labels, queries, query_labels)
+        leo.step_if_finite(loss, leo.optimizer, support, queries)
+    return leo.eval()
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--data", type=Path, required=True, help="Omniglot's images_background, folder or zip")
+    parser.add_argument("--model", type=Path, default=Path("weights/omniglot"))
+    parser.add_argument("--steps", type=int, default=500, help="meta-training steps of each row")
+    parser.add_argument("--episodes", type=int, default=1000)
+    parser.add_argument("--out", type=Path, default=RESULTS)
+    given = parser.parse_args()
+    keep_freed_memory()
+    start = LatentEmbeddingOptimization.from_pretrained(given.model)
+    drawings = load_drawings(given.data)
+    training = drawings.split("train")
+    seen, validation = turned_features(start, training), extract(start, drawings.split("validation"))
+    tasks = {setting: draw(validation, setting, given.episodes) for setting in SETTINGS}
+    first: dict[Setting, Tensor] = {}
+    rows = []
+    for name, changes in ROWS.items():
+        began = time.perf_counter()
+        leo = train_heads(start, changes, seen, training, given.steps, seed=0)
+        seconds = time.perf_counter() - began
+        for setting in SETTINGS:
+            right = accuracies(Leo(leo), validation, tasks[setting])
+            without = accuracies(Leo(leo, 0), validation, tasks[setting])
+            first.setdefault(setting, right)
+            keys = ("mean", "ci95")
+            rows.append(
+                {
+                    "choice": name,
+                    "changes": changes,
+                    "way": setting.way,
+                    "shot": setting.shots[0],
+                    "within": setting.within,
+                    "accuracy": dict(zip(keys, mean_and_ci95(right), strict=True)),
+                    "against_first": dict(zip(keys, mean_and_ci95(right - first[setting]), strict=True)),
+                    "steps_gain": dict(zip(keys, mean_and_ci95(right - without), strict=True)),
+                    "training_seconds": round(seconds, 1),
+                }
+            )
+            shown = rows[-1]
+            print(
+                f"{name:42} {setting.way:3}-way {setting.shots[0]}-shot {setting.within or 'any':9}"
+                f"{100 * shown['accuracy']['mean']:7.2f}  against first {100 * shown['against_first']['mean']:+.2f}"
+                f" ±{100 * shown['against_first']['ci95']:.2f}  its steps {100 * shown['steps_gain']['mean']:+.2f}"
+                f" ±{100 * shown['steps_gain']['ci95']:.2f}",
+                flush=True,
+            )
+        result = {
+            "date": today(),
+            "machine": machine(),
+            "model": given.model.name,
+            "split": "validation alphabets",
+            "episodes": given.episodes,
+            "training_steps": given.steps,
+            "rows": rows,
+        }
+        given.out.parent.mkdir(parents=True, exist_ok=True)
+        given.out.write_text(json.dumps(result, indent=2) + "\n")
+
+
+if __name__ == "__main__":
+    main()
