@@ -1,0 +1,131 @@
+"""Feature extractors side by side: the same number of images to learn from, accuracy against milliseconds.
+
+Each learns the training alphabets' characters from `--images` drawings (stage 1 of training), then classifies tasks
+of the validation alphabets by its class means. Longer training narrows the gaps; the order is what counts.
+
+    python -m bench.phi_search --data .../images_background.zip      # half an hour on one core
+"""
+
+import argparse
+import json
+import statistics
+import tempfile
+import time
+from pathlib import Path
+from typing import Any
+
+import torch
+from matplotlib import pyplot
+
+from model.card import machine, today
+from model.config import LEOConfig
+from model.data.omniglot import load_drawings
+from model.evaluate import Setting, accuracies, draw, extract, mean_and_ci95
+from model.baselines.latent import Leo
+from model.leo import LatentEmbeddingOptimization
+from model.memory import keep_freed_memory
+from model.networks import FeatureExtractor
+from model.train import TrainConfig, Trainer
+
+RESULTS = Path(__file__).parent / "results"
+CANDIDATES: dict[str, dict[str, Any]] = {
+    "28 px, 64-64-64-64": {"resolution": 28, "widths": (64, 64, 64, 64)},
+    "28 px, 32-64-128": {"resolution": 28, "widths": (32, 64, 128)},
+    "28 px, 32-64-128-256": {"resolution": 28, "widths": (32, 64, 128, 256)},
+    "28 px, 32-64-128-512": {"resolution": 28, "widths": (32, 64, 128, 512)},
+    "56 px, stem of stride 2, 32-64-128-256": {"resolution": 56, "stem_stride": 2, "widths": (32, 64, 128, 256)},
+    "52 px, 64-64-64-64": {"resolution": 52, "widths": (64, 64, 64, 64)},
+}
+VIEWS: tuple[tuple[float, ...], ...] = ((), (-9.0, 9.0), (-12.0, 0.0, 12.0))
+SETTINGS = {"5-way 1-shot": Setting(5, (1, 1), 15), "20-way 1-shot, one alphabet": Setting(20, (1, 1), 15, "alphabet")}
+
+
+def milliseconds(phis: list[FeatureExtractor], resolutions: list[int], rounds: int = 200) -> list[float]:
+    """Median time of one image through each, taking turns: the machine's own speed changes by the minute."""
+    took: list[list[float]] = [[] for _ in phis]
+    images = [torch.rand(1, 1, side, side) for side in resolutions]
+    with torch.inference_mode():
+        for _ in range(rounds):
+            for phi, image, times in zip(phis, images, took, strict=True):
+                began = time.perf_counter()
+                phi(image)
+                times.append(1000 * (time.perf_counter() - began))
+    return [statistics.median(times) for times in took]
+
+
+def with_views(leo: LatentEmbeddingOptimization, angles: tuple[float, ...]) -> LatentEmbeddingOptimization:
+    """The same model looking from other angles."""
+    turned = LatentEmbeddingOptimization(config=leo.config.model_copy(update={"view_angles": angles}))
+    turned.load_state_dict(leo.state_dict())
+    return turned.to(memory_format=torch.channels_last).eval()
+
+
+def plot(rows: list[dict[str, Any]], path: Path) -> None:
+    figure, axes = pyplot.subplots(1, len(SETTINGS), figsize=(12, 5), layout="constrained")
+    for axis, name in zip(axes, SETTINGS, strict=True):
+        for candidate in CANDIDATES:
+            mine = [row for row in rows if row["phi"] == candidate]
+            axis.plot(
+                [row["milliseconds"] for row in mine],
+                [100 * row["accuracy"][name]["mean"] for row in mine],
+                marker="o",
+                label=candidate,
+            )
+        axis.set(title=name, xlabel="milliseconds an image, one thread", ylabel="accuracy of class means, %")
+        axis.grid(alpha=0.3)
+    axes[0].legend(title="each with 1, 2 and 3 views", fontsize="small")
+    figure.savefig(path, dpi=100)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--data", type=Path, required=True, help="Omniglot's images_background, folder or zip")
+    parser.add_argument("--images", type=int, default=64_000, help="drawings each learns from")
+    parser.add_argument("--episodes", type=int, default=1000)
+    given = parser.parse_args()
+    keep_freed_memory()
+    torch.set_num_threads(1)
+    drawings = load_drawings(given.data)
+    training, validation = drawings.split("train"), drawings.split("validation")
+    models: list[tuple[str, LatentEmbeddingOptimization]] = []
+    rows = []
+    for name, shape in CANDIDATES.items():
+        steps = given.images // 128
+        config = TrainConfig(
+            leo=LEOConfig(decoder_skip=True, **shape), pretrain_steps=steps, episode_steps=0, validate_every=steps
+        )
+        began = time.perf_counter()
+        with tempfile.TemporaryDirectory() as folder:
+            trainer = Trainer(config, training, validation, Path(folder), torch.device("cpu"))
+            for _ in trainer.run():
+                pass
+        seconds = time.perf_counter() - began
+        for angles in VIEWS:
+            leo = with_views(trainer.leo, angles)
+            sight = extract(leo, validation)
+            accuracy = {}
+            for label, setting in SETTINGS.items():
+                right = accuracies(Leo(leo, 0), sight, draw(sight, setting, given.episodes))
+                accuracy[label] = dict(zip(("mean", "ci95"), mean_and_ci95(right), strict=True))
+            models.append((name, leo))
+            rows.append({"phi": name, "view_angles": angles, "training_seconds": seconds, "accuracy": accuracy})
+            print(name, angles, {k: f"{100 * v['mean']:.2f} ±{100 * v['ci95']:.2f}" for k, v in accuracy.items()}, flush=True)
+    phis = [leo.classifier.phi for _, leo in models]
+    for phi in phis:
+        phi.fold_batch_norm()
+    for row, each in zip(rows, milliseconds(phis, [leo.config.resolution for _, leo in models]), strict=True):
+        row["milliseconds"] = each
+    result = {
+        "date": today(),
+        "machine": machine(),
+        "split": "validation alphabets",
+        "episodes": given.episodes,
+        "training_images": given.images,
+        "rows": rows,
+    }
+    (RESULTS / "phi_search.json").write_text(json.dumps(result, indent=2) + "\n")
+    plot(rows, RESULTS / "phi_search.png")
+
+
+if __name__ == "__main__":
+    main()
