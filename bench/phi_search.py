@@ -17,11 +17,11 @@ from typing import Any
 import torch
 from matplotlib import pyplot
 
+from model.baselines.latent import Leo
 from model.card import machine, today
 from model.config import LEOConfig
 from model.data.omniglot import load_drawings
 from model.evaluate import Setting, accuracies, draw, extract, mean_and_ci95
-from model.baselines.latent import Leo
 from model.leo import LatentEmbeddingOptimization
 from model.memory import keep_freed_memory
 from model.networks import FeatureExtractor
@@ -109,7 +109,8 @@ def main() -> None:
                 accuracy[label] = dict(zip(("mean", "ci95"), mean_and_ci95(right), strict=True))
             models.append((name, leo))
             rows.append({"phi": name, "view_angles": angles, "training_seconds": seconds, "accuracy": accuracy})
-            print(name, angles, {k: f"{100 * v['mean']:.2f} ±{100 * v['ci95']:.2f}" for k, v in accuracy.items()}, flush=True)
+            shown = {k: f"{100 * v['mean']:.2f} ±{100 * v['ci95']:.2f}" for k, v in accuracy.items()}
+            print(name, angles, shown, flush=True)
     phis = [leo.classifier.phi for _, leo in models]
     for phi in phis:
         phi.fold_batch_norm()

@@ -14,7 +14,7 @@ from torch import Tensor
 
 from model.baselines.latent import Leo
 from model.data.omniglot import Drawings
-from model.evaluate import Setting, answer, draw, extract
+from model.evaluate import Setting, answer, draw, extract, possible
 from model.leo import LatentEmbeddingOptimization
 
 BINS = 15
@@ -83,20 +83,16 @@ def temperature_of(
 ) -> float:
     """The temperature of a LEO in evaluation mode, fitted on drawings it was not trained on.
 
-    Pure and seeded. The seed should not be the one that calibration is measured with.
+    Settings that the data is too small for are left out; `DataError` if that leaves none. Pure and
+    seeded. The seed should not be the one that calibration is measured with.
     """
     method, sight = Leo(leo), extract(leo, validation)
     answers = []
-    for setting in settings:
+    for setting in possible(sight, settings):
         parts = list(answer(method, sight, draw(sight, setting, episodes, seed)))
         logits = torch.cat([part.logits.flatten(0, 1).cpu() for part in parts])
         answers.append((logits, torch.cat([part.labels.flatten().cpu() for part in parts])))
     return fit_temperature(answers)
-
-
-def temperature(leo: LatentEmbeddingOptimization) -> float:
-    """What the config says, 1 where it says nothing."""
-    return float(getattr(leo.config, "temperature", 1.0))
 
 
 def _or_none(values: Tensor) -> list[float | None]:

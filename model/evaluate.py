@@ -12,7 +12,7 @@ from model.augment import to_side
 from model.baselines.latent import Leo
 from model.baselines.method import Method
 from model.data.episodes import Episodes, join, sample_episodes
-from model.data.omniglot import Drawings
+from model.data.omniglot import DataError, Drawings
 from model.leo import LatentEmbeddingOptimization, one_hot
 
 Within = Literal["alphabet"]
@@ -102,6 +102,20 @@ def draw(sight: Sight, setting: Setting, episodes: int, seed: int = 0) -> Episod
     shot = most if fewest == most else (fewest, most)
     sizes = [min(EPISODES_AT_ONCE, episodes - done) for done in range(0, episodes, EPISODES_AT_ONCE)]
     return join([sample_episodes(sight.counts, size, way, shot, query, generator, groups) for size in sizes])
+
+
+def possible(sight: Sight, settings: Iterable[Setting]) -> list[Setting]:
+    """Those of the settings that the data is large enough for. Raises `DataError` if none is."""
+    found, refused = [], DataError("no setting was asked for")
+    for setting in settings:
+        try:
+            draw(sight, setting, 1)
+            found.append(setting)
+        except DataError as error:
+            refused = error
+    if not found:
+        raise refused
+    return found
 
 
 @torch.no_grad()

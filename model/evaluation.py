@@ -4,7 +4,6 @@ from collections.abc import Iterable
 from typing import Any
 
 from model.baselines.latent import Leo
-from model.calibration import temperature
 from model.data.omniglot import DataError, Drawings
 from model.evaluate import Row, Setting, Within, accuracies, draw, extract, mean_and_ci95
 from model.examine import Examined, examine
@@ -65,7 +64,7 @@ class Evaluation:
                     against = {"against": same[0].inner_steps, "difference": mean, "ci95": ci95}
                     differences.append(where | against)
         return {
-            "temperature": temperature(self.leo),
+            "temperature": self.leo.config.temperature,
             "unknown_score": SCORE,
             "differences": differences,
             "calibration": calibration,

@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 
 from model.baselines.latent import Leo
-from model.calibration import Reliability, reliability, temperature
+from model.calibration import Reliability, reliability
 from model.data.episodes import Episodes, sample_strangers
 from model.evaluate import Row, Setting, Sight, answer, draw, mean_and_ci95, spoken
 from model.unknown import SCORE, auroc_and_ci95, scores
@@ -44,7 +44,7 @@ def examine(method: Leo, sight: Sight, setting: Setting, episodes: int, seed: in
     groups = sight.groups if setting.within else None
     generator = torch.Generator().manual_seed(seed * 1_000_003 + 500_009)
     strangers = sample_strangers(sight.counts, tasks, STRANGERS, setting.query, generator, groups)
-    t = temperature(method.leo)
+    t = method.leo.config.temperature
     classes = len(sight.counts)
     confusion, met = torch.zeros(classes * classes, dtype=torch.long), torch.zeros(classes, classes, dtype=torch.long)
     correct, confidences = [], []
@@ -58,11 +58,11 @@ def examine(method: Leo, sight: Sight, setting: Setting, episodes: int, seed: in
         confidences.append((part.logits / t).softmax(dim=-1).amax(dim=-1).cpu())
         _count(confusion, met, part.tasks, part.labels.cpu(), predicted.cpu())
         support, queries = method.for_classifier(part.support), method.for_classifier(part.queries)
-        _add(known, scores(method.leo, part.state, support, part.logits, queries, t))
+        _add(known, scores(part.state, support, part.logits, queries, t))
         if others.classes.shape[1]:
             seen, *_ = others.gather(sight.seen)  # [T, U, ...]
             logits = method.logits(part.state, seen)
-            _add(unknown, scores(method.leo, part.state, support, logits, method.for_classifier(seen), t))
+            _add(unknown, scores(part.state, support, logits, method.for_classifier(seen), t))
     right = torch.cat(correct)  # [E, Q]
     return Examined(
         setting,

@@ -8,7 +8,6 @@ from torch.nn import functional as F
 from model.baselines.latent import Adapted
 from model.baselines.method import class_means
 from model.evaluate import mean_and_ci95
-from model.leo import LatentEmbeddingOptimization
 
 #: The one that results tables show: the best on validation alphabets at every way and shot.
 SCORE = "mean_cosine"
@@ -16,7 +15,6 @@ PARTS = 20  # of the tasks, for the interval
 
 
 def scores(
-    leo: LatentEmbeddingOptimization,
     state: Adapted,
     support: Tensor,
     logits: Tensor,
@@ -28,7 +26,7 @@ def scores(
     All but `mean_cosine` need only what a served task keeps: its decoded head.
     """
     top = logits.topk(2, dim=-1).values  # [T, Q, 2]
-    heads = F.normalize(leo.decode_to_params(state.codes)["fc.weight"], dim=-1)  # [T, N, F]
+    heads = F.normalize(state.rows[..., :-1], dim=-1)  # [T, N, F]
     means = F.normalize(class_means(support, state.membership), dim=-1)
     directions = F.normalize(queries, dim=-1)
     return {

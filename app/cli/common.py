@@ -92,3 +92,14 @@ def print_rows(title: str, rows: "list[Row]") -> None:
             "-" if r.auroc is None else f"{r.auroc:.3f}",
         )
     Console().print(table)
+
+
+def print_card(title: str, found: dict[str, Any]) -> None:
+    """What `model.card.validate` found, as a table."""
+    from model.evaluate import Row
+
+    print_rows(title, [Row(**row) for row in found["rows"]])
+    for gain in found["differences"]:
+        where = f"{gain['way']}-way {gain['shot']}-shot{', one alphabet' if gain['within'] else ''}"
+        added = f"{100 * gain['difference']:+.2f} ± {100 * gain['ci95']:.2f}"
+        console.print(f"{where}: {gain['inner_steps']} steps add {added} points", highlight=False)

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from app.cli.common import app, console, fail, find_device, load_leo, print_rows
+from app.cli.common import app, console, fail, find_device, load_leo, print_card
 
 if TYPE_CHECKING:
     from model.leo import LatentEmbeddingOptimization
@@ -117,15 +117,19 @@ def _finish(
     leo: "LatentEmbeddingOptimization", validation: Any, out: Path, name: str, described: dict[str, Any]
 ) -> None:
     """Evaluate on the validation alphabets and write model, card and curve."""
-    from model.card import machine, today, write_readme
+    from model.calibration import temperature_of
+    from model.card import machine, today, validate, write_readme
     from model.checkpoint import read_info, save_model
     from model.curve import draw_curve
-    from model.evaluate import evaluate_many, extract
 
     leo.eval()
+    with console.status("calibrating"):
+        try:
+            leo.config = leo.config.model_copy(update={"temperature": round(temperature_of(leo, validation), 4)})
+        except ValueError as error:  # every validation answer right, say: nothing to learn how sure to be from
+            console.print(f"probabilities are left as they are: {error}", highlight=False)
     with console.status("evaluating"):
-        features = extract(leo, validation)
-        rows = [row for steps in (None, 0) for row in evaluate_many(leo, features, [5, 20], [1, 5], 15, 1000, 0, steps)]
+        found = validate(leo, validation)
     card = described | {
         "date": today(),
         "machine": machine(),
@@ -135,11 +139,11 @@ def _finish(
             "latent_dim": leo.config.latent_dim,
             "parameters": sum(p.numel() for n, p in leo.named_parameters() if not n.startswith("classifier.fc.")),
         },
-        "validation": [row.as_dict() for row in rows],
+        "validation": found,
     }
     folder = out / "model"
     save_model(leo, folder, name, card)
     write_readme(folder, name, read_info(folder).version, card)
     draw_curve(out / "log.csv", out / "curve.png")
-    print_rows(f"{name}, validation alphabets", rows)
+    print_card(f"{name}, validation alphabets", found)
     console.print(f"wrote {folder} and {out / 'curve.png'}", highlight=False)

@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 
 from model.baselines.method import Phi
-from model.leo import LatentEmbeddingOptimization
+from model.leo import LatentEmbeddingOptimization, apply_head
 
 
 class BothPhi(Phi):
@@ -20,9 +20,10 @@ class BothPhi(Phi):
 
 @dataclass(frozen=True)
 class Adapted:
-    """Adapted codes [T,N,L] and the support set's membership [T,S,N]."""
+    """Adapted codes [T,N,L], the heads they became [T,N,F+1] and the support set's membership [T,S,N]."""
 
     codes: Tensor
+    rows: Tensor
     membership: Tensor
 
 
@@ -39,11 +40,12 @@ class Leo:
     def adapt(self, support: Tensor, membership: Tensor) -> Adapted:
         features = self.for_classifier(support)
         start = self.leo.encode(support[..., -features.shape[-1] :], membership)
-        return Adapted(self.leo.adapt(start, features, membership, self.steps).codes, membership)
+        adapted = self.leo.adapt(start, features, membership, self.steps)
+        return Adapted(adapted.codes, adapted.rows, membership)
 
     @torch.no_grad()
     def logits(self, state: Adapted, queries: Tensor) -> Tensor:
-        return self.leo.logits(state.codes, self.for_classifier(queries), state.membership)
+        return apply_head(state.rows, self.for_classifier(queries), state.membership)
 
     def for_classifier(self, seen: Tensor) -> Tensor:
         """Without what the eye saw for an encoder of its own: [...,F or 2F] -> [...,F]."""

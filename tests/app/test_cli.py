@@ -162,7 +162,7 @@ def test_train_writes_a_model_that_evaluate_takes(data: Path, tmp_path: Path, mo
     card = json.loads((out / "model" / "config.json").read_text())["card"]
     assert card["validation_alphabets"] == ["Sanskrit", "Tagalog"]
     assert card["training_classes"] == 20
-    assert [(row["way"], row["shot"], row["inner_steps"]) for row in card["validation"][:4]] == [
+    assert [(row["way"], row["shot"], row["inner_steps"]) for row in card["validation"]["rows"][:4]] == [
         (5, 1, 5),
         (5, 5, 5),
         (20, 1, 5),

@@ -48,13 +48,11 @@ def test_strangers_score_lower_and_none_are_asked_where_none_are_left(drawings: 
     assert everything.row.auroc is None
 
 
-def test_a_temperature_of_the_config_changes_confidence_and_no_answer(
-    drawings: Drawings, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_temperature_of_the_config_changes_confidence_and_no_answer(drawings: Drawings) -> None:
     leo = tiny(decoder_skip=True).eval()
     sight, setting = extract(leo, drawings), Setting(5, (1, 1), 3)
     plain = examine(Leo(leo), sight, setting, 40)
-    monkeypatch.setattr("model.examine.temperature", lambda _: 100.0)
+    leo.config = leo.config.model_copy(update={"temperature": 100.0})
     flat = examine(Leo(leo), sight, setting, 40)
     assert torch.equal(plain.accuracies, flat.accuracies)
     assert flat.reliability.counts[3] == 40 * 15  # all near 1/5

@@ -33,7 +33,7 @@ def test_scores_by_hand() -> None:
     queries[0, 0, :2] = torch.tensor([3.0, 4.0])
     logits = torch.tensor([[[1.0, 3.0]]])
     with torch.no_grad():
-        found = scores(leo, state, support, logits, queries, temperature=2.0)
+        found = scores(state, support, logits, queries, temperature=2.0)
     assert float(found["logit"]) == 3.0
     assert float(found["margin"]) == 2.0
     assert float(found["probability"]) == pytest.approx(1 / (1 + 2.718281828 ** (-(3 - 1) / 2)))
