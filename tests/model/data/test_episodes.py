@@ -2,7 +2,7 @@ import pytest
 import torch
 from torch.utils.data import DataLoader
 
-from model.data.episodes import OmniglotTaskDataset, sample_episodes
+from model.data.episodes import OmniglotTaskDataset, sample_episodes, sample_strangers
 from model.data.omniglot import DataError, Drawings
 
 
@@ -68,3 +68,57 @@ def test_the_data_set_of_the_source_document() -> None:
     assert query_labels.shape == (4, 15)
     with pytest.raises(IndexError):
         tasks[7]
+
+
+GROUPS = torch.tensor([0] * 3 + [1] * 6 + [2] * 5)  # three alphabets, of 3, 6 and 5 classes
+
+
+def test_within_one_alphabet() -> None:
+    counts = torch.full((14,), 6)
+    episodes = sample_episodes(counts, 400, 5, 1, 2, torch.Generator().manual_seed(0), GROUPS)
+    of = GROUPS[episodes.classes]  # [T, N]
+    assert (of == of[:, :1]).all()
+    assert all(len(set(task.tolist())) == 5 for task in episodes.classes)
+    share = (of[:, 0] == 1).double().mean()  # the alphabet of 3 is left out, the others are as likely as each other
+    assert set(of[:, 0].tolist()) == {1, 2}
+    assert 0.4 < share < 0.6
+
+
+def test_within_one_alphabet_only_classes_with_enough_drawings_count() -> None:
+    counts = torch.full((14,), 6)
+    counts[3:5] = 2  # leaves the second alphabet 4 classes
+    episodes = sample_episodes(counts, 50, 5, 1, 2, torch.Generator().manual_seed(0), GROUPS)
+    assert (GROUPS[episodes.classes] == 2).all()
+    with pytest.raises(DataError, match="within one alphabet; the largest here has 5"):
+        sample_episodes(counts, 1, 6, 1, 2, torch.Generator(), GROUPS)
+
+
+def test_unequal_shots_are_padded_with_the_label_minus_one() -> None:
+    data = drawings()
+    episodes = sample_episodes(data.counts, 200, 3, (1, 4), 2, torch.Generator().manual_seed(0))
+    assert episodes.shots is not None
+    assert set(episodes.shots.flatten().tolist()) == {1, 2, 3, 4}
+    support, labels, query, query_labels = episodes.gather(torch.arange(48).view(6, 8))
+    assert labels.shape == support.shape == (200, 12)
+    assert query.shape == query_labels.shape == (200, 6)
+    for n in range(3):
+        assert torch.equal((labels == n).sum(dim=1), episodes.shots[:, n])
+    assert torch.equal((labels == -1).sum(dim=1), 12 - episodes.shots.sum(dim=1))
+    with pytest.raises(DataError, match="must not be the larger"):
+        sample_episodes(data.counts, 1, 3, (4, 1), 2, torch.Generator())
+
+
+def test_strangers_are_of_no_class_of_the_task() -> None:
+    counts = torch.full((14,), 6)
+    generator = torch.Generator().manual_seed(0)
+    anywhere = sample_episodes(counts, 100, 5, 1, 2, generator)
+    strangers = sample_strangers(counts, anywhere, 4, 3, generator)
+    assert strangers.drawings.shape == (100, 4, 3)
+    for mine, others in zip(anywhere.classes.tolist(), strangers.classes.tolist(), strict=True):
+        assert len(set(mine) | set(others)) == 9
+    within = sample_episodes(counts, 100, 4, 1, 2, generator, GROUPS)
+    few = sample_strangers(counts, within, 4, 3, generator, GROUPS)
+    assert few.classes.shape == (100, 1)  # an alphabet of 5 has one class beside the task's four
+    assert torch.equal(GROUPS[few.classes[:, 0]], GROUPS[within.classes[:, 0]])
+    full = sample_episodes(counts, 10, 14, 1, 2, generator)
+    assert sample_strangers(counts, full, 4, 3, generator).classes.shape == (10, 0)
