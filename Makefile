@@ -5,7 +5,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 INSTALLED := $(VENV)/.installed
 
-.PHONY: serve test check bench test-containers clean
+.PHONY: serve test check bench compare test-containers clean
 
 serve: $(INSTALLED)
 	$(BIN)/leo serve
@@ -22,6 +22,12 @@ check: $(INSTALLED)
 bench: $(INSTALLED)
 	$(BIN)/python -m bench.latency
 	$(BIN)/python -m bench.readme
+
+# LEO beside what people use instead, on validation alphabets; needs DATA=.../images_background.zip and a quiet
+# machine: trains the baselines with LEO's own budget (hours on a CPU), then compares. Writes bench/results/.
+compare: $(INSTALLED)
+	$(BIN)/leo compare --data $(DATA) --train-baselines --out bench/results/compare.json
+	$(BIN)/leo compare --data $(DATA) --within alphabet --way 20 --out bench/results/compare-alphabet.json
 
 # Builds and runs Dockerfile and docker-compose.yml. DOCKER may name another program that takes the same calls.
 test-containers: $(INSTALLED)

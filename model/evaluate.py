@@ -1,67 +1,132 @@
-"""How accurate a LEO is on tasks it has not seen, with intervals, from seeded episodes."""
+"""How accurate a LEO, or any few-shot method, is on tasks it has not seen: seeded episodes, 95 % intervals."""
 
 import math
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import asdict, dataclass
+from typing import Any, Literal, NamedTuple
 
 import torch
 from torch import Tensor
 
 from model.augment import to_side
-from model.data.episodes import sample_episodes
+from model.baselines.latent import Leo
+from model.baselines.method import Method
+from model.data.episodes import Episodes, join, sample_episodes
 from model.data.omniglot import Drawings
 from model.leo import LatentEmbeddingOptimization, one_hot
 
-EPISODES_AT_ONCE = 100
+Within = Literal["alphabet"]
+
+EPISODES_AT_ONCE = 100  # drawn together; part of what a seed means
+NUMBERS_AT_ONCE = 2**24  # of what the eye saw, in the tasks that are adapted together
 IMAGES_AT_ONCE = 32  # phi's activations of more leave a CPU's cache
+
+
+class Setting(NamedTuple):
+    """What the tasks of a row are like. Shots lie between the two, both included, drawn for each class."""
+
+    way: int
+    shots: tuple[int, int]
+    query: int
+    within: Within | None = None
 
 
 @dataclass(frozen=True)
 class Row:
-    """Accuracy (0-1) over the episodes of one setting, and half its 95 % interval."""
+    """Accuracy (0-1) over the episodes of one setting, and half its 95 % interval.
+
+    `shot` is a number, or "1-5" where it was drawn for each class. `ece` is the expected
+    calibration error of the probabilities, `auroc` how well the best score tells strangers; where measured.
+    """
 
     way: int
-    shot: int
+    shot: int | str
     query: int
     episodes: int
     inner_steps: int
     accuracy: float
     ci95: float
+    within: str | None = None
+    ece: float | None = None
+    auroc: float | None = None
 
-    def as_dict(self) -> dict[str, float]:
+    def as_dict(self) -> dict[str, Any]:
         return asdict(self)
 
 
 @dataclass(frozen=True)
-class Features:
-    """phi's view of a data set, computed once: [C,D,F] for the classifier and for the encoder."""
+class Sight:
+    """A data set through a method's eye, computed once."""
 
-    classifier: Tensor
-    encoder: Tensor
+    seen: Tensor  # [C, D, ...]
     counts: Tensor  # [C]
+    groups: Tensor  # [C] int64, each class's alphabet
 
 
-@torch.no_grad()
-def extract(leo: LatentEmbeddingOptimization, drawings: Drawings) -> Features:
+class Answers(NamedTuple):
+    """What a method said in some tasks of one setting."""
+
+    tasks: Episodes
+    support: Tensor  # [T, S, ...], as the eye saw it
+    queries: Tensor  # [T, Q, ...]
+    state: Any
+    logits: Tensor  # [T, Q, N]
+    labels: Tensor  # [T, Q]
+
+
+def look(eye: Callable[[Tensor], Tensor], drawings: Drawings, resolution: int, device: torch.device) -> Sight:
+    """Every drawing through an eye, on the device."""
+    images = to_side(drawings.images, resolution)  # [C, D, R, R]
+    parts = images.flatten(0, 1).unsqueeze(1).split(1024 if device.type == "cuda" else IMAGES_AT_ONCE)
+    with torch.no_grad():
+        seen = torch.cat([eye(part.to(device).float() / 255) for part in parts])
+    alphabets = {name: index for index, name in enumerate(dict.fromkeys(drawings.alphabets))}
+    groups = torch.tensor([alphabets[name] for name in drawings.alphabets])
+    return Sight(seen.reshape(*images.shape[:2], *seen.shape[1:]), drawings.counts, groups)
+
+
+def extract(leo: LatentEmbeddingOptimization, drawings: Drawings) -> Sight:
     """Features of every drawing under a LEO in evaluation mode."""
-    device = leo.alpha.device
-    images = to_side(drawings.images, leo.config.resolution)  # [C, D, R, R]
+    return look(Leo(leo).eye, drawings, leo.config.resolution, leo.alpha.device)
 
-    def through(own: bool) -> Tensor:
-        phi = leo.encoder_phi if own else leo.classifier.phi
-        parts = images.flatten(0, 1).unsqueeze(1).split(1024 if device.type == "cuda" else IMAGES_AT_ONCE)
-        features = [leo.features(phi, part.to(device).float() / 255) for part in parts]
-        return torch.cat(features).reshape(*images.shape[:2], -1)
 
-    classifier = through(own=False)
-    encoder = through(own=True) if leo.encoder.features is not None else classifier
-    return Features(classifier, encoder, drawings.counts)
+def draw(sight: Sight, setting: Setting, episodes: int, seed: int = 0) -> Episodes:
+    """The tasks of a setting: the same for the same seed, whoever answers them.
+
+    Raises `model.data.omniglot.DataError` where the data is too small for such tasks.
+    """
+    way, (fewest, most), query, within = setting
+    # Way, shot and query take part in the seed, so that rows are independent draws.
+    generator = torch.Generator().manual_seed(seed * 1_000_003 + way * 10_007 + most * 101 + query)
+    groups = sight.groups if within else None
+    shot = most if fewest == most else (fewest, most)
+    sizes = [min(EPISODES_AT_ONCE, episodes - done) for done in range(0, episodes, EPISODES_AT_ONCE)]
+    return join([sample_episodes(sight.counts, size, way, shot, query, generator, groups) for size in sizes])
 
 
 @torch.no_grad()
+def answer(method: Method, sight: Sight, tasks: Episodes) -> Iterator[Answers]:
+    """Adapt to each task and classify its queries, as many tasks at a time as memory likes."""
+    way, drawings = tasks.drawings.shape[1:]
+    numbers = way * drawings * max(sight.seen[0, 0].numel(), way)
+    at_once = max(1, NUMBERS_AT_ONCE // numbers)
+    for start in range(0, len(tasks), at_once):
+        some = tasks[start : start + at_once]
+        support, labels, queries, query_labels = some.gather(sight.seen)
+        membership = one_hot(labels, way)
+        state = method.adapt(support, membership)
+        yield Answers(some, support, queries, state, method.logits(state, queries), query_labels)
+
+
+def accuracies(method: Method, sight: Sight, tasks: Episodes) -> Tensor:
+    """Share of queries each of the tasks gets right, [E]."""
+    right = [(part.logits.argmax(dim=-1) == part.labels).double() for part in answer(method, sight, tasks)]
+    return torch.cat([part.mean(dim=1).cpu() for part in right])
+
+
 def evaluate(
     leo: LatentEmbeddingOptimization,
-    features: Features,
+    sight: Sight,
     way: int,
     shot: int,
     query: int,
@@ -73,26 +138,15 @@ def evaluate(
 
     Raises `model.data.omniglot.DataError` where the data is too small for such tasks.
     """
-    steps = leo.config.inner_steps if inner_steps is None else inner_steps
-    # Way, shot and query take part in the seed, so that rows are independent draws.
-    generator = torch.Generator().manual_seed(seed * 1_000_003 + way * 10_007 + shot * 101 + query)
-    accuracies: list[Tensor] = []
-    while (done := sum(len(a) for a in accuracies)) < episodes:
-        tasks = sample_episodes(features.counts, min(EPISODES_AT_ONCE, episodes - done), way, shot, query, generator)
-        support, labels, queries, query_labels = tasks.gather(features.classifier)
-        membership = one_hot(labels.to(support.device), way)
-        codes = leo.encode(tasks.gather(features.encoder)[0], membership)
-        adapted = leo.adapt(codes, support, membership, steps)
-        logits = leo.logits(adapted.codes, queries, membership)  # [T, N*Q, N]
-        hits = logits.argmax(dim=-1) == query_labels.to(logits.device)
-        accuracies.append(hits.double().mean(dim=1).cpu())
-    mean, ci95 = mean_and_ci95(torch.cat(accuracies))
-    return Row(way, shot, query, episodes, steps, mean, ci95)
+    method = Leo(leo, inner_steps)
+    tasks = draw(sight, Setting(way, (shot, shot), query), episodes, seed)
+    mean, ci95 = mean_and_ci95(accuracies(method, sight, tasks))
+    return Row(way, shot, query, episodes, method.steps, mean, ci95)
 
 
 def evaluate_many(
     leo: LatentEmbeddingOptimization,
-    features: Features,
+    sight: Sight,
     ways: Iterable[int],
     shots: Iterable[int],
     query: int,
@@ -104,7 +158,7 @@ def evaluate_many(
     shots = list(shots)
     for way in ways:
         for shot in shots:
-            yield evaluate(leo, features, way, shot, query, episodes, seed, inner_steps)
+            yield evaluate(leo, sight, way, shot, query, episodes, seed, inner_steps)
 
 
 def mean_and_ci95(values: Tensor) -> tuple[float, float]:
@@ -112,3 +166,8 @@ def mean_and_ci95(values: Tensor) -> tuple[float, float]:
     if len(values) < 2:
         return float(values.mean()), math.nan
     return float(values.mean()), float(1.96 * values.std() / math.sqrt(len(values)))
+
+
+def spoken(shots: tuple[int, int]) -> int | str:
+    """A setting's shots as results name them: 5, or "1-5"."""
+    return shots[0] if shots[0] == shots[1] else f"{shots[0]}-{shots[1]}"

@@ -8,7 +8,7 @@ from rich.console import Console
 from rich.table import Table
 
 if TYPE_CHECKING:
-    from model.evaluate import Row
+    from model.evaluate import Row, Within
     from model.leo import LatentEmbeddingOptimization
 
 # torch takes seconds to import, so commands import what they need themselves: --help is instant.
@@ -39,6 +39,24 @@ def numbers(given: list[str], what: str) -> list[int]:
         fail(f"--{what} {' '.join(given)}: give whole numbers, as in --{what} 5,20")
 
 
+def ranges(given: list[str], what: str) -> list[tuple[int, int]]:
+    """5 -> (5, 5), 1-5 -> (1, 5)."""
+    pairs = []
+    for text in (part for several in given for part in several.split(",")):
+        low, dash, high = text.partition("-")
+        try:
+            pairs.append((int(low), int(high if dash else low)))
+        except ValueError:
+            fail(f"--{what} {text}: give whole numbers or ranges, as in --{what} 1,5,1-5")
+    return pairs
+
+
+def find_within(name: str | None) -> "Within | None":
+    if name not in (None, "alphabet"):
+        fail(f"--within {name}: tasks may be within one alphabet, or, without --within, of any classes")
+    return "alphabet" if name else None
+
+
 def find_device(name: str) -> Any:
     from model.devices import choose
 
@@ -60,15 +78,17 @@ def load_leo(folder: Path, device: Any) -> "LatentEmbeddingOptimization":
 
 def print_rows(title: str, rows: "list[Row]") -> None:
     table = Table(title=title)
-    for column in ("way", "shot", "episodes", "inner steps", "accuracy, %", "± 95 %"):
+    for column in ("way", "shot", "queries", "episodes", "steps", "accuracy, %", "ECE, %", "AUROC"):
         table.add_column(column, justify="right")
     for r in rows:
         table.add_row(
             str(r.way),
             str(r.shot),
+            str(r.query),
             str(r.episodes),
             str(r.inner_steps),
-            f"{100 * r.accuracy:.2f}",
-            f"{100 * r.ci95:.2f}",
+            f"{100 * r.accuracy:.2f} ± {100 * r.ci95:.2f}",
+            "-" if r.ece is None else f"{100 * r.ece:.1f}",
+            "-" if r.auroc is None else f"{r.auroc:.3f}",
         )
     Console().print(table)

@@ -27,7 +27,7 @@ def data(tmp_path: Path) -> Path:
 
 def test_help_tells_the_commands() -> None:
     said = leo("--help")
-    for command in ("serve", "train", "evaluate"):
+    for command in ("serve", "train", "evaluate", "compare"):
         assert command in said
     assert "LEO_DATA_DIR" in leo("serve", "--help")
 
@@ -42,11 +42,80 @@ def test_evaluate_several_ways_and_shots_into_json(data: Path, tmp_path: Path) -
     assert result["data"] == "images"
     assert [(row["way"], row["shot"]) for row in result["rows"]] == [(2, 1), (2, 5), (5, 1), (5, 5)]
     for row in result["rows"]:
-        assert set(row) == {"way", "shot", "query", "episodes", "inner_steps", "accuracy", "ci95"}
         assert (row["query"], row["episodes"], row["inner_steps"]) == (3, 30, 5)
         assert 0.9 < row["accuracy"] <= 1
+        assert 0 <= row["ece"] < 0.3
+        assert (row["auroc"] is None) == (row["way"] == 10)
     leo(*common, "--inner-steps", 0)
     assert json.loads(out.read_text())["rows"][0]["inner_steps"] == 0
+
+
+def test_evaluate_everything_in_one_run(data: Path, tmp_path: Path) -> None:
+    out, png = tmp_path / "out.json", tmp_path / "new" / "report.png"
+    said = leo(
+        *(
+            "evaluate",
+            "--data",
+            data,
+            "--way",
+            "2,10",
+            "--shot",
+            "1,1-5",
+            "--inner-steps",
+            "0,5",
+            "--within",
+            "alphabet",
+        ),
+        *("--episodes", 20, "--out", out, "--report", png),
+    )
+    assert "10-way 1-5-shot: 5 steps less 0:" in said
+    result: dict[str, Any] = json.loads(out.read_text())
+    assert [(row["way"], row["shot"], row["inner_steps"], row["query"]) for row in result["rows"]] == [
+        (way, shot, steps, query) for way in (2, 10) for shot, query in ((1, 15), ("1-5", 13)) for steps in (0, 5)
+    ]
+    assert all(row["within"] == "alphabet" for row in result["rows"])
+    assert len(result["differences"]) == 4
+    for bins in result["calibration"]:
+        assert len(bins["counts"]) == len(bins["accuracy"]) == len(bins["confidence"]) == 15
+        assert sum(bins["counts"]) in (20 * bins["way"] * 15, 20 * bins["way"] * 13)
+    for two_ways, ten_ways in zip(result["unknown"][:4], result["unknown"][4:], strict=True):
+        assert set(two_ways["scores"]) >= {"probability", "logit", "mean_cosine"}
+        assert ten_ways["scores"] == {}  # an alphabet of ten leaves no stranger
+    assert result["temperature"] == 1.0
+    assert png.stat().st_size > 50_000
+
+
+def test_compare_trains_the_baselines_once_and_sets_all_methods_side_by_side(data: Path, tmp_path: Path) -> None:
+    out, folder = tmp_path / "new" / "compare.json", tmp_path / "baselines"
+    common = (
+        *("compare", "--data", data, "--baselines", folder, "--way", 5, "--shot", 1, "--query", 2, "--episodes", 8),
+        *("--repeats", 1, "--out", out),
+    )
+    assert "--train-baselines trains them" in leo(*common)
+    assert len(json.loads(out.read_text())["rows"]) == 4
+    said = leo(*common, "--train-baselines", "--baseline-steps", 2, "--baseline-images", 30)
+    assert "2 steps of up to 30 images" in said
+    assert "less LEO's" in said
+    trained = out.read_text()
+    result: dict[str, Any] = json.loads(trained)
+    assert [row["method"] for row in result["rows"]][-4:] == ["logistic head", "MAML", "Meta-SGD", "ANIL"]
+    assert result["baselines"]["budget"]["steps"] == 2
+    assert result["baselines"]["training_classes"] == 20
+    leo(*common)  # from the folder now
+    again = json.loads(out.read_text())["rows"]
+    assert "there are leo 0 steps" in leo(*common, "--skip", "MAMA", status=1)
+    leo(*common, "--skip", "maml,Meta-SGD")
+    assert [row["method"] for row in json.loads(out.read_text())["rows"]][-2:] == ["logistic head", "ANIL"]
+    for one, other in zip(result["rows"], again, strict=True):
+        assert one["adapt"]["milliseconds"] > 0
+        assert one["accuracy"] == other["accuracy"]
+
+
+def test_compare_names_a_folder_of_another_model(data: Path, tmp_path: Path) -> None:
+    (tmp_path / "baselines.json").write_text('{"model_version": "old", "l2": 0.1}')
+    said = leo("compare", "--data", data, "--baselines", tmp_path, "--episodes", 2, status=1)
+    assert "belongs to version old of the model" in said
+    assert "--train-baselines" in said
 
 
 def test_evaluate_lakes_runs(tmp_path: Path) -> None:
@@ -63,6 +132,10 @@ def test_evaluate_lakes_runs(tmp_path: Path) -> None:
         (("--data", "absent"), "no data at absent"),
         (("--data", ".", "--protocol", "x"), "no protocol called 'x'"),
         (("--data", ".", "--way", "five"), "whole numbers"),
+        (("--data", ".", "--shot", "1-x"), "whole numbers or ranges"),
+        (("--data", ".", "--within", "page"), "within one alphabet"),
+        (("--data", ".", "--inner-steps", "0,-1"), "must not be negative"),
+        (("--data", ".", "--protocol", "runs", "--report", "x.png"), "draws episodes"),
         (("--data", ".", "--model", "absent"), "absent/config.json is missing"),
         (("--data", ".", "--device", "tpu"), "no device called 'tpu'"),
     ],

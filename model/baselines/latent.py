@@ -1,0 +1,50 @@
+"""LEO itself as one of the methods, with any number of inner steps."""
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from model.baselines.method import Phi
+from model.leo import LatentEmbeddingOptimization
+
+
+class BothPhi(Phi):
+    """The eye of a LEO whose encoder has blocks of its own: [B,1,R,R] -> [B,2F], the classifier's first."""
+
+    @torch.no_grad()
+    def __call__(self, images: Tensor) -> Tensor:
+        own = self.leo.features(self.leo.encoder_phi, images)
+        return torch.cat([super().__call__(images), own], dim=-1)
+
+
+@dataclass(frozen=True)
+class Adapted:
+    """Adapted codes [T,N,L] and the support set's membership [T,S,N]."""
+
+    codes: Tensor
+    membership: Tensor
+
+
+class Leo:
+    """Codes, relation, `steps` gradient steps on the codes (the config's by default), decoded heads."""
+
+    def __init__(self, leo: LatentEmbeddingOptimization, steps: int | None = None, eye: Phi | None = None) -> None:
+        self.leo = leo
+        self.steps = leo.config.inner_steps if steps is None else steps
+        self.name = f"LEO {self.steps} steps"
+        self.eye: Phi = BothPhi(leo) if leo.encoder.features is not None else eye or Phi(leo)
+
+    @torch.no_grad()
+    def adapt(self, support: Tensor, membership: Tensor) -> Adapted:
+        features = self.for_classifier(support)
+        start = self.leo.encode(support[..., -features.shape[-1] :], membership)
+        return Adapted(self.leo.adapt(start, features, membership, self.steps).codes, membership)
+
+    @torch.no_grad()
+    def logits(self, state: Adapted, queries: Tensor) -> Tensor:
+        return self.leo.logits(state.codes, self.for_classifier(queries), state.membership)
+
+    def for_classifier(self, seen: Tensor) -> Tensor:
+        """Without what the eye saw for an encoder of its own: [...,F or 2F] -> [...,F]."""
+        return seen[..., : self.leo.config.feature_dim]

@@ -1,0 +1,60 @@
+"""A logistic head on the features of each task's support set, trained until it no longer changes."""
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from model.baselines.method import Phi, without_absent
+
+TOLERANCE = 1e-5  # largest gradient left in any weight of any task
+MOST_ITERATIONS = 20_000
+
+
+@dataclass(frozen=True)
+class Heads:
+    """Heads [T,N,F+1], the bias last, and the support set's membership [T,S,N]."""
+
+    rows: Tensor
+    membership: Tensor
+
+
+class LogisticHead:
+    """Multinomial logistic regression: mean cross-entropy + `l2` / 2 |W|², the bias in W like a weight.
+
+    All tasks at once by Nesterov's method, whose steps follow from the problem's curvature and so
+    need no tuning; the optimum is unique. Raises `RuntimeError` if it is not reached.
+    """
+
+    name = "logistic head"
+
+    def __init__(self, eye: Phi, l2: float) -> None:
+        if l2 <= 0:
+            raise ValueError(f"l2={l2}: without regularisation separable classes have no optimum")
+        self.eye, self.l2 = eye, l2
+
+    @torch.no_grad()
+    def adapt(self, support: Tensor, membership: Tensor) -> Heads:
+        inputs = F.pad(support, (0, 1), value=1.0)  # [T, S, F+1]
+        real = membership.sum(dim=-1, keepdim=True)  # [T, S, 1], 0 for padding
+        share = real / real.sum(dim=1, keepdim=True)  # each example's part in the mean
+        # The softmax's curvature is at most 1/2, and the largest eigenvalue at most the trace.
+        steepest = 0.5 * (inputs.square() * share).sum(dim=(1, 2)).view(-1, 1, 1) + self.l2  # [T, 1, 1]
+        root = (self.l2 / steepest).sqrt()
+        momentum = (1 - root) / (1 + root)
+        rows = support.new_zeros(*membership.shape[::2], inputs.shape[-1])  # [T, N, F+1]
+        ahead = rows
+        for _ in range(MOST_ITERATIONS):
+            p = without_absent(inputs @ ahead.mT, membership).softmax(dim=-1)  # [T, S, N]
+            gradient = ((p * real - membership) * share).mT @ inputs + self.l2 * ahead  # [T, N, F+1]
+            if float(gradient.abs().max()) < TOLERANCE:
+                return Heads(ahead, membership)
+            stepped = ahead - gradient / steepest
+            ahead = stepped + momentum * (stepped - rows)
+            rows = stepped
+        raise RuntimeError(f"the logistic head did not converge in {MOST_ITERATIONS} iterations; raise l2={self.l2}")
+
+    @torch.no_grad()
+    def logits(self, state: Heads, queries: Tensor) -> Tensor:
+        return without_absent(F.pad(queries, (0, 1), value=1.0) @ state.rows.mT, state.membership)

@@ -1,0 +1,52 @@
+"""The two calls that every few-shot method here answers to, batched over tasks."""
+
+from collections.abc import Callable
+from typing import Any, Protocol
+
+import torch
+from torch import Tensor
+
+from model.leo import LatentEmbeddingOptimization
+
+
+class Method(Protocol):
+    """A few-shot classifier. Tasks may be ragged, as everywhere: membership rows of 0 are padding."""
+
+    @property
+    def name(self) -> str:
+        """What it is called in tables and results."""
+
+    @property
+    def eye(self) -> Callable[[Tensor], Tensor]:
+        """What it makes of each picture before any task: [B,1,R,R] -> [B,...].
+
+        Methods that look through the same eye have equal ones, so that pictures pass through it once.
+        """
+
+    def adapt(self, support: Tensor, membership: Tensor) -> Any:
+        """What the eye made of support pictures [T,S,...], membership [T,S,N] -> state of T tasks."""
+
+    def logits(self, state: Any, queries: Tensor) -> Tensor:
+        """Queries as the eye saw them [T,Q,...] -> [T,Q,N]; -inf for classes a task does not have."""
+
+
+class Phi:
+    """The eye of methods that work on a LEO's features: [B,1,R,R] -> [B,F]."""
+
+    def __init__(self, leo: LatentEmbeddingOptimization) -> None:
+        self.leo = leo
+
+    @torch.no_grad()
+    def __call__(self, images: Tensor) -> Tensor:
+        return self.leo.features(self.leo.classifier.phi, images)
+
+
+def class_means(features: Tensor, membership: Tensor) -> Tensor:
+    """[T,S,F], [T,S,N] -> [T,N,F]; zeros for absent classes."""
+    shots = membership.sum(dim=1).clamp(min=1)  # [T, N]
+    return torch.einsum("tsn,tsf->tnf", membership, features) / shots.unsqueeze(-1)
+
+
+def without_absent(logits: Tensor, membership: Tensor) -> Tensor:
+    """-inf for classes that no example of the task [T,S,N] belongs to: [T,B,N] -> [T,B,N]."""
+    return logits.masked_fill((membership.sum(dim=1) == 0).unsqueeze(1), -torch.inf)

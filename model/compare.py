@@ -1,0 +1,144 @@
+"""Methods side by side on the same tasks: accuracy, paired difference, what an adaptation costs."""
+
+import statistics
+import time
+from collections.abc import Callable
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.autograd.profiler import profile
+
+from model.augment import to_side
+from model.baselines.method import Method
+from model.data.episodes import Episodes
+from model.data.omniglot import Drawings
+from model.evaluate import Setting, Sight, accuracies, draw, look, mean_and_ci95, spoken
+from model.leo import one_hot
+
+
+@dataclass(frozen=True)
+class Cost:
+    """Of adapting to one task, alone."""
+
+    milliseconds: float | None  # median over repeats; None if no times were taken
+    peak_bytes: int  # the most that torch held at once above what it held before
+
+
+@dataclass(frozen=True)
+class Compared:
+    """One method in one setting; `difference` is its accuracy less LEO's, mean over tasks, 95 % interval.
+
+    `adapt` starts from what the method's eye saw, `from_pictures` before it looked. MAML and Meta-SGD look with a
+    phi that they adapt, so for them the two are the same.
+    """
+
+    method: str
+    way: int
+    shot: int | str
+    query: int
+    within: str | None
+    episodes: int
+    accuracy: float
+    ci95: float
+    difference: float
+    difference_ci95: float
+    adapt: Cost
+    from_pictures: Cost
+
+    def as_dict(self) -> dict[str, Any]:
+        return asdict(self)
+
+
+class Comparison:
+    """Methods over one data set; the first is what the others are compared with."""
+
+    def __init__(self, methods: list[Method], drawings: Drawings, resolution: int, device: torch.device) -> None:
+        self.methods, self.device = methods, device
+        self.images = to_side(drawings.images, resolution)  # [C, D, R, R] uint8
+        sights: dict[Callable[[Tensor], Tensor], Sight] = {}
+        for method in methods:
+            if method.eye not in sights:
+                sights[method.eye] = look(method.eye, drawings, resolution, device)
+        self.sights = [sights[method.eye] for method in methods]
+
+    def run(self, setting: Setting, episodes: int, seed: int = 0, repeats: int = 0) -> list[Compared]:
+        """A line for each method, over the same tasks. `repeats` of 0 takes no times."""
+        tasks = draw(self.sights[0], setting, episodes, seed)
+        found = []
+        reference: Tensor | None = None
+        for method, sight in zip(self.methods, self.sights, strict=True):
+            mine = accuracies(method, sight, tasks)  # [E]
+            reference = mine if reference is None else reference
+            mean, ci95 = mean_and_ci95(mine)
+            difference, difference_ci95 = mean_and_ci95(mine - reference)
+            adapt, from_pictures = self.costs(method, tasks[:1], repeats)
+            found.append(
+                Compared(
+                    method.name,
+                    setting.way,
+                    spoken(setting.shots),
+                    setting.query,
+                    setting.within,
+                    episodes,
+                    mean,
+                    ci95,
+                    difference,
+                    difference_ci95,
+                    adapt,
+                    from_pictures,
+                )
+            )
+        return found
+
+    @torch.no_grad()
+    def costs(self, method: Method, task: Episodes, repeats: int) -> tuple[Cost, Cost]:
+        """Of adapting to one task from what the eye saw, and from its support pictures on.
+
+        LEO adapts with autograd here, as the others do; the service's closed form (`model.adapt`) costs less.
+        """
+        shown, labels, *_ = task.gather(self.images)
+        pictures = shown[0].unsqueeze(1).to(self.device).float() / 255  # [S, 1, R, R]
+        membership = one_hot(labels, task.classes.shape[1]).to(self.device)  # [1, S, N]
+        seen = method.eye(pictures).unsqueeze(0)
+        return (
+            cost(lambda: method.adapt(seen, membership), self.device, repeats),
+            cost(lambda: method.adapt(method.eye(pictures).unsqueeze(0), membership), self.device, repeats),
+        )
+
+
+def cost(work: Callable[[], object], device: torch.device, repeats: int) -> Cost:
+    """Run once to warm up, once to watch memory, and `repeats` times to take the time."""
+    work()
+    peak = peak_bytes(work, device)
+    times = []
+    for _ in range(repeats):
+        began = time.perf_counter()
+        work()
+        if device.type == "cuda":
+            torch.cuda.synchronize()
+        times.append(time.perf_counter() - began)
+    return Cost(1000 * statistics.median(times) if times else None, peak)
+
+
+def peak_bytes(work: Callable[[], object], device: torch.device) -> int:
+    """The most that torch's allocator held at once while `work` ran, above what it held before.
+
+    On a GPU from the allocator's own count; on a CPU from the profiler's record of every allocation, so
+    that it is the same on every run and whatever else the machine does. Temporaries inside
+    libraries that bypass torch's allocator are not in it.
+    """
+    if device.type == "cuda":
+        torch.cuda.reset_peak_memory_stats(device)
+        before = torch.cuda.memory_allocated(device)
+        work()
+        return torch.cuda.max_memory_allocated(device) - before
+    with profile(use_device=None, profile_memory=True) as profiled:
+        work()
+    changes = [event for event in profiled.kineto_results.events() if event.name() == "[memory]"]
+    held = most = 0
+    for event in sorted(changes, key=lambda event: event.start_ns()):
+        held += event.nbytes()
+        most = max(most, held)
+    return most
