@@ -2,6 +2,7 @@
 
 import json
 import os
+import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -183,4 +184,5 @@ def _print(rows: "list[Compared]") -> None:
             *("-" if c.milliseconds is None else f"{c.milliseconds:.1f}" for c in (row.adapt, row.from_pictures)),
             *(f"{c.peak_bytes / 2**20:.2f}" for c in (row.adapt, row.from_pictures)),
         )
-    Console().print(table)
+    # Into a file or a pipe nothing is broken into lines.
+    Console(width=None if sys.stdout.isatty() else 120).print(table)

@@ -1,5 +1,6 @@
 import json
 import re
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -163,15 +164,27 @@ def test_train_writes_a_model_that_evaluate_takes(data: Path, tmp_path: Path, mo
     assert card["validation_alphabets"] == ["Sanskrit", "Tagalog"]
     assert card["training_classes"] == 20
     assert [(row["way"], row["shot"], row["inner_steps"]) for row in card["validation"]["rows"][:4]] == [
+        (5, 1, 0),
         (5, 1, 5),
+        (5, 5, 0),
         (5, 5, 5),
-        (20, 1, 5),
-        (20, 5, 5),
     ]
     assert (out / "curve.png").stat().st_size > 1000
     readme = (out / "model" / "README.md").read_text()
-    assert f"{100 * card['validation'][0]['accuracy']:.2f}" in readme
+    assert f"{100 * card['validation']['rows'][1]['accuracy']:.2f}" in readme
     leo("evaluate", "--data", data, "--split", "validation", "--model", out / "model", "--episodes", 5, "--query", 2)
+
+
+def test_card_measures_the_same_again(data: Path, tmp_path: Path) -> None:
+    write_omniglot(data, ["Alpha", "Beta", "Tagalog", "Sanskrit"], 20)
+    folder = tmp_path / "omniglot"
+    shutil.copytree(WEIGHTS / "omniglot", folder)
+    one = leo("card", "--data", data, "--model", folder, "--episodes", 20)
+    assert "5 steps add" in one
+    assert leo("card", "--data", data, "--model", folder, "--episodes", 20, "--write") == one
+    card = json.loads((folder / "config.json").read_text())["card"]
+    assert card["validation"]["episodes"] == 20
+    assert f"{100 * card['validation']['rows'][1]['accuracy']:.2f}" in (folder / "README.md").read_text()
 
 
 def test_train_says_what_it_lacks(data: Path, tmp_path: Path) -> None:
