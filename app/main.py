@@ -5,7 +5,7 @@ import contextlib
 from collections.abc import AsyncIterator
 
 from fastapi import FastAPI, Request
-from fastapi.responses import JSONResponse, RedirectResponse
+from fastapi.responses import JSONResponse
 from fastapi_offline import FastAPIOffline
 
 from app import problems
@@ -13,7 +13,7 @@ from app.batcher import Batcher
 from app.engine import Engine
 from app.problems import Problem
 from app.readiness import Readiness
-from app.routes import service, tasks
+from app.routes import page, service, tasks
 from app.schemas import CreateTask, PredictImages, ProblemDocument
 from app.settings import Settings
 from app.store import StoreUnavailable
@@ -46,14 +46,11 @@ def create_app(settings: Settings | None = None) -> FastAPI:
     problems.install(app)
     app.include_router(tasks.router)
     app.include_router(service.router)
+    page.install(app)
 
     @app.exception_handler(StoreUnavailable)
     async def store_unavailable(_: Request, error: StoreUnavailable) -> JSONResponse:
         return Problem(503, f"{error}; nothing acknowledged is lost, try again", retry_after=1).response()
-
-    @app.get("/", include_in_schema=False)
-    async def root() -> RedirectResponse:
-        return RedirectResponse("/docs")
 
     _add_schemas(app, CreateTask, PredictImages, ProblemDocument)
     return app
