@@ -16,7 +16,8 @@ from app.readiness import Readiness
 from app.routes import service, tasks
 from app.schemas import CreateTask, PredictImages, ProblemDocument
 from app.settings import Settings
-from app.store import StoreUnavailable
+from app.store import StoreUnavailable, TaskStore
+from app.store.redis import RedisStore
 from app.store.sqlite import SQLiteStore
 from app.tasks import Tasks
 from app.uploads import BodyLimit
@@ -59,8 +60,10 @@ def create_app(settings: Settings | None = None) -> FastAPI:
     return app
 
 
-async def open_store(settings: Settings) -> SQLiteStore:
+async def open_store(settings: Settings) -> TaskStore:
     """The task store that the settings name. Raises `StoreUnavailable`."""
+    if settings.store_url:
+        return await RedisStore.open(settings.store_url)
     return await SQLiteStore.open(settings.data_dir / "tasks.sqlite3")
 
 

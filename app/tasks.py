@@ -63,7 +63,7 @@ class Tasks:
             created_at=now,
             expires_at=None if options.ttl_seconds is None else now + options.ttl_seconds,
             adaptation={
-                "losses": adapted.losses,
+                "losses": [round(loss, 6) for loss in adapted.losses],
                 "support_accuracy": adapted.support_accuracy,
                 "milliseconds": round(1000 * took, 3),
             },

@@ -12,6 +12,9 @@ from app.readiness import Readiness
 from app.settings import Settings
 from app.tasks import Tasks
 
+# Whose tasks a request sees where there are no keys: everybody is the same nobody.
+NOBODY = ""
+
 
 async def _tasks(request: Request) -> Tasks:
     return request.app.state.tasks  # type: ignore[no-any-return]
@@ -29,10 +32,13 @@ async def _settings(request: Request) -> Settings:
     return request.app.state.settings  # type: ignore[no-any-return]
 
 
+async def _owner(_: Request) -> str:
+    return NOBODY
+
+
 TheTasks = Annotated[Tasks, Depends(_tasks)]
 TheEngine = Annotated[Engine, Depends(_engine)]
 TheReadiness = Annotated[Readiness, Depends(_readiness)]
 TheSettings = Annotated[Settings, Depends(_settings)]
-
-#: Whose tasks a request sees. Without keys everybody is the same nobody.
-NOBODY = ""
+#: Whose tasks a request sees.
+TheOwner = Annotated[str, Depends(_owner)]

@@ -10,7 +10,7 @@ from pydantic import BaseModel
 
 from app import schemas
 from app.problems import MEDIA_TYPE
-from app.routes.deps import NOBODY, TheSettings, TheTasks
+from app.routes.deps import TheOwner, TheSettings, TheTasks
 from app.store import TaskRecord
 from app.uploads import read_queries, read_support
 
@@ -55,9 +55,11 @@ router = APIRouter(prefix="/tasks", tags=["tasks"])
     responses=problems(413, 415, 422, 503),
     openapi_extra=body_of(schemas.CreateTask, CREATE_FORM, ["images", "labels"]),
 )
-async def create(request: Request, response: Response, tasks: TheTasks, settings: TheSettings) -> schemas.Task:
+async def create(
+    request: Request, response: Response, tasks: TheTasks, settings: TheSettings, owner: TheOwner
+) -> schemas.Task:
     images, labels, options = await read_support(request, settings)
-    record = await tasks.create(images, labels, options, NOBODY)
+    record = await tasks.create(images, labels, options, owner)
     response.headers["Location"] = f"/tasks/{record.task_id}"
     return shown(record)
 
@@ -73,11 +75,12 @@ async def predict(
     request: Request,
     tasks: TheTasks,
     settings: TheSettings,
+    owner: TheOwner,
     top_k: Annotated[int, Query(ge=1, description="how many classes to name; at most all are")] = 5,
     threshold: Annotated[float, Query(ge=0, le=1, description="under this confidence: unknown")] = 0.0,
 ) -> schemas.Predictions:
     images = await read_queries(request, settings)
-    record, probabilities = await tasks.predict(task_id, images, NOBODY)
+    record, probabilities = await tasks.predict(task_id, images, owner)
     labels = record.labels
     predictions = [ranked(labels, row, top_k, threshold) for row in probabilities]
     return schemas.Predictions(task_id=task_id, model_version=record.model_version, predictions=predictions)
@@ -86,21 +89,22 @@ async def predict(
 @router.get("", summary="List tasks, newest first", responses=problems(422, 503))
 async def page(
     tasks: TheTasks,
+    owner: TheOwner,
     limit: Annotated[int, Query(ge=1, le=100)] = 20,
     cursor: Annotated[str | None, Query(description="`next_cursor` of the page before")] = None,
 ) -> schemas.TaskPage:
-    records, following = await tasks.page(NOBODY, limit, cursor)
+    records, following = await tasks.page(owner, limit, cursor)
     return schemas.TaskPage(tasks=[shown(record) for record in records], next_cursor=following)
 
 
 @router.get("/{task_id}", summary="Read a task", responses=problems(404, 503))
-async def get(task_id: str, tasks: TheTasks) -> schemas.Task:
-    return shown(await tasks.get(task_id, NOBODY))
+async def get(task_id: str, tasks: TheTasks, owner: TheOwner) -> schemas.Task:
+    return shown(await tasks.get(task_id, owner))
 
 
 @router.delete("/{task_id}", status_code=204, summary="Delete a task", responses=problems(404, 503))
-async def delete(task_id: str, tasks: TheTasks) -> None:
-    await tasks.delete(task_id, NOBODY)
+async def delete(task_id: str, tasks: TheTasks, owner: TheOwner) -> None:
+    await tasks.delete(task_id, owner)
 
 
 @router.get(
@@ -111,8 +115,8 @@ async def delete(task_id: str, tasks: TheTasks) -> None:
     responses=problems(404, 409, 503)
     | {200: {"content": {"application/octet-stream": {"schema": {"type": "string", "format": "binary"}}}}},
 )
-async def parameters(task_id: str, tasks: TheTasks) -> Response:
-    content = await tasks.parameters(task_id, NOBODY)
+async def parameters(task_id: str, tasks: TheTasks, owner: TheOwner) -> Response:
+    content = await tasks.parameters(task_id, owner)
     attachment = {"Content-Disposition": f'attachment; filename="{task_id}.safetensors"'}
     return Response(content, media_type="application/octet-stream", headers=attachment)
 
