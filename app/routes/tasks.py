@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 from pydantic import BaseModel
 
 from app import schemas
+from app.idempotency import IdempotencyKey
 from app.problems import MEDIA_TYPE
 from app.routes.deps import TheOwner, TheSettings, TheTasks
 from app.store import TaskRecord
@@ -56,10 +57,15 @@ router = APIRouter(prefix="/tasks", tags=["tasks"])
     openapi_extra=body_of(schemas.CreateTask, CREATE_FORM, ["images", "labels"]),
 )
 async def create(
-    request: Request, response: Response, tasks: TheTasks, settings: TheSettings, owner: TheOwner
+    request: Request,
+    response: Response,
+    tasks: TheTasks,
+    settings: TheSettings,
+    owner: TheOwner,
+    idempotency_key: IdempotencyKey = None,
 ) -> schemas.Task:
     images, labels, options = await read_support(request, settings)
-    record = await tasks.create(images, labels, options, owner)
+    record = await tasks.create(images, labels, options, owner, idempotency_key=idempotency_key)
     response.headers["Location"] = f"/tasks/{record.task_id}"
     return shown(record)
 
