@@ -23,6 +23,9 @@ class Settings(BaseSettings):
     weights: Path = Field(
         PROJECT / "weights" / "omniglot", description="folder of the model to serve: `model.safetensors`, `config.json`"
     )
+    keys_file: Path | None = Field(
+        None, description="file of keys, made by `leo keys add`; without it everyone who reaches the service may use it"
+    )
     device: Literal["auto", "cpu", "cuda"] = Field("auto", description="`auto` takes a GPU where there is one")
 
     max_body_bytes: int = Field(

@@ -11,7 +11,7 @@ from pydantic import BaseModel
 from app import schemas
 from app.idempotency import IdempotencyKey
 from app.problems import MEDIA_TYPE
-from app.routes.deps import TheOwner, TheSettings, TheTasks
+from app.routes.deps import TheKey, TheOwner, TheSettings, TheTasks
 from app.store import TaskRecord
 from app.uploads import read_queries, read_support
 
@@ -53,7 +53,7 @@ router = APIRouter(prefix="/tasks", tags=["tasks"])
     "",
     status_code=201,
     summary="Make a classifier from labelled images",
-    responses=problems(413, 415, 422, 503),
+    responses=problems(401, 403, 413, 415, 422, 429, 503),
     openapi_extra=body_of(schemas.CreateTask, CREATE_FORM, ["images", "labels"]),
 )
 async def create(
@@ -62,10 +62,12 @@ async def create(
     tasks: TheTasks,
     settings: TheSettings,
     owner: TheOwner,
+    key: TheKey,
     idempotency_key: IdempotencyKey = None,
 ) -> schemas.Task:
     images, labels, options = await read_support(request, settings)
-    record = await tasks.create(images, labels, options, owner, idempotency_key=idempotency_key)
+    most = key.max_tasks if key else None
+    record = await tasks.create(images, labels, options, owner, idempotency_key=idempotency_key, max_tasks=most)
     response.headers["Location"] = f"/tasks/{record.task_id}"
     return shown(record)
 
@@ -73,7 +75,7 @@ async def create(
 @router.post(
     "/{task_id}/predict",
     summary="Classify images with a task",
-    responses=problems(404, 409, 413, 415, 422, 503),
+    responses=problems(401, 403, 404, 409, 413, 415, 422, 429, 503),
     openapi_extra=body_of(schemas.PredictImages, {"images": FILES}, ["images"]),
 )
 async def predict(
@@ -92,7 +94,7 @@ async def predict(
     return schemas.Predictions(task_id=task_id, model_version=record.model_version, predictions=predictions)
 
 
-@router.get("", summary="List tasks, newest first", responses=problems(422, 503))
+@router.get("", summary="List tasks, newest first", responses=problems(401, 403, 422, 429, 503))
 async def page(
     tasks: TheTasks,
     owner: TheOwner,
@@ -103,12 +105,12 @@ async def page(
     return schemas.TaskPage(tasks=[shown(record) for record in records], next_cursor=following)
 
 
-@router.get("/{task_id}", summary="Read a task", responses=problems(404, 503))
+@router.get("/{task_id}", summary="Read a task", responses=problems(401, 403, 404, 429, 503))
 async def get(task_id: str, tasks: TheTasks, owner: TheOwner) -> schemas.Task:
     return shown(await tasks.get(task_id, owner))
 
 
-@router.delete("/{task_id}", status_code=204, summary="Delete a task", responses=problems(404, 503))
+@router.delete("/{task_id}", status_code=204, summary="Delete a task", responses=problems(401, 403, 404, 429, 503))
 async def delete(task_id: str, tasks: TheTasks, owner: TheOwner) -> None:
     await tasks.delete(task_id, owner)
 
@@ -118,7 +120,7 @@ async def delete(task_id: str, tasks: TheTasks, owner: TheOwner) -> None:
     summary="The decoded head as safetensors",
     description="`fc.weight` [N,F] and `fc.bias` [N], float32; the metadata holds the labels in their order.",
     response_class=Response,
-    responses=problems(404, 409, 503)
+    responses=problems(401, 403, 404, 409, 429, 503)
     | {200: {"content": {"application/octet-stream": {"schema": {"type": "string", "format": "binary"}}}}},
 )
 async def parameters(task_id: str, tasks: TheTasks, owner: TheOwner) -> Response:
