@@ -11,15 +11,17 @@ from fastapi_offline import FastAPIOffline
 from app import problems
 from app.batcher import Batcher
 from app.engine import Engine
+from app.guard import BodyLimit, KeyCheck, SecurityHeaders
+from app.keys import Keys
 from app.problems import Problem
 from app.readiness import Readiness
 from app.routes import page, service, tasks
 from app.schemas import CreateTask, PredictImages, ProblemDocument
 from app.settings import Settings
-from app.store import StoreUnavailable
+from app.store import StoreUnavailable, TaskStore
+from app.store.redis import RedisStore
 from app.store.sqlite import SQLiteStore
 from app.tasks import Tasks
-from app.uploads import BodyLimit
 
 DESCRIPTION = """
 Send a few labelled drawings to `POST /tasks`, get a classifier back within milliseconds,
@@ -30,7 +32,8 @@ and send everything else to `POST /tasks/{task_id}/predict`.
 def create_app(settings: Settings | None = None) -> FastAPI:
     """The service with its model loaded; the store is opened when it starts.
 
-    Raises `CheckpointError` or `ValueError` (no such device), and on starting `StoreUnavailable`, each saying why.
+    Raises `CheckpointError`, `KeyFileError` or `ValueError` (no such device), and on starting
+    `StoreUnavailable`, each saying why.
     """
     settings = settings or Settings()
     # FastAPI's own /docs loads its scripts from elsewhere; this one brings them along.
@@ -42,7 +45,10 @@ def create_app(settings: Settings | None = None) -> FastAPI:
     )
     app.state.settings = settings
     app.state.engine = Engine(settings.weights, settings.device)
+    # The last one added is the first one asked.
     app.add_middleware(BodyLimit, max_bytes=settings.max_body_bytes)
+    app.add_middleware(KeyCheck, keys=Keys(settings.keys_file) if settings.keys_file else None)
+    app.add_middleware(SecurityHeaders)
     problems.install(app)
     app.include_router(tasks.router)
     app.include_router(service.router)
@@ -56,8 +62,10 @@ def create_app(settings: Settings | None = None) -> FastAPI:
     return app
 
 
-async def open_store(settings: Settings) -> SQLiteStore:
+async def open_store(settings: Settings) -> TaskStore:
     """The task store that the settings name. Raises `StoreUnavailable`."""
+    if settings.store_url:
+        return await RedisStore.open(settings.store_url)
     return await SQLiteStore.open(settings.data_dir / "tasks.sqlite3")
 
 
@@ -94,6 +102,10 @@ def _add_schemas(app: FastAPI, *models: type[CreateTask] | type[PredictImages] |
                 schema = model.model_json_schema(ref_template="#/components/schemas/{model}")
                 known.update(schema.pop("$defs", {}))
                 known[model.__name__] = schema
+            # Where keys are configured; `app.guard` says which calls need one.
+            bearer = {"type": "http", "scheme": "bearer", "description": "a key made by `leo keys add`"}
+            document["components"]["securitySchemes"] = {"key": bearer}
+            document["security"] = [{"key": []}, {}]
             app.openapi_schema = document
         return app.openapi_schema
 

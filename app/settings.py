@@ -17,8 +17,14 @@ class Settings(BaseSettings):
     host: str = Field("127.0.0.1", description="address to listen on")
     port: int = Field(8000, ge=0, le=65535, description="port to listen on; 0 takes a free one")
     data_dir: Path = Field(Path("data"), description="folder of the embedded task store")
+    store_url: str = Field(
+        "", description="`redis://...`: a task store that replicas share; empty: the embedded one in `LEO_DATA_DIR`"
+    )
     weights: Path = Field(
         PROJECT / "weights" / "omniglot", description="folder of the model to serve: `model.safetensors`, `config.json`"
+    )
+    keys_file: Path | None = Field(
+        None, description="file of keys, made by `leo keys add`; without it everyone who reaches the service may use it"
     )
     device: Literal["auto", "cpu", "cuda"] = Field("auto", description="`auto` takes a GPU where there is one")
 

@@ -1,9 +1,10 @@
 """What creating, reading and predicting mean, whatever the transport."""
 
+import contextlib
 import json
 import secrets
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import cast
 
@@ -15,10 +16,11 @@ from app import uploads
 from app.batcher import Batcher
 from app.cache import Head, Warm, WarmTasks
 from app.engine import Adapt, Decode, Engine, Predict, Predicted
+from app.idempotency import once_for
 from app.problems import Problem, no_such_task
 from app.schemas import TaskOptions
 from app.settings import Settings
-from app.store import TaskRecord, TaskStore
+from app.store import OtherBody, TaskRecord, TaskStore, TooManyTasks
 from model.adapt import AdaptedTask
 
 
@@ -34,9 +36,22 @@ class Tasks:
         self._pool.shutdown(cancel_futures=True)
 
     async def create(
-        self, images: Sequence[bytes], labels: Sequence[str], options: TaskOptions, owner: str
+        self,
+        images: Sequence[bytes],
+        labels: Sequence[str],
+        options: TaskOptions,
+        owner: str,
+        *,
+        idempotency_key: str | None = None,
+        max_tasks: int | None = None,
     ) -> TaskRecord:
-        """Adapt to a support set and store the task. Raises `Problem`."""
+        """Adapt to a support set and store the task; or find it made already under the same key. Raises `Problem`."""
+        once = once_for(idempotency_key, images, labels, options) if idempotency_key is not None else None
+        if once:
+            with _store_refusals(max_tasks):
+                first = await self._store.made(owner, once)
+            if first:
+                return first
         name = self._engine.info.name
         if options.model not in (None, name):
             raise Problem(422, f"no model called {options.model!r} is loaded; there is {name!r}")
@@ -63,14 +78,16 @@ class Tasks:
             created_at=now,
             expires_at=None if options.ttl_seconds is None else now + options.ttl_seconds,
             adaptation={
-                "losses": adapted.losses,
+                "losses": [round(loss, 6) for loss in adapted.losses],
                 "support_accuracy": adapted.support_accuracy,
                 "milliseconds": round(1000 * took, 3),
             },
         )
-        await self._store.add(record)
-        self._warm.put(Warm(record, Head(adapted.weight, adapted.bias)))
-        return record
+        with _store_refusals(max_tasks):
+            stored = await self._store.add(record, once=once, max_tasks=max_tasks)
+        if stored.task_id == record.task_id:  # else the same request came twice at once, and the other one was first
+            self._warm.put(Warm(record, Head(adapted.weight, adapted.bias)))
+        return stored
 
     async def get(self, task_id: str, owner: str) -> TaskRecord:
         record = await self._store.get(task_id, owner)
@@ -121,3 +138,20 @@ class Tasks:
                 f"{serving.name} {serving.version}: its codes mean nothing there. Create the task again",
             )
         return record
+
+
+@contextlib.contextmanager
+def _store_refusals(max_tasks: int | None) -> Iterator[None]:
+    """What the store refuses on purpose, as the caller is told."""
+    try:
+        yield
+    except OtherBody:
+        raise Problem(
+            422, "this Idempotency-Key was used for another support set or other options; take a new key"
+        ) from None
+    except TooManyTasks:
+        raise Problem(
+            429,
+            f"this key may have {max_tasks} tasks and has them; delete some or let them expire",
+            retry_after=60,
+        ) from None

@@ -1,4 +1,4 @@
-"""From a request's body to images the model takes: limits first, then parsing, then decoding off the loop."""
+"""From a request's body to images the model takes: parsing, then limits, then decoding off the loop."""
 
 import asyncio
 import base64
@@ -17,7 +17,6 @@ from PIL import Image, UnidentifiedImageError
 from pydantic import BaseModel, ValidationError
 from starlette.datastructures import FormData, UploadFile
 from starlette.exceptions import HTTPException
-from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from app.problems import Problem, describe
 from app.schemas import CreateTask, PredictImages, TaskOptions
@@ -31,35 +30,6 @@ Body = TypeVar("Body", bound=BaseModel)
 Image.MAX_IMAGE_PIXELS = None
 # Nor does odd metadata matter: the pixels decide.
 warnings.filterwarnings("ignore", module="PIL")
-
-
-class BodyLimit:
-    """ASGI middleware: 413 for a body over the limit, declared or counted as it comes in.
-
-    FastAPI has one of its own, whose answer is plain text.
-    """
-
-    def __init__(self, app: ASGIApp, max_bytes: int) -> None:
-        self.app, self.max_bytes = app, max_bytes
-
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        if scope["type"] != "http":
-            return await self.app(scope, receive, send)
-        too_large = Problem(413, f"the body is over the limit of {self.max_bytes} bytes; send fewer or smaller images")
-        declared = dict(scope["headers"]).get(b"content-length", b"0")
-        if declared.isdigit() and int(declared) > self.max_bytes:
-            return await too_large.response()(scope, receive, send)
-        received = 0
-
-        async def counted() -> Message:
-            nonlocal received
-            message = await receive()
-            received += len(message.get("body", b""))
-            if received > self.max_bytes:
-                raise too_large
-            return message
-
-        await self.app(scope, counted, send)
 
 
 # -- parsing ---------------------------------------------------------------------------------

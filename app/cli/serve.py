@@ -1,6 +1,7 @@
 """`leo serve`."""
 
 import asyncio
+import ipaddress
 import logging
 from typing import TYPE_CHECKING, Annotated
 
@@ -45,7 +46,21 @@ def serve(
         asyncio.run(_check_store(settings))
     except (ValueError, StoreUnavailable) as error:
         fail(error)
+    if settings.keys_file is None and not _is_loopback(settings.host):
+        logging.getLogger("app").warning(
+            "NO KEYS: everyone who reaches %s:%d may use, read and delete every task. "
+            "Make one with `leo keys add NAME` and set LEO_KEYS_FILE",
+            settings.host,
+            settings.port,
+        )
     uvicorn.run(service, host=settings.host, port=settings.port, log_level="info", access_log=False)
+
+
+def _is_loopback(host: str) -> bool:
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return host == "localhost"
 
 
 async def _check_store(settings: "Settings") -> None:

@@ -10,7 +10,7 @@ from app.routes.tasks import problems
 router = APIRouter(tags=["service"])
 
 
-@router.get("/models", summary="Models loaded, their limits and cards")
+@router.get("/models", summary="Models loaded, their limits and cards", responses=problems(401, 403, 429))
 async def models(engine: TheEngine, settings: TheSettings) -> schemas.Models:
     info, config = engine.info, engine.info.config
     model = schemas.Model(

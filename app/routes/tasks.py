@@ -9,8 +9,9 @@ from numpy.typing import NDArray
 from pydantic import BaseModel
 
 from app import schemas
+from app.idempotency import IdempotencyKey
 from app.problems import MEDIA_TYPE
-from app.routes.deps import NOBODY, TheSettings, TheTasks
+from app.routes.deps import TheKey, TheOwner, TheSettings, TheTasks
 from app.store import TaskRecord
 from app.uploads import read_queries, read_support
 
@@ -52,12 +53,21 @@ router = APIRouter(prefix="/tasks", tags=["tasks"])
     "",
     status_code=201,
     summary="Make a classifier from labelled images",
-    responses=problems(413, 415, 422, 503),
+    responses=problems(401, 403, 413, 415, 422, 429, 503),
     openapi_extra=body_of(schemas.CreateTask, CREATE_FORM, ["images", "labels"]),
 )
-async def create(request: Request, response: Response, tasks: TheTasks, settings: TheSettings) -> schemas.Task:
+async def create(
+    request: Request,
+    response: Response,
+    tasks: TheTasks,
+    settings: TheSettings,
+    owner: TheOwner,
+    key: TheKey,
+    idempotency_key: IdempotencyKey = None,
+) -> schemas.Task:
     images, labels, options = await read_support(request, settings)
-    record = await tasks.create(images, labels, options, NOBODY)
+    most = key.max_tasks if key else None
+    record = await tasks.create(images, labels, options, owner, idempotency_key=idempotency_key, max_tasks=most)
     response.headers["Location"] = f"/tasks/{record.task_id}"
     return shown(record)
 
@@ -65,7 +75,7 @@ async def create(request: Request, response: Response, tasks: TheTasks, settings
 @router.post(
     "/{task_id}/predict",
     summary="Classify images with a task",
-    responses=problems(404, 409, 413, 415, 422, 503),
+    responses=problems(401, 403, 404, 409, 413, 415, 422, 429, 503),
     openapi_extra=body_of(schemas.PredictImages, {"images": FILES}, ["images"]),
 )
 async def predict(
@@ -73,34 +83,36 @@ async def predict(
     request: Request,
     tasks: TheTasks,
     settings: TheSettings,
+    owner: TheOwner,
     top_k: Annotated[int, Query(ge=1, description="how many classes to name; at most all are")] = 5,
     threshold: Annotated[float, Query(ge=0, le=1, description="under this confidence: unknown")] = 0.0,
 ) -> schemas.Predictions:
     images = await read_queries(request, settings)
-    record, probabilities = await tasks.predict(task_id, images, NOBODY)
+    record, probabilities = await tasks.predict(task_id, images, owner)
     labels = record.labels
     predictions = [ranked(labels, row, top_k, threshold) for row in probabilities]
     return schemas.Predictions(task_id=task_id, model_version=record.model_version, predictions=predictions)
 
 
-@router.get("", summary="List tasks, newest first", responses=problems(422, 503))
+@router.get("", summary="List tasks, newest first", responses=problems(401, 403, 422, 429, 503))
 async def page(
     tasks: TheTasks,
+    owner: TheOwner,
     limit: Annotated[int, Query(ge=1, le=100)] = 20,
     cursor: Annotated[str | None, Query(description="`next_cursor` of the page before")] = None,
 ) -> schemas.TaskPage:
-    records, following = await tasks.page(NOBODY, limit, cursor)
+    records, following = await tasks.page(owner, limit, cursor)
     return schemas.TaskPage(tasks=[shown(record) for record in records], next_cursor=following)
 
 
-@router.get("/{task_id}", summary="Read a task", responses=problems(404, 503))
-async def get(task_id: str, tasks: TheTasks) -> schemas.Task:
-    return shown(await tasks.get(task_id, NOBODY))
+@router.get("/{task_id}", summary="Read a task", responses=problems(401, 403, 404, 429, 503))
+async def get(task_id: str, tasks: TheTasks, owner: TheOwner) -> schemas.Task:
+    return shown(await tasks.get(task_id, owner))
 
 
-@router.delete("/{task_id}", status_code=204, summary="Delete a task", responses=problems(404, 503))
-async def delete(task_id: str, tasks: TheTasks) -> None:
-    await tasks.delete(task_id, NOBODY)
+@router.delete("/{task_id}", status_code=204, summary="Delete a task", responses=problems(401, 403, 404, 429, 503))
+async def delete(task_id: str, tasks: TheTasks, owner: TheOwner) -> None:
+    await tasks.delete(task_id, owner)
 
 
 @router.get(
@@ -108,11 +120,11 @@ async def delete(task_id: str, tasks: TheTasks) -> None:
     summary="The decoded head as safetensors",
     description="`fc.weight` [N,F] and `fc.bias` [N], float32; the metadata holds the labels in their order.",
     response_class=Response,
-    responses=problems(404, 409, 503)
+    responses=problems(401, 403, 404, 409, 429, 503)
     | {200: {"content": {"application/octet-stream": {"schema": {"type": "string", "format": "binary"}}}}},
 )
-async def parameters(task_id: str, tasks: TheTasks) -> Response:
-    content = await tasks.parameters(task_id, NOBODY)
+async def parameters(task_id: str, tasks: TheTasks, owner: TheOwner) -> Response:
+    content = await tasks.parameters(task_id, owner)
     attachment = {"Content-Disposition": f'attachment; filename="{task_id}.safetensors"'}
     return Response(content, media_type="application/octet-stream", headers=attachment)
 

@@ -1,8 +1,8 @@
 """What may go wrong between a task's creation and its answers; the real pieces, put together by hand."""
 
 import asyncio
-import sqlite3
 from collections.abc import Callable, Coroutine
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -110,9 +110,9 @@ def test_another_owners_task_is_no_task(tmp_path: Path, settings: Settings) -> N
 def test_a_task_of_other_weights_answers_409_naming_both(tmp_path: Path, settings: Settings) -> None:
     async def scenario(pieces: Pieces) -> None:
         task_id = await pieces.create()
-        with sqlite3.connect(tmp_path / "tasks.sqlite3") as connection:
-            connection.execute("UPDATE tasks SET model_version = 'older'")
-        connection.close()
+        record = await pieces.store.get(task_id, "me")
+        assert record is not None
+        assert await pieces.store.update(replace(record, model_version="older"))
         tasks = pieces.restarted()
         with pytest.raises(Problem, match=rf"omniglot older.*omniglot {pieces.engine.info.version}") as error:
             await tasks.predict(task_id, [png("ex")], "me")

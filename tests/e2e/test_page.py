@@ -14,7 +14,10 @@ from axe_playwright_python.sync_playwright import Axe
 from PIL import Image
 from playwright.sync_api import Browser, Locator, Page, ViewportSize, expect, sync_playwright
 
+from app.keys import KeyFile, new_key, write_keys
 from app.routes.page import PAGE
+from app.settings import Settings
+from tests.conftest import serving
 from tests.drawn import CHARACTERS, Strokes, canvas, encoded, shaky
 
 CHROMIUM = "/usr/bin/chromium"
@@ -225,31 +228,32 @@ def test_what_is_missing_is_said(browser: Browser, client: httpx.Client) -> None
         expect(page.locator("#create")).to_have_text("Create it again")
 
 
-def test_a_key_is_asked_for_only_where_the_server_wants_one(browser: Browser, client: httpx.Client) -> None:
+def test_a_key_is_asked_for_only_where_the_server_wants_one(
+    browser: Browser, client: httpx.Client, settings: Settings, tmp_path: Path
+) -> None:
     with Visit(browser, client, DESKTOP) as visit:
+        expect(visit.page.locator("#key-form")).to_be_hidden()
+        visit.page.click("#example")
+        visit.expect_verdict("clock")
+        expect(visit.page.locator("#key-form")).to_be_hidden()
+
+    kept, presented = new_key("ann", "ann", ["read", "write"])
+    write_keys(tmp_path / "keys.json", KeyFile(keys=[kept]))
+    locked = settings.model_copy(update={"keys_file": tmp_path / "keys.json", "data_dir": tmp_path})
+    with serving(locked) as guarded, Visit(browser, guarded, DESKTOP) as visit:
         page = visit.page
-        form = page.locator("#key-form")
-        expect(form).to_be_hidden()
-        page.route(
-            "**/tasks*",
-            lambda route: (
-                route.continue_()
-                if route.request.headers.get("authorization") == "Bearer sesame"
-                else route.fulfill(status=401, content_type="application/problem+json", body='{"detail": "no key"}')
-            ),
-        )
         page.click("#example")
-        expect(form).to_be_visible()
+        expect(page.locator("#key-form")).to_be_visible()
         page.fill("#key", "wrong")
         page.keyboard.press("Enter")
         expect(page.locator("#key-note")).to_contain_text("not accepted")
-        page.fill("#key", "sesame")
+        page.fill("#key", presented)
         page.keyboard.press("Enter")
         visit.expect_verdict("clock")
-        expect(form).to_be_hidden()
+        expect(page.locator("#key-form")).to_be_hidden()
         snippet = page.locator("#snippet").inner_text()
         assert "$LEO_API_KEY" in snippet
-        assert "sesame" not in snippet
+        assert presented not in snippet
 
 
 @pytest.mark.parametrize("viewport", [DESKTOP, PHONE], ids=["desktop", "phone"])
