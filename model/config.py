@@ -1,7 +1,7 @@
 """Every choice that makes one LEO different from another."""
 
 import warnings
-from typing import Self
+from typing import Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
@@ -27,8 +27,12 @@ class LEOConfig(BaseModel):
 
     # feature extractor phi
     resolution: int = Field(105, ge=8, le=256, description="side of the square input, pixels")
-    channels: int = Field(64, ge=1, le=1024, description="filters in each block")
-    blocks: int = Field(4, ge=1, le=8, description="conv-norm-relu-pool blocks; each halves the side")
+    widths: tuple[int, ...] = Field(
+        (64, 64, 64, 64), min_length=1, max_length=8, description="filters of each block, which halves the side"
+    )
+    stem_stride: Literal[1, 2] = Field(
+        1, description="2: the first block looks at 5x5 pixels, every second one, and so halves the side twice"
+    )
     normalise_features: bool = Field(
         True, description="centre phi's features and scale them to length 1, so logits are cosines"
     )
@@ -60,20 +64,22 @@ class LEOConfig(BaseModel):
     @property
     def feature_side(self) -> int:
         """Side of phi's last feature map: each block's pooling halves it, rounding down."""
-        return self.resolution >> self.blocks
+        return -(-self.resolution // self.stem_stride) >> len(self.widths)
 
     @property
     def feature_dim(self) -> int:
         """F, what phi gives for one image: 2304 for four blocks of 64 at 105x105."""
-        return self.channels * self.feature_side**2
+        return self.widths[-1] * self.feature_side**2
 
     @model_validator(mode="after")
     def _check(self) -> Self:
         if self.feature_side < 1:
             raise ValueError(
-                f"{self.blocks} blocks halve a {self.resolution}x{self.resolution} image to nothing; "
-                f"use at most {self.resolution.bit_length() - 1} blocks or a larger resolution"
+                f"{len(self.widths)} blocks halve a {self.resolution}x{self.resolution} image to nothing; "
+                f"use fewer widths or a larger resolution"
             )
+        if min(self.widths) < 1:
+            raise ValueError(f"widths must be positive, not {self.widths}")
         if min(self.decoder_hidden) < 1:
             raise ValueError(f"decoder_hidden must be positive widths, not {self.decoder_hidden}")
         if self.inner_steps:  # 0 steps is a deliberate "no inner loop", not a value out of range

@@ -16,15 +16,16 @@ class ConvBlocks(nn.Sequential):
 
     def __init__(self, config: LEOConfig) -> None:
         layers: list[nn.Module] = []
-        width_in = 1
-        for _ in range(config.blocks):
+        width_in, stride = 1, config.stem_stride
+        for width in config.widths:
+            size = 2 * stride + 1  # 3, or 5 where a strided stem would leave gaps
             layers += [
-                nn.Conv2d(width_in, config.channels, kernel_size=3, padding=1, bias=False),
-                nn.BatchNorm2d(config.channels),
+                nn.Conv2d(width_in, width, size, stride, padding=stride, bias=False),
+                nn.BatchNorm2d(width),
                 nn.MaxPool2d(2),
                 nn.ReLU(inplace=True),
             ]
-            width_in = config.channels
+            width_in, stride = width, 1
         super().__init__(*layers, nn.Flatten())
 
     def folded(self) -> nn.Sequential:

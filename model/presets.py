@@ -6,9 +6,10 @@ from model.train import TrainConfig
 PRESETS: dict[str, TrainConfig] = {
     # Small and quick: most accurate per millisecond.
     "omniglot": TrainConfig(
-        leo=LEOConfig(resolution=28, decoder_skip=True, inner_lr=0.3),
-        pretrain_steps=4000,
+        leo=LEOConfig(resolution=28, widths=(32, 64, 128, 512), decoder_skip=True, inner_lr=0.3),
+        pretrain_steps=9000,
         episode_steps=1500,
+        validate_every=500,
     ),
     # The source document's shape; its filters see little at a time, so the small model teaches it.
     "omniglot-105": TrainConfig(

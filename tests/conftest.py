@@ -46,7 +46,7 @@ def shipped(request: pytest.FixtureRequest) -> LatentEmbeddingOptimization:
 def tiny(**changes: object) -> LatentEmbeddingOptimization:
     """A LEO of few numbers: F = 8, L = 32."""
     torch.manual_seed(0)
-    shape = {"resolution": 8, "channels": 8, "blocks": 3, "decoder_hidden": (16, 24), "latent_dim": 32}
+    shape = {"resolution": 8, "widths": (8, 8, 8), "decoder_hidden": (16, 24), "latent_dim": 32}
     return LatentEmbeddingOptimization(config=LEOConfig.model_validate(shape | changes))
 
 

@@ -15,7 +15,7 @@ def test_the_source_documents_shape() -> None:
 @pytest.mark.parametrize(
     ("change", "said"),
     [
-        ({"resolution": 8, "blocks": 4}, "halve"),
+        ({"resolution": 8, "widths": (4, 4, 4, 4)}, "halve"),
         ({"latent_dim": 0}, "latent_dim"),
         ({"inner_lr": 0}, "inner_lr"),
         ({"inner_lr": float("nan")}, "inner_lr"),

@@ -18,7 +18,7 @@ def test_shapes_of_the_source_document() -> None:
 
 
 def test_a_class_code_is_the_mean_over_its_examples_however_many() -> None:
-    encoder = LEOEncoder(LEOConfig(resolution=16, channels=4))
+    encoder = LEOEncoder(LEOConfig(resolution=16, widths=(4, 4, 4, 4)))
     features = torch.rand(1, 4, 4)
     codes = encoder(features, one_hot(torch.tensor([[0, 1, 1, 1]])))
     each = encoder.to_code(features[0])
@@ -46,7 +46,7 @@ def test_absent_classes_take_no_part_in_the_relation() -> None:
 
 
 def test_a_fresh_decoder_with_skip_gives_the_encoded_class_means() -> None:
-    config = LEOConfig(resolution=16, channels=4, decoder_skip=True, logit_scale=10.0)
+    config = LEOConfig(resolution=16, widths=(4, 4, 4, 4), decoder_skip=True, logit_scale=10.0)
     encoder, decoder = LEOEncoder(config), LEODecoder(config)
     decoder.start_as_transpose_of(encoder)
     mean = torch.rand(config.feature_dim)
@@ -57,12 +57,12 @@ def test_a_fresh_decoder_with_skip_gives_the_encoded_class_means() -> None:
 
 
 def test_normalised_features_have_length_one() -> None:
-    features = FeatureExtractor(LEOConfig(resolution=16, channels=4))(torch.rand(3, 1, 16, 16))
+    features = FeatureExtractor(LEOConfig(resolution=16, widths=(4, 4, 4, 4)))(torch.rand(3, 1, 16, 16))
     torch.testing.assert_close(features.norm(dim=1), torch.ones(3))
 
 
 def test_folding_batch_norm_changes_no_feature() -> None:
-    phi = FeatureExtractor(LEOConfig(resolution=16, channels=4))
+    phi = FeatureExtractor(LEOConfig(resolution=16, widths=(4, 4, 4, 4)))
     phi(torch.rand(64, 1, 16, 16))  # statistics that are not those of a fresh BatchNorm
     with pytest.raises(RuntimeError, match="eval"):
         phi.fold_batch_norm()
@@ -76,7 +76,7 @@ def test_folding_batch_norm_changes_no_feature() -> None:
 
 
 def test_the_classifier_with_and_without_parameters() -> None:
-    classifier = LEOClassifier(7, LEOConfig(resolution=16, channels=4)).eval()
+    classifier = LEOClassifier(7, LEOConfig(resolution=16, widths=(4, 4, 4, 4))).eval()
     images = torch.rand(2, 1, 16, 16)
     assert classifier(images).shape == (2, 7)
     params = {"fc.weight": torch.rand(3, 4), "fc.bias": torch.rand(3)}

@@ -20,7 +20,7 @@ def drawings(tmp_path_factory: pytest.TempPathFactory) -> Drawings:
 
 
 def run_config(**changes: object) -> TrainConfig:
-    small = {"resolution": 14, "channels": 8, "blocks": 3, "latent_dim": 32, "decoder_hidden": (16, 24)}
+    small = {"resolution": 14, "widths": (8, 8, 8), "latent_dim": 32, "decoder_hidden": (16, 24)}
     return TrainConfig.model_validate(
         {
             "leo": LEOConfig.model_validate(small | {"decoder_skip": True, "inner_lr": 0.3}),
