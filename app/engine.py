@@ -58,6 +58,18 @@ class Decode:
     codes: NDArray[np.float32]
 
 
+def is_out_of_memory(error: Exception) -> bool:
+    """Whether the device, or the machine, had too little memory for a batch."""
+    on_cpu = isinstance(error, RuntimeError) and "DefaultCPUAllocator" in str(error)
+    return isinstance(error, torch.OutOfMemoryError | MemoryError) or on_cpu
+
+
+def release_memory() -> None:
+    """Give back what the allocator keeps for later."""
+    if torch.cuda.is_available():
+        torch.cuda.empty_cache()
+
+
 Work = Adapt | Predict | Decode
 Result = AdaptedTask | Predicted | Head
 

@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import os
 from collections.abc import AsyncIterator
 
 from fastapi import FastAPI, Request
@@ -76,18 +77,26 @@ async def _lifespan(app: FastAPI) -> AsyncIterator[None]:
     store = await open_store(settings)
     batcher = Batcher(engine.run, settings.queue_images, settings.request_timeout)
     batcher.start()
-    readiness = Readiness(batcher, engine.resolution)
+    readiness = Readiness(batcher, engine.resolution, settings.device_deadline, _exit_soon)
     await readiness.prove()
     app.state.readiness = readiness
     app.state.tasks = Tasks(settings, engine, batcher, store)
-    proving = asyncio.create_task(readiness.keep_proving())
+    watching = asyncio.create_task(readiness.watch())
     try:
         yield
     finally:
-        proving.cancel()
-        await asyncio.to_thread(batcher.close)
+        watching.cancel()
+        await asyncio.to_thread(batcher.close, settings.stop_seconds)
         app.state.tasks.close()
         await store.close()
+
+
+def _exit_soon(_: str) -> None:
+    """End the process with status 1, once those who wait have had their answers.
+
+    Not by an exception: the thread that hangs would be waited for.
+    """
+    asyncio.get_running_loop().call_later(0.5, os._exit, 1)
 
 
 def _add_schemas(app: FastAPI, *models: type[CreateTask] | type[PredictImages] | type[ProblemDocument]) -> None:

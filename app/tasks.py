@@ -1,5 +1,6 @@
 """What creating, reading and predicting mean, whatever the transport."""
 
+import asyncio
 import contextlib
 import json
 import secrets
@@ -20,8 +21,10 @@ from app.idempotency import once_for
 from app.problems import Problem, no_such_task
 from app.schemas import TaskOptions
 from app.settings import Settings
-from app.store import OtherBody, TaskRecord, TaskStore, TooManyTasks
+from app.store import OtherBody, StoreUnavailable, TaskRecord, TaskStore, TooManyTasks
 from model.adapt import AdaptedTask
+
+STORE_GLANCE = 0.05  # seconds that a look at the store may keep a warm task's prediction waiting
 
 
 class Tasks:
@@ -110,7 +113,7 @@ class Tasks:
         self, task_id: str, images: Sequence[bytes], owner: str
     ) -> tuple[TaskRecord, NDArray[np.float32]]:
         """Probabilities [Q,N] of each image under the task's classes. Raises `Problem`."""
-        warm = self._warm.get(task_id, owner)
+        warm = await self._warm_and_current(task_id, owner)
         record = warm.record if warm else await self._usable(task_id, owner)
         inputs = await uploads.decode(images, self._engine.resolution, self._settings, self._pool)
         work = Predict(inputs, warm.head if warm else None, record.codes)
@@ -121,12 +124,27 @@ class Tasks:
 
     async def parameters(self, task_id: str, owner: str) -> bytes:
         """The decoded head as a safetensors file: `fc.weight` [N,F], `fc.bias` [N]."""
-        warm = self._warm.get(task_id, owner)
+        warm = await self._warm_and_current(task_id, owner)
         record = warm.record if warm else await self._usable(task_id, owner)
         head = warm.head if warm else cast(Head, await self._batcher.submit(Decode(record.codes)))
         tensors = {"fc.weight": head.weight.cpu().numpy(), "fc.bias": head.bias.cpu().numpy()}
         described = {"task_id": task_id, "model": record.model, "model_version": record.model_version}
         return save_tensors(tensors, metadata=described | {"labels": json.dumps(record.labels)})
+
+    async def _warm_and_current(self, task_id: str, owner: str) -> Warm | None:
+        """The task from the cache, unless another replica has changed or deleted it."""
+        warm = self._warm.get(task_id, owner)
+        if warm is None or not self._store.shared:
+            return warm
+        try:
+            async with asyncio.timeout(STORE_GLANCE):
+                stored = await self._store.get(task_id, owner)
+        except (TimeoutError, StoreUnavailable):
+            return warm  # without their store, warm tasks keep predicting
+        if stored is None:
+            self._warm.drop(task_id)
+            raise no_such_task()
+        return warm if stored.revision == warm.record.revision else None
 
     async def _usable(self, task_id: str, owner: str) -> TaskRecord:
         """A stored task that the loaded model can decode. Raises `Problem` 404, or 409 naming both versions."""

@@ -3,6 +3,7 @@
 import asyncio
 import ipaddress
 import logging
+import math
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -28,6 +29,7 @@ def serve(
     import uvicorn
     from pydantic import ValidationError
 
+    from app.draining import DrainingServer
     from app.main import create_app
     from app.problems import describe
     from app.settings import Settings
@@ -53,7 +55,16 @@ def serve(
             settings.host,
             settings.port,
         )
-    uvicorn.run(service, host=settings.host, port=settings.port, log_level="info", access_log=False)
+    config = uvicorn.Config(
+        service,
+        host=settings.host,
+        port=settings.port,
+        log_level="info",
+        access_log=False,
+        timeout_graceful_shutdown=math.ceil(settings.stop_seconds),
+    )
+    server = DrainingServer(config, service, settings.drain_seconds)
+    server.run()
 
 
 def _is_loopback(host: str) -> bool:

@@ -1,6 +1,7 @@
 """What may go wrong between a task's creation and its answers; the real pieces, put together by hand."""
 
 import asyncio
+import signal
 from collections.abc import Callable, Coroutine
 from dataclasses import replace
 from pathlib import Path
@@ -16,9 +17,11 @@ from app.problems import Problem
 from app.schemas import TaskOptions
 from app.settings import Settings
 from app.store import StoreUnavailable
+from app.store.redis import RedisStore
 from app.store.sqlite import SQLiteStore
 from app.tasks import Tasks
 from tests.drawn import png
+from tests.redis_server import started
 
 NAMES = ["tee", "ring", "ex"]
 
@@ -135,6 +138,38 @@ def test_without_its_store_warm_tasks_keep_predicting(tmp_path: Path, settings: 
         cold.close()
 
     run(tmp_path, settings, scenario)
+
+
+def test_a_change_at_one_replica_counts_at_the_others(tmp_path: Path, settings: Settings) -> None:
+    redis = started(tmp_path)
+
+    async def scenario(pieces: Pieces) -> None:
+        stores = [await RedisStore.open(redis.url) for _ in range(2)]
+        here, there = (Tasks(settings, pieces.engine, pieces.batcher, store) for store in stores)
+        pieces.tasks.close()
+        pieces.tasks = here
+        changed, deleted = await pieces.create(), await pieces.create()
+        for task_id in (changed, deleted):
+            assert await pieces.answer(there, task_id) == "ring"  # warm at both
+        record = await stores[0].get(changed, "me")
+        assert record is not None
+        others = {f"another {label}": shots for label, shots in record.shots.items()}
+        assert await stores[0].update(replace(record, shots=others))
+        await here.delete(deleted, "me")
+        assert await pieces.answer(there, changed) == "another ring"
+        with pytest.raises(Problem, match="no such task"):
+            await pieces.answer(there, deleted)
+        redis.send(signal.SIGSTOP)
+        assert await pieces.answer(there, changed) == "another ring"  # warm, and the store does not answer
+        redis.send(signal.SIGCONT)
+        there.close()
+        for store in stores:
+            await store.close()
+
+    try:
+        run(tmp_path, settings, scenario)
+    finally:
+        redis.kill()
 
 
 def test_a_task_deleted_during_a_prediction_stays_deleted(tmp_path: Path, settings: Settings) -> None:
