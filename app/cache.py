@@ -55,6 +55,9 @@ class WarmTasks:
 
     def put(self, warm: Warm) -> None:
         task_id = warm.record.task_id
+        held = self._tasks.get(task_id)
+        if held and held.record.revision > warm.record.revision:  # changed while a prediction was under way
+            return
         if warm.size <= self._tasks.maxsize and task_id not in self._deleted:  # a larger one is decoded each time
             self._tasks[task_id] = warm
 

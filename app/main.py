@@ -8,16 +8,17 @@ from collections.abc import AsyncIterator
 from fastapi import FastAPI, Request
 from fastapi.responses import JSONResponse
 from fastapi_offline import FastAPIOffline
+from pydantic import BaseModel
 
 from app import problems
 from app.batcher import Batcher
-from app.engine import Engine
 from app.guard import BodyLimit, KeyCheck, SecurityHeaders
 from app.keys import Keys
+from app.models import Models
 from app.problems import Problem
 from app.readiness import Readiness
 from app.routes import page, service, tasks
-from app.schemas import CreateTask, PredictImages, ProblemDocument
+from app.schemas import AddSupport, CreateTask, PredictImages, ProblemDocument
 from app.settings import Settings
 from app.store import StoreUnavailable, TaskStore
 from app.store.redis import RedisStore
@@ -45,7 +46,7 @@ def create_app(settings: Settings | None = None) -> FastAPI:
         lifespan=_lifespan,
     )
     app.state.settings = settings
-    app.state.engine = Engine(settings.weights, settings.device)
+    app.state.models = Models.load(settings)
     # The last one added is the first one asked.
     app.add_middleware(BodyLimit, max_bytes=settings.max_body_bytes)
     app.add_middleware(KeyCheck, keys=Keys(settings.keys_file) if settings.keys_file else None)
@@ -59,7 +60,7 @@ def create_app(settings: Settings | None = None) -> FastAPI:
     async def store_unavailable(_: Request, error: StoreUnavailable) -> JSONResponse:
         return Problem(503, f"{error}; nothing acknowledged is lost, try again", retry_after=1).response()
 
-    _add_schemas(app, CreateTask, PredictImages, ProblemDocument)
+    _add_schemas(app, CreateTask, AddSupport, PredictImages, ProblemDocument)
     return app
 
 
@@ -73,14 +74,14 @@ async def open_store(settings: Settings) -> TaskStore:
 @contextlib.asynccontextmanager
 async def _lifespan(app: FastAPI) -> AsyncIterator[None]:
     settings: Settings = app.state.settings
-    engine: Engine = app.state.engine
+    models: Models = app.state.models
     store = await open_store(settings)
-    batcher = Batcher(engine.run, settings.queue_images, settings.request_timeout)
+    batcher = Batcher(models.run, settings.queue_images, settings.request_timeout)
     batcher.start()
-    readiness = Readiness(batcher, engine.resolution, settings.device_deadline, _exit_soon)
+    readiness = Readiness(batcher, models.default.resolution, settings.device_deadline, _exit_soon)
     await readiness.prove()
     app.state.readiness = readiness
-    app.state.tasks = Tasks(settings, engine, batcher, store)
+    app.state.tasks = Tasks(settings, models, batcher, store)
     watching = asyncio.create_task(readiness.watch())
     try:
         yield
@@ -99,7 +100,7 @@ def _exit_soon(_: str) -> None:
     asyncio.get_running_loop().call_later(0.5, os._exit, 1)
 
 
-def _add_schemas(app: FastAPI, *models: type[CreateTask] | type[PredictImages] | type[ProblemDocument]) -> None:
+def _add_schemas(app: FastAPI, *models: type[BaseModel]) -> None:
     """Name schemas in the OpenAPI document that routes refer to but FastAPI does not see."""
     generate = app.openapi
 

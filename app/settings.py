@@ -23,6 +23,9 @@ class Settings(BaseSettings):
     weights: Path = Field(
         PROJECT / "weights" / "omniglot", description="folder of the model to serve: `model.safetensors`, `config.json`"
     )
+    models: str = Field(
+        "", description="further models to load, separated by commas: names of folders in `weights/`, or paths"
+    )
     keys_file: Path | None = Field(
         None, description="file of keys, made by `leo keys add`; without it everyone who reaches the service may use it"
     )

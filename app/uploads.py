@@ -8,7 +8,7 @@ import warnings
 from collections.abc import AsyncIterator, Sequence
 from concurrent.futures import Executor
 from contextlib import asynccontextmanager
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import numpy as np
 from fastapi import Request
@@ -19,7 +19,7 @@ from starlette.datastructures import FormData, UploadFile
 from starlette.exceptions import HTTPException
 
 from app.problems import Problem, describe
-from app.schemas import CreateTask, PredictImages, TaskOptions
+from app.schemas import AddSupport, CreateTask, Lasting, PredictImages, TaskOptions
 from app.settings import Settings
 from model.drawings import WORK_SIDE, NoDrawing, to_drawing, to_input
 
@@ -37,27 +37,49 @@ warnings.filterwarnings("ignore", module="PIL")
 
 async def read_support(request: Request, settings: Settings) -> tuple[list[bytes], list[str], TaskOptions]:
     """Images, their labels and the options of a `POST /tasks`, multipart or JSON. Raises `Problem`."""
+    images, labels, given = await _read_examples(request, settings, CreateTask)
+    options = TaskOptions.model_validate(given)
+    _check_ways(labels, settings)
+    check_lasting(options, settings)
+    return images, labels, options
+
+
+async def read_more_support(request: Request, settings: Settings) -> tuple[list[bytes], list[str]]:
+    """Images and labels of a `POST /tasks/{id}/support`, multipart or JSON. Raises `Problem`."""
+    images, labels, _ = await _read_examples(request, settings, AddSupport)
+    return images, labels
+
+
+async def _read_examples(
+    request: Request, settings: Settings, schema: type[CreateTask] | type[AddSupport]
+) -> tuple[list[bytes], list[str], dict[str, Any]]:
+    """Images, their labels, and whatever else the schema has."""
     if _is_json(request):
-        body = _json(CreateTask, await request.body())
+        body = _json(schema, await request.body())
         images = [_base64(example.image, index) for index, example in enumerate(body.support)]
         labels = [example.label for example in body.support]
-        options = TaskOptions(**body.model_dump(exclude={"support"}))
+        options = body.model_dump(exclude={"support"})
     else:
         async with _form(request, settings) as form:
             images = await _files(form)
             labels = [label for label in form.getlist("labels") if isinstance(label, str)]
-            options = _options(form)
+            options = _options(form, schema)
         if len(labels) != len(images):
             raise Problem(
                 422, f"{len(images)} images but {len(labels)} labels: send one label for each image, in the same order"
             )
     _check_count(images, settings)
-    _check_labels(labels, settings)
+    for label in labels:
+        _check_text(label, "label", settings)
+    return images, labels, options
+
+
+def check_lasting(options: Lasting, settings: Settings) -> None:
+    """Raises `Problem` for a name or time to live that may not be."""
     if options.name is not None:
         _check_text(options.name, "name", settings)
     if options.ttl_seconds is not None and options.ttl_seconds > settings.max_ttl_seconds:
         raise Problem(422, f"ttl_seconds may be at most {settings.max_ttl_seconds}")
-    return images, labels, options
 
 
 async def read_queries(request: Request, settings: Settings) -> list[bytes]:
@@ -119,15 +141,15 @@ async def _files(form: FormData) -> list[bytes]:
     return images
 
 
-def _options(form: FormData) -> TaskOptions:
-    given = {key: form[key] for key in TaskOptions.model_fields if key in form}
+def _options(form: FormData, schema: type[CreateTask] | type[AddSupport]) -> dict[str, Any]:
+    """The other fields of a form, checked by the schema that JSON is checked by."""
+    names = [name for name in schema.model_fields if name != "support"]
+    given = {key: form[key] for key in names if key in form}
     unknown = set(form) - set(given) - {"images", "labels"}
     if unknown:
-        raise Problem(
-            422, f"unknown field {min(unknown)!r}; there are images, labels, {', '.join(TaskOptions.model_fields)}"
-        )
+        raise Problem(422, f"unknown field {min(unknown)!r}; there are {', '.join(['images', 'labels', *names])}")
     try:
-        return TaskOptions.model_validate(given)
+        return schema.model_validate(given | {"support": []}).model_dump(exclude={"support"})
     except ValidationError as error:
         raise Problem(422, describe(error.errors(include_url=False, include_input=False))) from None
 
@@ -142,9 +164,7 @@ def _check_count(images: Sequence[bytes], settings: Settings) -> None:
         raise Problem(422, f"{len(images)} images, but one request may hold {settings.max_images}")
 
 
-def _check_labels(labels: Sequence[str], settings: Settings) -> None:
-    for label in labels:
-        _check_text(label, "label", settings)
+def _check_ways(labels: Sequence[str], settings: Settings) -> None:
     ways = len(set(labels))
     if ways < 2:
         raise Problem(422, f"a task needs at least 2 classes, this one has {ways}")

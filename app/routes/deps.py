@@ -7,8 +7,8 @@ from typing import Annotated
 
 from fastapi import Depends, Request
 
-from app.engine import Engine
 from app.keys import Key
+from app.models import Models
 from app.readiness import Readiness
 from app.settings import Settings
 from app.tasks import Tasks
@@ -21,8 +21,8 @@ async def _tasks(request: Request) -> Tasks:
     return request.app.state.tasks  # type: ignore[no-any-return]
 
 
-async def _engine(request: Request) -> Engine:
-    return request.app.state.engine  # type: ignore[no-any-return]
+async def _models(request: Request) -> Models:
+    return request.app.state.models  # type: ignore[no-any-return]
 
 
 async def _readiness(request: Request) -> Readiness:
@@ -43,7 +43,7 @@ async def _owner(request: Request) -> str:
 
 
 TheTasks = Annotated[Tasks, Depends(_tasks)]
-TheEngine = Annotated[Engine, Depends(_engine)]
+TheModels = Annotated[Models, Depends(_models)]
 TheReadiness = Annotated[Readiness, Depends(_readiness)]
 TheSettings = Annotated[Settings, Depends(_settings)]
 #: What was presented, or None where there are no keys.

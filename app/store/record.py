@@ -29,4 +29,4 @@ def unpack(data: bytes) -> TaskRecord:
         )
     per_class = np.frombuffer(codes, dtype="<f4").reshape(len(head["shots"]), -1)
     # A copy: frombuffer's array is read-only.
-    return TaskRecord(codes=per_class.astype(np.float32), **{name: head[name] for name in IN_HEAD})
+    return TaskRecord(codes=per_class.astype(np.float32), **{name: head[name] for name in IN_HEAD if name in head})

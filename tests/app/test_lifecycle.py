@@ -13,6 +13,7 @@ from safetensors.numpy import load
 
 from app.batcher import Batcher
 from app.engine import Engine
+from app.models import Models
 from app.problems import Problem
 from app.schemas import TaskOptions
 from app.settings import Settings
@@ -35,7 +36,7 @@ class Pieces:
 
     def restarted(self) -> Tasks:
         """The same store and model with a cold cache."""
-        return Tasks(self.settings, self.engine, self.batcher, self.store)
+        return Tasks(self.settings, Models([self.engine]), self.batcher, self.store)
 
     async def create(self) -> str:
         record = await self.tasks.create([png(name) for name in NAMES], NAMES, TaskOptions(), "me")
@@ -145,7 +146,7 @@ def test_a_change_at_one_replica_counts_at_the_others(tmp_path: Path, settings: 
 
     async def scenario(pieces: Pieces) -> None:
         stores = [await RedisStore.open(redis.url) for _ in range(2)]
-        here, there = (Tasks(settings, pieces.engine, pieces.batcher, store) for store in stores)
+        here, there = (Tasks(settings, Models([pieces.engine]), pieces.batcher, store) for store in stores)
         pieces.tasks.close()
         pieces.tasks = here
         changed, deleted = await pieces.create(), await pieces.create()
