@@ -2,10 +2,11 @@
 
 PYTHON ?= python3
 VENV := .venv
+DATA ?= images_background.zip
 BIN := $(VENV)/bin
 INSTALLED := $(VENV)/.installed
 
-.PHONY: serve test check bench test-containers clean
+.PHONY: serve test check bench bench-labels test-containers clean
 
 serve: $(INSTALLED)
 	$(BIN)/leo serve
@@ -22,6 +23,10 @@ check: $(INSTALLED)
 bench: $(INSTALLED)
 	$(BIN)/python -m bench.latency
 	$(BIN)/python -m bench.readme
+
+# How often a planted wrong label is found, in 200 tasks: make bench-labels DATA=.../images_background.zip
+bench-labels: $(INSTALLED)
+	$(BIN)/python -m bench.labels $(DATA)
 
 # Builds and runs Dockerfile and docker-compose.yml. DOCKER may name another program that takes the same calls.
 test-containers: $(INSTALLED)
