@@ -67,6 +67,10 @@ class Batcher:
         self._thread.join(within)
 
     @property
+    def waiting_images(self) -> int:
+        return self._waiting_images
+
+    @property
     def alive(self) -> bool:
         return self._thread.is_alive()
 

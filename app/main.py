@@ -10,10 +10,11 @@ from fastapi.responses import JSONResponse
 from fastapi_offline import FastAPIOffline
 from pydantic import BaseModel
 
-from app import problems
+from app import metrics, problems
 from app.batcher import Batcher
 from app.guard import BodyLimit, KeyCheck, SecurityHeaders
 from app.keys import Keys
+from app.logs import RequestLog
 from app.models import Models
 from app.problems import Problem
 from app.readiness import Readiness
@@ -51,6 +52,7 @@ def create_app(settings: Settings | None = None) -> FastAPI:
     app.add_middleware(BodyLimit, max_bytes=settings.max_body_bytes)
     app.add_middleware(KeyCheck, keys=Keys(settings.keys_file) if settings.keys_file else None)
     app.add_middleware(SecurityHeaders)
+    app.add_middleware(RequestLog)
     problems.install(app)
     app.include_router(tasks.router)
     app.include_router(service.router)
@@ -76,12 +78,15 @@ async def _lifespan(app: FastAPI) -> AsyncIterator[None]:
     settings: Settings = app.state.settings
     models: Models = app.state.models
     store = await open_store(settings)
-    batcher = Batcher(models.run, settings.queue_images, settings.request_timeout)
+    batcher = Batcher(metrics.counted(models.run), settings.queue_images, settings.request_timeout)
     batcher.start()
     readiness = Readiness(batcher, models.default.resolution, settings.device_deadline, _exit_soon)
     await readiness.prove()
     app.state.readiness = readiness
     app.state.tasks = Tasks(settings, models, batcher, store)
+    metrics.queue_images.set_function(lambda: batcher.waiting_images)
+    for engine in models:
+        metrics.model_info.labels(engine.info.name, engine.info.version).set(1)
     watching = asyncio.create_task(readiness.watch())
     try:
         yield

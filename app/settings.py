@@ -31,6 +31,8 @@ class Settings(BaseSettings):
     )
     device: Literal["auto", "cpu", "cuda"] = Field("auto", description="`auto` takes a GPU where there is one")
 
+    log_format: Literal["text", "json"] = Field("text", description="log lines for people or as JSON")
+
     max_body_bytes: int = Field(
         32 * 2**20, ge=1024, description="largest request body, declared or chunked; over it 413"
     )

@@ -12,7 +12,7 @@ from typing import Any, cast
 import numpy as np
 from numpy.typing import NDArray
 
-from app import heads, reports, uploads
+from app import heads, metrics, reports, uploads
 from app.batcher import Batcher
 from app.cache import Head, Warm, WarmTasks
 from app.engine import Adapt, Adapted, Decode, Engine, Images, Predict, Predicted
@@ -38,6 +38,8 @@ class Tasks:
         self._settings, self._models, self._batcher, self._store = settings, models, batcher, store
         self._warm = WarmTasks(settings.cache_bytes)
         self._pool = ThreadPoolExecutor(max_workers=4, thread_name_prefix="decode")
+        metrics.cache_bytes.set_function(lambda: self._warm.size)
+        metrics.cache_tasks.set_function(lambda: len(self._warm))
 
     def close(self) -> None:
         self._pool.shutdown(cancel_futures=True)
@@ -62,7 +64,7 @@ class Tasks:
             if first:
                 return first
         engine = self._models.named(options.model)
-        inputs = await uploads.decode(images, engine.resolution, self._settings, self._pool)
+        inputs = await self._decoded(images, engine)
         taught = await self._teach(engine, inputs, labels, {}, None)
         now = time.time()
         record = TaskRecord(
@@ -79,8 +81,9 @@ class Tasks:
             quality=taught.quality,
         )
         payload = pack(taught.support) if options.keep_support else None
-        with _store_refusals(max_tasks):
+        with _store_refusals(max_tasks), metrics.stage("store"):
             stored = await self._store.add(record, support=payload, once=once, max_tasks=max_tasks)
+        metrics.tasks_created.labels(record.model).inc()
         if stored.task_id == record.task_id:  # else the same request came twice at once, and the other one was first
             self._warm.put(Warm(record, taught.head))
         return stored
@@ -100,7 +103,7 @@ class Tasks:
             kept = unpack(payload)
             self._check_room(record, kept, labels)
             if inputs is None:
-                inputs = await uploads.decode(images, engine.resolution, self._settings, self._pool)
+                inputs = await self._decoded(images, engine)
             taught = await self._teach(engine, inputs, labels, record.shots, kept)
             changed = replace(
                 record, shots=taught.shots, codes=taught.codes, adaptation=taught.adaptation, quality=taught.quality
@@ -155,6 +158,7 @@ class Tasks:
                 raise Problem(422, f"{name} is not what the file's codes decode to: it was changed after its export")
         with _store_refusals(max_tasks):
             await self._store.add(record, max_tasks=max_tasks)
+        metrics.tasks_created.labels(record.model).inc()
         self._warm.put(Warm(record, head))
         return record
 
@@ -162,6 +166,7 @@ class Tasks:
         if not await self._store.delete(task_id, owner):
             raise no_such_task()
         self._warm.drop(task_id)
+        metrics.tasks_deleted.inc()
 
     async def _teach(
         self, engine: Engine, inputs: Images, labels: Sequence[str], before: dict[str, int], kept: Kept | None
@@ -173,10 +178,12 @@ class Tasks:
             shots[label] += 1
         began = time.perf_counter()
         work = Adapt(inputs, np.array([numbers[label] for label in labels]), kept, engine.info.name)
-        adapted = cast(Adapted, await self._batcher.submit(work))
+        with metrics.stage("device"):
+            adapted = cast(Adapted, await self._batcher.submit(work))
         took = time.perf_counter() - began
         if not adapted.is_finite:
             raise Problem(422, "adaptation turned non-finite on this support set; nothing was stored")
+        metrics.adapted(adapted.losses)
         loop = asyncio.get_running_loop()
         return Taught(
             shots=shots,
@@ -230,11 +237,15 @@ class Tasks:
     ) -> tuple[TaskRecord, NDArray[np.float32]]:
         """Probabilities [Q,N] of each image under the task's classes. Raises `Problem`."""
         warm = await self._warm_and_current(task_id, owner)
+        metrics.cache_lookups.labels("hit" if warm else "miss").inc()
         record = warm.record if warm else await self._usable(task_id, owner)
         engine = self._models.of(record)
-        inputs = await uploads.decode(images, engine.resolution, self._settings, self._pool)
+        inputs = await self._decoded(images, engine)
         work = Predict(inputs, warm.head if warm else None, record.codes, record.model)
-        predicted = cast(Predicted, await self._batcher.submit(work))
+        with metrics.stage("device"):
+            predicted = cast(Predicted, await self._batcher.submit(work))
+        for share in predicted.probabilities.max(axis=1):
+            metrics.confidence.observe(float(share))
         if not warm:
             self._warm.put(Warm(record, predicted.head))
         return record, predicted.probabilities
@@ -252,6 +263,10 @@ class Tasks:
         weight, bias = head.weight.cpu().numpy(), head.bias.cpu().numpy()
         loop = asyncio.get_running_loop()
         return await loop.run_in_executor(self._pool, to_onnx, leo, weight, bias, record.labels, described)
+
+    async def _decoded(self, images: Sequence[bytes], engine: Engine) -> Images:
+        with metrics.stage("decode"):
+            return await uploads.decode(images, engine.resolution, self._settings, self._pool)
 
     async def _record_and_head(self, task_id: str, owner: str) -> tuple[TaskRecord, Head]:
         warm = await self._warm_and_current(task_id, owner)

@@ -29,6 +29,7 @@ def serve(
     import uvicorn
     from pydantic import ValidationError
 
+    from app import logs
     from app.draining import DrainingServer
     from app.main import create_app
     from app.problems import describe
@@ -37,12 +38,12 @@ def serve(
     from model.memory import keep_freed_memory
 
     keep_freed_memory()
-    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
     given = {key: value for key, value in {"host": host, "port": port}.items() if value is not None}
     try:
         settings = Settings(**given)  # type: ignore[arg-type]
     except ValidationError as error:
         fail(f"a setting (LEO_...) is wrong: {describe(error.errors())}")
+    logs.configure(settings.log_format)
     try:
         service = create_app(settings)
         asyncio.run(_check_store(settings))
@@ -59,7 +60,7 @@ def serve(
         service,
         host=settings.host,
         port=settings.port,
-        log_level="info",
+        log_config=None,
         access_log=False,
         timeout_graceful_shutdown=math.ceil(settings.stop_seconds),
     )

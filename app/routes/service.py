@@ -1,8 +1,10 @@
 """The service itself: what it runs, whether it lives, whether it is ready."""
 
-from fastapi import APIRouter
+from fastapi import APIRouter, Response
+from fastapi.responses import PlainTextResponse
+from prometheus_client import CONTENT_TYPE_LATEST
 
-from app import schemas
+from app import metrics, schemas
 from app.engine import Engine
 from app.problems import Problem
 from app.routes.deps import TheModels, TheReadiness, TheSettings
@@ -37,6 +39,13 @@ def _shown(engine: Engine, default: bool, limits: dict[str, int]) -> schemas.Mod
         limits=limits,
         card=info.card,
     )
+
+
+@router.get(
+    "/metrics", summary="Prometheus metrics", response_class=PlainTextResponse, responses=problems(401, 403, 429)
+)
+async def metrics_page() -> Response:
+    return Response(metrics.page(), media_type=CONTENT_TYPE_LATEST)
 
 
 @router.get("/healthz", summary="The process answers")

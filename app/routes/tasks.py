@@ -8,7 +8,7 @@ from fastapi import APIRouter, Query, Request, Response
 from numpy.typing import NDArray
 from pydantic import BaseModel
 
-from app import reports, schemas
+from app import metrics, reports, schemas
 from app.idempotency import IdempotencyKey
 from app.problems import MEDIA_TYPE
 from app.routes.deps import TheKey, TheOwner, TheSettings, TheTasks
@@ -93,6 +93,7 @@ async def predict(
     record, probabilities = await tasks.predict(task_id, images, owner)
     labels = record.labels
     predictions = [ranked(labels, row, top_k, threshold) for row in probabilities]
+    metrics.unknown.inc(sum(prediction.unknown for prediction in predictions))
     return schemas.Predictions(task_id=task_id, model_version=record.model_version, predictions=predictions)
 
 

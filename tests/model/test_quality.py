@@ -52,5 +52,7 @@ def test_a_planted_wrong_label_is_the_top_suspect(shipped: LatentEmbeddingOptimi
     """40 tasks; `make bench-labels` takes 200 and writes them down."""
     from bench.labels import planted
 
-    features = extract(shipped, omniglot.split("validation")).classifier.numpy()
+    validation = omniglot.split("validation")
+    some = validation.only(list(range(0, len(validation), 10)))  # of every alphabet
+    features = extract(shipped, some).classifier.numpy()
     assert planted(features, tasks=40, seed=1).top >= 36
