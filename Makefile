@@ -5,7 +5,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 INSTALLED := $(VENV)/.installed
 
-.PHONY: serve test check bench test-containers clean
+.PHONY: serve test check bench chaos test-containers clean
 
 serve: $(INSTALLED)
 	$(BIN)/leo serve
@@ -22,6 +22,10 @@ check: $(INSTALLED)
 bench: $(INSTALLED)
 	$(BIN)/python -m bench.latency
 	$(BIN)/python -m bench.readme
+
+# Kills replicas and Redis under load, pauses Redis, fails over; writes bench/results/chaos.json. About ten minutes.
+chaos: $(INSTALLED)
+	$(BIN)/python -m bench.chaos
 
 # Builds and runs Dockerfile and docker-compose.yml. DOCKER may name another program that takes the same calls.
 test-containers: $(INSTALLED)
