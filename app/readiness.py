@@ -107,9 +107,5 @@ class Readiness:
         """Why the service cannot serve, or None."""
         if self.stopping:
             return "the service is stopping"
-        return (
-            self._given_up
-            or self._lost()
-            or self._reason
-            or (None if self._gets_on() else "the device has finished nothing of late")
-        )
+        reason = self._given_up or self._lost() or self._reason
+        return reason or (None if self._gets_on() else "the device has finished nothing of late")

@@ -12,7 +12,7 @@ PROJECT = Path(__file__).resolve().parent.parent
 class Settings(BaseSettings):
     """One field a setting; the description is its documentation. Bad values raise `ValidationError`."""
 
-    model_config = SettingsConfigDict(env_prefix="LEO_", frozen=True)
+    model_config = SettingsConfigDict(env_prefix="LEO_", env_ignore_empty=True, frozen=True)
 
     host: str = Field("127.0.0.1", description="address to listen on")
     port: int = Field(8000, ge=0, le=65535, description="port to listen on; 0 takes a free one")
@@ -38,6 +38,9 @@ class Settings(BaseSettings):
     )
     max_image_pixels: int = Field(
         50_000_000, ge=1, description="most pixels an image may have, read from its header before decoding; over it 422"
+    )
+    decode_deadline: float = Field(
+        10.0, gt=0, description="seconds that a request's images may take to decode; over it 503"
     )
     max_images: int = Field(1000, ge=1, description="most images in one request")
     max_ways: int = Field(100, ge=2, description="most classes in one task")

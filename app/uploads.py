@@ -3,11 +3,13 @@
 import asyncio
 import base64
 import binascii
+import contextlib
 import io
+import threading
+import time
 import warnings
 from collections.abc import AsyncIterator, Sequence
 from concurrent.futures import Executor
-from contextlib import asynccontextmanager
 from typing import Any, TypeVar
 
 import numpy as np
@@ -18,7 +20,7 @@ from pydantic import BaseModel, ValidationError
 from starlette.datastructures import FormData, UploadFile
 from starlette.exceptions import HTTPException
 
-from app.problems import Problem, describe
+from app.problems import Problem, describe, overloaded
 from app.schemas import AddSupport, CreateTask, Lasting, PredictImages, TaskOptions
 from app.settings import Settings
 from model.drawings import WORK_SIDE, NoDrawing, to_drawing, to_input
@@ -115,13 +117,17 @@ def _base64(text: str, index: int) -> bytes:
         raise Problem(422, f"image {index} is not base64", index=index) from None
 
 
-@asynccontextmanager
+@contextlib.asynccontextmanager
 async def _form(request: Request, settings: Settings) -> AsyncIterator[FormData]:
     # The whole body first: if it is over the limit, the parser has no files open yet.
     await request.body()
     try:
-        # A label beside each image, and a few options.
-        form = await request.form(max_files=settings.max_images, max_fields=settings.max_images + 10)
+        # A label beside each image, and a few options; a text needs at most four bytes a character.
+        form = await request.form(
+            max_files=settings.max_images,
+            max_fields=settings.max_images + 10,
+            max_part_size=max(1024, 4 * settings.max_label_length + 1),
+        )
     except HTTPException as error:
         raise Problem(422, f"the multipart body cannot be read: {error.detail}") from None
     try:
@@ -183,23 +189,39 @@ def _check_text(text: str, what: str, settings: Settings) -> None:
 
 # -- decoding --------------------------------------------------------------------------------
 
+LARGE = 4_000_000  # pixels; such images, hundreds of megabytes while they are decoded, go one at a time
+_one_large = threading.Lock()
+
 
 async def decode(images: Sequence[bytes], resolution: int, settings: Settings, pool: Executor) -> NDArray[np.uint8]:
-    """Image files -> phi's input [B,R,R], in the pool. Raises `Problem` 422 with the index of a bad one."""
+    """Image files -> phi's input [B,R,R], in the pool.
+
+    Raises `Problem`: 422 with the index of a bad one, 503 where all of them take longer than they may.
+    """
     loop = asyncio.get_running_loop()
+    deadline = time.monotonic() + settings.decode_deadline
 
     def several(start: int, part: Sequence[bytes]) -> list[NDArray[np.uint8]]:
-        return [decode_one(data, start + i, resolution, settings.max_image_pixels) for i, data in enumerate(part)]
+        decoded = []
+        for index, data in enumerate(part, start):
+            if time.monotonic() > deadline:  # nobody waits for the rest
+                raise TimeoutError
+            decoded.append(decode_one(data, index, resolution, settings.max_image_pixels))
+        return decoded
 
     # One hop to the pool for a few images, several hops when there are many.
     size = 8
     parts = [loop.run_in_executor(pool, several, at, images[at : at + size]) for at in range(0, len(images), size)]
     try:
-        return np.stack([image for part in await asyncio.gather(*parts) for image in part])
-    except BaseException:
+        async with asyncio.timeout(settings.decode_deadline):
+            return np.stack([image for part in await asyncio.gather(*parts) for image in part])
+    except TimeoutError:
+        raise overloaded(
+            f"the images were not decoded within {settings.decode_deadline:g} s; send fewer, or try again"
+        ) from None
+    finally:
         for future in parts:
             future.cancel()
-        raise
 
 
 def decode_one(data: bytes, index: int, resolution: int, max_pixels: int) -> NDArray[np.uint8]:
@@ -215,8 +237,9 @@ def decode_one(data: bytes, index: int, resolution: int, max_pixels: int) -> NDA
             width, height = picture.size
             if width * height > max_pixels:
                 raise bad(f"is {width}x{height}, over the limit of {max_pixels} pixels; send it smaller")
-            picture.draft("L", (2 * WORK_SIDE, 2 * WORK_SIDE))  # a JPEG decodes at a fraction of its size
-            return to_input(to_drawing(picture), resolution)
+            with _one_large if width * height > LARGE else contextlib.nullcontext():
+                picture.draft("L", (2 * WORK_SIDE, 2 * WORK_SIDE))  # a JPEG decodes at a fraction of its size
+                return to_input(to_drawing(picture), resolution)
     except UnidentifiedImageError:
         raise bad("is not a PNG, JPEG or WEBP image") from None
     except NoDrawing as error:

@@ -62,6 +62,7 @@ def serve(
         port=settings.port,
         log_config=None,
         access_log=False,
+        timeout_keep_alive=75,  # longer than gateways keep idle connections, so that they never meet a closed one
         timeout_graceful_shutdown=math.ceil(settings.stop_seconds),
     )
     server = DrainingServer(config, service, settings.drain_seconds)

@@ -28,7 +28,7 @@ from app.store.record import pack, unpack
 
 log = logging.getLogger(__name__)
 
-WITHIN = 0.7  # seconds a call may take, connecting and waiting for a connection included
+WITHIN = 0.8  # seconds a call may take, connecting and waiting for a connection included
 CONNECTIONS = 64
 
 # Each script runs whole, with nothing between its lines. ARGV of both: the owner's prefix, id, record,

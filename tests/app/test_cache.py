@@ -1,6 +1,7 @@
 import time
 from typing import Any
 
+import pytest
 import torch
 
 from app.cache import Head, Warm, WarmTasks
@@ -38,3 +39,12 @@ def test_the_cache_knows_owners_and_expiry() -> None:
     assert cache.get("mine", "you") is None
     assert cache.get("old", "me") is None
     assert len(cache) == 1
+
+
+def test_the_cache_frees_the_room_of_expired_tasks(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("app.cache.SWEEP_EVERY", 0.0)
+    cache = WarmTasks(10**6)
+    cache.put(warm("old", expires_at=time.time() - 1))
+    cache.put(warm("lives", expires_at=time.time() + 1000))
+    cache.put(warm("for ever"))
+    assert len(cache) == 2
