@@ -1,9 +1,9 @@
 """`leo`: one module a command; each is known once it is imported here."""
 
-from app.cli import evaluate, keys, serve, train
+from app.cli import classify, evaluate, keys, serve, tasks, train
 from app.cli.common import app
 
-__all__ = ["app", "evaluate", "keys", "main", "serve", "train"]
+__all__ = ["app", "classify", "evaluate", "keys", "main", "serve", "tasks", "train"]
 
 
 def main() -> None:

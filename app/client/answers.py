@@ -19,6 +19,8 @@ class Task:
     expires_at: datetime | None
     adaptation: dict[str, Any]
     """`losses` before the first step and after each, `support_accuracy`, `milliseconds`."""
+    quality: dict[str, Any] | None
+    """`classes`, `suspects` and `near_duplicates`: what the examples say of their own labels."""
 
     @classmethod
     def of(cls, said: dict[str, Any]) -> "Task":
@@ -33,6 +35,7 @@ class Task:
             created_at=datetime.fromisoformat(said["created_at"]),
             expires_at=None if expires_at is None else datetime.fromisoformat(expires_at),
             adaptation=said["adaptation"],
+            quality=said.get("quality"),
         )
 
 

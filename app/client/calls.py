@@ -30,12 +30,13 @@ class Call(Generic[Answer]):
     data: dict[str, Any] | None = None
     files: list[tuple[str, tuple[str, bytes]]] | None = None
     json: dict[str, Any] | None = None
+    content: bytes | None = None
     headers: dict[str, str] = field(default_factory=dict)
 
     @property
     def request(self) -> dict[str, Any]:
         """Keyword arguments of `httpx.Client.request`."""
-        sent = {"data": self.data, "files": self.files, "json": self.json, "headers": self.headers}
+        sent = {name: getattr(self, name) for name in ("data", "files", "json", "content", "headers")}
         return {
             "method": self.method,
             "url": self.path,
@@ -60,10 +61,17 @@ class Call(Generic[Answer]):
 
 
 def create(
-    examples: Examples, name: str | None, ttl_seconds: int | None, model: str | None, idempotency_key: str | None
+    examples: Examples,
+    name: str | None,
+    ttl_seconds: int | None,
+    model: str | None,
+    keep_support: bool,
+    idempotency_key: str | None,
 ) -> Call[Task]:
     labels, files = support(examples)
-    options = {"name": name, "ttl_seconds": ttl_seconds, "model": model}
+    options = {"name": name, "ttl_seconds": ttl_seconds, "model": model} | (
+        {} if keep_support else {"keep_support": "0"}
+    )
     return Call(
         "POST",
         "/tasks",
@@ -90,12 +98,28 @@ def get(task_id: str) -> Call[Task]:
     return Call("GET", _at(task_id), _task)
 
 
-def page(limit: int | None, cursor: str | None) -> Call[TaskPage]:
+def page(limit: int | None, cursor: str | None, filters: dict[str, str | None]) -> Call[TaskPage]:
     def read(response: httpx.Response) -> TaskPage:
         said = response.json()
         return TaskPage([Task.of(task) for task in said["tasks"]], said["next_cursor"])
 
-    return Call("GET", "/tasks", read, params={"limit": limit, "cursor": cursor})
+    return Call("GET", "/tasks", read, params={"limit": limit, "cursor": cursor} | filters)
+
+
+def add_support(task_id: str, examples: Examples) -> Call[Task]:
+    labels, files = support(examples)
+    # Not again: the first may have arrived, and the second would add the same examples once more.
+    return Call("POST", f"{_at(task_id)}/support", _task, again=False, data={"labels": labels}, files=_files(files))
+
+
+def update(task_id: str, changes: dict[str, Any]) -> Call[Task]:
+    return Call("PATCH", _at(task_id), _task, json=changes)
+
+
+def import_head(data: bytes, name: str | None, ttl_seconds: int | None) -> Call[Task]:
+    params = {"name": name, "ttl_seconds": ttl_seconds}
+    headers = {"Content-Type": "application/octet-stream"}
+    return Call("POST", "/tasks/import", _task, again=False, params=params, content=data, headers=headers)
 
 
 def delete(task_id: str) -> Call[None]:
@@ -104,6 +128,10 @@ def delete(task_id: str) -> Call[None]:
 
 def parameters(task_id: str) -> Call[bytes]:
     return Call("GET", f"{_at(task_id)}/parameters", lambda response: response.content)
+
+
+def onnx(task_id: str) -> Call[bytes]:
+    return Call("GET", f"{_at(task_id)}/export.onnx", lambda response: response.content)
 
 
 def models() -> Call[list[dict[str, Any]]]:

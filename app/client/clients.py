@@ -31,7 +31,12 @@ class Client:
     """
 
     def __init__(
-        self, base_url: str = "http://127.0.0.1:8000", *, key: str | None = None, timeout: float = 60, retries: int = 4
+        self,
+        base_url: str = "http://127.0.0.1:8000",
+        *,
+        key: str | None = None,
+        timeout: float = 60,
+        retries: int = 4,
     ) -> None:
         self._http = httpx.Client(**_settings(base_url, key, timeout))
         self._retries = retries
@@ -53,10 +58,23 @@ class Client:
         name: str | None = None,
         ttl_seconds: int | None = None,
         model: str | None = None,
+        keep_support: bool = True,
         idempotency_key: str | None = None,
     ) -> Task:
         """Make a classifier from images by label, or from pairs of label and image."""
-        return self._do(calls.create(examples, name, ttl_seconds, model, idempotency_key))
+        return self._do(calls.create(examples, name, ttl_seconds, model, keep_support, idempotency_key))
+
+    def add_support(self, task_id: str, examples: Examples) -> Task:
+        """Add examples of old classes or new ones; asked once only, as the same examples could be added twice."""
+        return self._do(calls.add_support(task_id, examples))
+
+    def update(self, task_id: str, **changes: Any) -> Task:
+        """Change `name` or `ttl_seconds`, counted from now; None takes a name away, or lets it live for ever."""
+        return self._do(calls.update(task_id, changes))
+
+    def import_head(self, data: bytes, *, name: str | None = None, ttl_seconds: int | None = None) -> Task:
+        """A new task from what `parameters` gave."""
+        return self._do(calls.import_head(data, name, ttl_seconds))
 
     def predict(
         self, task_id: str, images: Sequence[Image], *, top_k: int | None = None, threshold: float | None = None
@@ -68,15 +86,23 @@ class Client:
         """Read a task."""
         return self._do(calls.get(task_id))
 
-    def page(self, *, limit: int | None = None, cursor: str | None = None) -> TaskPage:
-        """Some tasks, newest first."""
-        return self._do(calls.page(limit, cursor))
+    def page(
+        self,
+        *,
+        limit: int | None = None,
+        cursor: str | None = None,
+        name: str | None = None,
+        label: str | None = None,
+        model: str | None = None,
+    ) -> TaskPage:
+        """Some tasks, newest first: whose name contains `name`, that have the class `label`, that are of `model`."""
+        return self._do(calls.page(limit, cursor, {"name": name, "label": label, "model": model}))
 
-    def tasks(self) -> Iterator[Task]:
-        """All tasks, newest first, page by page."""
+    def tasks(self, *, name: str | None = None, label: str | None = None, model: str | None = None) -> Iterator[Task]:
+        """All tasks that `page` would give, newest first."""
         cursor: str | None = None
         while True:
-            page = self.page(limit=100, cursor=cursor)
+            page = self.page(limit=100, cursor=cursor, name=name, label=label, model=model)
             yield from page.tasks
             cursor = page.next_cursor
             if cursor is None:
@@ -89,6 +115,10 @@ class Client:
     def parameters(self, task_id: str) -> bytes:
         """The head as a safetensors file: `fc.weight` [N,F], `fc.bias` [N]."""
         return self._do(calls.parameters(task_id))
+
+    def onnx(self, task_id: str) -> bytes:
+        """The whole classifier as an ONNX graph."""
+        return self._do(calls.onnx(task_id))
 
     def models(self) -> list[dict[str, Any]]:
         """The models loaded, their limits and cards."""
@@ -114,7 +144,12 @@ class AsyncClient:
     """`Client` for asyncio."""
 
     def __init__(
-        self, base_url: str = "http://127.0.0.1:8000", *, key: str | None = None, timeout: float = 60, retries: int = 4
+        self,
+        base_url: str = "http://127.0.0.1:8000",
+        *,
+        key: str | None = None,
+        timeout: float = 60,
+        retries: int = 4,
     ) -> None:
         self._http = httpx.AsyncClient(**_settings(base_url, key, timeout))
         self._retries = retries
@@ -136,10 +171,23 @@ class AsyncClient:
         name: str | None = None,
         ttl_seconds: int | None = None,
         model: str | None = None,
+        keep_support: bool = True,
         idempotency_key: str | None = None,
     ) -> Task:
         """Make a classifier from images by label, or from pairs of label and image."""
-        return await self._do(calls.create(examples, name, ttl_seconds, model, idempotency_key))
+        return await self._do(calls.create(examples, name, ttl_seconds, model, keep_support, idempotency_key))
+
+    async def add_support(self, task_id: str, examples: Examples) -> Task:
+        """Add examples of old classes or new ones; asked once only, as the same examples could be added twice."""
+        return await self._do(calls.add_support(task_id, examples))
+
+    async def update(self, task_id: str, **changes: Any) -> Task:
+        """Change `name` or `ttl_seconds`, counted from now; None takes a name away, or lets it live for ever."""
+        return await self._do(calls.update(task_id, changes))
+
+    async def import_head(self, data: bytes, *, name: str | None = None, ttl_seconds: int | None = None) -> Task:
+        """A new task from what `parameters` gave."""
+        return await self._do(calls.import_head(data, name, ttl_seconds))
 
     async def predict(
         self, task_id: str, images: Sequence[Image], *, top_k: int | None = None, threshold: float | None = None
@@ -151,15 +199,25 @@ class AsyncClient:
         """Read a task."""
         return await self._do(calls.get(task_id))
 
-    async def page(self, *, limit: int | None = None, cursor: str | None = None) -> TaskPage:
-        """Some tasks, newest first."""
-        return await self._do(calls.page(limit, cursor))
+    async def page(
+        self,
+        *,
+        limit: int | None = None,
+        cursor: str | None = None,
+        name: str | None = None,
+        label: str | None = None,
+        model: str | None = None,
+    ) -> TaskPage:
+        """Some tasks, newest first: whose name contains `name`, that have the class `label`, that are of `model`."""
+        return await self._do(calls.page(limit, cursor, {"name": name, "label": label, "model": model}))
 
-    async def tasks(self) -> AsyncIterator[Task]:
-        """All tasks, newest first, page by page."""
+    async def tasks(
+        self, *, name: str | None = None, label: str | None = None, model: str | None = None
+    ) -> AsyncIterator[Task]:
+        """All tasks that `page` would give, newest first."""
         cursor: str | None = None
         while True:
-            page = await self.page(limit=100, cursor=cursor)
+            page = await self.page(limit=100, cursor=cursor, name=name, label=label, model=model)
             for task in page.tasks:
                 yield task
             cursor = page.next_cursor
@@ -173,6 +231,10 @@ class AsyncClient:
     async def parameters(self, task_id: str) -> bytes:
         """The head as a safetensors file: `fc.weight` [N,F], `fc.bias` [N]."""
         return await self._do(calls.parameters(task_id))
+
+    async def onnx(self, task_id: str) -> bytes:
+        """The whole classifier as an ONNX graph."""
+        return await self._do(calls.onnx(task_id))
 
     async def models(self) -> list[dict[str, Any]]:
         """The models loaded, their limits and cards."""

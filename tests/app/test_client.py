@@ -82,6 +82,22 @@ def test_pairs_list_read_delete_and_take_away(leo: Client) -> None:
     assert refused.value.status == 404
 
 
+def test_a_tasks_later_life(leo: Client) -> None:
+    task = leo.create({name: png(name) for name in NAMES[:2]}, ttl_seconds=60)
+    grown = leo.add_support(task.task_id, {NAMES[2]: [png(NAMES[2]), png(NAMES[2], 1)]})
+    assert grown.shots == {NAMES[0]: 1, NAMES[1]: 1, NAMES[2]: 2}
+    assert grown.quality is not None
+    changed = leo.update(task.task_id, name="a later name", ttl_seconds=None)
+    assert (changed.name, changed.expires_at) == ("a later name", None)
+    assert [found.task_id for found in leo.page(name="LATER", label=NAMES[2]).tasks] == [task.task_id]
+    back = leo.import_head(leo.parameters(task.task_id), name="back")
+    assert back.shots == grown.shots
+    assert b"probabilities" in leo.onnx(task.task_id)
+    bare = leo.create({name: png(name) for name in NAMES[:2]}, keep_support=False)
+    with pytest.raises(ProblemError, match="keep_support"):
+        leo.add_support(bare.task_id, {NAMES[2]: png(NAMES[2])})
+
+
 def test_a_refusal_carries_the_problem_document(leo: Client) -> None:
     with pytest.raises(ProblemError, match="image 1 is not a PNG") as refused:
         leo.create([("a", png("ring")), ("b", b"not an image")])
@@ -99,6 +115,10 @@ def test_async_is_the_same(url: str) -> None:
             assert (await leo.get(task.task_id)).task_id == task.task_id
             assert await leo.parameters(task.task_id)
             assert await leo.models()
+            assert (await leo.add_support(task.task_id, {"zed": png("zed")})).labels[-1] == "zed"
+            assert (await leo.update(task.task_id, name="x")).name == "x"
+            assert (await leo.import_head(await leo.parameters(task.task_id))).labels[-1] == "zed"
+            assert await leo.onnx(task.task_id)
             assert len((await leo.page(limit=1)).tasks) == 1
             await leo.delete(task.task_id)
             with pytest.raises(ProblemError):
