@@ -28,7 +28,8 @@ VOLUME /data
 
 ENV LEO_HOST=0.0.0.0 \
     LEO_PORT=8000 \
-    LEO_DATA_DIR=/data
+    LEO_DATA_DIR=/data \
+    LEO_LOG_FORMAT=json
 EXPOSE 8000
 
 HEALTHCHECK --interval=5s --timeout=4s --start-period=60s --retries=3 \

@@ -2,10 +2,11 @@
 
 PYTHON ?= python3
 VENV := .venv
+DATA ?= images_background.zip
 BIN := $(VENV)/bin
 INSTALLED := $(VENV)/.installed
 
-.PHONY: serve test check bench compare test-containers clean
+.PHONY: serve test check bench ablation phi-search compare bench-labels chaos fuzz soak audit test-containers clean
 
 serve: $(INSTALLED)
 	$(BIN)/leo serve
@@ -28,6 +29,36 @@ bench: $(INSTALLED)
 compare: $(INSTALLED)
 	$(BIN)/leo compare --data $(DATA) --train-baselines --out bench/results/compare.json
 	$(BIN)/leo compare --data $(DATA) --within alphabet --way 20 --out bench/results/compare-alphabet.json
+
+# What each of a LEO's settings is worth, and feature extractors by accuracy and milliseconds; half an hour each.
+ablation: $(INSTALLED)
+	$(BIN)/python -m bench.ablation --data $(DATA)
+
+phi-search: $(INSTALLED)
+	$(BIN)/python -m bench.phi_search --data $(DATA)
+
+# How often a planted wrong label is found, in 200 tasks: make bench-labels DATA=.../images_background.zip
+bench-labels: $(INSTALLED)
+	$(BIN)/python -m bench.labels $(DATA)
+
+# Kills replicas and Redis under load, pauses Redis, fails over; writes bench/results/chaos.json. About ten minutes.
+chaos: $(INSTALLED)
+	$(BIN)/python -m bench.chaos
+
+# 10,000 calls by schemathesis, made from the OpenAPI document; writes bench/results/fuzz.json. About half an hour.
+fuzz: $(INSTALLED)
+	@$(BIN)/python -m pip install --quiet --constraint requirements.txt --editable '.[dev,fuzz]'
+	$(BIN)/python -m bench.fuzz
+
+# An hour at 70 % load; writes bench/results/soak.json. SOAK="--minutes 5" for less.
+soak: $(INSTALLED)
+	$(BIN)/python -m bench.soak $(SOAK)
+
+# bandit reads the code; pip-audit asks a service on the network what is known of the pinned versions.
+audit: $(INSTALLED)
+	@$(BIN)/python -m pip install --quiet --constraint requirements.txt --editable '.[dev,audit]'
+	$(BIN)/bandit --quiet --recursive app model --configfile pyproject.toml
+	$(BIN)/pip-audit --requirement requirements.txt --no-deps --disable-pip
 
 # Builds and runs Dockerfile and docker-compose.yml. DOCKER may name another program that takes the same calls.
 test-containers: $(INSTALLED)

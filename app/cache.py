@@ -8,6 +8,8 @@ from torch import Tensor
 
 from app.store import TaskRecord
 
+SWEEP_EVERY = 60.0  # seconds
+
 
 @dataclass(frozen=True)
 class Head:
@@ -42,6 +44,7 @@ class WarmTasks:
         self._tasks: LRUCache[str, Warm] = LRUCache(max_bytes, getsizeof=lambda warm: warm.size)
         # Deleted while a prediction was under way, a task must not come back with its result.
         self._deleted: LRUCache[str, bool] = LRUCache(10_000)
+        self._next_sweep = 0.0  # by the monotonic clock
 
     def get(self, task_id: str, owner: str) -> Warm | None:
         """The owner's task, if it is here and has not expired."""
@@ -54,9 +57,23 @@ class WarmTasks:
         return warm
 
     def put(self, warm: Warm) -> None:
+        self._sweep()
         task_id = warm.record.task_id
+        held = self._tasks.get(task_id)
+        if held and held.record.revision > warm.record.revision:  # changed while a prediction was under way
+            return
         if warm.size <= self._tasks.maxsize and task_id not in self._deleted:  # a larger one is decoded each time
             self._tasks[task_id] = warm
+
+    def _sweep(self) -> None:
+        """`get` never gives an expired task; this only frees its room."""
+        if time.monotonic() >= self._next_sweep:
+            self._next_sweep = time.monotonic() + SWEEP_EVERY
+            now = time.time()
+            for task_id in [
+                key for key, warm in self._tasks.items() if warm.record.expires_at and warm.record.expires_at <= now
+            ]:
+                self._tasks.pop(task_id)
 
     def drop(self, task_id: str) -> None:
         """Forget a task that was deleted, for good."""

@@ -2,24 +2,29 @@
 
 import asyncio
 import contextlib
+import os
 from collections.abc import AsyncIterator
 
 from fastapi import FastAPI, Request
-from fastapi.responses import JSONResponse, RedirectResponse
+from fastapi.responses import JSONResponse
 from fastapi_offline import FastAPIOffline
+from pydantic import BaseModel
 
-from app import problems
+from app import metrics, problems
 from app.batcher import Batcher
-from app.engine import Engine
+from app.guard import BodyLimit, KeyCheck, SecurityHeaders
+from app.keys import Keys
+from app.logs import RequestLog
+from app.models import Models
 from app.problems import Problem
 from app.readiness import Readiness
-from app.routes import service, tasks
-from app.schemas import CreateTask, PredictImages, ProblemDocument
+from app.routes import page, service, tasks
+from app.schemas import AddSupport, CreateTask, PredictImages, ProblemDocument
 from app.settings import Settings
-from app.store import StoreUnavailable
+from app.store import StoreUnavailable, TaskStore
+from app.store.redis import RedisStore
 from app.store.sqlite import SQLiteStore
 from app.tasks import Tasks
-from app.uploads import BodyLimit
 
 DESCRIPTION = """
 Send a few labelled drawings to `POST /tasks`, get a classifier back within milliseconds,
@@ -30,7 +35,8 @@ and send everything else to `POST /tasks/{task_id}/predict`.
 def create_app(settings: Settings | None = None) -> FastAPI:
     """The service with its model loaded; the store is opened when it starts.
 
-    Raises `CheckpointError` or `ValueError` (no such device), and on starting `StoreUnavailable`, each saying why.
+    Raises `CheckpointError`, `KeyFileError` or `ValueError` (no such device), and on starting
+    `StoreUnavailable`, each saying why.
     """
     settings = settings or Settings()
     # FastAPI's own /docs loads its scripts from elsewhere; this one brings them along.
@@ -41,51 +47,65 @@ def create_app(settings: Settings | None = None) -> FastAPI:
         lifespan=_lifespan,
     )
     app.state.settings = settings
-    app.state.engine = Engine(settings.weights, settings.device)
+    app.state.models = Models.load(settings)
+    # The last one added is the first one asked.
     app.add_middleware(BodyLimit, max_bytes=settings.max_body_bytes)
+    app.add_middleware(KeyCheck, keys=Keys(settings.keys_file) if settings.keys_file else None)
+    app.add_middleware(SecurityHeaders)
+    app.add_middleware(RequestLog)
     problems.install(app)
     app.include_router(tasks.router)
     app.include_router(service.router)
+    page.install(app)
 
     @app.exception_handler(StoreUnavailable)
     async def store_unavailable(_: Request, error: StoreUnavailable) -> JSONResponse:
         return Problem(503, f"{error}; nothing acknowledged is lost, try again", retry_after=1).response()
 
-    @app.get("/", include_in_schema=False)
-    async def root() -> RedirectResponse:
-        return RedirectResponse("/docs")
-
-    _add_schemas(app, CreateTask, PredictImages, ProblemDocument)
+    _add_schemas(app, CreateTask, AddSupport, PredictImages, ProblemDocument)
     return app
 
 
-async def open_store(settings: Settings) -> SQLiteStore:
+async def open_store(settings: Settings) -> TaskStore:
     """The task store that the settings name. Raises `StoreUnavailable`."""
+    if settings.store_url:
+        return await RedisStore.open(settings.store_url)
     return await SQLiteStore.open(settings.data_dir / "tasks.sqlite3")
 
 
 @contextlib.asynccontextmanager
 async def _lifespan(app: FastAPI) -> AsyncIterator[None]:
     settings: Settings = app.state.settings
-    engine: Engine = app.state.engine
+    models: Models = app.state.models
     store = await open_store(settings)
-    batcher = Batcher(engine.run, settings.queue_images, settings.request_timeout)
+    batcher = Batcher(metrics.counted(models.run), settings.queue_images, settings.request_timeout)
     batcher.start()
-    readiness = Readiness(batcher, engine.resolution)
+    readiness = Readiness(batcher, models.default.resolution, settings.device_deadline, _exit_soon)
     await readiness.prove()
     app.state.readiness = readiness
-    app.state.tasks = Tasks(settings, engine, batcher, store)
-    proving = asyncio.create_task(readiness.keep_proving())
+    app.state.tasks = Tasks(settings, models, batcher, store)
+    metrics.queue_images.set_function(lambda: batcher.waiting_images)
+    for engine in models:
+        metrics.model_info.labels(engine.info.name, engine.info.version).set(1)
+    watching = asyncio.create_task(readiness.watch())
     try:
         yield
     finally:
-        proving.cancel()
-        await asyncio.to_thread(batcher.close)
+        watching.cancel()
+        await asyncio.to_thread(batcher.close, settings.stop_seconds)
         app.state.tasks.close()
         await store.close()
 
 
-def _add_schemas(app: FastAPI, *models: type[CreateTask] | type[PredictImages] | type[ProblemDocument]) -> None:
+def _exit_soon(_: str) -> None:
+    """End the process with status 1, once those who wait have had their answers.
+
+    Not by an exception: the thread that hangs would be waited for.
+    """
+    asyncio.get_running_loop().call_later(0.5, os._exit, 1)
+
+
+def _add_schemas(app: FastAPI, *models: type[BaseModel]) -> None:
     """Name schemas in the OpenAPI document that routes refer to but FastAPI does not see."""
     generate = app.openapi
 
@@ -97,6 +117,10 @@ def _add_schemas(app: FastAPI, *models: type[CreateTask] | type[PredictImages] |
                 schema = model.model_json_schema(ref_template="#/components/schemas/{model}")
                 known.update(schema.pop("$defs", {}))
                 known[model.__name__] = schema
+            # Where keys are configured; `app.guard` says which calls need one.
+            bearer = {"type": "http", "scheme": "bearer", "description": "a key made by `leo keys add`"}
+            document["components"]["securitySchemes"] = {"key": bearer}
+            document["security"] = [{"key": []}, {}]
             app.openapi_schema = document
         return app.openapi_schema
 

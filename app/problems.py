@@ -24,7 +24,9 @@ class Problem(Exception):
     def response(self) -> JSONResponse:
         title = http.HTTPStatus(self.status).phrase
         body = {"type": "about:blank", "title": title, "status": self.status, "detail": self.detail, **self.extra}
-        headers = {"Retry-After": str(self.retry_after)} if self.retry_after is not None else None
+        headers = {"Retry-After": str(self.retry_after)} if self.retry_after is not None else {}
+        if self.status == 401:
+            headers["WWW-Authenticate"] = "Bearer"
         return JSONResponse(body, self.status, headers, media_type=MEDIA_TYPE)
 
 

@@ -16,13 +16,25 @@ class SupportExample(BaseModel):
     label: str = Field(examples=["alpha"])
 
 
-class TaskOptions(BaseModel):
-    """What may accompany a support set, in JSON or as form fields."""
+class Lasting(BaseModel):
+    """What every way to make or change a task takes."""
 
     model_config = ConfigDict(extra="forbid")
     name: str | None = Field(None, description="a name of yours for the task", examples=["greek"])
     ttl_seconds: int | None = Field(
         None, ge=1, description="the task disappears after so many seconds", examples=[3600]
+    )
+
+
+class UpdateTask(Lasting):
+    """What to change; what is left out stays. `ttl_seconds` counts from now, and null means for ever."""
+
+
+class TaskOptions(Lasting):
+    """What may accompany a support set, in JSON or as form fields."""
+
+    keep_support: bool = Field(
+        True, description="keep the examples' features (not the pictures), so that more examples can be added later"
     )
     model: str | None = Field(None, description="name of the model to adapt; see `GET /models`", examples=["omniglot"])
 
@@ -30,6 +42,13 @@ class TaskOptions(BaseModel):
 class CreateTask(TaskOptions):
     """A support set as JSON."""
 
+    support: list[SupportExample]
+
+
+class AddSupport(BaseModel):
+    """More examples as JSON."""
+
+    model_config = ConfigDict(extra="forbid")
     support: list[SupportExample]
 
 
@@ -43,6 +62,7 @@ class PredictImages(BaseModel):
 class AdaptationReport(BaseModel):
     """What the inner loop did."""
 
+    model_config = ConfigDict(allow_inf_nan=False)
     losses: list[float] = Field(
         description="support loss before the first step and after each", examples=[[0.21, 0.09, 0.05, 0.03, 0.02, 0.02]]
     )
@@ -50,6 +70,47 @@ class AdaptationReport(BaseModel):
         description="share of the support images the adapted head gets right", examples=[1.0]
     )
     milliseconds: float = Field(description="from queueing to the decoded head", examples=[6.4])
+
+
+class ClassQuality(BaseModel):
+    """How well a class holds together, by its examples' features."""
+
+    label: str = Field(examples=["alpha"])
+    agreement: float | None = Field(
+        description="share of its examples that its other examples recognise (leave one out); null for a single one",
+        examples=[1.0],
+    )
+    margin: float = Field(
+        description="mean over its examples: cosine with their own class less that with the nearest other; "
+        "for a single example 1 less the latter",
+        examples=[0.61],
+    )
+    nearest: str = Field(description="the class it is most easily taken for", examples=["beta"])
+
+
+class Suspect(BaseModel):
+    """An example that its own class does not recognise."""
+
+    index: int = Field(description="which of the task's examples, counted from 0 in the order they came")
+    label: str
+    looks_like: str
+    margin: float = Field(description="below 0; the lower, the more suspect")
+
+
+class NearDuplicate(BaseModel):
+    """Two examples of different classes that are nearly the same picture."""
+
+    first: int
+    second: int
+    similarity: float = Field(description="cosine of their features")
+
+
+class QualityReport(BaseModel):
+    """What the examples say of their own labels. Worth a look before trusting the answers."""
+
+    classes: list[ClassQuality]
+    suspects: list[Suspect] = Field(description="examples that may be mislabelled, the most suspect first")
+    near_duplicates: list[NearDuplicate]
 
 
 class Task(BaseModel):
@@ -64,6 +125,7 @@ class Task(BaseModel):
     created_at: datetime
     expires_at: datetime | None
     adaptation: AdaptationReport
+    quality: QualityReport | None = Field(description="null for tasks made before there was a report, or imported")
 
 
 class TaskPage(BaseModel):

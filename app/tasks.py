@@ -1,76 +1,215 @@
-"""What creating, reading and predicting mean, whatever the transport."""
+"""What creating, changing, reading and predicting mean, whatever the transport."""
 
-import json
+import asyncio
+import contextlib
 import secrets
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from typing import cast
+from dataclasses import dataclass, replace
+from typing import Any, cast
 
 import numpy as np
 from numpy.typing import NDArray
-from safetensors.numpy import save as save_tensors
 
-from app import uploads
+from app import heads, metrics, reports, uploads
 from app.batcher import Batcher
 from app.cache import Head, Warm, WarmTasks
-from app.engine import Adapt, Decode, Engine, Predict, Predicted
+from app.engine import Adapt, Adapted, Decode, Engine, Images, Predict, Predicted
+from app.idempotency import once_for
+from app.models import Models
 from app.problems import Problem, no_such_task
-from app.schemas import TaskOptions
+from app.schemas import Lasting, TaskOptions, UpdateTask
 from app.settings import Settings
-from app.store import TaskRecord, TaskStore
-from model.adapt import AdaptedTask
+from app.store import OtherBody, StoreUnavailable, TaskRecord, TaskStore, TooManyTasks
+from app.support import Kept, pack, unpack
+from model.export import to_onnx
+
+STORE_GLANCE = 0.05  # seconds that a look at the store may keep a warm task's prediction waiting
+TRIES = 5  # at a change that others keep overtaking
+CONTENDED = "others keep changing this task; try again"
+PAGES_SEARCHED = 20  # of a store, for one page of a filtered list
 
 
 class Tasks:
-    """Tasks of one model: decode, adapt or predict through the batcher, keep in the store, cache heads."""
+    """Tasks of the models loaded: decode, adapt or predict through the batcher, keep in the store, cache heads."""
 
-    def __init__(self, settings: Settings, engine: Engine, batcher: Batcher, store: TaskStore) -> None:
-        self._settings, self._engine, self._batcher, self._store = settings, engine, batcher, store
+    def __init__(self, settings: Settings, models: Models, batcher: Batcher, store: TaskStore) -> None:
+        self._settings, self._models, self._batcher, self._store = settings, models, batcher, store
         self._warm = WarmTasks(settings.cache_bytes)
         self._pool = ThreadPoolExecutor(max_workers=4, thread_name_prefix="decode")
+        metrics.cache_bytes.set_function(lambda: self._warm.size)
+        metrics.cache_tasks.set_function(lambda: len(self._warm))
 
     def close(self) -> None:
         self._pool.shutdown(cancel_futures=True)
 
+    # -- making and changing -----------------------------------------------------------------
+
     async def create(
-        self, images: Sequence[bytes], labels: Sequence[str], options: TaskOptions, owner: str
+        self,
+        images: Sequence[bytes],
+        labels: Sequence[str],
+        options: TaskOptions,
+        owner: str,
+        *,
+        idempotency_key: str | None = None,
+        max_tasks: int | None = None,
     ) -> TaskRecord:
-        """Adapt to a support set and store the task. Raises `Problem`."""
-        name = self._engine.info.name
-        if options.model not in (None, name):
-            raise Problem(422, f"no model called {options.model!r} is loaded; there is {name!r}")
-        shots = dict.fromkeys(labels, 0)  # classes in the order they first appear
-        for label in labels:
-            shots[label] += 1
-        numbers = {label: number for number, label in enumerate(shots)}
-        inputs = await uploads.decode(images, self._engine.resolution, self._settings, self._pool)
-        began = time.perf_counter()
-        work = Adapt(inputs, np.array([numbers[label] for label in labels]))
-        adapted = cast(AdaptedTask, await self._batcher.submit(work))
-        took = time.perf_counter() - began
-        if not adapted.is_finite:
-            raise Problem(422, "adaptation turned non-finite on this support set; nothing was stored")
+        """Adapt to a support set and store the task; or find it made already under the same key. Raises `Problem`."""
+        once = once_for(idempotency_key, images, labels, options) if idempotency_key is not None else None
+        if once:
+            with _store_refusals(max_tasks):
+                first = await self._store.made(owner, once)
+            if first:
+                return first
+        engine = self._models.named(options.model)
+        inputs = await self._decoded(images, engine)
+        taught = await self._teach(engine, inputs, labels, {}, None)
         now = time.time()
         record = TaskRecord(
             task_id=secrets.token_hex(12),
             owner=owner,
             name=options.name,
-            model=name,
-            model_version=self._engine.info.version,
-            shots=shots,
-            codes=adapted.codes.cpu().numpy(),
+            model=engine.info.name,
+            model_version=engine.info.version,
             created_at=now,
             expires_at=None if options.ttl_seconds is None else now + options.ttl_seconds,
+            shots=taught.shots,
+            codes=taught.codes,
+            adaptation=taught.adaptation,
+            quality=taught.quality,
+        )
+        payload = pack(taught.support) if options.keep_support else None
+        with _store_refusals(max_tasks), metrics.stage("store"):
+            stored = await self._store.add(record, support=payload, once=once, max_tasks=max_tasks)
+        metrics.tasks_created.labels(record.model).inc()
+        if stored.task_id == record.task_id:  # else the same request came twice at once, and the other one was first
+            self._warm.put(Warm(record, taught.head))
+        return stored
+
+    async def add_support(self, task_id: str, images: Sequence[bytes], labels: Sequence[str], owner: str) -> TaskRecord:
+        """Adapt a task anew to its kept examples and these. Raises `Problem`; the task is then as it was."""
+        inputs: Images | None = None
+        for _ in range(TRIES):
+            record = await self._usable(task_id, owner)
+            engine = self._models.of(record)
+            payload = await self._store.support(task_id, owner)
+            if payload is None:
+                raise Problem(
+                    409,
+                    "this task's examples were not kept (keep_support was false, or it was imported): create it anew",
+                )
+            kept = unpack(payload)
+            self._check_room(record, kept, labels)
+            if inputs is None:
+                inputs = await self._decoded(images, engine)
+            taught = await self._teach(engine, inputs, labels, record.shots, kept)
+            changed = replace(
+                record, shots=taught.shots, codes=taught.codes, adaptation=taught.adaptation, quality=taught.quality
+            )
+            if await self._store.update(changed, support=pack(taught.support)):
+                changed = replace(changed, revision=record.revision + 1)
+                self._warm.put(Warm(changed, taught.head))
+                return changed
+        raise Problem(409, CONTENDED, retry_after=1)
+
+    async def update(self, task_id: str, changes: UpdateTask, owner: str) -> TaskRecord:
+        """Another name or time to live. Raises `Problem`."""
+        given = changes.model_dump(exclude_unset=True)
+        for _ in range(TRIES):
+            record = await self.get(task_id, owner)
+            changed = replace(record, name=given.get("name", record.name))
+            if "ttl_seconds" in given:
+                seconds = given["ttl_seconds"]
+                changed = replace(changed, expires_at=None if seconds is None else time.time() + seconds)
+            if await self._store.update(changed):
+                changed = replace(changed, revision=record.revision + 1)
+                warm = self._warm.get(task_id, owner)
+                if warm and warm.record.revision == record.revision:
+                    self._warm.put(Warm(changed, warm.head))
+                return changed
+        raise Problem(409, CONTENDED, retry_after=1)
+
+    async def import_head(
+        self, data: bytes, options: Lasting, owner: str, *, max_tasks: int | None = None
+    ) -> TaskRecord:
+        """A new task from what `parameters` gave. Raises `Problem`."""
+        exported = heads.read(data)
+        now = time.time()
+        record = TaskRecord(
+            task_id=secrets.token_hex(12),
+            owner=owner,
+            name=options.name,
+            model=exported.model,
+            model_version=exported.model_version,
+            created_at=now,
+            expires_at=None if options.ttl_seconds is None else now + options.ttl_seconds,
+            shots=dict(zip(exported.labels, exported.shots, strict=True)),
+            codes=exported.codes,
+            adaptation=exported.adaptation,
+        )
+        config = self._models.of(record).info.config
+        if exported.codes.shape[1] != config.latent_dim or exported.weight.shape[1] != config.feature_dim:
+            raise Problem(422, f"codes must be [N,{config.latent_dim}] and fc.weight [N,{config.feature_dim}]")
+        head = await self._decode(record)
+        for name, given, ours in (("fc.weight", exported.weight, head.weight), ("fc.bias", exported.bias, head.bias)):
+            if not np.allclose(given, ours.cpu().numpy(), rtol=1e-3, atol=1e-3):
+                raise Problem(422, f"{name} is not what the file's codes decode to: it was changed after its export")
+        with _store_refusals(max_tasks):
+            await self._store.add(record, max_tasks=max_tasks)
+        metrics.tasks_created.labels(record.model).inc()
+        self._warm.put(Warm(record, head))
+        return record
+
+    async def delete(self, task_id: str, owner: str) -> None:
+        if not await self._store.delete(task_id, owner):
+            raise no_such_task()
+        self._warm.drop(task_id)
+        metrics.tasks_deleted.inc()
+
+    async def _teach(
+        self, engine: Engine, inputs: Images, labels: Sequence[str], before: dict[str, int], kept: Kept | None
+    ) -> "Taught":
+        """Adapt to images behind those kept; classes are numbered as they first appear. Raises `Problem`."""
+        shots = before | dict.fromkeys((label for label in labels if label not in before), 0)
+        numbers = {label: number for number, label in enumerate(shots)}
+        for label in labels:
+            shots[label] += 1
+        began = time.perf_counter()
+        work = Adapt(inputs, np.array([numbers[label] for label in labels]), kept, engine.info.name)
+        with metrics.stage("device"):
+            adapted = cast(Adapted, await self._batcher.submit(work))
+        took = time.perf_counter() - began
+        if not adapted.is_finite:
+            raise Problem(422, "adaptation turned non-finite on this support set; nothing was stored")
+        metrics.adapted(adapted.losses)
+        loop = asyncio.get_running_loop()
+        return Taught(
+            shots=shots,
+            codes=adapted.codes.cpu().numpy(),
+            head=Head(adapted.weight, adapted.bias),
+            support=adapted.support,
             adaptation={
-                "losses": adapted.losses,
+                "losses": [round(loss, 6) for loss in adapted.losses],
                 "support_accuracy": adapted.support_accuracy,
                 "milliseconds": round(1000 * took, 3),
             },
+            quality=await loop.run_in_executor(self._pool, reports.of_support, adapted.support),
         )
-        await self._store.add(record)
-        self._warm.put(Warm(record, Head(adapted.weight, adapted.bias)))
-        return record
+
+    def _check_room(self, record: TaskRecord, kept: Kept, labels: Sequence[str]) -> None:
+        ways = len(record.shots.keys() | set(labels))
+        if ways > self._settings.max_ways:
+            raise Problem(422, f"that makes {ways} classes, but a task may have {self._settings.max_ways}")
+        if len(kept) + len(labels) > self._settings.max_images:
+            raise Problem(
+                422,
+                f"with its {len(kept)} examples that makes {len(kept) + len(labels)}, "
+                f"but a task may have {self._settings.max_images}",
+            )
+
+    # -- reading and asking ------------------------------------------------------------------
 
     async def get(self, task_id: str, owner: str) -> TaskRecord:
         record = await self._store.get(task_id, owner)
@@ -78,46 +217,113 @@ class Tasks:
             raise no_such_task()
         return record
 
-    async def page(self, owner: str, limit: int, cursor: str | None) -> tuple[list[TaskRecord], str | None]:
-        try:
-            return await self._store.page(owner, limit, cursor)
-        except ValueError:
-            raise Problem(422, "the cursor is not one that this service gave out") from None
-
-    async def delete(self, task_id: str, owner: str) -> None:
-        if not await self._store.delete(task_id, owner):
-            raise no_such_task()
-        self._warm.drop(task_id)
+    async def page(
+        self, owner: str, limit: int, cursor: str | None, wanted: Callable[[TaskRecord], bool] | None = None
+    ) -> tuple[list[TaskRecord], str | None]:
+        """Newest first. With a filter fewer than `limit` may come although there are more: the search is bounded."""
+        found: list[TaskRecord] = []
+        for _ in range(PAGES_SEARCHED):
+            try:
+                records, cursor = await self._store.page(owner, limit - len(found), cursor)
+            except ValueError:
+                raise Problem(422, "the cursor is not one that this service gave out") from None
+            found += records if wanted is None else filter(wanted, records)
+            if len(found) == limit or cursor is None:
+                break
+        return found, cursor
 
     async def predict(
         self, task_id: str, images: Sequence[bytes], owner: str
     ) -> tuple[TaskRecord, NDArray[np.float32]]:
         """Probabilities [Q,N] of each image under the task's classes. Raises `Problem`."""
-        warm = self._warm.get(task_id, owner)
+        warm = await self._warm_and_current(task_id, owner)
+        metrics.cache_lookups.labels("hit" if warm else "miss").inc()
         record = warm.record if warm else await self._usable(task_id, owner)
-        inputs = await uploads.decode(images, self._engine.resolution, self._settings, self._pool)
-        work = Predict(inputs, warm.head if warm else None, record.codes)
-        predicted = cast(Predicted, await self._batcher.submit(work))
+        engine = self._models.of(record)
+        inputs = await self._decoded(images, engine)
+        work = Predict(inputs, warm.head if warm else None, record.codes, record.model)
+        with metrics.stage("device"):
+            predicted = cast(Predicted, await self._batcher.submit(work))
+        for share in predicted.probabilities.max(axis=1):
+            metrics.confidence.observe(float(share))
         if not warm:
             self._warm.put(Warm(record, predicted.head))
         return record, predicted.probabilities
 
     async def parameters(self, task_id: str, owner: str) -> bytes:
-        """The decoded head as a safetensors file: `fc.weight` [N,F], `fc.bias` [N]."""
-        warm = self._warm.get(task_id, owner)
-        record = warm.record if warm else await self._usable(task_id, owner)
-        head = warm.head if warm else cast(Head, await self._batcher.submit(Decode(record.codes)))
-        tensors = {"fc.weight": head.weight.cpu().numpy(), "fc.bias": head.bias.cpu().numpy()}
+        """The decoded head as a safetensors file: `fc.weight` [N,F], `fc.bias` [N], and the `codes` [N,L]."""
+        record, head = await self._record_and_head(task_id, owner)
+        return heads.write(record, head.weight.cpu().numpy(), head.bias.cpu().numpy())
+
+    async def onnx(self, task_id: str, owner: str) -> bytes:
+        """phi and the head as one graph; see `model.export`."""
+        record, head = await self._record_and_head(task_id, owner)
+        leo = self._models.of(record).leo
         described = {"task_id": task_id, "model": record.model, "model_version": record.model_version}
-        return save_tensors(tensors, metadata=described | {"labels": json.dumps(record.labels)})
+        weight, bias = head.weight.cpu().numpy(), head.bias.cpu().numpy()
+        loop = asyncio.get_running_loop()
+        return await loop.run_in_executor(self._pool, to_onnx, leo, weight, bias, record.labels, described)
+
+    async def _decoded(self, images: Sequence[bytes], engine: Engine) -> Images:
+        with metrics.stage("decode"):
+            return await uploads.decode(images, engine.resolution, self._settings, self._pool)
+
+    async def _record_and_head(self, task_id: str, owner: str) -> tuple[TaskRecord, Head]:
+        warm = await self._warm_and_current(task_id, owner)
+        if warm:
+            return warm.record, warm.head
+        record = await self._usable(task_id, owner)
+        return record, await self._decode(record)
+
+    async def _decode(self, record: TaskRecord) -> Head:
+        return cast(Head, await self._batcher.submit(Decode(record.codes, record.model)))
+
+    async def _warm_and_current(self, task_id: str, owner: str) -> Warm | None:
+        """The task from the cache, unless another replica has changed or deleted it."""
+        warm = self._warm.get(task_id, owner)
+        if warm is None or not self._store.shared:
+            return warm
+        try:
+            async with asyncio.timeout(STORE_GLANCE):
+                stored = await self._store.get(task_id, owner)
+        except (TimeoutError, StoreUnavailable):
+            return warm  # without their store, warm tasks keep predicting
+        if stored is None:
+            self._warm.drop(task_id)
+            raise no_such_task()
+        return warm if stored.revision == warm.record.revision else None
 
     async def _usable(self, task_id: str, owner: str) -> TaskRecord:
-        """A stored task that the loaded model can decode. Raises `Problem` 404, or 409 naming both versions."""
-        record, serving = await self.get(task_id, owner), self._engine.info
-        if (record.model, record.model_version) != (serving.name, serving.version):
-            raise Problem(
-                409,
-                f"the task was made with {record.model} {record.model_version}, this service runs "
-                f"{serving.name} {serving.version}: its codes mean nothing there. Create the task again",
-            )
+        """A stored task that a loaded model can decode. Raises `Problem` 404, or 409 naming both versions."""
+        record = await self.get(task_id, owner)
+        self._models.of(record)
         return record
+
+
+@dataclass(frozen=True)
+class Taught:
+    """What adapting to a support set gives: what a record holds of it, the head, and what may be kept."""
+
+    shots: dict[str, int]
+    codes: NDArray[np.float32]
+    head: Head
+    support: Kept
+    adaptation: dict[str, Any]
+    quality: dict[str, Any]
+
+
+@contextlib.contextmanager
+def _store_refusals(max_tasks: int | None) -> Iterator[None]:
+    """What the store refuses on purpose, as the caller is told."""
+    try:
+        yield
+    except OtherBody:
+        raise Problem(
+            422, "this Idempotency-Key was used for another support set or other options; take a new key"
+        ) from None
+    except TooManyTasks:
+        raise Problem(
+            429,
+            f"this key may have {max_tasks} tasks and has them; delete some or let them expire",
+            retry_after=60,
+        ) from None

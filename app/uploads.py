@@ -1,14 +1,16 @@
-"""From a request's body to images the model takes: limits first, then parsing, then decoding off the loop."""
+"""From a request's body to images the model takes: parsing, then limits, then decoding off the loop."""
 
 import asyncio
 import base64
 import binascii
+import contextlib
 import io
+import threading
+import time
 import warnings
 from collections.abc import AsyncIterator, Sequence
 from concurrent.futures import Executor
-from contextlib import asynccontextmanager
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import numpy as np
 from fastapi import Request
@@ -17,10 +19,9 @@ from PIL import Image, UnidentifiedImageError
 from pydantic import BaseModel, ValidationError
 from starlette.datastructures import FormData, UploadFile
 from starlette.exceptions import HTTPException
-from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from app.problems import Problem, describe
-from app.schemas import CreateTask, PredictImages, TaskOptions
+from app.problems import Problem, describe, overloaded
+from app.schemas import AddSupport, CreateTask, Lasting, PredictImages, TaskOptions
 from app.settings import Settings
 from model.drawings import WORK_SIDE, NoDrawing, to_drawing, to_input
 
@@ -33,61 +34,54 @@ Image.MAX_IMAGE_PIXELS = None
 warnings.filterwarnings("ignore", module="PIL")
 
 
-class BodyLimit:
-    """ASGI middleware: 413 for a body over the limit, declared or counted as it comes in.
-
-    FastAPI has one of its own, whose answer is plain text.
-    """
-
-    def __init__(self, app: ASGIApp, max_bytes: int) -> None:
-        self.app, self.max_bytes = app, max_bytes
-
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        if scope["type"] != "http":
-            return await self.app(scope, receive, send)
-        too_large = Problem(413, f"the body is over the limit of {self.max_bytes} bytes; send fewer or smaller images")
-        declared = dict(scope["headers"]).get(b"content-length", b"0")
-        if declared.isdigit() and int(declared) > self.max_bytes:
-            return await too_large.response()(scope, receive, send)
-        received = 0
-
-        async def counted() -> Message:
-            nonlocal received
-            message = await receive()
-            received += len(message.get("body", b""))
-            if received > self.max_bytes:
-                raise too_large
-            return message
-
-        await self.app(scope, counted, send)
-
-
 # -- parsing ---------------------------------------------------------------------------------
 
 
 async def read_support(request: Request, settings: Settings) -> tuple[list[bytes], list[str], TaskOptions]:
     """Images, their labels and the options of a `POST /tasks`, multipart or JSON. Raises `Problem`."""
+    images, labels, given = await _read_examples(request, settings, CreateTask)
+    options = TaskOptions.model_validate(given)
+    _check_ways(labels, settings)
+    check_lasting(options, settings)
+    return images, labels, options
+
+
+async def read_more_support(request: Request, settings: Settings) -> tuple[list[bytes], list[str]]:
+    """Images and labels of a `POST /tasks/{id}/support`, multipart or JSON. Raises `Problem`."""
+    images, labels, _ = await _read_examples(request, settings, AddSupport)
+    return images, labels
+
+
+async def _read_examples(
+    request: Request, settings: Settings, schema: type[CreateTask] | type[AddSupport]
+) -> tuple[list[bytes], list[str], dict[str, Any]]:
+    """Images, their labels, and whatever else the schema has."""
     if _is_json(request):
-        body = _json(CreateTask, await request.body())
+        body = _json(schema, await request.body())
         images = [_base64(example.image, index) for index, example in enumerate(body.support)]
         labels = [example.label for example in body.support]
-        options = TaskOptions(**body.model_dump(exclude={"support"}))
+        options = body.model_dump(exclude={"support"})
     else:
         async with _form(request, settings) as form:
             images = await _files(form)
             labels = [label for label in form.getlist("labels") if isinstance(label, str)]
-            options = _options(form)
+            options = _options(form, schema)
         if len(labels) != len(images):
             raise Problem(
                 422, f"{len(images)} images but {len(labels)} labels: send one label for each image, in the same order"
             )
     _check_count(images, settings)
-    _check_labels(labels, settings)
+    for label in labels:
+        _check_text(label, "label", settings)
+    return images, labels, options
+
+
+def check_lasting(options: Lasting, settings: Settings) -> None:
+    """Raises `Problem` for a name or time to live that may not be."""
     if options.name is not None:
         _check_text(options.name, "name", settings)
     if options.ttl_seconds is not None and options.ttl_seconds > settings.max_ttl_seconds:
         raise Problem(422, f"ttl_seconds may be at most {settings.max_ttl_seconds}")
-    return images, labels, options
 
 
 async def read_queries(request: Request, settings: Settings) -> list[bytes]:
@@ -123,13 +117,17 @@ def _base64(text: str, index: int) -> bytes:
         raise Problem(422, f"image {index} is not base64", index=index) from None
 
 
-@asynccontextmanager
+@contextlib.asynccontextmanager
 async def _form(request: Request, settings: Settings) -> AsyncIterator[FormData]:
     # The whole body first: if it is over the limit, the parser has no files open yet.
     await request.body()
     try:
-        # A label beside each image, and a few options.
-        form = await request.form(max_files=settings.max_images, max_fields=settings.max_images + 10)
+        # A label beside each image, and a few options; a text needs at most four bytes a character.
+        form = await request.form(
+            max_files=settings.max_images,
+            max_fields=settings.max_images + 10,
+            max_part_size=max(1024, 4 * settings.max_label_length + 1),
+        )
     except HTTPException as error:
         raise Problem(422, f"the multipart body cannot be read: {error.detail}") from None
     try:
@@ -149,15 +147,15 @@ async def _files(form: FormData) -> list[bytes]:
     return images
 
 
-def _options(form: FormData) -> TaskOptions:
-    given = {key: form[key] for key in TaskOptions.model_fields if key in form}
+def _options(form: FormData, schema: type[CreateTask] | type[AddSupport]) -> dict[str, Any]:
+    """The other fields of a form, checked by the schema that JSON is checked by."""
+    names = [name for name in schema.model_fields if name != "support"]
+    given = {key: form[key] for key in names if key in form}
     unknown = set(form) - set(given) - {"images", "labels"}
     if unknown:
-        raise Problem(
-            422, f"unknown field {min(unknown)!r}; there are images, labels, {', '.join(TaskOptions.model_fields)}"
-        )
+        raise Problem(422, f"unknown field {min(unknown)!r}; there are {', '.join(['images', 'labels', *names])}")
     try:
-        return TaskOptions.model_validate(given)
+        return schema.model_validate(given | {"support": []}).model_dump(exclude={"support"})
     except ValidationError as error:
         raise Problem(422, describe(error.errors(include_url=False, include_input=False))) from None
 
@@ -172,9 +170,7 @@ def _check_count(images: Sequence[bytes], settings: Settings) -> None:
         raise Problem(422, f"{len(images)} images, but one request may hold {settings.max_images}")
 
 
-def _check_labels(labels: Sequence[str], settings: Settings) -> None:
-    for label in labels:
-        _check_text(label, "label", settings)
+def _check_ways(labels: Sequence[str], settings: Settings) -> None:
     ways = len(set(labels))
     if ways < 2:
         raise Problem(422, f"a task needs at least 2 classes, this one has {ways}")
@@ -193,23 +189,39 @@ def _check_text(text: str, what: str, settings: Settings) -> None:
 
 # -- decoding --------------------------------------------------------------------------------
 
+LARGE = 4_000_000  # pixels; such images, hundreds of megabytes while they are decoded, go one at a time
+_one_large = threading.Lock()
+
 
 async def decode(images: Sequence[bytes], resolution: int, settings: Settings, pool: Executor) -> NDArray[np.uint8]:
-    """Image files -> phi's input [B,R,R], in the pool. Raises `Problem` 422 with the index of a bad one."""
+    """Image files -> phi's input [B,R,R], in the pool.
+
+    Raises `Problem`: 422 with the index of a bad one, 503 where all of them take longer than they may.
+    """
     loop = asyncio.get_running_loop()
+    deadline = time.monotonic() + settings.decode_deadline
 
     def several(start: int, part: Sequence[bytes]) -> list[NDArray[np.uint8]]:
-        return [decode_one(data, start + i, resolution, settings.max_image_pixels) for i, data in enumerate(part)]
+        decoded = []
+        for index, data in enumerate(part, start):
+            if time.monotonic() > deadline:  # nobody waits for the rest
+                raise TimeoutError
+            decoded.append(decode_one(data, index, resolution, settings.max_image_pixels))
+        return decoded
 
     # One hop to the pool for a few images, several hops when there are many.
     size = 8
     parts = [loop.run_in_executor(pool, several, at, images[at : at + size]) for at in range(0, len(images), size)]
     try:
-        return np.stack([image for part in await asyncio.gather(*parts) for image in part])
-    except BaseException:
+        async with asyncio.timeout(settings.decode_deadline):
+            return np.stack([image for part in await asyncio.gather(*parts) for image in part])
+    except TimeoutError:
+        raise overloaded(
+            f"the images were not decoded within {settings.decode_deadline:g} s; send fewer, or try again"
+        ) from None
+    finally:
         for future in parts:
             future.cancel()
-        raise
 
 
 def decode_one(data: bytes, index: int, resolution: int, max_pixels: int) -> NDArray[np.uint8]:
@@ -225,8 +237,9 @@ def decode_one(data: bytes, index: int, resolution: int, max_pixels: int) -> NDA
             width, height = picture.size
             if width * height > max_pixels:
                 raise bad(f"is {width}x{height}, over the limit of {max_pixels} pixels; send it smaller")
-            picture.draft("L", (2 * WORK_SIDE, 2 * WORK_SIDE))  # a JPEG decodes at a fraction of its size
-            return to_input(to_drawing(picture), resolution)
+            with _one_large if width * height > LARGE else contextlib.nullcontext():
+                picture.draft("L", (2 * WORK_SIDE, 2 * WORK_SIDE))  # a JPEG decodes at a fraction of its size
+                return to_input(to_drawing(picture), resolution)
     except UnidentifiedImageError:
         raise bad("is not a PNG, JPEG or WEBP image") from None
     except NoDrawing as error:

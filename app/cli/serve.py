@@ -1,7 +1,9 @@
 """`leo serve`."""
 
 import asyncio
+import ipaddress
 import logging
+import math
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -27,6 +29,8 @@ def serve(
     import uvicorn
     from pydantic import ValidationError
 
+    from app import logs
+    from app.draining import DrainingServer
     from app.main import create_app
     from app.problems import describe
     from app.settings import Settings
@@ -34,18 +38,42 @@ def serve(
     from model.memory import keep_freed_memory
 
     keep_freed_memory()
-    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
     given = {key: value for key, value in {"host": host, "port": port}.items() if value is not None}
     try:
         settings = Settings(**given)  # type: ignore[arg-type]
     except ValidationError as error:
         fail(f"a setting (LEO_...) is wrong: {describe(error.errors())}")
+    logs.configure(settings.log_format)
     try:
         service = create_app(settings)
         asyncio.run(_check_store(settings))
     except (ValueError, StoreUnavailable) as error:
         fail(error)
-    uvicorn.run(service, host=settings.host, port=settings.port, log_level="info", access_log=False)
+    if settings.keys_file is None and not _is_loopback(settings.host):
+        logging.getLogger("app").warning(
+            "NO KEYS: everyone who reaches %s:%d may use, read and delete every task. "
+            "Make one with `leo keys add NAME` and set LEO_KEYS_FILE",
+            settings.host,
+            settings.port,
+        )
+    config = uvicorn.Config(
+        service,
+        host=settings.host,
+        port=settings.port,
+        log_config=None,
+        access_log=False,
+        timeout_keep_alive=75,  # longer than gateways keep idle connections, so that they never meet a closed one
+        timeout_graceful_shutdown=math.ceil(settings.stop_seconds),
+    )
+    server = DrainingServer(config, service, settings.drain_seconds)
+    server.run()
+
+
+def _is_loopback(host: str) -> bool:
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return host == "localhost"
 
 
 async def _check_store(settings: "Settings") -> None:

@@ -7,18 +7,22 @@ from typing import Annotated
 
 from fastapi import Depends, Request
 
-from app.engine import Engine
+from app.keys import Key
+from app.models import Models
 from app.readiness import Readiness
 from app.settings import Settings
 from app.tasks import Tasks
+
+# Whose tasks a request sees where there are no keys: everybody is the same nobody.
+NOBODY = ""
 
 
 async def _tasks(request: Request) -> Tasks:
     return request.app.state.tasks  # type: ignore[no-any-return]
 
 
-async def _engine(request: Request) -> Engine:
-    return request.app.state.engine  # type: ignore[no-any-return]
+async def _models(request: Request) -> Models:
+    return request.app.state.models  # type: ignore[no-any-return]
 
 
 async def _readiness(request: Request) -> Readiness:
@@ -29,10 +33,20 @@ async def _settings(request: Request) -> Settings:
     return request.app.state.settings  # type: ignore[no-any-return]
 
 
+async def _key(request: Request) -> Key | None:
+    return getattr(request.state, "key", None)
+
+
+async def _owner(request: Request) -> str:
+    key = await _key(request)
+    return key.owner if key else NOBODY
+
+
 TheTasks = Annotated[Tasks, Depends(_tasks)]
-TheEngine = Annotated[Engine, Depends(_engine)]
+TheModels = Annotated[Models, Depends(_models)]
 TheReadiness = Annotated[Readiness, Depends(_readiness)]
 TheSettings = Annotated[Settings, Depends(_settings)]
-
-#: Whose tasks a request sees. Without keys everybody is the same nobody.
-NOBODY = ""
+#: What was presented, or None where there are no keys.
+TheKey = Annotated[Key | None, Depends(_key)]
+#: Whose tasks a request sees.
+TheOwner = Annotated[str, Depends(_owner)]

@@ -1,36 +1,51 @@
 """The service itself: what it runs, whether it lives, whether it is ready."""
 
-from fastapi import APIRouter
+from fastapi import APIRouter, Response
+from fastapi.responses import PlainTextResponse
+from prometheus_client import CONTENT_TYPE_LATEST
 
-from app import schemas
+from app import metrics, schemas
+from app.engine import Engine
 from app.problems import Problem
-from app.routes.deps import TheEngine, TheReadiness, TheSettings
+from app.routes.deps import TheModels, TheReadiness, TheSettings
 from app.routes.tasks import problems
 
 router = APIRouter(tags=["service"])
 
 
-@router.get("/models", summary="Models loaded, their limits and cards")
-async def models(engine: TheEngine, settings: TheSettings) -> schemas.Models:
+@router.get("/models", summary="Models loaded, their limits and cards", responses=problems(401, 403, 429))
+async def models(models: TheModels, settings: TheSettings) -> schemas.Models:
+    limits = {
+        "max_ways": settings.max_ways,
+        "max_images": settings.max_images,
+        "max_image_pixels": settings.max_image_pixels,
+        "max_body_bytes": settings.max_body_bytes,
+        "max_ttl_seconds": settings.max_ttl_seconds,
+    }
+    return schemas.Models(models=[_shown(engine, engine is models.default, limits) for engine in models])
+
+
+def _shown(engine: Engine, default: bool, limits: dict[str, int]) -> schemas.Model:
     info, config = engine.info, engine.info.config
-    model = schemas.Model(
+    return schemas.Model(
         name=info.name,
         version=info.version,
-        default=True,
+        default=default,
         input="drawings",
         resolution=config.resolution,
         feature_dim=config.feature_dim,
         latent_dim=config.latent_dim,
         inner_steps=config.inner_steps,
-        limits={
-            "max_ways": settings.max_ways,
-            "max_images": settings.max_images,
-            "max_image_pixels": settings.max_image_pixels,
-            "max_body_bytes": settings.max_body_bytes,
-        },
+        limits=limits,
         card=info.card,
     )
-    return schemas.Models(models=[model])
+
+
+@router.get(
+    "/metrics", summary="Prometheus metrics", response_class=PlainTextResponse, responses=problems(401, 403, 429)
+)
+async def metrics_page() -> Response:
+    return Response(metrics.page(), media_type=CONTENT_TYPE_LATEST)
 
 
 @router.get("/healthz", summary="The process answers")

@@ -1,4 +1,4 @@
-"""Tasks: create from labelled images, predict, list, read, delete, take the head away."""
+"""Tasks: create from labelled images, predict, list, read, change, delete, take the head away and bring it back."""
 
 from datetime import UTC, datetime
 from typing import Annotated, Any
@@ -8,11 +8,12 @@ from fastapi import APIRouter, Query, Request, Response
 from numpy.typing import NDArray
 from pydantic import BaseModel
 
-from app import schemas
+from app import metrics, reports, schemas
+from app.idempotency import IdempotencyKey
 from app.problems import MEDIA_TYPE
-from app.routes.deps import NOBODY, TheSettings, TheTasks
+from app.routes.deps import TheKey, TheOwner, TheSettings, TheTasks
 from app.store import TaskRecord
-from app.uploads import read_queries, read_support
+from app.uploads import check_lasting, read_more_support, read_queries, read_support
 
 
 def problems(*statuses: int) -> dict[int | str, dict[str, Any]]:
@@ -36,6 +37,7 @@ def body_of(json_schema: type[BaseModel], form: dict[str, Any], required: list[s
 
 
 FILES = {"type": "array", "items": {"type": "string", "format": "binary"}, "description": "PNG, JPEG or WEBP files"}
+BINARY = {"schema": {"type": "string", "format": "binary"}}
 LABELS = {"type": "array", "items": {"type": "string"}, "description": "one for each image, in the same order"}
 CREATE_FORM = {
     "images": FILES,
@@ -43,6 +45,7 @@ CREATE_FORM = {
     "name": {"type": "string"},
     "ttl_seconds": {"type": "integer", "minimum": 1},
     "model": {"type": "string"},
+    "keep_support": {"type": "boolean", "default": True},
 }
 
 router = APIRouter(prefix="/tasks", tags=["tasks"])
@@ -52,12 +55,21 @@ router = APIRouter(prefix="/tasks", tags=["tasks"])
     "",
     status_code=201,
     summary="Make a classifier from labelled images",
-    responses=problems(413, 415, 422, 503),
+    responses=problems(401, 403, 413, 415, 422, 429, 503),
     openapi_extra=body_of(schemas.CreateTask, CREATE_FORM, ["images", "labels"]),
 )
-async def create(request: Request, response: Response, tasks: TheTasks, settings: TheSettings) -> schemas.Task:
+async def create(
+    request: Request,
+    response: Response,
+    tasks: TheTasks,
+    settings: TheSettings,
+    owner: TheOwner,
+    key: TheKey,
+    idempotency_key: IdempotencyKey = None,
+) -> schemas.Task:
     images, labels, options = await read_support(request, settings)
-    record = await tasks.create(images, labels, options, NOBODY)
+    most = key.max_tasks if key else None
+    record = await tasks.create(images, labels, options, owner, idempotency_key=idempotency_key, max_tasks=most)
     response.headers["Location"] = f"/tasks/{record.task_id}"
     return shown(record)
 
@@ -65,7 +77,7 @@ async def create(request: Request, response: Response, tasks: TheTasks, settings
 @router.post(
     "/{task_id}/predict",
     summary="Classify images with a task",
-    responses=problems(404, 409, 413, 415, 422, 503),
+    responses=problems(401, 403, 404, 409, 413, 415, 422, 429, 503),
     openapi_extra=body_of(schemas.PredictImages, {"images": FILES}, ["images"]),
 )
 async def predict(
@@ -73,48 +85,133 @@ async def predict(
     request: Request,
     tasks: TheTasks,
     settings: TheSettings,
+    owner: TheOwner,
     top_k: Annotated[int, Query(ge=1, description="how many classes to name; at most all are")] = 5,
     threshold: Annotated[float, Query(ge=0, le=1, description="under this confidence: unknown")] = 0.0,
 ) -> schemas.Predictions:
     images = await read_queries(request, settings)
-    record, probabilities = await tasks.predict(task_id, images, NOBODY)
+    record, probabilities = await tasks.predict(task_id, images, owner)
     labels = record.labels
     predictions = [ranked(labels, row, top_k, threshold) for row in probabilities]
+    metrics.unknown.inc(sum(prediction.unknown for prediction in predictions))
     return schemas.Predictions(task_id=task_id, model_version=record.model_version, predictions=predictions)
 
 
-@router.get("", summary="List tasks, newest first", responses=problems(422, 503))
+@router.get(
+    "",
+    summary="List tasks, newest first",
+    description="With a filter a page may hold fewer tasks than `limit`, or none, and still have a `next_cursor`: "
+    "each call looks at a bounded number of tasks.",
+    responses=problems(401, 403, 422, 429, 503),
+)
 async def page(
     tasks: TheTasks,
+    owner: TheOwner,
     limit: Annotated[int, Query(ge=1, le=100)] = 20,
     cursor: Annotated[str | None, Query(description="`next_cursor` of the page before")] = None,
+    name: Annotated[str | None, Query(description="only tasks whose name contains this, whatever its case")] = None,
+    label: Annotated[str | None, Query(description="only tasks with this class")] = None,
+    model: Annotated[str | None, Query(description="only tasks of this model")] = None,
 ) -> schemas.TaskPage:
-    records, following = await tasks.page(NOBODY, limit, cursor)
+    def wanted(record: TaskRecord) -> bool:
+        return (
+            (name is None or name.casefold() in (record.name or "").casefold())
+            and (label is None or label in record.shots)
+            and (model is None or model == record.model)
+        )
+
+    filtered = any(given is not None for given in (name, label, model))
+    records, following = await tasks.page(owner, limit, cursor, wanted if filtered else None)
     return schemas.TaskPage(tasks=[shown(record) for record in records], next_cursor=following)
 
 
-@router.get("/{task_id}", summary="Read a task", responses=problems(404, 503))
-async def get(task_id: str, tasks: TheTasks) -> schemas.Task:
-    return shown(await tasks.get(task_id, NOBODY))
+@router.post(
+    "/import",
+    status_code=201,
+    summary="Make a task from an exported head",
+    description="The body is what `GET /tasks/{task_id}/parameters` gave, here or at another service that runs the "
+    "same model. Examples do not travel along: none can be added to such a task.",
+    responses=problems(401, 403, 409, 413, 422, 429, 503),
+    openapi_extra={"requestBody": {"required": True, "content": {"application/octet-stream": BINARY}}},
+)
+async def import_head(
+    request: Request,
+    response: Response,
+    tasks: TheTasks,
+    settings: TheSettings,
+    owner: TheOwner,
+    key: TheKey,
+    options: Annotated[schemas.Lasting, Query()],
+) -> schemas.Task:
+    check_lasting(options, settings)
+    record = await tasks.import_head(await request.body(), options, owner, max_tasks=key.max_tasks if key else None)
+    response.headers["Location"] = f"/tasks/{record.task_id}"
+    return shown(record)
 
 
-@router.delete("/{task_id}", status_code=204, summary="Delete a task", responses=problems(404, 503))
-async def delete(task_id: str, tasks: TheTasks) -> None:
-    await tasks.delete(task_id, NOBODY)
+@router.post(
+    "/{task_id}/support",
+    summary="Add examples, of old classes or new ones",
+    description="The task adapts anew to all its examples and keeps its id. New classes come behind the old ones.",
+    responses=problems(401, 403, 404, 409, 413, 415, 422, 429, 503),
+    openapi_extra=body_of(schemas.AddSupport, {"images": FILES, "labels": LABELS}, ["images", "labels"]),
+)
+async def add_support(
+    task_id: str, request: Request, tasks: TheTasks, settings: TheSettings, owner: TheOwner
+) -> schemas.Task:
+    images, labels = await read_more_support(request, settings)
+    return shown(await tasks.add_support(task_id, images, labels, owner))
+
+
+@router.patch(
+    "/{task_id}",
+    summary="Rename a task, or let it live longer or shorter",
+    responses=problems(401, 403, 404, 409, 413, 422, 429, 503),
+)
+async def update(
+    task_id: str, changes: schemas.UpdateTask, tasks: TheTasks, settings: TheSettings, owner: TheOwner
+) -> schemas.Task:
+    check_lasting(changes, settings)
+    return shown(await tasks.update(task_id, changes, owner))
+
+
+@router.get("/{task_id}", summary="Read a task", responses=problems(401, 403, 404, 429, 503))
+async def get(task_id: str, tasks: TheTasks, owner: TheOwner) -> schemas.Task:
+    return shown(await tasks.get(task_id, owner))
+
+
+@router.delete("/{task_id}", status_code=204, summary="Delete a task", responses=problems(401, 403, 404, 429, 503))
+async def delete(task_id: str, tasks: TheTasks, owner: TheOwner) -> None:
+    await tasks.delete(task_id, owner)
 
 
 @router.get(
     "/{task_id}/parameters",
     summary="The decoded head as safetensors",
-    description="`fc.weight` [N,F] and `fc.bias` [N], float32; the metadata holds the labels in their order.",
+    description="`fc.weight` [N,F] and `fc.bias` [N], float32, and the `codes` [N,L] they come of; the metadata "
+    "holds the labels in their order. `POST /tasks/import` takes it back.",
     response_class=Response,
-    responses=problems(404, 409, 503)
-    | {200: {"content": {"application/octet-stream": {"schema": {"type": "string", "format": "binary"}}}}},
+    responses=problems(401, 403, 404, 409, 429, 503) | {200: {"content": {"application/octet-stream": BINARY}}},
 )
-async def parameters(task_id: str, tasks: TheTasks) -> Response:
-    content = await tasks.parameters(task_id, NOBODY)
-    attachment = {"Content-Disposition": f'attachment; filename="{task_id}.safetensors"'}
-    return Response(content, media_type="application/octet-stream", headers=attachment)
+async def parameters(task_id: str, tasks: TheTasks, owner: TheOwner) -> Response:
+    return attachment(await tasks.parameters(task_id, owner), f"{task_id}.safetensors")
+
+
+@router.get(
+    "/{task_id}/export.onnx",
+    summary="The whole classifier as an ONNX graph",
+    description="`images` [B,1,R,R], ink 1 on paper 0, framed as the service frames them -> `probabilities` [B,N]. "
+    "The metadata holds the labels in their order and the side R.",
+    response_class=Response,
+    responses=problems(401, 403, 404, 409, 429, 503) | {200: {"content": {"application/octet-stream": BINARY}}},
+)
+async def onnx(task_id: str, tasks: TheTasks, owner: TheOwner) -> Response:
+    return attachment(await tasks.onnx(task_id, owner), f"{task_id}.onnx")
+
+
+def attachment(content: bytes, name: str) -> Response:
+    disposition = {"Content-Disposition": f'attachment; filename="{name}"'}
+    return Response(content, media_type="application/octet-stream", headers=disposition)
 
 
 def shown(record: TaskRecord) -> schemas.Task:
@@ -129,6 +226,7 @@ def shown(record: TaskRecord) -> schemas.Task:
         created_at=datetime.fromtimestamp(record.created_at, UTC),
         expires_at=None if record.expires_at is None else datetime.fromtimestamp(record.expires_at, UTC),
         adaptation=schemas.AdaptationReport.model_validate(record.adaptation),
+        quality=reports.shown(record.quality, record.labels),
     )
 
 

@@ -6,9 +6,19 @@ from typing import Any, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
+ONCE_SECONDS = 24 * 3600  # how long an Idempotency-Key is remembered, if its task lives that long
+
 
 class StoreUnavailable(Exception):
     """The store cannot be reached or refuses to work right now."""
+
+
+class OtherBody(Exception):
+    """Something else was sent under the same Idempotency-Key before."""
+
+
+class TooManyTasks(Exception):
+    """The owner has as many live tasks as it may have."""
 
 
 @dataclass(frozen=True)
@@ -16,7 +26,7 @@ class TaskRecord:
     """A task as stored: its adapted codes and what they mean, not the head they decode to."""
 
     task_id: str
-    owner: str  # of the key that made it; empty while there are no keys
+    owner: str  # of the key that made it; empty where there are no keys
     name: str | None
     model: str
     model_version: str
@@ -25,20 +35,60 @@ class TaskRecord:
     created_at: float  # seconds since 1970
     expires_at: float | None
     adaptation: dict[str, Any]
+    revision: int = 0  # how often it was updated
+    quality: dict[str, Any] | None = None  # what the examples say of their labels; see app.reports
 
     @property
     def labels(self) -> list[str]:
         return list(self.shots)
 
 
-class TaskStore(Protocol):
-    """Every method may raise `StoreUnavailable`. Expired tasks are as good as gone at once."""
+@dataclass(frozen=True)
+class Once:
+    """An `Idempotency-Key` and a digest of what was sent under it."""
 
-    async def add(self, record: TaskRecord) -> None:
-        """Durable when it returns."""
+    key: str
+    digest: bytes
+
+
+class TaskStore(Protocol):
+    """Every method may raise `StoreUnavailable`, within a second. Expired tasks are as good as gone at once.
+
+    A write is durable, and done whole or not at all, when it returns.
+    """
+
+    shared: bool
+    """Whether other processes change its tasks too."""
+
+    async def add(
+        self,
+        record: TaskRecord,
+        *,
+        support: bytes | None = None,
+        once: Once | None = None,
+        max_tasks: int | None = None,
+    ) -> TaskRecord:
+        """Keep a new task; `support` is an opaque payload beside it, read only by `support`.
+
+        Returns the record; or, when `once` was used before, the record first made with it, and keeps nothing.
+        Raises `OtherBody` where that came of another body, `TooManyTasks` if the owner has `max_tasks` already.
+        """
+
+    async def made(self, owner: str, once: Once) -> TaskRecord | None:
+        """The record first made under an `Idempotency-Key`, while its task lives. Raises `OtherBody`."""
 
     async def get(self, task_id: str, owner: str) -> TaskRecord | None:
         """The owner's task, or None."""
+
+    async def support(self, task_id: str, owner: str) -> bytes | None:
+        """The payload kept beside a task, or None."""
+
+    async def update(self, record: TaskRecord, *, support: bytes | None = None) -> bool:
+        """Replace a task, and its payload where one is given, if the stored one is still at `record.revision`.
+
+        What is stored is one revision further and lives until `record.expires_at`. False if the task is gone
+        or somebody else has changed it meanwhile: read it again and decide anew.
+        """
 
     async def delete(self, task_id: str, owner: str) -> bool:
         """Whether there was one."""
@@ -47,3 +97,12 @@ class TaskStore(Protocol):
         """Newest first, and the next page's cursor. Raises `ValueError` for a cursor that is none of ours."""
 
     async def close(self) -> None: ...
+
+
+def place_of(cursor: str | None) -> int:
+    """The number under which the next page begins. Raises `ValueError` for a cursor that is none of ours."""
+    if cursor is None:
+        return 2**53
+    if not (cursor.isascii() and cursor.isdecimal() and len(cursor) < 16):
+        raise ValueError("not a cursor of this service")
+    return int(cursor)

@@ -1,157 +1,268 @@
 """The embedded task store: one SQLite file in WAL mode, one connection with a thread of its own."""
 
+import asyncio
 import json
 import sqlite3
 import time
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from pathlib import Path
+from typing import TypeVar
 
-import aiosqlite
 import numpy as np
 
-from app.store import StoreUnavailable, TaskRecord
+from app.store import ONCE_SECONDS, Once, OtherBody, StoreUnavailable, TaskRecord, TooManyTasks, place_of
+from app.store.record import pack, unpack
 
-SCHEMA_VERSION = 1
+SCHEMA_VERSION = 2
 SCHEMA = """
 CREATE TABLE tasks (
     number INTEGER PRIMARY KEY AUTOINCREMENT,  -- order of creation, for paging
     task_id TEXT NOT NULL UNIQUE,
     owner TEXT NOT NULL,
-    name TEXT,
-    model TEXT NOT NULL,
-    model_version TEXT NOT NULL,
-    shots TEXT NOT NULL,       -- JSON object, label -> count, in the order of the codes
-    codes BLOB NOT NULL,       -- float32 little-endian, [N, L]
-    created_at REAL NOT NULL,
+    revision INTEGER NOT NULL,
     expires_at REAL,
-    adaptation TEXT NOT NULL   -- JSON object
+    record BLOB NOT NULL       -- app.store.record
 );
 CREATE INDEX tasks_by_owner ON tasks (owner, number);
 CREATE INDEX tasks_by_expiry ON tasks (expires_at) WHERE expires_at IS NOT NULL;
+CREATE TABLE support (
+    number INTEGER PRIMARY KEY REFERENCES tasks ON DELETE CASCADE,
+    payload BLOB NOT NULL
+);
+CREATE TABLE once (  -- Idempotency-Keys
+    owner TEXT NOT NULL,
+    key TEXT NOT NULL,
+    digest BLOB NOT NULL,
+    number INTEGER NOT NULL REFERENCES tasks ON DELETE CASCADE,
+    record BLOB NOT NULL,      -- as it was first answered
+    expires_at REAL NOT NULL,
+    PRIMARY KEY (owner, key)
+);
+CREATE INDEX once_by_task ON once (number);
+CREATE INDEX once_by_expiry ON once (expires_at);
 """
-COLUMNS = "task_id, owner, name, model, model_version, shots, codes, created_at, expires_at, adaptation"
+PAGE_SIZE = 16384  # bytes; records are under 2 KB, and a small page would waste its end
 SWEEP_EVERY = 60.0  # seconds
 ALIVE = "(expires_at IS NULL OR expires_at > ?)"
 
+Returned = TypeVar("Returned")
+
 
 class SQLiteStore:
-    """`TaskStore` in a file. Every write is on disk, past the operating system's cache, when it returns."""
+    """`TaskStore` in a file. Every write is on disk, past the operating system's cache, when it returns.
 
-    def __init__(self, connection: aiosqlite.Connection) -> None:
-        self._connection = connection
+    Each call is one function in the store's thread: calls run one after another, each in a transaction.
+    """
+
+    shared = False
+
+    def __init__(self, connection: sqlite3.Connection, thread: ThreadPoolExecutor) -> None:
+        self._connection, self._thread = connection, thread
         self._next_sweep = 0.0  # by the monotonic clock: at the first write
 
     @classmethod
     async def open(cls, path: Path) -> "SQLiteStore":
         """Open or create the file. Raises `StoreUnavailable` naming it and the reason."""
+        thread = ThreadPoolExecutor(1, thread_name_prefix="store")
         try:
-            path.parent.mkdir(parents=True, exist_ok=True)
-            connection = await aiosqlite.connect(path, isolation_level=None)
-        except (OSError, sqlite3.Error) as error:
-            raise StoreUnavailable(f"cannot open the task store {path}: {error}") from error
+            connection = await asyncio.get_running_loop().run_in_executor(thread, _connect, path)
+        except BaseException:
+            thread.shutdown()
+            raise
+        return cls(connection, thread)
+
+    async def _run(self, call: Callable[[], Returned]) -> Returned:
+        def transaction() -> Returned:
+            try:
+                with self._connection:
+                    self._connection.execute("BEGIN IMMEDIATE")
+                    return call()
+            except sqlite3.Error as error:
+                raise StoreUnavailable(f"the task store failed: {error}") from error
+
         try:
-            connection.row_factory = sqlite3.Row
-            await connection.execute("PRAGMA journal_mode=WAL")
-            await connection.execute("PRAGMA synchronous=FULL")
-            await connection.execute("PRAGMA busy_timeout=2000")
-            await cls._migrate(connection)
-        except (sqlite3.Error, StoreUnavailable) as error:
-            await connection.close()
-            raise StoreUnavailable(f"cannot use the task store {path}: {error}") from error
-        return cls(connection)
+            return await asyncio.get_running_loop().run_in_executor(self._thread, transaction)
+        except RuntimeError as error:  # of the executor, once it is shut down
+            raise StoreUnavailable(f"the task store is closed: {error}") from error
 
-    @staticmethod
-    async def _migrate(connection: aiosqlite.Connection) -> None:
-        async with connection.execute("PRAGMA user_version") as cursor:
-            row = await cursor.fetchone()
-        version = int(row[0]) if row else 0
-        if version == 0:
-            await connection.executescript(f"BEGIN IMMEDIATE; {SCHEMA} PRAGMA user_version={SCHEMA_VERSION}; COMMIT;")
-        elif version != SCHEMA_VERSION:
-            raise StoreUnavailable(f"its schema is version {version}, this program's is {SCHEMA_VERSION}")
+    async def add(
+        self,
+        record: TaskRecord,
+        *,
+        support: bytes | None = None,
+        once: Once | None = None,
+        max_tasks: int | None = None,
+    ) -> TaskRecord:
+        def call() -> TaskRecord:
+            self._sweep()
+            first = self._made(record.owner, once) if once else None
+            if first:
+                return first
+            execute, now, packed = self._connection.execute, time.time(), pack(record)
+            if max_tasks is not None:
+                (live,) = execute(
+                    f"SELECT count(*) FROM tasks WHERE owner = ? AND {ALIVE}", (record.owner, now)
+                ).fetchone()
+                if live >= max_tasks:
+                    raise TooManyTasks
+            number = execute(
+                "INSERT INTO tasks (task_id, owner, revision, expires_at, record) VALUES (?, ?, ?, ?, ?)",
+                (record.task_id, record.owner, record.revision, record.expires_at, packed),
+            ).lastrowid
+            if support is not None:
+                execute("INSERT INTO support VALUES (?, ?)", (number, support))
+            if once:
+                execute(
+                    "INSERT INTO once VALUES (?, ?, ?, ?, ?, ?)",
+                    (record.owner, once.key, once.digest, number, packed, now + ONCE_SECONDS),
+                )
+            return record
 
-    async def add(self, record: TaskRecord) -> None:
-        values = (
-            record.task_id,
-            record.owner,
-            record.name,
-            record.model,
-            record.model_version,
-            json.dumps(record.shots, ensure_ascii=False),
-            record.codes.astype("<f4").tobytes(),
-            record.created_at,
-            record.expires_at,
-            json.dumps(record.adaptation),
-        )
-        async with self._guard():
-            now = time.monotonic()
-            if now >= self._next_sweep:  # readers never see expired tasks; this only frees their room
-                self._next_sweep = now + SWEEP_EVERY
-                await self._connection.execute("DELETE FROM tasks WHERE expires_at <= ?", (time.time(),))
-            await self._connection.execute(
-                f"INSERT INTO tasks ({COLUMNS}) VALUES ({', '.join('?' * len(values))})", values
-            )
+        return await self._run(call)
+
+    async def made(self, owner: str, once: Once) -> TaskRecord | None:
+        return await self._run(lambda: self._made(owner, once))
+
+    def _made(self, owner: str, once: Once) -> TaskRecord | None:
+        now = time.time()
+        row = self._connection.execute(
+            "SELECT once.digest, once.record FROM once JOIN tasks USING (number) WHERE once.owner = ? AND key = ? "
+            "AND once.expires_at > ? AND (tasks.expires_at IS NULL OR tasks.expires_at > ?)",
+            (owner, once.key, now, now),
+        ).fetchone()
+        if row is None:  # none, or one whose time is over and whose place is wanted
+            self._connection.execute("DELETE FROM once WHERE owner = ? AND key = ?", (owner, once.key))
+            return None
+        if row["digest"] != once.digest:
+            raise OtherBody
+        return unpack(row["record"])
+
+    def _sweep(self) -> None:
+        """Readers never see what has expired; this only frees its room."""
+        now = time.monotonic()
+        if now >= self._next_sweep:
+            self._next_sweep = now + SWEEP_EVERY
+            self._connection.execute("DELETE FROM tasks WHERE expires_at <= ?", (time.time(),))
+            self._connection.execute("DELETE FROM once WHERE expires_at <= ?", (time.time(),))
 
     async def get(self, task_id: str, owner: str) -> TaskRecord | None:
-        async with (
-            self._guard(),
-            self._connection.execute(
-                f"SELECT {COLUMNS} FROM tasks WHERE task_id = ? AND owner = ? AND {ALIVE}",
+        def call() -> TaskRecord | None:
+            row = self._connection.execute(
+                f"SELECT record FROM tasks WHERE task_id = ? AND owner = ? AND {ALIVE}", (task_id, owner, time.time())
+            ).fetchone()
+            return unpack(row["record"]) if row else None
+
+        return await self._run(call)
+
+    async def support(self, task_id: str, owner: str) -> bytes | None:
+        def call() -> bytes | None:
+            row = self._connection.execute(
+                f"SELECT payload FROM support JOIN tasks USING (number) WHERE task_id = ? AND owner = ? AND {ALIVE}",
                 (task_id, owner, time.time()),
-            ) as cursor,
-        ):
-            row = await cursor.fetchone()
-        return _record(row) if row else None
+            ).fetchone()
+            return row["payload"] if row else None
+
+        return await self._run(call)
+
+    async def update(self, record: TaskRecord, *, support: bytes | None = None) -> bool:
+        def call() -> bool:
+            execute, further = self._connection.execute, record.revision + 1
+            row = execute(
+                f"UPDATE tasks SET revision = ?, expires_at = ?, record = ? "
+                f"WHERE task_id = ? AND owner = ? AND revision = ? AND {ALIVE} RETURNING number",
+                (
+                    further,
+                    record.expires_at,
+                    pack(replace(record, revision=further)),
+                    record.task_id,
+                    record.owner,
+                    record.revision,
+                    time.time(),
+                ),
+            ).fetchone()
+            if row and support is not None:
+                execute("INSERT OR REPLACE INTO support VALUES (?, ?)", (row["number"], support))
+            return row is not None
+
+        return await self._run(call)
 
     async def delete(self, task_id: str, owner: str) -> bool:
-        async with (
-            self._guard(),
-            self._connection.execute(
+        def call() -> bool:
+            gone = self._connection.execute(
                 f"DELETE FROM tasks WHERE task_id = ? AND owner = ? AND {ALIVE}", (task_id, owner, time.time())
-            ) as cursor,
-        ):
-            return cursor.rowcount > 0
+            )
+            return gone.rowcount > 0
+
+        return await self._run(call)
 
     async def page(self, owner: str, limit: int, cursor: str | None) -> tuple[list[TaskRecord], str | None]:
-        if cursor is not None and not (cursor.isascii() and cursor.isdecimal() and len(cursor) < 19):
-            raise ValueError("not a cursor of this service")
-        before = 2**62 if cursor is None else int(cursor)
-        async with (
-            self._guard(),
-            self._connection.execute(
-                f"SELECT {COLUMNS}, number FROM tasks WHERE owner = ? AND number < ? AND {ALIVE} "
+        before = place_of(cursor)
+
+        def call() -> tuple[list[TaskRecord], str | None]:
+            rows = self._connection.execute(
+                f"SELECT number, record FROM tasks WHERE owner = ? AND number < ? AND {ALIVE} "
                 "ORDER BY number DESC LIMIT ?",
                 (owner, before, time.time(), limit + 1),
-            ) as found,
-        ):
-            rows = list(await found.fetchall())
-        more = len(rows) > limit
-        return [_record(row) for row in rows[:limit]], str(rows[limit - 1]["number"]) if more else None
+            ).fetchall()
+            following = str(rows[limit - 1]["number"]) if len(rows) > limit else None
+            return [unpack(row["record"]) for row in rows[:limit]], following
+
+        return await self._run(call)
 
     async def close(self) -> None:
-        await self._connection.close()
-
-    @asynccontextmanager
-    async def _guard(self) -> AsyncIterator[None]:
-        try:
-            yield
-        except (sqlite3.Error, ValueError) as error:  # aiosqlite: ValueError once the connection is closed
-            raise StoreUnavailable(f"the task store failed: {error}") from error
+        self._thread.shutdown()  # once what was asked before is done
+        self._connection.close()
 
 
-def _record(row: sqlite3.Row) -> TaskRecord:
-    shots: dict[str, int] = json.loads(row["shots"])
+def _connect(path: Path) -> sqlite3.Connection:
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        # Used by one thread at a time; the interpreter's end may close it from another.
+        connection = sqlite3.connect(path, isolation_level=None, check_same_thread=False)
+    except (OSError, sqlite3.Error) as error:
+        raise StoreUnavailable(f"cannot open the task store {path}: {error}") from error
+    try:
+        connection.row_factory = sqlite3.Row
+        for pragma in (
+            f"page_size={PAGE_SIZE}",  # heeded by a new file only
+            "journal_mode=WAL",
+            "synchronous=FULL",
+            "busy_timeout=500",
+            "foreign_keys=ON",
+        ):
+            connection.execute(f"PRAGMA {pragma}")
+        _migrate(connection)
+    except (sqlite3.Error, StoreUnavailable) as error:
+        connection.close()
+        raise StoreUnavailable(f"cannot use the task store {path}: {error}") from error
+    return connection
+
+
+def _migrate(connection: sqlite3.Connection) -> None:
+    (version,) = connection.execute("PRAGMA user_version").fetchone()
+    if version not in (0, 1, SCHEMA_VERSION):
+        raise StoreUnavailable(f"its schema is version {version}, this program's is {SCHEMA_VERSION}")
+    if version == SCHEMA_VERSION:
+        return
+    with connection:
+        connection.execute("BEGIN IMMEDIATE")
+        old = connection.execute("SELECT * FROM tasks ORDER BY number").fetchall() if version == 1 else []
+        if version == 1:
+            connection.execute("DROP TABLE tasks")
+        for statement in SCHEMA.split(";\n"):
+            connection.execute(statement)
+        connection.executemany(
+            "INSERT INTO tasks VALUES (?, ?, ?, 0, ?, ?)",
+            [(row["number"], row["task_id"], row["owner"], row["expires_at"], pack(_of_version_1(row))) for row in old],
+        )
+        connection.execute(f"PRAGMA user_version={SCHEMA_VERSION}")
+
+
+def _of_version_1(row: sqlite3.Row) -> TaskRecord:
+    given = dict(row)
+    del given["number"]
+    shots = json.loads(row["shots"])
     codes = np.frombuffer(row["codes"], dtype="<f4").reshape(len(shots), -1)
-    return TaskRecord(
-        task_id=row["task_id"],
-        owner=row["owner"],
-        name=row["name"],
-        model=row["model"],
-        model_version=row["model_version"],
-        shots=shots,
-        codes=codes.astype(np.float32),  # frombuffer's array is read-only
-        created_at=row["created_at"],
-        expires_at=row["expires_at"],
-        adaptation=json.loads(row["adaptation"]),
-    )
+    return TaskRecord(**given | {"shots": shots, "codes": codes, "adaptation": json.loads(row["adaptation"])})

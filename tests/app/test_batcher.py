@@ -7,8 +7,9 @@ from typing import Any
 
 import numpy as np
 import pytest
+import torch
 
-from app.batcher import Batcher
+from app.batcher import Batcher, OutOfMemory
 from app.engine import Decode, Predict, Result, Work
 from app.problems import Problem
 
@@ -19,6 +20,7 @@ class Device:
     def __init__(self) -> None:
         self.batches: list[list[Work]] = []
         self.guilty: list[Work] = []
+        self.most, self.most_images = 1000, 1000  # more than this in a batch is too much for its memory
         self.gate = threading.Event()
         self.entered = threading.Event()
         self.gate.set()
@@ -27,6 +29,9 @@ class Device:
         self.batches.append(batch)
         self.entered.set()
         assert self.gate.wait(10)
+        images = sum(len(work.images) for work in batch if not isinstance(work, Decode))
+        if len(batch) > self.most or images > self.most_images:
+            raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB")
         if any(work is bad for work in batch for bad in self.guilty):
             raise RuntimeError("out of order")
         return list(batch)  # type: ignore[arg-type]
@@ -163,5 +168,38 @@ def test_closing_finishes_what_was_accepted_and_takes_no_more() -> None:
         assert not batcher.alive
         with pytest.raises(Problem, match="stopping"):
             await batcher.submit(work())
+
+    run(scenario)
+
+
+def test_out_of_memory_halves_the_batch_until_it_fits() -> None:
+    async def scenario(batcher: Batcher, device: Device) -> None:
+        first = await occupy(batcher, device)
+        items = [work() for _ in range(7)]
+        device.most = 2
+        waiting = [asyncio.create_task(batcher.submit(item)) for item in items]
+        await asyncio.sleep(0)
+        device.gate.set()
+        assert await asyncio.gather(*waiting) == items
+        await first
+        assert [len(batch) for batch in device.batches] == [1, 7, 3, 1, 2, 4, 2, 2]
+        assert batcher.failed == 0
+
+    run(scenario)
+
+
+def test_one_request_too_large_for_the_memory_fails_alone() -> None:
+    async def scenario(batcher: Batcher, device: Device) -> None:
+        first = await occupy(batcher, device)
+        items = [work(1), work(9), work(1)]
+        device.most_images = 5
+        waiting = [asyncio.create_task(batcher.submit(item)) for item in items]
+        await asyncio.sleep(0)
+        device.gate.set()
+        results = await asyncio.gather(*waiting, return_exceptions=True)
+        await first
+        assert (results[0], results[2]) == (items[0], items[2])
+        assert isinstance(results[1], OutOfMemory)
+        assert (results[1].status, results[1].retry_after) == (503, 1)
 
     run(scenario)

@@ -1,8 +1,9 @@
 """What may go wrong between a task's creation and its answers; the real pieces, put together by hand."""
 
 import asyncio
-import sqlite3
+import signal
 from collections.abc import Callable, Coroutine
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -12,13 +13,16 @@ from safetensors.numpy import load
 
 from app.batcher import Batcher
 from app.engine import Engine
+from app.models import Models
 from app.problems import Problem
 from app.schemas import TaskOptions
 from app.settings import Settings
 from app.store import StoreUnavailable
+from app.store.redis import RedisStore
 from app.store.sqlite import SQLiteStore
 from app.tasks import Tasks
 from tests.drawn import png
+from tests.redis_server import started
 
 NAMES = ["tee", "ring", "ex"]
 
@@ -32,7 +36,7 @@ class Pieces:
 
     def restarted(self) -> Tasks:
         """The same store and model with a cold cache."""
-        return Tasks(self.settings, self.engine, self.batcher, self.store)
+        return Tasks(self.settings, Models([self.engine]), self.batcher, self.store)
 
     async def create(self) -> str:
         record = await self.tasks.create([png(name) for name in NAMES], NAMES, TaskOptions(), "me")
@@ -110,9 +114,9 @@ def test_another_owners_task_is_no_task(tmp_path: Path, settings: Settings) -> N
 def test_a_task_of_other_weights_answers_409_naming_both(tmp_path: Path, settings: Settings) -> None:
     async def scenario(pieces: Pieces) -> None:
         task_id = await pieces.create()
-        with sqlite3.connect(tmp_path / "tasks.sqlite3") as connection:
-            connection.execute("UPDATE tasks SET model_version = 'older'")
-        connection.close()
+        record = await pieces.store.get(task_id, "me")
+        assert record is not None
+        assert await pieces.store.update(replace(record, model_version="older"))
         tasks = pieces.restarted()
         with pytest.raises(Problem, match=rf"omniglot older.*omniglot {pieces.engine.info.version}") as error:
             await tasks.predict(task_id, [png("ex")], "me")
@@ -135,6 +139,38 @@ def test_without_its_store_warm_tasks_keep_predicting(tmp_path: Path, settings: 
         cold.close()
 
     run(tmp_path, settings, scenario)
+
+
+def test_a_change_at_one_replica_counts_at_the_others(tmp_path: Path, settings: Settings) -> None:
+    redis = started(tmp_path)
+
+    async def scenario(pieces: Pieces) -> None:
+        stores = [await RedisStore.open(redis.url) for _ in range(2)]
+        here, there = (Tasks(settings, Models([pieces.engine]), pieces.batcher, store) for store in stores)
+        pieces.tasks.close()
+        pieces.tasks = here
+        changed, deleted = await pieces.create(), await pieces.create()
+        for task_id in (changed, deleted):
+            assert await pieces.answer(there, task_id) == "ring"  # warm at both
+        record = await stores[0].get(changed, "me")
+        assert record is not None
+        others = {f"another {label}": shots for label, shots in record.shots.items()}
+        assert await stores[0].update(replace(record, shots=others))
+        await here.delete(deleted, "me")
+        assert await pieces.answer(there, changed) == "another ring"
+        with pytest.raises(Problem, match="no such task"):
+            await pieces.answer(there, deleted)
+        redis.send(signal.SIGSTOP)
+        assert await pieces.answer(there, changed) == "another ring"  # warm, and the store does not answer
+        redis.send(signal.SIGCONT)
+        there.close()
+        for store in stores:
+            await store.close()
+
+    try:
+        run(tmp_path, settings, scenario)
+    finally:
+        redis.kill()
 
 
 def test_a_task_deleted_during_a_prediction_stays_deleted(tmp_path: Path, settings: Settings) -> None:

@@ -13,6 +13,8 @@ from pathlib import Path
 import httpx
 import pytest
 
+from app.settings import PROJECT
+
 
 def free_port() -> int:
     with socket.create_server(("127.0.0.1", 0)) as listening:
@@ -22,7 +24,9 @@ def free_port() -> int:
 class Server:
     """A `leo serve` process, its port kept over restarts."""
 
-    def __init__(self, data_dir: Path, **settings: str) -> None:
+    def __init__(self, data_dir: Path, *, module: str = "app.cli", **settings: str) -> None:
+        data_dir.mkdir(exist_ok=True)
+        self._module = module
         self.port = free_port()
         self.log = data_dir / "log"
         self._environment = {key: value for key, value in os.environ.items() if not key.startswith("LEO_")} | {
@@ -37,16 +41,36 @@ class Server:
     def url(self) -> str:
         return f"http://127.0.0.1:{self.port}"
 
-    def start(self) -> None:
+    @property
+    def process_id(self) -> int:
+        assert self._process is not None
+        return self._process.pid
+
+    def start(self, *, wait: bool = True) -> None:
         with self.log.open("ab") as log:
-            command = [str(Path(sys.executable).with_name("leo")), "serve"]
-            self._process = subprocess.Popen(command, env=self._environment, stdout=log, stderr=log)
+            command = [sys.executable, "-m", self._module, "serve"]
+            self._process = subprocess.Popen(command, env=self._environment, cwd=PROJECT, stdout=log, stderr=log)
+        if wait:
+            self.wait()
+
+    def wait(self) -> None:
+        """Until it is ready."""
+        assert self._process is not None
         wait_for(f"{self.url}/readyz", self._process, self.log)
 
     def stop(self, how: signal.Signals) -> int:
         """Send a signal and return the exit status."""
         assert self._process is not None
+        self.send(how)
+        return self.ended()
+
+    def send(self, how: signal.Signals) -> None:
+        assert self._process is not None
         self._process.send_signal(how)
+
+    def ended(self) -> int:
+        """The exit status, once it has ended."""
+        assert self._process is not None
         status = self._process.wait(60)
         self._process = None
         return status

@@ -1,0 +1,26 @@
+"""A typed client of the service, sync and async. It needs httpx alone: no torch, nothing else of this project.
+
+    with Client("http://127.0.0.1:8000") as leo:
+        task = leo.create({"alpha": [Path("alpha.png")], "beta": [Path("beta.png")]})
+        print(leo.predict(task.task_id, [Path("what.png")])[0].label)
+
+An image is a `pathlib.Path`, the `bytes` of a file, a `PIL.Image` or a numpy array.
+"""
+
+from app.client.answers import Prediction, Score, Task, TaskPage
+from app.client.clients import AsyncClient, Client
+from app.client.errors import LeoError, ProblemError, Unreachable
+from app.client.images import Image
+
+__all__ = [
+    "AsyncClient",
+    "Client",
+    "Image",
+    "LeoError",
+    "Prediction",
+    "ProblemError",
+    "Score",
+    "Task",
+    "TaskPage",
+    "Unreachable",
+]

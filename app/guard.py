@@ -1,0 +1,143 @@
+"""Before any route, and before any body is read: who asks, whether they may, and how much they may send."""
+
+import asyncio
+import re
+
+from starlette.datastructures import Headers, MutableHeaders
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from app.keys import Key, Keys, Right
+from app.problems import Problem
+
+# What needs no key: it tells nothing of anyone's tasks.
+OPEN = {"/", "/docs", "/redoc", "/openapi.json", "/healthz", "/readyz"}
+OPEN_FOLDERS = ("/page/", "/static/", "/static-offline-docs/")
+PREDICTION = re.compile(r"/tasks/[^/]+/predict")
+# A refused body is thrown away for so many seconds and bytes, so that the refusal is read before the connection ends.
+LINGER, LINGER_BYTES = 1.0, 2**24
+
+
+def needed(method: str, path: str) -> Right:
+    """What a key must allow. A route that nobody thought of here needs `write`."""
+    if path == "/metrics":
+        return "metrics"
+    if method in ("GET", "HEAD") or (method == "POST" and PREDICTION.fullmatch(path)):
+        return "read"
+    return "write"
+
+
+async def refuse(problem: Problem, scope: Scope, receive: Receive, send: Send) -> None:
+    """Answer without having read the body, which may be a gigabyte: then end the connection."""
+    response = problem.response()
+    headers = Headers(scope=scope)
+    if headers.get("content-length", "0") == "0" and "transfer-encoding" not in headers:
+        return await response(scope, receive, send)
+    response.headers["Connection"] = "close"
+    await send({"type": "http.response.start", "status": response.status_code, "headers": response.raw_headers})
+    await send({"type": "http.response.body", "body": response.body, "more_body": True})
+    try:
+        async with asyncio.timeout(LINGER):
+            thrown_away = 0
+            while thrown_away < LINGER_BYTES and (message := await receive()).get("more_body"):
+                thrown_away += len(message["body"])
+    except TimeoutError:
+        pass
+    await send({"type": "http.response.body"})
+
+
+class KeyCheck:
+    """ASGI middleware: 401, 403 or 429; else the key is `request.state.key`. Without keys it lets everyone by."""
+
+    def __init__(self, app: ASGIApp, keys: Keys | None) -> None:
+        self.app, self.keys = app, keys
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        path = scope.get("path", "")
+        if scope["type"] == "http" and self.keys and path not in OPEN and not path.startswith(OPEN_FOLDERS):
+            try:
+                scope.setdefault("state", {})["key"] = self._admit(self.keys, Headers(scope=scope), scope)
+            except Problem as problem:
+                return await refuse(problem, scope, receive, send)
+        await self.app(scope, receive, send)
+
+    @staticmethod
+    def _admit(keys: Keys, headers: Headers, scope: Scope) -> Key:
+        scheme, _, credentials = headers.get("authorization", "").partition(" ")
+        presented = credentials.strip() if scheme.lower() == "bearer" else headers.get("x-api-key", "")
+        key = keys.find(presented)
+        if key is None:
+            what = "this key is not known" if presented else "a key is needed"
+            raise Problem(401, f"{what}; send one as 'Authorization: Bearer KEY' or as 'X-API-Key: KEY'")
+        right = needed(scope["method"], scope["path"])
+        if right not in key.rights:
+            raise Problem(403, f"key {key.name} may {', '.join(key.rights)}; this call needs {right}")
+        wait = keys.take_turn(key)
+        if wait is not None:
+            raise Problem(429, f"key {key.name} may make {key.per_second:g} requests a second", retry_after=wait)
+        return key
+
+
+class BodyLimit:
+    """ASGI middleware: 413 for a body over the limit, declared or counted as it comes in.
+
+    FastAPI has one of its own, whose answer is plain text.
+    """
+
+    def __init__(self, app: ASGIApp, max_bytes: int) -> None:
+        self.app, self.max_bytes = app, max_bytes
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] != "http":
+            return await self.app(scope, receive, send)
+        too_large = Problem(413, f"the body is over the limit of {self.max_bytes} bytes; send fewer or smaller images")
+        declared = dict(scope["headers"]).get(b"content-length", b"0")
+        if declared.isdigit() and int(declared) > self.max_bytes:
+            return await refuse(too_large, scope, receive, send)
+        received = 0
+
+        async def counted() -> Message:
+            nonlocal received
+            message = await receive()
+            received += len(message.get("body", b""))
+            if received > self.max_bytes:
+                raise too_large
+            return message
+
+        async def ending(message: Message) -> None:
+            if message["type"] == "http.response.start" and received > self.max_bytes:
+                MutableHeaders(scope=message)["Connection"] = "close"  # or the rest would still be read
+            await send(message)
+
+        await self.app(scope, counted, ending)
+
+
+# A page may run what the service itself serves, and show images that the reader chose.
+PAGE_POLICY = (
+    "default-src 'self'; script-src 'self' 'unsafe-inline'; style-src 'self' 'unsafe-inline'; "
+    "img-src 'self' data: blob:; object-src 'none'; base-uri 'none'; frame-ancestors 'none'"
+)
+API_POLICY = "default-src 'none'; frame-ancestors 'none'"
+
+
+class SecurityHeaders:
+    """ASGI middleware: what browsers must not do with answers. No CORS: other sites' scripts cannot read them."""
+
+    def __init__(self, app: ASGIApp) -> None:
+        self.app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] != "http":
+            return await self.app(scope, receive, send)
+
+        async def with_headers(message: Message) -> None:
+            if message["type"] == "http.response.start":
+                headers = MutableHeaders(scope=message)
+                page = headers.get("content-type", "").startswith("text/html")
+                headers.setdefault("X-Content-Type-Options", "nosniff")
+                headers.setdefault("Referrer-Policy", "no-referrer")
+                headers.setdefault("Content-Security-Policy", PAGE_POLICY if page else API_POLICY)
+                if scope["path"].startswith("/tasks"):
+                    headers.setdefault("Cache-Control", "no-store")
+            await send(message)
+
+        await self.app(scope, receive, with_headers)

@@ -1,0 +1,88 @@
+"""What Prometheus is told. Each metric is counted on the line where its event happens; docs/metrics.md explains them.
+
+They belong to the process, as its clock does: several apps in one process count together.
+"""
+
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
+
+from app.engine import Decode, Result, Work
+
+REGISTRY = CollectorRegistry()
+
+SECONDS = (0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1, 2, 5, 10, 30)
+SHARES = tuple(n / 10 for n in range(1, 11))
+LOSSES = (0.0001, 0.001, 0.003, 0.01, 0.03, 0.1, 0.3, 1, 3, 10)
+COUNTS = (1, 2, 4, 8, 16, 32, 64, 128, 256, 512, 1024)
+
+requests = Counter("leo_http_requests", "Requests answered", ["method", "route", "status"], registry=REGISTRY)
+request_seconds = Histogram(
+    "leo_http_request_seconds",
+    "From its head to its answer's end",
+    ["route"],
+    buckets=SECONDS,
+    registry=REGISTRY,
+)
+stage_seconds = Histogram(
+    "leo_stage_seconds",
+    "Parts of a request: decode (images), device (waiting and work), store",
+    ["stage"],
+    buckets=SECONDS,
+    registry=REGISTRY,
+)
+batch_requests = Histogram("leo_batch_requests", "Requests that shared a pass", buckets=COUNTS, registry=REGISTRY)
+batch_images = Histogram("leo_batch_images", "Images in a pass", buckets=COUNTS, registry=REGISTRY)
+batch_seconds = Histogram("leo_batch_seconds", "The device's work on a pass", buckets=SECONDS, registry=REGISTRY)
+queue_images = Gauge("leo_queue_images", "Images that wait for the device now", registry=REGISTRY)
+cache_lookups = Counter("leo_cache_lookups", "Predictions by cache result: hit, miss", ["result"], registry=REGISTRY)
+cache_bytes = Gauge("leo_cache_bytes", "Bytes of decoded heads in memory", registry=REGISTRY)
+cache_tasks = Gauge("leo_cache_tasks", "Tasks whose head is in memory", registry=REGISTRY)
+tasks_created = Counter("leo_tasks_created", "Tasks made, imports included", ["model"], registry=REGISTRY)
+tasks_deleted = Counter("leo_tasks_deleted", "Tasks deleted by a caller", registry=REGISTRY)
+adaptation_loss = Histogram(
+    "leo_adaptation_loss", "Support loss before and after the inner loop", ["when"], buckets=LOSSES, registry=REGISTRY
+)
+adaptation_gain = Histogram(
+    "leo_adaptation_gain", "Share of the support loss that the inner loop took away", buckets=SHARES, registry=REGISTRY
+)
+confidence = Histogram("leo_confidence", "Probability of the likeliest class", buckets=SHARES, registry=REGISTRY)
+unknown = Counter("leo_unknown", "Answers under their request's threshold", registry=REGISTRY)
+model_info = Gauge("leo_model_info", "1 for each model loaded", ["model", "version"], registry=REGISTRY)
+
+
+def page() -> bytes:
+    """All metrics, as Prometheus reads them."""
+    return generate_latest(REGISTRY)
+
+
+@contextmanager
+def stage(name: str) -> Iterator[None]:
+    """Time a part of a request."""
+    with stage_seconds.labels(name).time():
+        yield
+
+
+def counted(run: Callable[[list[Work]], list[Result]]) -> Callable[[list[Work]], list[Result]]:
+    """The device's work with its passes counted."""
+
+    def counting(batch: list[Work]) -> list[Result]:
+        began = time.perf_counter()
+        results = run(batch)
+        batch_seconds.observe(time.perf_counter() - began)
+        batch_requests.observe(len(batch))
+        batch_images.observe(sum(len(work.images) for work in batch if not isinstance(work, Decode)))
+        return results
+
+    return counting
+
+
+def adapted(losses: list[float]) -> None:
+    """What one inner loop did."""
+    before, after = losses[0], losses[-1]
+    adaptation_loss.labels("before").observe(before)
+    adaptation_loss.labels("after").observe(after)
+    if before > 0:
+        adaptation_gain.observe(max(0.0, 1 - after / before))

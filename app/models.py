@@ -1,0 +1,71 @@
+"""The models that one service runs, on one device, behind one queue."""
+
+from collections.abc import Iterator
+from pathlib import Path
+
+from app.engine import Engine, Result, Work
+from app.problems import Problem
+from app.settings import PROJECT, Settings
+from app.store import TaskRecord
+
+
+class Models:
+    """Engines by their model's name; the first is the default."""
+
+    def __init__(self, engines: list[Engine]) -> None:
+        """Raises `ValueError` where two models have one name."""
+        self._engines = {engine.info.name: engine for engine in engines}
+        if len(self._engines) < len(engines):
+            raise ValueError(
+                f"two models of the same name in {', '.join(engine.info.name for engine in engines)}: "
+                "tasks name their model, so each needs its own"
+            )
+        self.default = engines[0]
+
+    @classmethod
+    def load(cls, settings: Settings) -> "Models":
+        """Those the settings name. Raises `CheckpointError`, or `ValueError` for a device that is not there."""
+        named = [name.strip() for name in settings.models.split(",") if name.strip()]
+        folders = [settings.weights, *(_folder(name) for name in named)]
+        return cls([Engine(folder, settings.device) for folder in dict.fromkeys(folders)])
+
+    def __iter__(self) -> Iterator[Engine]:
+        return iter(self._engines.values())
+
+    def named(self, name: str | None) -> Engine:
+        """A loaded model; the default for None. Raises `Problem` 422."""
+        engine = self.default if name is None else self._engines.get(name)
+        if engine is None:
+            raise Problem(422, f"no model called {name!r} is loaded; there is {', '.join(map(repr, self._engines))}")
+        return engine
+
+    def of(self, record: TaskRecord) -> Engine:
+        """The model that can decode a task. Raises `Problem` 409, naming both versions."""
+        engine = self._engines.get(record.model)
+        if engine is None or engine.info.version != record.model_version:
+            running = ", ".join(f"{each.info.name} {each.info.version}" for each in self)
+            raise Problem(
+                409,
+                f"the task was made with {record.model} {record.model_version}, this service runs "
+                f"{running}: its codes mean nothing there. Create the task again",
+            )
+        return engine
+
+    def run(self, batch: list[Work]) -> list[Result]:
+        """A batch of work for any of the models: each does its part in one go."""
+        if len(self._engines) == 1:
+            return self.default.run(batch)
+        parts: dict[str, list[int]] = {}
+        for position, work in enumerate(batch):
+            parts.setdefault(work.model or self.default.info.name, []).append(position)
+        results: dict[int, Result] = {}
+        for name, positions in parts.items():
+            done = self._engines[name].run([batch[position] for position in positions])
+            results.update(zip(positions, done, strict=True))
+        return [results[position] for position in range(len(batch))]
+
+
+def _folder(name: str) -> Path:
+    """A folder beside the shipped models, or any path."""
+    shipped = PROJECT / "weights" / name
+    return shipped if shipped.is_dir() else Path(name)

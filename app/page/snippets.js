@@ -1,0 +1,20 @@
+// How to ask this very task from elsewhere. `server` ends with a slash.
+
+export function curl(server, task, threshold, withKey) {
+  const key = withKey ? '-H "Authorization: Bearer $LEO_API_KEY" ' : "";
+  return `curl ${key}-F images=@drawing.png "${server}tasks/${task}/predict?threshold=${threshold}"`;
+}
+
+export function python(server, task, threshold, withKey) {
+  const key = withKey ? '\n    headers={"Authorization": f"Bearer {os.environ[\'LEO_API_KEY\']}"},' : "";
+  return `${withKey ? "import os\n\n" : ""}import httpx  # pip install httpx
+
+answer = httpx.post(
+    "${server}tasks/${task}/predict",
+    params={"threshold": ${threshold}},
+    files=[("images", open("drawing.png", "rb"))],${key}
+)
+answer.raise_for_status()
+for prediction in answer.json()["predictions"]:
+    print("none of these" if prediction["unknown"] else prediction["label"], prediction["confidence"])`;
+}

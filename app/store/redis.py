@@ -1,0 +1,233 @@
+"""The shared task store: a Redis that several replicas use.
+
+Durable only if Redis writes through to disk before it answers: `appendonly yes`, `appendfsync always`.
+Keys, in their owner's braces so that no two owners' can meet:
+
+    leo:{owner}:task:ID      record, as of `app.store.record`; Redis itself lets it expire
+    leo:{owner}:support:ID   the payload beside it
+    leo:{owner}:once:KEY     hash of `digest`, `task` and the `record` first answered under an Idempotency-Key
+    leo:{owner}:number       counts creations
+    leo:{owner}:tasks        sorted set of ids by that number, for paging
+    leo:{owner}:expiries     sorted set of ids by when they expire, to keep `tasks` clean
+"""
+
+import asyncio
+import logging
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import replace
+from typing import Any
+
+from redis.asyncio import BlockingConnectionPool, Redis
+from redis.asyncio.retry import Retry
+from redis.backoff import NoBackoff
+from redis.exceptions import RedisError
+
+from app.store import ONCE_SECONDS, Once, OtherBody, StoreUnavailable, TaskRecord, TooManyTasks, place_of
+from app.store.record import pack, unpack
+
+log = logging.getLogger(__name__)
+
+WITHIN = 0.8  # seconds a call may take, connecting and waiting for a connection included
+CONNECTIONS = 64
+
+# Each script runs whole, with nothing between its lines. ARGV of both: the owner's prefix, id, record,
+# '1' and payload or '0' and nothing, milliseconds since 1970 when it expires or ''.
+WRITE = """
+local prefix, id, record, has_payload, payload, expires = ARGV[1], ARGV[2], ARGV[3], ARGV[4], ARGV[5], ARGV[6]
+local task, support = prefix .. 'task:' .. id, prefix .. 'support:' .. id
+local tasks, expiries = prefix .. 'tasks', prefix .. 'expiries'
+local function write()
+    redis.call('SET', task, record)
+    if has_payload == '1' then redis.call('SET', support, payload) end
+    if expires == '' then
+        redis.call('PERSIST', support)
+        redis.call('ZREM', expiries, id)
+    else
+        redis.call('PEXPIREAT', task, expires)
+        redis.call('PEXPIREAT', support, expires)
+        redis.call('ZADD', expiries, expires, id)
+    end
+end
+"""
+# ARGV further: the Idempotency-Key's digest or '', its key, the seconds it is remembered; most tasks or ''.
+ADD = (
+    WRITE
+    + """
+local digest, once, remembered, most = ARGV[7], prefix .. 'once:' .. ARGV[8], ARGV[9], ARGV[10]
+local time = redis.call('TIME')
+local gone = redis.call('ZRANGEBYSCORE', expiries, '-inf', time[1] * 1000 + time[2] / 1000, 'LIMIT', 0, 1000)
+if #gone > 0 then
+    redis.call('ZREM', expiries, unpack(gone))
+    redis.call('ZREM', tasks, unpack(gone))
+end
+if digest ~= '' then
+    local first = redis.call('HMGET', once, 'task', 'digest', 'record')
+    if first[1] and redis.call('EXISTS', prefix .. 'task:' .. first[1]) == 1 then
+        return {'made', first[2], first[3]}
+    end
+end
+if most ~= '' and redis.call('ZCARD', tasks) >= tonumber(most) then return {'full'} end
+redis.call('ZADD', tasks, redis.call('INCR', prefix .. 'number'), id)
+write()
+if digest ~= '' then
+    redis.call('HSET', once, 'task', id, 'digest', digest, 'record', record)
+    redis.call('EXPIRE', once, remembered)
+end
+return {'added'}
+"""
+)
+# ARGV further: the revision that is to be replaced.
+UPDATE = (
+    WRITE
+    + """
+local stored = redis.call('GET', task)
+if not stored then return 0 end
+if cjson.decode(string.match(stored, '^[^\\n]*')).revision ~= tonumber(ARGV[7]) then return 0 end
+write()
+return 1
+"""
+)
+
+
+class RedisStore:
+    """`TaskStore` in a Redis. Every call answers or fails within a second, whatever Redis does."""
+
+    shared = True
+
+    def __init__(self, redis: Redis) -> None:
+        self._redis = redis
+        self._add, self._update = redis.register_script(ADD), redis.register_script(UPDATE)
+
+    @classmethod
+    async def open(cls, url: str) -> "RedisStore":
+        """Raises `StoreUnavailable` for a URL that is none. A Redis that is away may come: it is only warned of."""
+        try:
+            pool = BlockingConnectionPool.from_url(
+                url,
+                max_connections=CONNECTIONS,
+                timeout=WITHIN,
+                socket_connect_timeout=WITHIN,
+                socket_timeout=WITHIN,
+                # A write that may have happened is not sent twice: the caller decides.
+                retry=Retry(NoBackoff(), 0),
+            )
+        except ValueError as error:
+            raise StoreUnavailable(f"LEO_STORE_URL is not a redis:// address: {error}") from error
+        store = cls(Redis(connection_pool=pool))
+        await store._look_at_durability()
+        return store
+
+    async def _look_at_durability(self) -> None:
+        try:
+            async with self._within():
+                settings = await self._redis.config_get("append*")
+        except StoreUnavailable as error:
+            log.warning("cannot look at Redis yet: %s", error)
+            return
+        found = {key: settings.get(key) for key in ("appendonly", "appendfsync")}
+        if found != {"appendonly": "yes", "appendfsync": "always"}:
+            log.warning("Redis runs with %s: it may lose acknowledged tasks when it dies", found)
+
+    @asynccontextmanager
+    async def _within(self) -> AsyncIterator[None]:
+        try:
+            async with asyncio.timeout(WITHIN):
+                yield
+        except TimeoutError:
+            raise StoreUnavailable(f"Redis did not answer within {WITHIN:g} s") from None
+        except (RedisError, OSError) as error:
+            raise StoreUnavailable(f"Redis failed: {error}") from error
+
+    async def _ask(self, *command: str | int) -> Any:
+        # redis-py types what a command may answer in all its modes; here strings are bytes.
+        return await self._redis.execute_command(*command)  # type: ignore[no-untyped-call]
+
+    async def add(
+        self,
+        record: TaskRecord,
+        *,
+        support: bytes | None = None,
+        once: Once | None = None,
+        max_tasks: int | None = None,
+    ) -> TaskRecord:
+        idempotency = [once.digest, once.key, ONCE_SECONDS] if once else ["", "", ""]
+        async with self._within():
+            what, *first = await self._add(
+                args=[*_written(record, support), *idempotency, "" if max_tasks is None else max_tasks]
+            )
+        if what == b"full":
+            raise TooManyTasks
+        return _same(first, once) if what == b"made" and once else record
+
+    async def made(self, owner: str, once: Once) -> TaskRecord | None:
+        async with self._within():
+            once_key = f"{_prefix(owner)}once:{once.key}"
+            task_id, *first = await self._ask("HMGET", once_key, "task", "digest", "record")
+            if task_id is None or not await self._ask("EXISTS", f"{_prefix(owner)}task:{task_id.decode()}"):
+                return None
+        return _same(first, once)
+
+    async def get(self, task_id: str, owner: str) -> TaskRecord | None:
+        async with self._within():
+            packed = await self._ask("GET", f"{_prefix(owner)}task:{task_id}")
+        return unpack(packed) if packed is not None else None
+
+    async def support(self, task_id: str, owner: str) -> bytes | None:
+        async with self._within():
+            payload: bytes | None = await self._ask("GET", f"{_prefix(owner)}support:{task_id}")
+        return payload
+
+    async def update(self, record: TaskRecord, *, support: bytes | None = None) -> bool:
+        further = replace(record, revision=record.revision + 1)
+        async with self._within():
+            return bool(await self._update(args=[*_written(further, support), record.revision]))
+
+    async def delete(self, task_id: str, owner: str) -> bool:
+        prefix = _prefix(owner)
+        async with self._within(), self._redis.pipeline(transaction=True) as pipeline:
+            pipeline.delete(f"{prefix}task:{task_id}")
+            pipeline.delete(f"{prefix}support:{task_id}")
+            pipeline.zrem(f"{prefix}tasks", task_id)
+            pipeline.zrem(f"{prefix}expiries", task_id)
+            deleted, *_ = await pipeline.execute()
+        return bool(deleted)
+
+    async def page(self, owner: str, limit: int, cursor: str | None) -> tuple[list[TaskRecord], str | None]:
+        prefix, before = _prefix(owner), place_of(cursor)
+        found: list[tuple[bytes, int]] = []  # records and their numbers
+        async with self._within():
+            while len(found) <= limit:
+                newest_first = ("ZREVRANGEBYSCORE", f"{prefix}tasks", f"({before}", "-inf")
+                ids = await self._ask(*newest_first, "WITHSCORES", "LIMIT", 0, limit + 1)
+                if not ids:
+                    break
+                records = await self._ask("MGET", *(f"{prefix}task:{task_id.decode()}" for task_id, _ in ids))
+                # Those that expired meanwhile are missing, so the next ones must fill the page.
+                found += [(packed, int(n)) for packed, (_, n) in zip(records, ids, strict=True) if packed is not None]
+                before = int(ids[-1][1])
+        following = str(found[limit - 1][1]) if len(found) > limit else None
+        return [unpack(packed) for packed, _ in found[:limit]], following
+
+    async def close(self) -> None:
+        await self._redis.aclose()
+        await self._redis.connection_pool.disconnect()
+
+
+def _prefix(owner: str) -> str:
+    return f"leo:{{{owner}}}:"
+
+
+def _written(record: TaskRecord, support: bytes | None) -> list[str | bytes]:
+    """The arguments that both scripts begin with."""
+    payload: list[str | bytes] = ["0", b""] if support is None else ["1", support]
+    # A time before 1970 has no place in Redis, and any past one means the same.
+    expires = "" if record.expires_at is None else str(max(1, int(1000 * record.expires_at)))
+    return [_prefix(record.owner), record.task_id, pack(record), *payload, expires]
+
+
+def _same(first: list[bytes], once: Once) -> TaskRecord:
+    digest, packed = first
+    if digest != once.digest:
+        raise OtherBody
+    return unpack(packed)

@@ -1,0 +1,88 @@
+"""A task's whole classifier, phi and head, as one ONNX graph that runs without this project."""
+
+import json
+from typing import Any
+
+import numpy as np
+import onnx
+from numpy.typing import NDArray
+from onnx import TensorProto, helper, numpy_helper
+from torch import Tensor, nn
+
+from model.leo import LatentEmbeddingOptimization
+
+OPSET = 17
+INPUT, OUTPUT = "images", "probabilities"
+
+
+def to_onnx(
+    leo: LatentEmbeddingOptimization,
+    weight: NDArray[np.float32],
+    bias: NDArray[np.float32],
+    labels: list[str],
+    described: dict[str, str],
+) -> bytes:
+    """Head [N,F] and [N] of a LEO whose BatchNorm is folded -> graph: `images` [B,1,R,R] -> `probabilities` [B,N].
+
+    Images are framed drawings, ink 1 on paper 0, as `model.drawings` makes them. The file's metadata holds
+    the labels in order, the side R, and what is `described`. Raises `TypeError` for a layer it does not know.
+    """
+    graph, side = _Graph(), leo.config.resolution
+    phi = leo.classifier.phi
+    at = INPUT
+    for layer in phi.blocks:
+        at = graph.layer(layer, at)
+    if phi.normalise:
+        at = graph.add("Sub", at, graph.constant("centre", phi.centre))
+        length = graph.add("ReduceL2", at, axes=[-1], keepdims=1)
+        at = graph.add("Div", at, graph.add("Max", length, graph.constant("shortest", np.float32(1e-12))))
+    at = graph.add("Gemm", at, graph.constant("fc.weight", weight), graph.constant("fc.bias", bias), transB=1)
+    # The model's own temperature, where it was calibrated.
+    temperature = leo.config.model_dump().get("temperature", 1.0)
+    if temperature != 1.0:
+        at = graph.add("Div", at, graph.constant("temperature", np.float32(temperature)))
+    graph.add("Softmax", at, axis=-1, output=OUTPUT)
+
+    images = helper.make_tensor_value_info(INPUT, TensorProto.FLOAT, ["batch", 1, side, side])
+    probabilities = helper.make_tensor_value_info(OUTPUT, TensorProto.FLOAT, ["batch", len(labels)])
+    whole = helper.make_graph(graph.nodes, "leo", [images], [probabilities], graph.constants)
+    made = helper.make_model(whole, opset_imports=[helper.make_opsetid("", OPSET)], producer_name="leo", ir_version=8)
+    helper.set_model_props(made, described | {"labels": json.dumps(labels, ensure_ascii=False), "side": str(side)})
+    onnx.checker.check_model(made)
+    return bytes(made.SerializeToString())
+
+
+class _Graph:
+    """Nodes and constants in the making; a node is known by the name of its output."""
+
+    def __init__(self) -> None:
+        self.nodes: list[onnx.NodeProto] = []
+        self.constants: list[onnx.TensorProto] = []
+
+    def add(self, kind: str, *inputs: str, output: str = "", **attributes: Any) -> str:
+        output = output or f"{kind}_{len(self.nodes)}"
+        self.nodes.append(helper.make_node(kind, list(inputs), [output], **attributes))
+        return output
+
+    def constant(self, name: str, values: Tensor | NDArray[np.float32] | np.float32) -> str:
+        array = values.detach().cpu().float().contiguous().numpy() if isinstance(values, Tensor) else np.asarray(values)
+        self.constants.append(numpy_helper.from_array(array, name))
+        return name
+
+    def layer(self, layer: nn.Module, at: str) -> str:
+        """One layer of phi's folded blocks."""
+        if isinstance(layer, nn.Conv2d):
+            name = f"conv_{len(self.nodes)}"
+            weights = [self.constant(f"{name}.weight", layer.weight)]
+            if layer.bias is not None:
+                weights.append(self.constant(f"{name}.bias", layer.bias))
+            padding = [int(side) for side in layer.padding]
+            return self.add("Conv", at, *weights, pads=padding * 2, strides=list(layer.stride))
+        if isinstance(layer, nn.MaxPool2d):
+            size = int(layer.kernel_size)  # type: ignore[arg-type]
+            return self.add("MaxPool", at, kernel_shape=[size, size], strides=[size, size])
+        if isinstance(layer, nn.ReLU):
+            return self.add("Relu", at)
+        if isinstance(layer, nn.Flatten):
+            return self.add("Flatten", at, axis=1)
+        raise TypeError(f"no ONNX form is known here for {type(layer).__name__}")

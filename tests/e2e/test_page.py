@@ -1,0 +1,289 @@
+"""The playground in a real browser in front of a real server."""
+
+import io
+import shutil
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from urllib.parse import urlsplit
+
+import httpx
+import pytest
+from axe_playwright_python.sync_playwright import Axe
+from PIL import Image
+from playwright.sync_api import Browser, Locator, Page, ViewportSize, expect, sync_playwright
+
+from app.keys import KeyFile, new_key, write_keys
+from app.routes.page import PAGE
+from app.settings import Settings
+from tests.conftest import serving
+from tests.drawn import CHARACTERS, Strokes, canvas, encoded, shaky
+
+CHROMIUM = "/usr/bin/chromium"
+QUIETLY = [
+    "--no-sandbox",
+    "--disable-gpu",
+    "--disable-background-networking",
+    "--disable-component-update",
+    "--disable-sync",
+]
+DESKTOP: ViewportSize = {"width": 1360, "height": 900}
+PHONE: ViewportSize = {"width": 390, "height": 844}
+FIVE = list(CHARACTERS)[:5]
+
+
+@pytest.fixture(scope="module")
+def browser() -> Iterator[Browser]:
+    if not Path(CHROMIUM).exists():
+        pytest.skip(f"no browser at {CHROMIUM} (Debian: apt-get install chromium)")
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=CHROMIUM, args=QUIETLY)
+        yield browser
+        browser.close()
+
+
+@pytest.fixture(params=["light", "dark"])
+def scheme(request: pytest.FixtureRequest) -> str:
+    return str(request.param)
+
+
+class Visit:
+    """A page opened at some width, with everything it asked for and complained of."""
+
+    def __init__(self, browser: Browser, client: httpx.Client, viewport: ViewportSize, scheme: str = "light") -> None:
+        self._context = browser.new_context(viewport=viewport, color_scheme=scheme, reduced_motion="reduce")  # type: ignore[arg-type]
+        self.page: Page = self._context.new_page()
+        self.asked: list[str] = []
+        self.wrong: list[str] = []
+        self.page.on("request", lambda request: self.asked.append(request.url))
+        self.page.on("pageerror", lambda error: self.wrong.append(str(error)))
+        self.page.on("console", lambda said: self.wrong.append(said.text) if said.type == "error" else None)
+        self.page.goto(str(client.base_url))
+        expect(self.page.locator(".card")).to_have_count(5)
+
+    def __enter__(self) -> "Visit":
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._context.close()
+
+    def draw(self, pad: Locator, strokes: Strokes) -> None:
+        """With the mouse, as a hand would."""
+        pad.scroll_into_view_if_needed()
+        box = pad.bounding_box()
+        assert box is not None
+        mouse = self.page.mouse
+        for stroke in strokes:
+            points = [
+                (box["x"] + (0.15 + 0.7 * x) * box["width"], box["y"] + (0.15 + 0.7 * y) * box["height"])
+                for x, y in stroke
+            ]
+            mouse.move(*points[0])
+            mouse.down()
+            for point in points[1:]:
+                mouse.move(*point, steps=4)
+            mouse.up()
+
+    def teach(self, names: list[str]) -> None:
+        cards = self.page.locator(".card")
+        for n, name in enumerate(names):
+            cards.nth(n).locator(".name").fill(name)
+            self.draw(cards.nth(n).locator("canvas").first, shaky(CHARACTERS[name], 1))
+        self.page.click("#create")
+        expect(self.page.locator("#status")).to_contain_text(f"{len(names)} classes")
+
+    def ask(self, strokes: Strokes) -> None:
+        self.page.click("#ask .clear")
+        self.draw(self.page.locator("#ask-pad canvas"), strokes)
+
+    def expect_verdict(self, label: str) -> None:
+        expect(self.page.locator("#verdict .label")).to_have_text(label)
+
+
+@pytest.mark.parametrize("viewport", [DESKTOP, PHONE], ids=["desktop", "phone"])
+def test_draw_five_create_draw_again_get_the_right_label(
+    browser: Browser, client: httpx.Client, viewport: ViewportSize, tmp_path: Path
+) -> None:
+    with Visit(browser, client, viewport) as visit:
+        page = visit.page
+        visit.teach(FIVE)
+        for name in FIVE:
+            visit.ask(shaky(CHARACTERS[name], 9))
+            visit.expect_verdict(name)
+            expect(page.locator("#bars li.best .label")).to_have_text(name)
+        expect(page.locator("#bars li")).to_have_count(5)
+        assert page.evaluate("performance.getEntriesByName('leo-answer').length") > len(FIVE)
+        expect(page.locator("#chart circle")).to_have_count(6)  # before the first step, and after each of five
+        assert page.evaluate("document.documentElement.scrollWidth <= innerWidth"), "it scrolls sideways"
+        page.screenshot(path=tmp_path / "page.png", full_page=True)
+
+        page.locator("#threshold").fill("100")
+        visit.expect_verdict("None of these")
+        assert visit.wrong == []
+
+
+def test_nothing_comes_from_elsewhere_and_little_from_here(browser: Browser, client: httpx.Client) -> None:
+    with Visit(browser, client, DESKTOP) as visit:
+        sizes = {}
+        visit.page.on("response", lambda response: sizes.update({response.url: len(response.body())}))
+        visit.page.reload(wait_until="networkidle")
+        visit.page.click("#example")
+        visit.expect_verdict("clock")
+        assert {urlsplit(url).netloc for url in visit.asked} == {client.base_url.netloc.decode()}
+        loaded = {url for url in visit.asked if "/tasks" not in url}
+        files = {file.name for file in PAGE.iterdir()} - {"index.html"}
+        assert {urlsplit(url).path for url in loaded} == {"/", *(f"/page/{name}" for name in files)}
+        assert sum(file.stat().st_size for file in PAGE.iterdir()) <= 150 * 1024
+        assert visit.wrong == []
+
+
+def test_an_example_in_one_click_and_snippets_that_run(
+    browser: Browser, client: httpx.Client, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with Visit(browser, client, DESKTOP) as visit:
+        page = visit.page
+        page.click("#example")
+        visit.expect_verdict("clock")
+        ring = canvas(shaky(CHARACTERS["ring"], 3))
+        (tmp_path / "drawing.png").write_bytes(encoded(ring))
+        monkeypatch.chdir(tmp_path)
+        expect(page.locator("#snippet")).to_contain_text("curl")
+        curl = page.locator("#snippet").inner_text()
+        if shutil.which("curl") is None:
+            pytest.skip("curl is not installed (Debian: apt-get install curl)")
+        said = subprocess.run(curl, shell=True, capture_output=True, text=True, check=True).stdout  # noqa: S602
+        assert '"label":"ring"' in said, said
+        page.locator("#tab-curl").press("ArrowRight")
+        expect(page.locator("#tab-python")).to_be_focused()
+        code = page.locator("#snippet").inner_text()
+        said = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout
+        assert said.startswith("ring "), said
+
+
+def test_pictures_are_chosen_dropped_and_asked_about(browser: Browser, client: httpx.Client, tmp_path: Path) -> None:
+    files = {}
+    for name in ("ring", "ex"):
+        for seed in (1, 2, 9):
+            file = tmp_path / f"{name}{seed}.png"
+            file.write_bytes(encoded(canvas(shaky(CHARACTERS[name], seed), side=900, pen=30)))
+            files[name, seed] = file
+    with Visit(browser, client, DESKTOP) as visit:
+        page = visit.page
+        cards = page.locator(".card")
+        for n, name in enumerate(("ring", "ex")):
+            cards.nth(n).locator(".name").fill(name)
+            cards.nth(n).locator("input[type=file]").set_input_files([files[name, 1], files[name, 2]])
+            expect(cards.nth(n).locator(".thumbs li")).to_have_count(2)
+        page.click("#create")
+        expect(page.locator("#status")).to_contain_text("2 classes")
+        page.locator("#ask input[type=file]").set_input_files(files["ex", 9])
+        visit.expect_verdict("ex")
+        cards.nth(0).locator("input[type=file]").set_input_files(
+            {"name": "a.png", "mimeType": "image/png", "buffer": b"no"}
+        )
+        expect(page.locator("#error")).to_contain_text("not a picture")
+
+
+def test_with_the_keyboard_alone(browser: Browser, client: httpx.Client) -> None:
+    def stroke(page: Page, *keys: str) -> None:
+        for key in (" ", *keys, " "):
+            page.keyboard.press(key)
+
+    with Visit(browser, client, DESKTOP) as visit:
+        page = visit.page
+        pads = page.locator(".card canvas")
+        pads.nth(0).focus()
+        stroke(page, *["Shift+ArrowRight"] * 2)
+        pads.nth(1).focus()
+        stroke(page, *["Shift+ArrowDown"] * 2)
+        page.locator("#create").press("Enter")
+        expect(page.locator("#status")).to_contain_text("2 classes")
+        page.locator("#ask-pad canvas").focus()
+        stroke(page, *["Shift+ArrowDown"] * 2)
+        visit.expect_verdict("B")
+        expect(page.locator("#spoken")).to_contain_text("B, ")
+        page.keyboard.press("Delete")
+        visit.expect_verdict("\u00a0")
+
+
+def test_what_is_missing_is_said(browser: Browser, client: httpx.Client) -> None:
+    with Visit(browser, client, DESKTOP) as visit:
+        page = visit.page
+        error = page.locator("#error")
+        page.click("#create")
+        expect(error).to_contain_text("at least two")
+        for n, name in enumerate(("ring", "ex")):
+            visit.draw(page.locator(".card canvas").nth(n), CHARACTERS[name])
+            page.locator(".name").nth(n).fill("same")
+        page.click("#create")
+        expect(error).to_contain_text("Two classes are called same")
+        page.locator(".name").nth(1).fill("")
+        page.click("#create")
+        expect(error).to_contain_text("no name")
+        page.locator(".name").nth(1).fill("other")
+        page.click("#create")
+        expect(page.locator("#status")).to_contain_text("2 classes")
+        page.locator(".card .undo").nth(0).click()
+        expect(page.locator("#create")).to_have_text("Create it again")
+
+
+def test_a_key_is_asked_for_only_where_the_server_wants_one(
+    browser: Browser, client: httpx.Client, settings: Settings, tmp_path: Path
+) -> None:
+    with Visit(browser, client, DESKTOP) as visit:
+        expect(visit.page.locator("#key-form")).to_be_hidden()
+        visit.page.click("#example")
+        visit.expect_verdict("clock")
+        expect(visit.page.locator("#key-form")).to_be_hidden()
+
+    kept, presented = new_key("ann", "ann", ["read", "write"])
+    write_keys(tmp_path / "keys.json", KeyFile(keys=[kept]))
+    locked = settings.model_copy(update={"keys_file": tmp_path / "keys.json", "data_dir": tmp_path})
+    with serving(locked) as guarded, Visit(browser, guarded, DESKTOP) as visit:
+        page = visit.page
+        page.click("#example")
+        expect(page.locator("#key-form")).to_be_visible()
+        page.fill("#key", "wrong")
+        page.keyboard.press("Enter")
+        expect(page.locator("#key-note")).to_contain_text("not accepted")
+        page.fill("#key", presented)
+        page.keyboard.press("Enter")
+        visit.expect_verdict("clock")
+        expect(page.locator("#key-form")).to_be_hidden()
+        snippet = page.locator("#snippet").inner_text()
+        assert "$LEO_API_KEY" in snippet
+        assert presented not in snippet
+
+
+@pytest.mark.parametrize("viewport", [DESKTOP, PHONE], ids=["desktop", "phone"])
+def test_no_serious_accessibility_violation(
+    browser: Browser, client: httpx.Client, viewport: ViewportSize, scheme: str
+) -> None:
+    with Visit(browser, client, viewport, scheme) as visit:
+        for state in ("empty", "taught"):
+            if state == "taught":
+                visit.page.click("#example")
+                visit.expect_verdict("clock")
+                visit.page.evaluate("document.getElementById('key-form').hidden = false")
+            found = Axe().run(visit.page).response["violations"]
+            serious = [v for v in found if v["impact"] in ("serious", "critical")]
+            assert serious == [], [(v["id"], [node["html"] for node in v["nodes"]]) for v in serious]
+
+
+def test_the_theme_switch_is_kept(browser: Browser, client: httpx.Client) -> None:
+    with Visit(browser, client, DESKTOP) as visit:
+        page = visit.page
+
+        def ground() -> int:
+            """Lightness of the page's corner, 0 to 255."""
+            return int(Image.open(io.BytesIO(page.screenshot())).convert("L").getpixel((3, 3)))  # type: ignore[arg-type]
+
+        assert ground() > 200
+        page.click("#theme")
+        assert ground() < 60
+        page.reload()
+        expect(page.locator(".card")).to_have_count(5)
+        assert ground() < 60
+        page.click("#theme")
+        assert ground() > 200

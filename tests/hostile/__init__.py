@@ -1,0 +1,1 @@
+"""Files and bodies that nobody sends by mistake."""

@@ -1,0 +1,32 @@
+"""Lets schemathesis reach past the first check: every other body it makes gets drawings where images belong.
+
+Loaded by bench/fuzz.py through SCHEMATHESIS_HOOKS.
+"""
+
+import base64
+import zlib
+from typing import Any
+
+import schemathesis
+
+from tests.drawn import CHARACTERS, png
+
+DRAWINGS = [png(name) for name in list(CHARACTERS)[:4]]
+ENCODED = [base64.b64encode(drawing).decode() for drawing in DRAWINGS]
+
+
+@schemathesis.hook
+def map_body(context: Any, body: Any) -> Any:
+    """By a checksum and not by chance: hypothesis wants the same body made the same way again."""
+    if not isinstance(body, dict) or zlib.crc32(repr(body).encode()) % 2:
+        return body
+    if context.operation.path.endswith("/predict"):
+        given = next(iter(body.get("images") or [""]))
+        return body | {"images": ENCODED[:2] if isinstance(given, str) else DRAWINGS[:2]}
+    if "support" in body:
+        support = [{"image": image, "label": f"label {n % 3}"} for n, image in enumerate(ENCODED)]
+        return {key: value for key, value in body.items() if key != "model"} | {"support": support}
+    if "labels" in body:
+        kept = {key: value for key, value in body.items() if key in ("name", "ttl_seconds")}
+        return kept | {"images": DRAWINGS, "labels": [f"label {n % 3}" for n in range(len(DRAWINGS))]}
+    return body

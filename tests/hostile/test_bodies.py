@@ -1,0 +1,91 @@
+"""Bodies built to hurt: depth, size, count, forms that are none."""
+
+import asyncio
+import threading
+from concurrent.futures import ThreadPoolExecutor
+
+import httpx
+import pytest
+
+from app import uploads
+from app.problems import Problem
+from app.settings import Settings
+from tests.app.test_bad_input import assert_problem
+from tests.drawn import png
+
+JSON = {"content-type": "application/json"}
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        b"[" * 1_000_000,
+        b'{"support":' + b"[" * 100_000 + b"]" * 100_000 + b"}",
+        b'{"support": [], "ttl_seconds": ' + b"9" * 100_000 + b"}",
+        b'{"support": [], "ttl_seconds": 1e999}',
+        b'{"support": [{"image": "' + b"A" * 1001 + b'", "label": "a"}, {"image": "AAAA", "label": "b"}]}',
+        b'{"support": [{"image": "\xff\xfe", "label": "a"}]}',
+        b'{"support": [{"image": "AAAA", "label": "\\ud800"}, {"image": "AAAA", "label": "b"}]}',
+        b'{"support": [{"image": "AAAA", "label": "\\u202eevil"}, {"image": "AAAA", "label": "b"}]}',
+        b'{"support": [{"image": "AAAA", "label": "\\u0000"}, {"image": "AAAA", "label": "b"}]}',
+        b"\x00" * 10_000,
+        b"",
+    ],
+)
+def test_json(client: httpx.Client, body: bytes) -> None:
+    assert_problem(client.post("/tasks", content=body, headers=JSON), 422)
+
+
+def form(*parts: bytes) -> bytes:
+    return b"".join(b"--x\r\n" + part + b"\r\n" for part in parts) + b"--x--\r\n"
+
+
+LABEL = b'Content-Disposition: form-data; name="labels"\r\n\r\n'
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        form(LABEL + b"a" * 10_000),  # a text is no place for a file
+        form(*[LABEL + b"a"] * 1_100),  # more fields than images may be
+        form(*[b'Content-Disposition: form-data; name="images"; filename="a"\r\n\r\nx'] * 1_100),
+        form(b"X-Header: " + b"y" * 100_000 + b"\r\n\r\nx"),
+        form(b"".join(b"X-%d: y\r\n" % n for n in range(10_000)) + b"\r\nx"),
+        form(b"no header at all"),
+        b"--x\r\n" + LABEL,  # no end
+        b"--" * 100_000,
+    ],
+)
+def test_forms(client: httpx.Client, body: bytes) -> None:
+    headers = {"content-type": "multipart/form-data; boundary=x"}
+    assert_problem(client.post("/tasks", content=body, headers=headers), 422)
+
+
+def test_images_that_take_too_long_to_decode(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
+    let_go, decoded = threading.Event(), []
+
+    def slow(data: bytes, index: int, *_: object) -> object:
+        decoded.append(index)
+        let_go.wait(10)
+        return uploads.np.zeros((28, 28), dtype="uint8")
+
+    monkeypatch.setattr(uploads, "decode_one", slow)
+    hurried = settings.model_copy(update={"decode_deadline": 0.2})
+    with ThreadPoolExecutor(1) as pool:
+        with pytest.raises(Problem, match=r"not decoded within 0\.2 s") as refused:
+            asyncio.run(uploads.decode([png("tee")] * 100, 28, hurried, pool))
+        assert (refused.value.status, refused.value.retry_after) == (503, 1)
+        let_go.set()
+    assert decoded == [0]  # the rest was not even begun
+
+
+def test_no_request_leaves_a_key_an_image_or_a_label_in_the_log(
+    client: httpx.Client, caplog: pytest.LogCaptureFixture
+) -> None:
+    with caplog.at_level("DEBUG", logger="app"):
+        secret = {"Authorization": "Bearer leo_secret", "Idempotency-Key": "idempotent-secret"}
+        data = {"labels": ["secret label", "b"], "name": "secret name"}
+        images = [("images", ("secret.png", png(name), "image/png")) for name in ("tee", "ring")]
+        assert client.post("/tasks", data=data, files=images, headers=secret).status_code == 201
+        assert client.post("/tasks", data=data, files=images[:1], headers=secret).status_code == 422
+    assert "secret" not in caplog.text

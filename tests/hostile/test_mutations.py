@@ -1,0 +1,65 @@
+"""The decoder on real files broken in every way that hypothesis thinks of: an image or a 422, never anything else."""
+
+import numpy as np
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from PIL import Image
+
+from app.problems import Problem
+from app.uploads import decode_one
+from tests.drawn import CHARACTERS, canvas, encoded, photo
+
+RING = canvas(CHARACTERS["ring"], side=90, pen=4)
+REAL = [
+    encoded(RING),
+    encoded(RING.convert("1")),
+    encoded(RING.convert("P")),
+    encoded(RING.convert("RGBA")),
+    encoded(Image.fromarray(np.asarray(RING).astype(np.uint16) * 257)),
+    encoded(RING, "PNG", save_all=True, append_images=[RING.rotate(90)]),
+    encoded(RING, "JPEG"),
+    encoded(RING.convert("CMYK"), "JPEG", progressive=True),
+    encoded(photo(CHARACTERS["tee"], size=(160, 120), pen=3), "JPEG", quality=60),
+    encoded(RING, "WEBP"),
+    encoded(RING, "WEBP", lossless=True),
+    encoded(RING, "WEBP", save_all=True, append_images=[RING.rotate(90)]),
+]
+
+
+@st.composite
+def broken(draw: st.DrawFn) -> bytes:
+    """A real file with bytes changed, cut out, doubled or put in."""
+    data = bytearray(draw(st.sampled_from(REAL)))
+    for _ in range(draw(st.integers(0, 6))):
+        at = draw(st.integers(0, max(0, len(data) - 1)))
+        # Most fields that matter lie in the first bytes.
+        at = at if draw(st.booleans()) else min(at, 64)
+        length = draw(st.integers(1, 16))
+        kind = draw(st.sampled_from(["change", "cut", "double", "insert", "end"]))
+        if kind == "change":
+            data[at : at + length] = draw(st.binary(min_size=length, max_size=length))
+        elif kind == "cut":
+            del data[at : at + length]
+        elif kind == "double":
+            data[at:at] = data[at : at + length]
+        elif kind == "insert":
+            data[at:at] = draw(st.binary(min_size=1, max_size=length))
+        else:
+            del data[at:]
+    return bytes(data)
+
+
+@settings(max_examples=400, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@given(broken())
+def test_a_broken_file_is_an_image_or_a_refusal(data: bytes) -> None:
+    outcome: object
+    try:
+        outcome = decode_one(data, 3, 28, 10**6)
+    except Problem as problem:
+        outcome = problem
+    if isinstance(outcome, Problem):
+        assert (outcome.status, outcome.extra) == (422, {"index": 3})
+        assert outcome.detail.startswith("image 3 ")
+    else:
+        assert isinstance(outcome, np.ndarray)
+        assert (outcome.shape, outcome.dtype) == ((28, 28), np.uint8)
