@@ -154,7 +154,9 @@ class Engine:
             else:
                 head = work.head or self._decode(work.codes)
                 logits = torch.addmm(head.bias, mine, head.weight.T)  # [Q, N]
-                results[position] = Predicted(logits.softmax(dim=-1).cpu().numpy(), head)
+                results[position] = Predicted(
+                    (logits / self.leo.config.temperature).softmax(dim=-1).cpu().numpy(), head
+                )
         made = self._adapter.adapt(supports) if supports else []
         adapted = iter([self._adapted(task, support) for task, support in zip(made, supports, strict=True)])
         return [next(adapted) if isinstance(work, Adapt) else results[i] for i, work in enumerate(batch)]

@@ -8,10 +8,11 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from model.baselines.method import Phi
 from model.card import machine, today
 from model.checkpoint import read_info
 from model.data.omniglot import load_drawings
-from model.evaluate import extract
+from model.evaluate import look
 from model.leo import LatentEmbeddingOptimization
 from model.quality import examine
 
@@ -66,7 +67,7 @@ def main() -> None:
     models: dict[str, object] = {}
     for name in ("omniglot", "omniglot-105"):
         leo = LatentEmbeddingOptimization.from_pretrained(PROJECT / "weights" / name)
-        found = planted(extract(leo, drawings).classifier.numpy(), given.tasks)
+        found = planted(look(Phi(leo), drawings, leo.config.resolution, leo.alpha.device).seen.numpy(), given.tasks)
         models[name] = {"version": read_info(PROJECT / "weights" / name).version, **asdict(found)}
         print(
             f"{name}: the wrong label was the top suspect in {found.top} of {found.tasks} tasks, a suspect in "

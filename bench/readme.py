@@ -12,13 +12,25 @@ def figures() -> str:
     """The tables between the README's two marks."""
     lines = ["| accuracy on validation alphabets, % | " + " | ".join(MODELS) + " |", "|---|" + "---|" * len(MODELS)]
     cards = [json.loads((ROOT / "weights" / name / "config.json").read_text())["card"] for name in MODELS]
-    for rows in zip(*(card["validation"] for card in cards), strict=True):
+    measured = [card["validation"] for card in cards]
+    for rows, gains in zip(
+        zip(*(found["rows"][1::2] for found in measured), strict=True),
+        zip(*(found["differences"] for found in measured), strict=True),
+        strict=True,
+    ):
+        cells = [
+            f"{100 * row['accuracy']:.2f} ± {100 * row['ci95']:.2f} "
+            f"({100 * gain['difference']:+.2f} ± {100 * gain['ci95']:.2f})"
+            for row, gain in zip(rows, gains, strict=True)
+        ]
         first = rows[0]
-        steps = f"{first['inner_steps']} steps" if first["inner_steps"] else "0 steps"
-        cells = [f"{100 * row['accuracy']:.2f} ± {100 * row['ci95']:.2f}" for row in rows]
-        lines.append(f"| {first['way']}-way {first['shot']}-shot, {steps} | " + " | ".join(cells) + " |")
-    episodes = cards[0]["validation"][0]["episodes"]
-    lines += ["", f"{episodes} episodes each, 95 % intervals, from the models' cards ({cards[0]['date']})."]
+        place = ", one alphabet" if first["within"] else ""
+        lines.append(f"| {first['way']}-way {first['shot']}-shot{place} | " + " | ".join(cells) + " |")
+    lines += [
+        "",
+        f"{measured[0]['episodes']} tasks each, 95 % intervals; in brackets what the five latent steps add, paired on "
+        f"the same tasks. From the models' cards ({measured[0]['date']}): `leo card`.",
+    ]
     latency = json.loads((ROOT / "bench" / "results" / "latency.json").read_text())
     lines += ["", "| median milliseconds over HTTP, one client, CPU | " + " | ".join(MODELS) + " |"]
     lines += ["|---|" + "---|" * len(MODELS)]

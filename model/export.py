@@ -27,20 +27,20 @@ def to_onnx(
     Images are framed drawings, ink 1 on paper 0, as `model.drawings` makes them. The file's metadata holds
     the labels in order, the side R, and what is `described`. Raises `TypeError` for a layer it does not know.
     """
-    graph, side = _Graph(), leo.config.resolution
+    graph, side = _Graph(leo.config.feature_dim), leo.config.resolution
     phi = leo.classifier.phi
-    at = INPUT
+    at, views = INPUT, len(phi.views)
+    if views:  # turned copies one behind the other in the batch, as many as phi looks at
+        at = graph.add("Concat", *(graph.seen(INPUT, grid) for grid in phi.views), axis=0)
     for layer in phi.blocks:
         at = graph.layer(layer, at)
     if phi.normalise:
-        at = graph.add("Sub", at, graph.constant("centre", phi.centre))
-        length = graph.add("ReduceL2", at, axes=[-1], keepdims=1)
-        at = graph.add("Div", at, graph.add("Max", length, graph.constant("shortest", np.float32(1e-12))))
+        at = graph.normalised(graph.add("Sub", at, graph.constant("centre", phi.centre)))
+    if views:
+        at = graph.mean_of(at, views)
+        at = graph.normalised(at) if phi.normalise else at
     at = graph.add("Gemm", at, graph.constant("fc.weight", weight), graph.constant("fc.bias", bias), transB=1)
-    # The model's own temperature, where it was calibrated.
-    temperature = leo.config.model_dump().get("temperature", 1.0)
-    if temperature != 1.0:
-        at = graph.add("Div", at, graph.constant("temperature", np.float32(temperature)))
+    at = graph.add("Div", at, graph.constant("temperature", np.float32(leo.config.temperature)))
     graph.add("Softmax", at, axis=-1, output=OUTPUT)
 
     images = helper.make_tensor_value_info(INPUT, TensorProto.FLOAT, ["batch", 1, side, side])
@@ -55,7 +55,8 @@ def to_onnx(
 class _Graph:
     """Nodes and constants in the making; a node is known by the name of its output."""
 
-    def __init__(self) -> None:
+    def __init__(self, width: int) -> None:
+        self.width = width  # F
         self.nodes: list[onnx.NodeProto] = []
         self.constants: list[onnx.TensorProto] = []
 
@@ -67,6 +68,29 @@ class _Graph:
     def constant(self, name: str, values: Tensor | NDArray[np.float32] | np.float32) -> str:
         array = values.detach().cpu().float().contiguous().numpy() if isinstance(values, Tensor) else np.asarray(values)
         self.constants.append(numpy_helper.from_array(array, name))
+        return name
+
+    def seen(self, images: str, grid: Tensor) -> str:
+        """Images [B,1,R,R] at the places of a grid [R,R,2], for each of them the same."""
+        batch = self.add("Slice", self.add("Shape", images), *(self.integers(number) for number in (0, 1)))
+        name = self.constant(f"grid_{len(self.nodes)}", grid.unsqueeze(0))
+        wanted = self.add("Concat", batch, self.integers(*grid.shape), axis=0)
+        return self.add("GridSample", images, self.add("Expand", name, wanted), mode="bilinear", align_corners=0)
+
+    def normalised(self, at: str) -> str:
+        """Rows of length 1."""
+        length = self.add("ReduceL2", at, axes=[-1], keepdims=1)
+        name = self.constant(f"shortest_{len(self.nodes)}", np.float32(1e-12))
+        return self.add("Div", at, self.add("Max", length, name))
+
+    def mean_of(self, at: str, parts: int) -> str:
+        """[parts*B,F] -> the mean of its equal parts, [B,F]."""
+        apart = self.add("Reshape", at, self.integers(parts, -1, self.width))
+        return self.add("ReduceMean", apart, axes=[0], keepdims=0)
+
+    def integers(self, *values: int) -> str:
+        name = f"integers_{len(self.constants)}"
+        self.constants.append(numpy_helper.from_array(np.array(values, dtype=np.int64), name))
         return name
 
     def layer(self, layer: nn.Module, at: str) -> str:

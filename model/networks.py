@@ -73,7 +73,7 @@ class FeatureExtractor(nn.Module):
             return self._of_one_view(images)
         seen = images.repeat(views, 1, 1, 1)  # [V B, 1, R, R]
         grids = self.views.to(images.dtype).repeat_interleave(len(images), dim=0)  # [V B, R, R, 2]
-        seen = F.grid_sample(seen, grids, align_corners=False).contiguous(memory_format=torch.channels_last)
+        seen = F.grid_sample(seen, grids, align_corners=False)
         mean = self._of_one_view(seen).unflatten(0, (views, -1)).mean(dim=0)  # [B, F]
         return F.normalize(mean, dim=-1) if self.normalise else mean
 

@@ -73,8 +73,7 @@ def classify(
         if not task.is_finite:
             fail("adaptation turned non-finite on these examples")
         logits = features(asked) @ task.weight.T + task.bias  # [Q, N]
-        temperature = leo.config.model_dump().get("temperature", 1.0)
-        rows = (logits / temperature).softmax(dim=-1).cpu().numpy()
+        rows = (logits / leo.config.temperature).softmax(dim=-1).cpu().numpy()
     for suspect in examine(taught.cpu().numpy(), numbers).suspects:
         console.print(
             f"[yellow]worth a look:[/] {files[suspect.index]} looks more like {classes[suspect.looks_like]}",

@@ -10,7 +10,7 @@ def test_models_tells_limits_and_card(client: httpx.Client) -> None:
     assert model["name"] == "omniglot"
     assert model["default"]
     assert model["limits"]["max_ways"] == 100
-    row = model["card"]["validation"][0]
+    row = model["card"]["validation"]["rows"][0]
     assert (row["way"], row["shot"]) == (5, 1)
     assert row["accuracy"] > 0.98
 

@@ -3,8 +3,9 @@
 import numpy as np
 import pytest
 
+from model.baselines.method import Phi
 from model.data.omniglot import Drawings
-from model.evaluate import extract
+from model.evaluate import look
 from model.leo import LatentEmbeddingOptimization
 from model.quality import SAME, examine
 
@@ -54,5 +55,5 @@ def test_a_planted_wrong_label_is_the_top_suspect(shipped: LatentEmbeddingOptimi
 
     validation = omniglot.split("validation")
     some = validation.only(list(range(0, len(validation), 10)))  # of every alphabet
-    features = extract(shipped, some).classifier.numpy()
+    features = look(Phi(shipped), some, shipped.config.resolution, shipped.alpha.device).seen.numpy()
     assert planted(features, tasks=40, seed=1).top >= 36
