@@ -6,7 +6,8 @@ DATA ?= images_background.zip
 BIN := $(VENV)/bin
 INSTALLED := $(VENV)/.installed
 
-.PHONY: serve test check bench ablation phi-search compare bench-labels chaos fuzz soak audit test-containers clean
+.PHONY: serve test check bench bench-labels bench-page ablation phi-search compare chaos fuzz soak audit \
+	test-containers clean
 
 serve: $(INSTALLED)
 	$(BIN)/leo serve
@@ -40,6 +41,10 @@ phi-search: $(INSTALLED)
 # How often a planted wrong label is found, in 200 tasks: make bench-labels DATA=.../images_background.zip
 bench-labels: $(INSTALLED)
 	$(BIN)/python -m bench.labels $(DATA)
+
+# How soon the page's bars follow the hand, in Debian's chromium; writes bench/results/page.json.
+bench-page: $(INSTALLED)
+	$(BIN)/python -m bench.page
 
 # Kills replicas and Redis under load, pauses Redis, fails over; writes bench/results/chaos.json. About ten minutes.
 chaos: $(INSTALLED)

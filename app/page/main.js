@@ -53,12 +53,12 @@ function nextName() {
 function edited() {
   show += 1;
   $("error").textContent = "";
-  if (task && !changed) {
-    changed = true;
+  if ((task || busy) && !changed) {
+    changed = true; // also while a task is being made: it will not know of this
     forgetFlags();
   }
   const drawn = cards.filter((card) => !card.empty).length;
-  $("create").textContent = task && changed ? "Create it again" : "Create classifier";
+  $("create").textContent = changed ? "Create it again" : "Create classifier";
   if (changed) say("Changed since: create it again to use the new examples.");
   else if (!task) say(drawn === 0 ? "" : drawn === 1 ? "One class has a drawing; two are the least." : `${drawn} classes are ready.`);
 }
@@ -100,7 +100,7 @@ async function create() {
     changed = false;
     created(await call("POST", "tasks", { support, name: "playground", ttl_seconds: LIFETIME }), owners);
   } catch (error) {
-    changed = task !== null;
+    changed = task !== null; // without a task there is nothing to be different from
     complain(error.message);
     if (error instanceof Refused && error.index !== null && owners[error.index]) {
       const [card, index] = owners[error.index];

@@ -1,0 +1,90 @@
+"""The page in a real browser: how soon bars follow the hand, and the picture in the README.
+
+python -m bench.page              times 300 answers while drawing, writes bench/results/page.json
+python -m bench.page --picture    draws docs/page.png only
+"""
+
+import argparse
+import io
+import json
+import statistics
+import tempfile
+from pathlib import Path
+
+from PIL import Image
+from playwright.sync_api import Browser, Page, expect, sync_playwright
+
+from app.settings import PROJECT, Settings
+from model.card import machine, today
+from model.checkpoint import read_info
+from tests.conftest import serving
+
+CHROMIUM = "/usr/bin/chromium"
+QUIETLY = ["--no-sandbox", "--disable-gpu", "--disable-background-networking"]
+ANSWERS = 300
+
+
+def example(browser: Browser, url: str) -> Page:
+    """The page after its example in one click."""
+    page = browser.new_page(viewport={"width": 1280, "height": 800}, device_scale_factor=1)
+    page.goto(url)
+    page.click("#example")
+    expect(page.locator("#verdict .label")).to_have_text("clock", timeout=60_000)
+    page.wait_for_timeout(3000)  # until the demonstration has drawn its last stroke
+    return page
+
+
+def draw_picture(page: Page) -> None:
+    out = PROJECT / "docs" / "page.png"
+    page.locator("#ask .title").click()
+    shot = Image.open(io.BytesIO(page.screenshot(full_page=True)))
+    shot.quantize(64, dither=Image.Dither.NONE).save(out, optimize=True)
+    print(f"wrote {out.relative_to(PROJECT)}")
+
+
+def time_answers(page: Page) -> dict[str, float]:
+    """Milliseconds from the first point that no earlier request carried to the bars that show it."""
+    box = page.locator("#ask-pad canvas").bounding_box() or {"x": 0, "y": 0, "width": 0, "height": 0}
+    left, top, wide, high = box["x"] + 30, box["y"] + 30, box["width"] - 60, box["height"] - 60
+    page.evaluate("performance.clearMeasures()")
+    measured: list[float] = []
+    while len(measured) < ANSWERS:
+        page.click("#ask .clear")
+        page.mouse.move(left, top)
+        page.mouse.down()
+        for n in range(40):  # a zigzag, at a hand's 60 points a second
+            page.mouse.move(left + n * wide / 40, top + (n * 37) % high)
+            page.wait_for_timeout(16)
+        page.mouse.up()
+        measured = page.evaluate("performance.getEntriesByName('leo-answer').map((each) => each.duration)")
+    marks = statistics.quantiles(measured, n=100)
+    return {"answers": len(measured), "p50_ms": round(marks[49], 1), "p95_ms": round(marks[94], 1)}
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--picture", action="store_true")
+    given = parser.parse_args()
+    with tempfile.TemporaryDirectory() as folder, sync_playwright() as playwright:
+        settings = Settings(data_dir=Path(folder), device="cpu")
+        browser = playwright.chromium.launch(executable_path=CHROMIUM, args=QUIETLY)
+        with serving(settings) as client:
+            page = example(browser, str(client.base_url))
+            if given.picture:
+                draw_picture(page)
+            else:
+                measured = time_answers(page)
+                result = {
+                    "model_version": read_info(settings.weights).version,
+                    "browser": browser.version,
+                    "date": today(),
+                    "machine": machine(),
+                    **measured,
+                }
+                (PROJECT / "bench" / "results" / "page.json").write_text(json.dumps(result, indent=2) + "\n")
+                print(measured)
+        browser.close()
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,75 @@
+"""The guides keep their word: their snippets run, their links lead somewhere, their settings and commands exist."""
+
+import os
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import httpx
+import pytest
+
+from app.settings import PROJECT, Settings
+from tests.drawn import png
+
+GUIDES = sorted((PROJECT / "docs").glob("*.md"))
+
+
+@pytest.fixture
+def drawings(tmp_path: Path) -> Path:
+    """The pictures that the HTTP guide speaks of."""
+    for name in ("ring", "ex", "tee", "zed"):
+        (tmp_path / f"{name}.png").write_bytes(png(name, 1))
+        (tmp_path / f"{name}2.png").write_bytes(png(name, 2))
+        (tmp_path / "support" / name).mkdir(parents=True)
+        (tmp_path / "support" / name / "1.png").write_bytes(png(name, 3))
+    (tmp_path / "what.png").write_bytes(png("ring", 9))
+    (tmp_path / "queries").mkdir()
+    (tmp_path / "queries" / "ring.png").write_bytes(png("ring", 8))
+    return tmp_path
+
+
+def snippets(guide: str, language: str) -> list[str]:
+    found = re.findall(rf"```{language}\n(.*?)```", (PROJECT / "docs" / guide).read_text(), flags=re.DOTALL)
+    assert found
+    return found
+
+
+def environment(client: httpx.Client) -> dict[str, str]:
+    here = Path(sys.executable).parent
+    return os.environ | {"LEO": str(client.base_url).rstrip("/"), "PATH": f"{here}:{os.environ['PATH']}"}
+
+
+def test_the_http_guide_runs_from_top_to_bottom(client: httpx.Client, drawings: Path) -> None:
+    script = "set -euo pipefail\n" + "\n".join(snippets("http.md", "sh"))
+    done = subprocess.run(
+        ["bash", "-c", script], cwd=drawings, env=environment(client), capture_output=True, text=True, timeout=300
+    )
+    assert done.returncode == 0, f"{done.stdout}\n{done.stderr}"
+    assert '"label":"ring"' in done.stdout
+    assert (drawings / "signs.onnx").stat().st_size > 10_000
+    assert (drawings / "shapes.onnx").stat().st_size > 10_000
+
+
+def test_the_http_guides_python_runs(client: httpx.Client, drawings: Path) -> None:
+    for snippet in snippets("http.md", "python"):
+        done = subprocess.run(
+            [sys.executable, "-c", snippet], cwd=drawings, env=environment(client), capture_output=True, text=True
+        )
+        assert done.returncode == 0, done.stderr
+        assert done.stdout.startswith("ring ")
+
+
+@pytest.mark.parametrize("guide", GUIDES, ids=lambda guide: guide.name)
+def test_a_guide_names_what_exists(guide: Path) -> None:
+    text = guide.read_text()
+    for target in re.findall(r"\]\(([^)#]+)\)", text):
+        if not target.startswith("https://"):
+            assert (guide.parent / target).exists(), target
+    for path in re.findall(r"`((?:app|model|deploy|bench)/[\w./-]+)`", text):
+        assert (PROJECT / path).exists(), path
+    for name in re.findall(r"\bLEO_([A-Z_]+[A-Z])\b", text):
+        assert name.lower() in Settings.model_fields or name in ("API_KEY", "URL"), f"LEO_{name}"
+    makefile = (PROJECT / "Makefile").read_text()
+    for target in re.findall(r"make ([a-z-]+)`", text):
+        assert re.search(rf"^{target}:", makefile, flags=re.MULTILINE), target
