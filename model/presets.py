@@ -6,9 +6,7 @@ from model.train import TrainConfig
 PRESETS: dict[str, TrainConfig] = {
     # Small and quick: most accurate per millisecond.
     "omniglot": TrainConfig(
-        leo=LEOConfig(
-            resolution=28, widths=(32, 64, 128, 512), view_angles=(-12.0, 0.0, 12.0), decoder_skip=True, inner_lr=0.3
-        ),
+        leo=LEOConfig(resolution=28, widths=(32, 64, 128, 512), decoder_skip=True, inner_lr=0.3),
         pretrain_steps=9000,
         episode_steps=1500,
         shots=(1, 2, 5, 10),
