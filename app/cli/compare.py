@@ -51,9 +51,10 @@ def compare(
     """Set LEO beside what people use instead, on the same tasks and features.
 
     Prototypes, a logistic head, MAML, Meta-SGD and ANIL: accuracy, the paired
-    difference to LEO, and what adapting to one task costs, alone and with
-    phi's look at its pictures. The last four learn something before any task
-    (--train-baselines); until they have, they are left out.
+    difference to LEO, and what adapting to one task costs from its pictures
+    on (the JSON also holds the cost without phi's look at them). The last four
+    learn something before any task (--train-baselines); until they have, they
+    are left out.
     """
     os.environ.setdefault("KINETO_LOG_LEVEL", "99")  # the profiler that counts memory is chatty
     from model.baselines.folder import all_methods, read_description
@@ -173,7 +174,7 @@ def _print(rows: "list[Compared]") -> None:
     table = Table(
         title=f"{first.way}-way {first.shot}-shot{place}, {first.episodes} tasks, {first.query} queries a class"
     )
-    for column in ("method", "accuracy, %", "less LEO's", "adapt, ms", "with phi", "peak, MiB", "with phi"):
+    for column in ("method", "accuracy, %", "less LEO's", "adapt, ms", "peak, MiB"):
         table.add_column(column, justify="left" if column == "method" else "right")
     for row in rows:
         same = row is first
@@ -181,8 +182,8 @@ def _print(rows: "list[Compared]") -> None:
             row.method,
             f"{100 * row.accuracy:.2f} ± {100 * row.ci95:.2f}",
             "" if same else f"{100 * row.difference:+.2f} ± {100 * row.difference_ci95:.2f}",
-            *("-" if c.milliseconds is None else f"{c.milliseconds:.1f}" for c in (row.adapt, row.from_pictures)),
-            *(f"{c.peak_bytes / 2**20:.2f}" for c in (row.adapt, row.from_pictures)),
+            "-" if row.from_pictures.milliseconds is None else f"{row.from_pictures.milliseconds:.1f}",
+            f"{row.from_pictures.peak_bytes / 2**20:.2f}",
         )
     # Into a file or a pipe nothing is broken into lines.
     Console(width=None if sys.stdout.isatty() else 120).print(table)
