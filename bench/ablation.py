@@ -14,10 +14,10 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from model.baselines.latent import Leo
 from torch import Tensor
 
 from model.augment import augment, to_side, working_side
+from model.baselines.latent import Leo
 from model.card import machine, today
 from model.config import LEOConfig
 from model.data.episodes import sample_episodes
