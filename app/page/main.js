@@ -119,12 +119,7 @@ function created(made, owners) {
   if (!changed) say(`Ready: ${made.labels.length} classes. Now draw one of them again.`);
   document.body.classList.add("taught");
   $("ask-hint").textContent = "Draw one of them again.";
-  const took = `in ${milliseconds.toFixed(0)} ms`;
-  $("learned").textContent =
-    number(losses[0]) === number(losses.at(-1))
-      ? `Your examples are easy to tell apart: the first guess, ${took}, left the ${losses.length - 1} steps nothing to do.`
-      : `${losses.length - 1} steps on one code for each class took the loss on your examples from ` +
-        `${number(losses[0])} to ${number(losses.at(-1))}, ${took}. It gets ${Math.round(100 * right)} % of them right.`;
+  $("learned").textContent = learned(losses, right, milliseconds);
   $("inside").hidden = $("use").hidden = false;
   showLosses($("chart"), losses);
   $("lasts").textContent = made.expires_at ? `It lasts until ${new Date(made.expires_at).toLocaleString()}.` : "";
@@ -134,6 +129,18 @@ function created(made, owners) {
   live.changed();
   const narrow = matchMedia("(max-width: 60rem)").matches;
   if (narrow) $("ask").scrollIntoView({ behavior: QUIET.matches ? "auto" : "smooth" });
+}
+
+function learned(losses, right, milliseconds) {
+  const [before, after] = [number(losses[0]), number(losses.at(-1))];
+  const steps = losses.length - 1;
+  const took = `${milliseconds.toFixed(0)} ms`;
+  const rights = `It gets ${Math.round(100 * right)} % of your examples right.`;
+  if (before === after)
+    return `Your examples are easy to tell apart: the first guess, in ${took}, left the ${steps} steps nothing to do.`;
+  if (losses.at(-1) > losses[0])
+    return `Your examples contradict each other: ${steps} steps could not lower the loss, ${before}, and left it at ${after}. ${rights}`;
+  return `${steps} steps on one code for each class took the loss from ${before} to ${after}, in ${took}. ${rights}`;
 }
 
 // -- what the examples say of themselves ------------------------------------------------------

@@ -31,6 +31,7 @@ QUIETLY = [
 DESKTOP: ViewportSize = {"width": 1360, "height": 900}
 PHONE: ViewportSize = {"width": 390, "height": 844}
 FIVE = list(CHARACTERS)[:5]
+STRANGER = list(CHARACTERS)[5]
 
 
 @pytest.fixture(scope="module")
@@ -118,6 +119,7 @@ def test_draw_five_create_draw_again_get_the_right_label(
         assert page.evaluate("document.documentElement.scrollWidth <= innerWidth"), "it scrolls sideways"
         page.screenshot(path=tmp_path / "page.png", full_page=True)
 
+        visit.ask(shaky(CHARACTERS[STRANGER], 9))
         page.locator("#threshold").fill("100")
         visit.expect_verdict("None of these")
         assert visit.wrong == []
