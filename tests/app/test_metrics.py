@@ -2,14 +2,17 @@
 
 import json
 import re
+from collections.abc import Iterator
 from pathlib import Path
 
 import httpx
+import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
 from app import metrics
-from app.settings import PROJECT
+from app.settings import PROJECT, Settings
 from tests.app.test_tasks import create, predict
+from tests.conftest import serving
 from tests.drawn import png
 
 
@@ -24,7 +27,15 @@ def value(client: httpx.Client, name: str, **labels: str) -> float:
     return 0
 
 
-def test_they_count_what_happens(client: httpx.Client) -> None:
+@pytest.fixture
+def only(settings: Settings, tmp_path: Path) -> Iterator[httpx.Client]:
+    """A service of this test's own: gauges tell of the service that began last in a process."""
+    with serving(settings.model_copy(update={"data_dir": tmp_path})) as client:
+        yield client
+
+
+def test_they_count_what_happens(only: httpx.Client) -> None:
+    client = only
     watched = {
         "tasks": ("leo_tasks_created_total", {"model": "omniglot"}),
         "created": ("leo_http_requests_total", {"method": "POST", "route": "/tasks", "status": "201"}),
