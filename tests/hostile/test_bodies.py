@@ -36,6 +36,11 @@ def test_json(client: httpx.Client, body: bytes) -> None:
     assert_problem(client.post("/tasks", content=body, headers=JSON), 422)
 
 
+@pytest.mark.parametrize("body", [b"\xc3\x28", b'{"name": ' + b"[" * 100_000, b'{"ttl_seconds": 1e999}', b""])
+def test_json_that_fastapi_reads(client: httpx.Client, body: bytes) -> None:
+    assert_problem(client.patch("/tasks/0123", content=body, headers=JSON), 422)
+
+
 def form(*parts: bytes) -> bytes:
     return b"".join(b"--x\r\n" + part + b"\r\n" for part in parts) + b"--x--\r\n"
 
