@@ -5,11 +5,12 @@ import base64
 import binascii
 import contextlib
 import io
+import os
 import threading
 import time
 import warnings
 from collections.abc import AsyncIterator, Sequence
-from concurrent.futures import Executor
+from concurrent.futures import Executor, ThreadPoolExecutor
 from typing import Any, TypeVar
 
 import numpy as np
@@ -189,8 +190,17 @@ def _check_text(text: str, what: str, settings: Settings) -> None:
 
 # -- decoding --------------------------------------------------------------------------------
 
-LARGE = 4_000_000  # pixels; such images, hundreds of megabytes while they are decoded, go one at a time
-_one_large = threading.Lock()
+LARGE = 4_000_000  # pixels to decode; such images, hundreds of megabytes meanwhile, go one at a time
+
+
+def _yield_to_others() -> None:
+    """Let this thread have what processor time the others leave; where the system has no such thing, go on."""
+    with contextlib.suppress(OSError, AttributeError):
+        os.setpriority(os.PRIO_PROCESS, threading.get_native_id(), 10)
+
+
+# A lane of their own, so that nobody's small image ever waits behind them.
+_large_lane = ThreadPoolExecutor(1, thread_name_prefix="decode-large", initializer=_yield_to_others)
 
 
 async def decode(images: Sequence[bytes], resolution: int, settings: Settings, pool: Executor) -> NDArray[np.uint8]:
@@ -200,13 +210,14 @@ async def decode(images: Sequence[bytes], resolution: int, settings: Settings, p
     """
     loop = asyncio.get_running_loop()
     deadline = time.monotonic() + settings.decode_deadline
+    most = settings.max_image_pixels
 
-    def several(start: int, part: Sequence[bytes]) -> list[NDArray[np.uint8]]:
+    def several(start: int, part: Sequence[bytes], up_to: int = LARGE) -> list[NDArray[np.uint8] | None]:
         decoded = []
         for index, data in enumerate(part, start):
             if time.monotonic() > deadline:  # nobody waits for the rest
                 raise TimeoutError
-            decoded.append(decode_one(data, index, resolution, settings.max_image_pixels))
+            decoded.append(decode_one(data, index, resolution, most, up_to))
         return decoded
 
     # One hop to the pool for a few images, several hops when there are many.
@@ -214,7 +225,11 @@ async def decode(images: Sequence[bytes], resolution: int, settings: Settings, p
     parts = [loop.run_in_executor(pool, several, at, images[at : at + size]) for at in range(0, len(images), size)]
     try:
         async with asyncio.timeout(settings.decode_deadline):
-            return np.stack([image for part in await asyncio.gather(*parts) for image in part])
+            decoded = [image for part in await asyncio.gather(*parts) for image in part]
+            for index in [index for index, image in enumerate(decoded) if image is None]:
+                parts.append(loop.run_in_executor(_large_lane, several, index, images[index : index + 1], most))
+                decoded[index : index + 1] = await parts[-1]
+            return np.stack(decoded)  # type: ignore[arg-type]  # none is None any longer
     except TimeoutError:
         raise overloaded(
             f"the images were not decoded within {settings.decode_deadline:g} s; send fewer, or try again"
@@ -224,8 +239,13 @@ async def decode(images: Sequence[bytes], resolution: int, settings: Settings, p
             future.cancel()
 
 
-def decode_one(data: bytes, index: int, resolution: int, max_pixels: int) -> NDArray[np.uint8]:
-    """One image file -> [R,R] uint8, 255 full ink. Raises `Problem` 422 naming what is wrong."""
+def decode_one(
+    data: bytes, index: int, resolution: int, max_pixels: int, up_to: int | None = None
+) -> NDArray[np.uint8] | None:
+    """One image file -> [R,R] uint8, 255 full ink; None where more than `up_to` pixels would be decoded for it.
+
+    Raises `Problem` 422 naming what is wrong.
+    """
 
     def bad(reason: str) -> Problem:
         return Problem(422, f"image {index} {reason}", index=index)
@@ -237,9 +257,10 @@ def decode_one(data: bytes, index: int, resolution: int, max_pixels: int) -> NDA
             width, height = picture.size
             if width * height > max_pixels:
                 raise bad(f"is {width}x{height}, over the limit of {max_pixels} pixels; send it smaller")
-            with _one_large if width * height > LARGE else contextlib.nullcontext():
-                picture.draft("L", (2 * WORK_SIDE, 2 * WORK_SIDE))  # a JPEG decodes at a fraction of its size
-                return to_input(to_drawing(picture), resolution)
+            picture.draft("L", (2 * WORK_SIDE, 2 * WORK_SIDE))  # a JPEG decodes at a fraction of its size
+            if up_to is not None and picture.width * picture.height > up_to:
+                return None
+            return to_input(to_drawing(picture), resolution)
     except UnidentifiedImageError:
         raise bad("is not a PNG, JPEG or WEBP image") from None
     except NoDrawing as error:
