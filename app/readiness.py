@@ -21,7 +21,7 @@ log = logging.getLogger(__name__)
 EVERY = 5.0  # seconds between proofs
 STALE = 15.0  # seconds after which the last proof, and the last batch of others' work, no longer count
 LOOK_EVERY = 0.2  # seconds between looks at the device
-ASLEEP = 2.0  # seconds between two looks after which the whole process must have been stopped meanwhile
+ASLEEP = 2.0  # seconds between two looks that say that the whole process did not get to run meanwhile
 FAILURES = 3  # proofs in a row that must fail for the service to give up
 
 
@@ -64,7 +64,7 @@ class Readiness:
                 now = time.monotonic()
                 if now - looked > ASLEEP:
                     # A paused container, a suspended machine: the device was stopped too, and has not hung.
-                    log.warning("stopped for %.1f s, and awake again", now - looked)
+                    log.warning("did not get to run for %.1f s", now - looked)
                     self._awake_since = now
                 looked = now
                 lost = self._lost()

@@ -29,8 +29,9 @@ def map_body(context: Any, body: Any) -> Any:
     if not isinstance(body, dict):
         return body
     if context.operation.path.endswith("/predict"):
-        given = next(iter(body.get("images") or [""]))
-        return body | {"images": ENCODED[:2] if isinstance(given, str) else DRAWINGS[:2]}
+        given = body.get("images")
+        is_form = isinstance(given, list) and any(isinstance(image, bytes) for image in given)
+        return body | {"images": DRAWINGS[:2] if is_form else ENCODED[:2]}
     if "support" in body:
         support = [{"image": image, "label": f"label {n % 3}"} for n, image in enumerate(ENCODED)]
         return {key: value for key, value in body.items() if key != "model"} | {"support": support}
