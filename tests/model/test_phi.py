@@ -22,7 +22,7 @@ def served(leo: LatentEmbeddingOptimization, how: type[OnCPU] | type[OnTorch]) -
 
 @pytest.mark.parametrize("how", [OnCPU, OnTorch])
 def test_it_is_the_same_function(shipped: LatentEmbeddingOptimization, how: type[OnCPU] | type[OnTorch]) -> None:
-    images = drawings(37, shipped.config.resolution)
+    images = drawings(9, shipped.config.resolution)
     with torch.inference_mode():
         expected = shipped.classifier.phi(torch.from_numpy(images).unsqueeze(1).float() / 255)
     phi = served(shipped, how)
