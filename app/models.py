@@ -1,5 +1,6 @@
 """The models that one service runs, on one device, behind one queue."""
 
+import logging
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -7,6 +8,9 @@ from app.engine import Engine, Result, Work
 from app.problems import Problem
 from app.settings import PROJECT, Settings
 from app.store import TaskRecord
+from model.backbones import BackboneError
+
+log = logging.getLogger(__name__)
 
 
 class Models:
@@ -27,7 +31,15 @@ class Models:
         """Those the settings name. Raises `CheckpointError`, or `ValueError` for a device that is not there."""
         named = [name.strip() for name in settings.models.split(",") if name.strip()]
         folders = [settings.weights, *(_folder(name) for name in named)]
-        return cls([Engine(folder, settings.device) for folder in dict.fromkeys(folders)])
+        engines = []
+        for folder in dict.fromkeys(folders):
+            try:
+                engines.append(Engine(folder, settings.device))
+            except BackboneError as error:
+                if not engines:
+                    raise
+                log.warning("%s is left out: %s", folder.name, error)  # the others need not wait for it
+        return cls(engines)
 
     def __iter__(self) -> Iterator[Engine]:
         return iter(self._engines.values())
@@ -38,6 +50,15 @@ class Models:
         if engine is None:
             raise Problem(422, f"no model called {name!r} is loaded; there is {', '.join(map(repr, self._engines))}")
         return engine
+
+    def of_kind(self, *, drawn: bool) -> Engine:
+        """For drawings or for photos: the first that is loaded, or the default where none is."""
+        return next((engine for engine in self if engine.takes_drawings == drawn), self.default)
+
+    @property
+    def mixed(self) -> bool:
+        """Whether there are models for drawings and for photos, so that somebody has to choose."""
+        return len({engine.takes_drawings for engine in self}) > 1
 
     def of(self, record: TaskRecord) -> Engine:
         """The model that can decode a task. Raises `Problem` 409, naming both versions."""

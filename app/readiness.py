@@ -28,8 +28,11 @@ FAILURES = 3  # proofs in a row that must fail for the service to give up
 class Readiness:
     """Runs the proof, remembers what came of it, and watches the device."""
 
-    def __init__(self, batcher: Batcher, resolution: int, deadline: float, give_up: Callable[[str], object]) -> None:
-        """`deadline`: seconds the device may work on one batch; `give_up` is called once, with the reason."""
+    def __init__(
+        self, batcher: Batcher, shape: tuple[int, ...], deadline: float, give_up: Callable[[str], object]
+    ) -> None:
+        """`shape` of an image, [R,R] or [R,R,3]; `deadline`: seconds the device may work on one batch; `give_up` is
+        called once, with the reason."""
         self._batcher, self._deadline, self._give_up = batcher, deadline, give_up
         self._last_proof: float | None = None
         self._failures = 0
@@ -39,8 +42,8 @@ class Readiness:
         self._given_up: str | None = None
         self.stopping = False
         # Two drawings, a horizontal and a vertical stroke.
-        self._strokes = np.zeros((2, resolution, resolution), dtype=np.uint8)
-        middle = resolution // 2
+        self._strokes = np.zeros((2, *shape), dtype=np.uint8)
+        middle = shape[0] // 2
         self._strokes[0, middle - 1 : middle + 1, 2:-2] = 255
         self._strokes[1, 2:-2, middle - 1 : middle + 1] = 255
 

@@ -63,7 +63,7 @@ class Tasks:
                 first = await self._store.made(owner, once)
             if first:
                 return first
-        engine = self._models.named(options.model)
+        engine = await self._chosen(options.model, images)
         inputs = await self._decoded(images, engine)
         taught = await self._teach(engine, inputs, labels, {}, None)
         now = time.time()
@@ -264,9 +264,16 @@ class Tasks:
         loop = asyncio.get_running_loop()
         return await loop.run_in_executor(self._pool, to_onnx, leo, weight, bias, record.labels, described)
 
+    async def _chosen(self, name: str | None, images: Sequence[bytes]) -> Engine:
+        """The model asked for; where nobody asked and there are several kinds, by what the pictures look like."""
+        if name is not None or not self._models.mixed:
+            return self._models.named(name)
+        drawn = await uploads.look_drawn(images, self._pool)
+        return self._models.of_kind(drawn=drawn)
+
     async def _decoded(self, images: Sequence[bytes], engine: Engine) -> Images:
         with metrics.stage("decode"):
-            return await uploads.decode(images, engine.resolution, self._settings, self._pool)
+            return await uploads.decode(images, engine.read, self._settings, self._pool)
 
     async def _record_and_head(self, task_id: str, owner: str) -> tuple[TaskRecord, Head]:
         warm = await self._warm_and_current(task_id, owner)
