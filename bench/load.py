@@ -62,9 +62,18 @@ def make_tasks(url: str, number: int, clients: int = 4) -> list[str]:
     return made
 
 
-def predict(url: str, tasks: list[str], clients: int, seconds: float, *, warm_up: float = 0.0) -> dict[str, Any]:
+def predict(
+    url: str, tasks: list[str], clients: int, seconds: float, *, warm_up: float = 0.0, photos: bool = False
+) -> dict[str, Any]:
     """One image each, of tasks drawn at random: predictions a second, milliseconds and statuses after the warm-up."""
-    order = {"url": url, "tasks": tasks, "clients": clients, "seconds": seconds, "warm_up": warm_up}
+    order = {
+        "url": url,
+        "tasks": tasks,
+        "clients": clients,
+        "seconds": seconds,
+        "warm_up": warm_up,
+        "photos": photos,
+    }
     done = subprocess.run(
         [sys.executable, "-m", "bench.load"], input=json.dumps(order), capture_output=True, text=True, check=True
     )
@@ -92,7 +101,15 @@ def predict_each(url: str, tasks: list[str], times: int, clients: int = 8) -> Co
     return statuses
 
 
-def _main(url: str, tasks: list[str], clients: int, seconds: float, warm_up: float) -> dict[str, Any]:
+def _main(
+    url: str, tasks: list[str], clients: int, seconds: float, warm_up: float, photos: bool = False
+) -> dict[str, Any]:
+    queries = QUERIES
+    if photos:
+        from bench.photos import picture
+        from tests.photographed import PRODUCTS
+
+        queries = [multipart([picture(name, 90)], []) for name in PRODUCTS]
     began = time.perf_counter()
     took: list[tuple[float, float]] = []  # when answered, seconds it took
     statuses: Counter[int] = Counter()
@@ -103,7 +120,7 @@ def _main(url: str, tasks: list[str], clients: int, seconds: float, warm_up: flo
             sent = time.perf_counter()
             if sent - began > warm_up + seconds:
                 return
-            status, _ = connection.post(f"/tasks/{choose.choice(tasks)}/predict", QUERIES[n % 5])
+            status, _ = connection.post(f"/tasks/{choose.choice(tasks)}/predict", queries[n % len(queries)])
             answered = time.perf_counter()
             if answered - began > warm_up:
                 statuses[status] += 1

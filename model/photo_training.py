@@ -25,11 +25,15 @@ from model.baselines.method import Phi
 from model.config import LEOConfig
 from model.data.episodes import sample_episodes
 from model.data.photos import Photos, features
-from model.evaluate import Setting, Sight, accuracies, draw
+from model.evaluate import Setting, Sight, accuracies, draw, possible
 from model.leo import LatentEmbeddingOptimization
 from model.train import Progress, one_cycle, pick
 
 L2_GRID = (0.0001, 0.0003, 0.001, 0.003, 0.01, 0.03)  # of the logistic head LEO is compared with
+
+
+#: What the temperature is fitted on, each source of photos alike; the first fits small data sets too.
+PHOTO_MIX = (Setting(2, (1, 1), 3), *(Setting(way, (k, k), 10) for way in (5, 15) for k in (1, 5, 10)))
 
 
 class PhotoTrainConfig(BaseModel):
@@ -103,7 +107,10 @@ class PhotoTrainer:
 
     def _step(self, generator: torch.Generator) -> tuple[int, dict[str, float]]:
         config = self.config
-        way, shot = pick(config.ways, generator), pick(config.shots, generator)
+        way = min(pick(config.ways, generator), len(self.counts))
+        # The largest classes decide what is possible; in a small data set episodes are smaller.
+        most = int(self.counts.sort(descending=True).values[way - 1]) - config.query
+        shot = max(1, min(pick(config.shots, generator), most))
         tasks = max(1, config.images_per_step // (way * (shot + config.query)))
         episodes = sample_episodes(self.counts, tasks, way, shot, config.query, generator)
         views = torch.randint(self.seen.shape[2], episodes.drawings.shape, generator=generator)
@@ -123,8 +130,11 @@ class PhotoTrainer:
     def _validate(self) -> float:
         """Mean accuracy over fixed tasks of validation classes, each source's: 5-way, 1 shot and 5."""
         method = Leo(self.leo.eval())
-        settings = [Setting(5, (shot, shot), 10) for shot in (1, 5)]
-        found = [accuracies(method, sight, draw(sight, s, 200, seed=1)) for sight in self.sights for s in settings]
+        found = [
+            accuracies(method, sight, draw(sight, setting, 200, seed=1))
+            for sight in self.sights
+            for setting in five_way(sight, (1, 5))
+        ]
         return float(torch.stack(found).mean())
 
     def _log(self, progress: Progress) -> None:
@@ -145,6 +155,14 @@ class PhotoTrainer:
                     json.dumps({name: round(value, 5) for name, value in progress.watch.items()}),
                 ]
             )
+
+
+def five_way(sight: Sight, shots: tuple[int, ...]) -> list[Setting]:
+    """Tasks of 5 classes with 10 queries each, or of as many as a small data set has. Raises `DataError`."""
+    way = min(5, len(sight.counts))
+    most = int(sight.counts.sort(descending=True).values[way - 1])
+    fitting = [Setting(way, (k, k), min(10, most - k)) for k in shots if k < most]
+    return possible(sight, fitting)
 
 
 def sights_of(leo: LatentEmbeddingOptimization, validation: Photos) -> list[Sight]:
@@ -183,6 +201,10 @@ def choose_l2(leo: LatentEmbeddingOptimization, sights: list[Sight], episodes: i
     eye, found = Phi(leo), {}
     for l2 in L2_GRID:
         method = LogisticHead(eye, l2)
-        drawn = [(sight, draw(sight, Setting(5, (k, k), 10), episodes, seed=1)) for sight in sights for k in (1, 5, 10)]
+        drawn = [
+            (sight, draw(sight, setting, episodes, seed=1))
+            for sight in sights
+            for setting in five_way(sight, (1, 5, 10))
+        ]
         found[l2] = float(torch.cat([accuracies(method, sight, tasks) for sight, tasks in drawn]).mean())
     return found

@@ -171,12 +171,15 @@ def _finish_photos(trainer: "PhotoTrainer", photos: "Photos", name: str, describ
     from model.checkpoint import read_info, save_model
     from model.curve import draw_curve
     from model.photo_card import validate_photos, write_photo_readme
-    from model.photo_training import choose_l2
+    from model.photo_training import PHOTO_MIX, choose_l2
 
     leo, validation = trainer.leo, photos.split("validation")
     with console.status("calibrating"):
-        temperature = temperature_of_sights(leo, trainer.sights)
-        leo.config = leo.config.model_copy(update={"temperature": round(temperature, 4)})
+        try:
+            temperature = temperature_of_sights(leo, trainer.sights, PHOTO_MIX)
+            leo.config = leo.config.model_copy(update={"temperature": round(temperature, 4)})
+        except ValueError as error:  # every validation answer right, say: nothing to learn how sure to be from
+            console.print(f"probabilities are left as they are: {error}", highlight=False)
     with console.status("choosing the logistic head's L2 on validation classes"):
         tried = choose_l2(leo, trainer.sights)
     card = described | {
