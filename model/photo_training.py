@@ -44,16 +44,17 @@ class PhotoTrainConfig(BaseModel):
     leo: LEOConfig
     seed: int = 0
     steps: int = Field(80, ge=1)
-    images_per_step: int = Field(300, ge=20, description="tasks a step are as many as fit into it, at least 1")
+    images_per_step: int = Field(100, ge=20, description="tasks a step are as many as fit into it, at least 1")
     ways: tuple[int, ...] = (2, 5, 10, 20)
     shots: tuple[int, ...] = (1, 2, 5, 10)
     query: int = Field(5, ge=1, description="queries a class")
+    from_classes: bool = Field(True, description="encoder and decoder start from training classes, not at random")
     shrinkage: float = Field(0.5, gt=0, le=1, description="of the covariance within classes; 1: it is not looked at")
     views: int = Field(1, ge=1, description="of each picture; all but the first are augmented")
     trained: tuple[str, ...] = Field(
         ("alpha", "decoder.log_scale"), description="parameters that are trained, by the beginning of their names"
     )
-    validate_every: int = Field(20, ge=1, description="steps between validations")
+    validate_every: int = Field(40, ge=1, description="steps between validations")
 
 
 class PhotoTrainer:
@@ -74,7 +75,10 @@ class PhotoTrainer:
             parameter.requires_grad_(name.startswith(config.trained))
         raw = features(training, backbone, config.views)  # [C, D, V, F]
         self.counts = training.counts
-        start_from_classes(self.leo, raw[:, :, 0].to(device), self.counts, config.shrinkage)
+        if config.from_classes:
+            start_from_classes(self.leo, raw[:, :, 0].to(device), self.counts, config.shrinkage)
+        else:
+            centre_on(self.leo, raw[:, :, 0].to(device), self.counts)
         phi = self.leo.classifier.phi
         with torch.no_grad():
             self.seen = torch.cat([phi.finished(some.to(device)) for some in raw.split(16)])  # [C, D, V, F]
@@ -131,7 +135,7 @@ class PhotoTrainer:
         """Mean accuracy over fixed tasks of validation classes, each source's: 5-way, 1 shot and 5."""
         method = Leo(self.leo.eval())
         found = [
-            accuracies(method, sight, draw(sight, setting, 200, seed=1))
+            accuracies(method, sight, draw(sight, setting, 100, seed=1))
             for sight in self.sights
             for setting in five_way(sight, (1, 5))
         ]
@@ -173,6 +177,14 @@ def sights_of(leo: LatentEmbeddingOptimization, validation: Photos) -> list[Sigh
 
 
 @torch.no_grad()
+def centre_on(leo: LatentEmbeddingOptimization, raw: Tensor, counts: Tensor) -> Tensor:
+    """Set phi's centre to the mean of features [C,D,F] that are real, and give which those are, [C,D]."""
+    real = (torch.arange(raw.shape[1]) < counts.unsqueeze(1)).to(raw.device)
+    leo.classifier.phi.centre.copy_(raw[real].mean(dim=0))
+    return real
+
+
+@torch.no_grad()
 def start_from_classes(leo: LatentEmbeddingOptimization, raw: Tensor, counts: Tensor, shrinkage: float) -> None:
     """Set phi's centre, encoder and decoder by the features [C,D,F] of C training classes of `counts` pictures.
 
@@ -181,8 +193,7 @@ def start_from_classes(leo: LatentEmbeddingOptimization, raw: Tensor, counts: Te
     (as in regularised linear discriminant analysis: Friedman, 1989). The decoder is the transpose.
     """
     phi, decoder, encoder = leo.classifier.phi, leo.decoder, leo.encoder
-    real = (torch.arange(raw.shape[1]) < counts.unsqueeze(1)).to(raw.device)  # [C, D]
-    phi.centre.copy_(raw[real].mean(dim=0))
+    real = centre_on(leo, raw, counts)
     features = phi.finished(raw)  # [C, D, F]
     weights = real.unsqueeze(-1).to(features.dtype)
     means = (features * weights).sum(dim=1, keepdim=True) / weights.sum(dim=1, keepdim=True)  # [C, 1, F]

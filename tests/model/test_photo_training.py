@@ -77,6 +77,7 @@ def test_features_are_computed_once_and_views_differ(
     assert (features(two, find("efficientnet-lite0"), views=3, cache=cache) == first).all()
 
 
+@torch.no_grad()
 def test_the_encoder_evens_out_what_differs_within_classes() -> None:
     torch.manual_seed(0)
     leo = LatentEmbeddingOptimization(config=small()).eval()
@@ -109,6 +110,7 @@ def test_a_short_run_learns_step_sizes_alone(shop: Photos, tmp_path: Path, monke
     assert (tmp_path / "run" / "log.csv").read_text().count("episodes") == 3
 
 
+@torch.no_grad()
 def test_codes_have_length_one_whatever_the_shots() -> None:
     leo = LatentEmbeddingOptimization(config=small()).eval()
     labels = torch.tensor([[0, 0, 0, 1]])
