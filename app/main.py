@@ -46,6 +46,8 @@ def create_app(settings: Settings | None = None) -> FastAPI:
         description=DESCRIPTION,
         version="0.1.0",
         lifespan=_lifespan,
+        # Spans go where OTEL_EXPORTER_OTLP_ENDPOINT says. No logs: they would hold what callers sent.
+        telemetry={"auto_configure": True, "operation_spans": False, "metrics": False, "logs": False},
     )
     app.state.settings = settings
     app.state.models = Models.load(settings)
