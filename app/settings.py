@@ -18,7 +18,9 @@ class Settings(BaseSettings):
     port: int = Field(8000, ge=0, le=65535, description="port to listen on; 0 takes a free one")
     data_dir: Path = Field(Path("data"), description="folder of the embedded task store")
     store_url: str = Field(
-        "", description="`redis://...`: a task store that replicas share; empty: the embedded one in `LEO_DATA_DIR`"
+        "",
+        description="`redis://...` or `redis+cluster://...`: a task store that replicas share; "
+        "empty: the embedded one in `LEO_DATA_DIR`",
     )
     weights: Path = Field(
         PROJECT / "weights" / "omniglot", description="folder of the model to serve: `model.safetensors`, `config.json`"

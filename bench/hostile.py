@@ -196,10 +196,10 @@ def measure_keyless(server: Server) -> dict[str, Any]:
 def told_apart(call: Callable[[str], httpx.Response], theirs: str) -> dict[str, Any]:
     """Ask for another's task and for ones that never were, in random order, and compare the times."""
     order = ["theirs", "none"] * CALLS
-    random.Random(0).shuffle(order)  # noqa: S311
+    random.Random(0).shuffle(order)
     took: dict[str, list[float]] = {"theirs": [], "none": []}
     for kind in order:
-        task_id = theirs if kind == "theirs" else "".join(random.choices("0123456789abcdef", k=24))  # noqa: S311
+        task_id = theirs if kind == "theirs" else "".join(random.choices("0123456789abcdef", k=24))
         began = time.perf_counter_ns()
         answer = call(task_id)
         took[kind].append((time.perf_counter_ns() - began) / 1e6)

@@ -1,7 +1,7 @@
-"""The shared task store: a Redis that several replicas use.
+"""The shared task store: a Redis, or a Redis Cluster, that several replicas use.
 
 Durable only if Redis writes through to disk before it answers: `appendonly yes`, `appendfsync always`.
-Keys, in their owner's braces so that no two owners' can meet:
+Keys, in their owner's braces, so that no two owners' can meet and all of one owner's are in one slot of a cluster:
 
     leo:{owner}:task:ID      record, as of `app.store.record`; Redis itself lets it expire
     leo:{owner}:support:ID   the payload beside it
@@ -9,6 +9,8 @@ Keys, in their owner's braces so that no two owners' can meet:
     leo:{owner}:number       counts creations
     leo:{owner}:tasks        sorted set of ids by that number, for paging
     leo:{owner}:expiries     sorted set of ids by when they expire, to keep `tasks` clean
+
+Without keys the owner is empty. Empty braces are no hash tag, so in a cluster it is called `*`, as no owner can be.
 """
 
 import asyncio
@@ -18,10 +20,12 @@ from contextlib import asynccontextmanager
 from dataclasses import replace
 from typing import Any
 
-from redis.asyncio import BlockingConnectionPool, Redis
+from redis.asyncio import Redis, RedisCluster
+from redis.asyncio.cluster import ClusterNode
+from redis.asyncio.connection import parse_url
 from redis.asyncio.retry import Retry
 from redis.backoff import NoBackoff
-from redis.exceptions import RedisError
+from redis.exceptions import MovedError, RedisClusterException, RedisError
 
 from app.store import ONCE_SECONDS, Once, OtherBody, StoreUnavailable, TaskRecord, TooManyTasks, place_of
 from app.store.record import pack, unpack
@@ -29,9 +33,10 @@ from app.store.record import pack, unpack
 log = logging.getLogger(__name__)
 
 WITHIN = 0.8  # seconds a call may take, connecting and waiting for a connection included
-CONNECTIONS = 64
+CONNECTIONS = 64  # to Redis, or to each node of a cluster
 
-# Each script runs whole, with nothing between its lines. ARGV of both: the owner's prefix, id, record,
+# Each script runs whole, with nothing between its lines. KEYS only tells a cluster where: all of an owner's keys
+# are in one place. ARGV of both: the owner's prefix, id, record,
 # '1' and payload or '0' and nothing, milliseconds since 1970 when it expires or ''.
 WRITE = """
 local prefix, id, record, has_payload, payload, expires = ARGV[1], ARGV[2], ARGV[3], ARGV[4], ARGV[5], ARGV[6]
@@ -91,57 +96,62 @@ return 1
 
 
 class RedisStore:
-    """`TaskStore` in a Redis. Every call answers or fails within a second, whatever Redis does."""
+    """`TaskStore` in a Redis or a Redis Cluster. Every call answers or fails within a second, whatever they do."""
 
     shared = True
 
-    def __init__(self, redis: Redis) -> None:
+    def __init__(self, redis: Redis | RedisCluster) -> None:
         self._redis = redis
+        self._room = asyncio.Semaphore(CONNECTIONS)
+        self._no_owner = "*" if isinstance(redis, RedisCluster) else ""
         self._add, self._update = redis.register_script(ADD), redis.register_script(UPDATE)
 
     @classmethod
     async def open(cls, url: str) -> "RedisStore":
-        """Raises `StoreUnavailable` for a URL that is none. A Redis that is away may come: it is only warned of."""
+        """`redis://HOST:PORT/DB`, or `redis+cluster://HOST:PORT,HOST:PORT` with any of the cluster's nodes.
+
+        Raises `StoreUnavailable` for a URL that is neither. A Redis that is away may come: it is only warned of.
+        """
         try:
-            pool = BlockingConnectionPool.from_url(
-                url,
-                max_connections=CONNECTIONS,
-                timeout=WITHIN,
-                socket_connect_timeout=WITHIN,
-                socket_timeout=WITHIN,
-                # A write that may have happened is not sent twice: the caller decides.
-                retry=Retry(NoBackoff(), 0),
-            )
-        except ValueError as error:
-            raise StoreUnavailable(f"LEO_STORE_URL is not a redis:// address: {error}") from error
-        store = cls(Redis(connection_pool=pool))
+            client = _client(url)
+        except (ValueError, RedisClusterException) as error:
+            raise StoreUnavailable(f"LEO_STORE_URL is not a redis:// or redis+cluster:// address: {error}") from error
+        store = cls(client)
         await store._look_at_durability()
         return store
 
     async def _look_at_durability(self) -> None:
+        asked = ("CONFIG GET", "append*")
         try:
             async with self._within():
-                settings = await self._redis.config_get("append*")
+                if isinstance(self._redis, RedisCluster):
+                    every = await self._redis.execute_command(*asked, target_nodes=RedisCluster.PRIMARIES)
+                    answers = list(every.values())
+                else:
+                    answers = [await self._ask(*asked)]
         except StoreUnavailable as error:
             log.warning("cannot look at Redis yet: %s", error)
             return
-        found = {key: settings.get(key) for key in ("appendonly", "appendfsync")}
-        if found != {"appendonly": "yes", "appendfsync": "always"}:
-            log.warning("Redis runs with %s: it may lose acknowledged tasks when it dies", found)
+        for settings in answers:
+            found = {key: settings.get(key) for key in ("appendonly", "appendfsync")}
+            if found != {"appendonly": "yes", "appendfsync": "always"}:
+                log.warning("Redis runs with %s: it may lose acknowledged tasks when it dies", found)
 
     @asynccontextmanager
     async def _within(self) -> AsyncIterator[None]:
         try:
-            async with asyncio.timeout(WITHIN):
+            async with asyncio.timeout(WITHIN), self._room:
                 yield
         except TimeoutError:
             raise StoreUnavailable(f"Redis did not answer within {WITHIN:g} s") from None
-        except (RedisError, OSError) as error:
+        except MovedError as error:
+            raise StoreUnavailable("Redis is a cluster: LEO_STORE_URL must begin with redis+cluster://") from error
+        except (RedisError, RedisClusterException, OSError) as error:
             raise StoreUnavailable(f"Redis failed: {error}") from error
 
     async def _ask(self, *command: str | int) -> Any:
         # redis-py types what a command may answer in all its modes; here strings are bytes.
-        return await self._redis.execute_command(*command)  # type: ignore[no-untyped-call]
+        return await self._redis.execute_command(*command)
 
     async def add(
         self,
@@ -154,7 +164,8 @@ class RedisStore:
         idempotency = [once.digest, once.key, ONCE_SECONDS] if once else ["", "", ""]
         async with self._within():
             what, *first = await self._add(
-                args=[*_written(record, support), *idempotency, "" if max_tasks is None else max_tasks]
+                keys=[self._prefix(record.owner)],
+                args=[*self._written(record, support), *idempotency, "" if max_tasks is None else max_tasks],
             )
         if what == b"full":
             raise TooManyTasks
@@ -162,29 +173,33 @@ class RedisStore:
 
     async def made(self, owner: str, once: Once) -> TaskRecord | None:
         async with self._within():
-            once_key = f"{_prefix(owner)}once:{once.key}"
+            once_key = f"{self._prefix(owner)}once:{once.key}"
             task_id, *first = await self._ask("HMGET", once_key, "task", "digest", "record")
-            if task_id is None or not await self._ask("EXISTS", f"{_prefix(owner)}task:{task_id.decode()}"):
+            if task_id is None or not await self._ask("EXISTS", f"{self._prefix(owner)}task:{task_id.decode()}"):
                 return None
         return _same(first, once)
 
     async def get(self, task_id: str, owner: str) -> TaskRecord | None:
         async with self._within():
-            packed = await self._ask("GET", f"{_prefix(owner)}task:{task_id}")
+            packed = await self._ask("GET", f"{self._prefix(owner)}task:{task_id}")
         return unpack(packed) if packed is not None else None
 
     async def support(self, task_id: str, owner: str) -> bytes | None:
         async with self._within():
-            payload: bytes | None = await self._ask("GET", f"{_prefix(owner)}support:{task_id}")
+            payload: bytes | None = await self._ask("GET", f"{self._prefix(owner)}support:{task_id}")
         return payload
 
     async def update(self, record: TaskRecord, *, support: bytes | None = None) -> bool:
         further = replace(record, revision=record.revision + 1)
         async with self._within():
-            return bool(await self._update(args=[*_written(further, support), record.revision]))
+            return bool(
+                await self._update(
+                    keys=[self._prefix(record.owner)], args=[*self._written(further, support), record.revision]
+                )
+            )
 
     async def delete(self, task_id: str, owner: str) -> bool:
-        prefix = _prefix(owner)
+        prefix = self._prefix(owner)
         async with self._within(), self._redis.pipeline(transaction=True) as pipeline:
             pipeline.delete(f"{prefix}task:{task_id}")
             pipeline.delete(f"{prefix}support:{task_id}")
@@ -194,7 +209,7 @@ class RedisStore:
         return bool(deleted)
 
     async def page(self, owner: str, limit: int, cursor: str | None) -> tuple[list[TaskRecord], str | None]:
-        prefix, before = _prefix(owner), place_of(cursor)
+        prefix, before = self._prefix(owner), place_of(cursor)
         found: list[tuple[bytes, int]] = []  # records and their numbers
         async with self._within():
             while len(found) <= limit:
@@ -211,19 +226,39 @@ class RedisStore:
 
     async def close(self) -> None:
         await self._redis.aclose()
-        await self._redis.connection_pool.disconnect()
+
+    def _prefix(self, owner: str) -> str:
+        return f"leo:{{{owner or self._no_owner}}}:"
+
+    def _written(self, record: TaskRecord, support: bytes | None) -> list[str | bytes]:
+        """The arguments that both scripts begin with."""
+        payload: list[str | bytes] = ["0", b""] if support is None else ["1", support]
+        # A time before 1970 has no place in Redis, and any past one means the same.
+        expires = "" if record.expires_at is None else str(max(1, int(1000 * record.expires_at)))
+        return [self._prefix(record.owner), record.task_id, pack(record), *payload, expires]
 
 
-def _prefix(owner: str) -> str:
-    return f"leo:{{{owner}}}:"
-
-
-def _written(record: TaskRecord, support: bytes | None) -> list[str | bytes]:
-    """The arguments that both scripts begin with."""
-    payload: list[str | bytes] = ["0", b""] if support is None else ["1", support]
-    # A time before 1970 has no place in Redis, and any past one means the same.
-    expires = "" if record.expires_at is None else str(max(1, int(1000 * record.expires_at)))
-    return [_prefix(record.owner), record.task_id, pack(record), *payload, expires]
+def _client(url: str) -> Redis | RedisCluster:
+    """Not connected yet. Raises `ValueError`, or `RedisClusterException` for what only a single Redis can do."""
+    # A write that may have happened is not sent twice: the caller decides.
+    options: dict[str, Any] = {
+        "socket_connect_timeout": WITHIN,
+        "socket_timeout": WITHIN,
+        "retry": Retry(NoBackoff(), 0),
+        "max_connections": CONNECTIONS,
+    }
+    scheme, separator, rest = url.partition("+cluster://")
+    if not separator:
+        return Redis.from_url(url, **options)
+    before, at, hosts = rest.rpartition("@")
+    nodes = []
+    for host in hosts.split(","):
+        address: dict[str, Any] = {**parse_url(f"{scheme}://{before}{at}{host}")}
+        nodes.append(ClusterNode(address.pop("host", "localhost"), address.pop("port", 6379)))
+        options["ssl"] = address.pop("connection_class", None) is not None  # as parse_url says of rediss://
+        options |= address
+    # The slots of a node that is away are away; the others' tasks go on.
+    return RedisCluster(startup_nodes=nodes, require_full_coverage=False, **options)
 
 
 def _same(first: list[bytes], once: Once) -> TaskRecord:

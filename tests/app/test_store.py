@@ -9,6 +9,7 @@ import sqlite3
 import time
 from collections.abc import Callable, Coroutine, Iterator
 from dataclasses import replace
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +21,7 @@ from app.store import Once, OtherBody, StoreUnavailable, TaskRecord, TaskStore, 
 from app.store.record import pack, unpack
 from app.store.redis import RedisStore
 from app.store.sqlite import SQLiteStore
-from tests.redis_server import RedisServer, started
+from tests.redis_server import RedisNodes, RedisServer, free_port, started, started_cluster
 
 FIVE_CODES = np.random.default_rng(0).normal(size=(5, 64)).astype(np.float32)
 
@@ -86,20 +87,32 @@ def redis(redis_server: RedisServer) -> Iterator[Redis]:
         yield client
 
 
+@pytest.fixture(scope="module")
+def redis_nodes(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RedisNodes]:
+    nodes = started_cluster(tmp_path_factory.mktemp("nodes"))
+    yield nodes
+    nodes.kill()
+
+
 @pytest.fixture
 def path(tmp_path: Path) -> Path:
     return tmp_path / "new folder" / "tasks.sqlite3"
 
 
-@pytest.fixture(params=["sqlite", "redis"])
+@pytest.fixture(params=["sqlite", "redis", "redis cluster"])
 def with_store(request: pytest.FixtureRequest, path: Path) -> WithStore:
     """Runs a scenario with a store newly opened; what it holds stays for the next."""
+    url = ""
     if request.param == "redis":
         request.getfixturevalue("redis")
         url = request.getfixturevalue("redis_server").url
+    elif request.param == "redis cluster":
+        nodes: RedisNodes = request.getfixturevalue("redis_nodes")
+        nodes.empty()
+        url = nodes.url
 
     async def whole(scenario: Scenario) -> None:
-        store = await (RedisStore.open(url) if request.param == "redis" else SQLiteStore.open(path))
+        store = await (RedisStore.open(url) if url else SQLiteStore.open(path))
         try:
             await scenario(store)
         finally:
@@ -466,3 +479,133 @@ def test_a_redis_that_is_away_or_not_durable_is_warned_of(
         assert "cannot look at Redis yet" in caplog.text
     with pytest.raises(StoreUnavailable, match="LEO_STORE_URL"):
         asyncio.run(opened("postgres://localhost"))
+
+
+# -- Redis Cluster alone ---------------------------------------------------------------------
+
+
+def owners_by_node(nodes: RedisNodes) -> list[list[str]]:
+    """Owners, the empty one too, by which node has their tasks."""
+    found: list[list[str]] = []
+    for node in nodes.nodes:
+        with Redis.from_url(node.url) as client:
+            names = {key.decode().split("{")[1].split("}")[0] for key in client.scan_iter()}
+        found.append(sorted("" if name == "*" else name for name in names))
+    return found
+
+
+def test_owners_are_spread_over_a_cluster_each_whole_on_one_node(redis_nodes: RedisNodes) -> None:
+    redis_nodes.empty()
+    owners = ["", *(f"team-{n}" for n in range(12))]
+
+    async def scenario() -> None:
+        store = await RedisStore.open(redis_nodes.url)
+        for owner in owners:
+            once = Once("key", b"digest")
+            made = await store.add(record("a", owner=owner), support=b"x", once=once, max_tasks=2)
+            assert same(await store.add(record("b", owner=owner), once=once), made)
+            await store.add(record("c", owner=owner, expires_at=time.time() + 1000), max_tasks=2)
+            with pytest.raises(TooManyTasks):
+                await store.add(record("d", owner=owner), max_tasks=2)
+            assert await ids(store, owner) == ["c", "a"]
+            assert await store.delete("a", owner)
+        await store.close()
+
+    asyncio.run(scenario())
+    found = owners_by_node(redis_nodes)
+    assert sorted(chain(*found)) == sorted(owners)  # none of them on two
+    assert all(found)
+
+
+def test_a_node_that_dies_takes_only_its_own_owners_away_until_it_is_back(tmp_path: Path) -> None:
+    nodes = started_cluster(tmp_path)
+    owners = [f"team-{n}" for n in range(12)]
+
+    async def scenario() -> None:
+        store = await RedisStore.open(nodes.url)
+        for owner in owners:
+            await store.add(record("a", owner=owner))
+        away, *others = owners_by_node(nodes)
+        nodes.nodes[0].kill()
+        for owner in away:
+            began = time.monotonic()
+            with pytest.raises(StoreUnavailable, match="Redis"):
+                await store.get("a", owner)
+            assert time.monotonic() - began < 3
+        for owner in chain(*others):
+            assert await store.get("a", owner) is not None
+            assert await store.add(record("b", owner=owner))
+        nodes.nodes[0].start()
+        patience = time.monotonic() + 30
+        for owner in away:
+            while True:
+                try:
+                    assert await store.get("a", owner) is not None  # on disk when it was acknowledged
+                    break
+                except StoreUnavailable:
+                    assert time.monotonic() < patience
+        await store.close()
+
+    try:
+        asyncio.run(scenario())
+    finally:
+        nodes.kill()
+
+
+def test_slots_that_move_to_another_node_are_followed(redis_nodes: RedisNodes) -> None:
+    redis_nodes.empty()
+
+    async def scenario() -> None:
+        store = await RedisStore.open(redis_nodes.url)
+        await store.add(record("a", owner="team-1"), support=b"x")
+        _move(redis_nodes, "leo:{team-1}:tasks")
+        assert await store.get("a", "team-1") is not None
+        assert await store.update(record("a", owner="team-1"))
+        assert await store.add(record("b", owner="team-1"))
+        assert await ids(store, "team-1") == ["b", "a"]
+        await store.close()
+
+    asyncio.run(scenario())
+
+
+def _move(nodes: RedisNodes, key: str) -> None:
+    """The slot of a key, to the next node."""
+    clients = [Redis.from_url(node.url) for node in nodes.nodes]
+    slot = clients[0].execute_command("CLUSTER KEYSLOT", key)
+    names = [client.execute_command("CLUSTER MYID").decode() for client in clients]
+    has = next(n for n, client in enumerate(clients) if client.execute_command("CLUSTER COUNTKEYSINSLOT", slot))
+    to = (has + 1) % 3
+    clients[to].execute_command("CLUSTER SETSLOT", slot, "IMPORTING", names[has])
+    clients[has].execute_command("CLUSTER SETSLOT", slot, "MIGRATING", names[to])
+    keys = clients[has].execute_command("CLUSTER GETKEYSINSLOT", slot, 100)
+    clients[has].execute_command("MIGRATE", "127.0.0.1", nodes.nodes[to].port, "", 0, 5000, "KEYS", *keys)
+    for client in clients:
+        client.execute_command("CLUSTER SETSLOT", slot, "NODE", names[to])
+        client.close()
+
+
+def test_a_cluster_is_not_taken_for_a_single_redis(redis_nodes: RedisNodes) -> None:
+    async def scenario() -> None:
+        store = await RedisStore.open(redis_nodes.nodes[0].url)
+        asked = (store.get("a", f"team-{n}") for n in range(20))
+        answers = await asyncio.gather(*asked, return_exceptions=True)
+        refused = [str(answer) for answer in answers if answer is not None]  # whose owner is on another node
+        assert refused
+        assert all("must begin with redis+cluster://" in answer for answer in refused)
+        await store.close()
+        for nonsense in ("redis+cluster://127.0.0.1:1/5", "redis+cluster://127.0.0.1:x", "http+cluster://127.0.0.1"):
+            with pytest.raises(StoreUnavailable, match="LEO_STORE_URL"):
+                await RedisStore.open(nonsense)
+
+    asyncio.run(scenario())
+
+
+def test_a_cluster_that_is_away_is_warned_of(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    async def scenario() -> None:
+        store = await RedisStore.open(f"redis+cluster://127.0.0.1:{free_port()},127.0.0.1:{free_port()}")
+        with pytest.raises(StoreUnavailable, match="Redis failed"):
+            await store.add(record("a"))
+        await store.close()
+
+    asyncio.run(scenario())
+    assert "cannot look at Redis yet" in caplog.text

@@ -1,0 +1,1 @@
+"""The service on Ray Serve (`pip install .[ray]`); docs/scaling.md says when."""

@@ -1,0 +1,104 @@
+"""A Ray cluster on this machine, each node its own raylet, with the service on it."""
+
+import contextlib
+import os
+import time
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import ray
+import yaml
+from prometheus_client.parser import text_string_to_metric_families
+from ray import serve
+from ray.cluster_utils import Cluster
+from ray.serve.config import HTTPOptions, ProxyLocation
+from ray.serve.context import _get_global_client
+from ray.serve.schema import ServeDeploySchema
+
+from app.settings import PROJECT
+from tests.redis_server import free_port
+
+PATIENCE = 120.0  # seconds
+
+
+class RayCluster:
+    """A head, which has the proxy, and further nodes; a replica takes one CPU of a node."""
+
+    def __init__(self, cluster: Cluster, url: str, settings: dict[str, str]) -> None:
+        self._cluster, self.url, self._settings = cluster, url, settings
+        self.nodes: list[Any] = []
+
+    def add_node(self, cpus: int = 1) -> None:
+        self.nodes.append(self._cluster.add_node(num_cpus=cpus))
+        self._cluster.wait_for_nodes()
+
+    def kill_node(self) -> None:
+        """SIGKILL to a raylet and all that it runs."""
+        self._cluster.remove_node(self.nodes.pop(), allow_graceful=False)
+
+    def deploy(self, replicas: int, **options: Any) -> None:
+        """deploy/ray/serve.yaml with so many replicas, those that run among them; returns when all are up."""
+        config = yaml.safe_load((PROJECT / "deploy" / "ray" / "serve.yaml").read_text())
+        (app,) = config["applications"]
+        app["runtime_env"] = {"env_vars": self._settings}
+        (deployment,) = app["deployments"]
+        del deployment["autoscaling_config"]
+        deployment |= {"num_replicas": replicas, **options}
+        # What `serve deploy` comes to, which keeps replicas that need no change; `serve.run` would make all anew.
+        _get_global_client().deploy_apps(ServeDeploySchema.model_validate(config))
+        self.wait_for(replicas)
+
+    def wait_for(self, replicas: int) -> None:
+        """Until so many replicas run."""
+        wait_until(lambda: running() == replicas, f"{replicas} replicas")
+
+    def counts(self) -> list[dict[str, float]]:
+        """Each replica's counters by name and labels, as `leo_cache_lookups_total/hit`."""
+        pages = serve.get_deployment_handle("leo", "leo").broadcast("metrics").results()
+        return [
+            {
+                "/".join([sample.name, *sample.labels.values()]): sample.value
+                for family in text_string_to_metric_families(page.decode())
+                for sample in family.samples
+            }
+            for page in pages
+        ]
+
+
+def running() -> int:
+    """Replicas that run now."""
+    app = serve.status().applications.get("leo")
+    return int(app.deployments["leo"].replica_states.get("RUNNING", 0)) if app and app.deployments else 0
+
+
+def wait_until(condition: Callable[[], bool], what: str) -> None:
+    deadline = time.monotonic() + PATIENCE
+    while not condition():
+        if time.monotonic() > deadline:
+            raise RuntimeError(f"not within {PATIENCE:g} s: {what}")
+        time.sleep(0.1)
+
+
+@contextlib.contextmanager
+def running_on_ray(store_url: str, nodes: int, cpus: int = 1, **settings: str) -> Iterator[RayCluster]:
+    """A cluster of so many nodes, the head among them; the service is to be deployed yet."""
+    os.environ |= {
+        "RAY_USAGE_STATS_ENABLED": "0",
+        "RAY_SERVE_HTTP_PROXY_CALLBACK_IMPORT_PATH": "app.on_ray.proxy:middlewares",
+        "PYTHONPATH": str(PROJECT),
+    }
+    head = {"num_cpus": cpus, "include_dashboard": False}
+    cluster, port = Cluster(initialize_head=True, head_node_args=head), free_port()
+    all_settings = {"LEO_STORE_URL": store_url, "LEO_DEVICE": "cpu", **settings}
+    try:
+        ray.init(address=cluster.address, log_to_driver=False, logging_level="warning")
+        # Of the nodes here only one can have the port.
+        serve.start(ProxyLocation.HeadOnly, HTTPOptions(host="127.0.0.1", port=port, request_timeout_s=35))
+        running = RayCluster(cluster, f"http://127.0.0.1:{port}", all_settings)
+        for _ in range(nodes - 1):
+            running.add_node(cpus)
+        yield running
+        serve.shutdown()
+    finally:
+        ray.shutdown()
+        cluster.shutdown()
