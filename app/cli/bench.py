@@ -274,7 +274,7 @@ def scrawl(sign: int, hand: int) -> bytes:
 
     from PIL import Image, ImageDraw
 
-    shape, tremble = random.Random(sign), random.Random(f"{sign} {hand}")  # noqa: S311  # nosec B311: drawings
+    shape, tremble = random.Random(sign), random.Random(f"{sign} {hand}")  # noqa: S311  # nosec B311
     picture = Image.new("L", (105, 105), 255)
     draw = ImageDraw.Draw(picture)
     for _ in range(shape.randint(2, 3)):
