@@ -1,10 +1,7 @@
 """The model on its device. Its methods block and belong to the batcher's one thread."""
 
-import logging
-import statistics
-import time
+from collections.abc import Iterator
 from dataclasses import dataclass
-from itertools import accumulate
 from pathlib import Path
 
 import numpy as np
@@ -18,15 +15,9 @@ from model.adapt import AdaptedTask, Adapter, Support
 from model.checkpoint import read_info
 from model.devices import choose
 from model.leo import LatentEmbeddingOptimization
-from model.networks import FeatureExtractor
-
-log = logging.getLogger(__name__)
-
-ALL_THREADS = torch.get_num_threads()  # before any model chooses fewer
+from model.phi import Phi, for_serving
 
 Images = NDArray[np.uint8]  # [B,R,R], 255 full ink: what `model.drawings.to_input` gives
-
-CHUNK_ON_CPU = 16  # images a pass of phi: the activations of more leave the processor's cache
 
 
 @dataclass(frozen=True)
@@ -74,7 +65,7 @@ class Decode:
 
 def is_out_of_memory(error: Exception) -> bool:
     """Whether the device, or the machine, had too little memory for a batch."""
-    on_cpu = isinstance(error, RuntimeError) and "DefaultCPUAllocator" in str(error)
+    on_cpu = any(sign in str(error) for sign in ("DefaultCPUAllocator", "Failed to allocate memory"))
     return isinstance(error, torch.OutOfMemoryError | MemoryError) or on_cpu
 
 
@@ -96,70 +87,61 @@ class Engine:
         self.device = choose(device)
         self.info = read_info(weights)
         self.leo = LatentEmbeddingOptimization.from_pretrained(weights, self.device)
-        for phi in {self.leo.classifier.phi, self.leo.encoder_phi}:
-            phi.fold_batch_norm()
-        self.leo.to(memory_format=torch.channels_last)
-        self._adapter = Adapter(self.leo)
         self.resolution = self.info.config.resolution
-        self._threads: int | None = None
+        self._phi = for_serving(self.leo.classifier.phi, self.resolution, self.device)
+        own = self.leo.encoder.features
+        self._encoder_phi = None if own is None else for_serving(own, self.resolution, self.device)
+        self._adapter = Adapter(self.leo)
         if self.device.type == "cpu":
-            self._choose_threads()
-
-    def _choose_threads(self) -> None:
-        """One thread for a small model, which loses more by waking others than they save; all for a large one."""
-        drawings = np.random.default_rng(0).integers(0, 256, (5, self.resolution, self.resolution), dtype=np.uint8)
-        work: list[Work] = [Adapt(drawings, np.arange(5))]
-        most, medians = ALL_THREADS, {}
-        for threads in (1, most):
-            torch.set_num_threads(threads)
-            self.run(work)
-            took = []
-            for _ in range(9):
-                began = time.perf_counter()
-                self.run(work)
-                took.append(time.perf_counter() - began)
-            medians[threads] = statistics.median(took)
-        # Clearly faster, or the choice would flip from start to start, and the last digits of answers with it.
-        chosen = most if medians[most] < 0.75 * medians[1] else 1
-        self._threads = chosen
-        torch.set_num_threads(chosen)
-        log.info(
-            "%s: %d of %d threads, %.1f ms a 5-way 1-shot task", self.info.name, chosen, most, 1000 * medians[chosen]
-        )
+            torch.set_num_threads(1)  # what is left to torch is small: waking other threads costs more than they save
 
     def run(self, batch: list[Work]) -> list[Result]:
         """Do all of a batch: phi once over all images, one inner loop over all tasks."""
-        if self._threads is not None and torch.get_num_threads() != self._threads:  # another model ran meanwhile
-            torch.set_num_threads(self._threads)
         with torch.inference_mode():
             return self._run(batch)
 
     def _run(self, batch: list[Work]) -> list[Result]:
-        images = [work.images for work in batch if not isinstance(work, Decode)]
-        features = self._through(self.leo.classifier.phi, images)
-        shared_phi = self.leo.encoder.features is None
-        adapts = [work for work in batch if isinstance(work, Adapt)]
-        encoder_features = [] if shared_phi else self._through(self.leo.encoder_phi, [work.images for work in adapts])
+        features = _through(self._phi, [work.images for work in batch if not isinstance(work, Decode)])
+        encoder_features: Iterator[Tensor] | None = None
+        if self._encoder_phi is not None:
+            encoder_features = _through(self._encoder_phi, [work.images for work in batch if isinstance(work, Adapt)])
+        cold = [work for work in batch if isinstance(work, Decode) or (isinstance(work, Predict) and not work.head)]
+        decoded = iter(self._decode([work.codes for work in cold]))
 
-        of_images, of_encoder = iter(features), iter(encoder_features)
         supports: list[Support] = []
-        results: dict[int, Result] = {}
-        for position, work in enumerate(batch):
-            if isinstance(work, Decode):
-                results[position] = self._decode(work.codes)
-                continue
-            mine = next(of_images)
+        queries: list[tuple[Tensor, Head]] = []
+        heads: list[Head] = []
+        for work in batch:
             if isinstance(work, Adapt):
-                supports.append(self._with_kept(work, mine, mine if shared_phi else next(of_encoder)))
+                mine = next(features)
+                of_encoder = mine if encoder_features is None else next(encoder_features)
+                supports.append(self._with_kept(work, mine, of_encoder))
+            elif isinstance(work, Predict):
+                queries.append((next(features), work.head or next(decoded)))
             else:
-                head = work.head or self._decode(work.codes)
-                logits = torch.addmm(head.bias, mine, head.weight.T)  # [Q, N]
-                results[position] = Predicted(
-                    (logits / self.leo.config.temperature).softmax(dim=-1).cpu().numpy(), head
-                )
+                heads.append(next(decoded))
         made = self._adapter.adapt(supports) if supports else []
-        adapted = iter([self._adapted(task, support) for task, support in zip(made, supports, strict=True)])
-        return [next(adapted) if isinstance(work, Adapt) else results[i] for i, work in enumerate(batch)]
+        results: dict[type[Work], Iterator[Result]] = {
+            Adapt: iter([self._adapted(task, support) for task, support in zip(made, supports, strict=True)]),
+            Predict: iter(self._predicted(queries)),
+            Decode: iter(heads),
+        }
+        return [next(results[type(work)]) for work in batch]
+
+    def _predicted(self, queries: list[tuple[Tensor, Head]]) -> list[Predicted]:
+        """Features [Q,F] and their task's head -> probabilities [Q,N]; one softmax for all, padded with none."""
+        if not queries:
+            return []
+        most = max(len(head.bias) for _, head in queries)
+        logits = torch.full((sum(len(features) for features, _ in queries), most), -torch.inf, device=self.device)
+        at, places = 0, []
+        for features, head in queries:
+            place = slice(at, at + len(features)), slice(len(head.bias))
+            torch.addmm(head.bias, features, head.weight.T, out=logits[place])  # [Q, N]
+            places.append(place)
+            at += len(features)
+        shares = (logits / self.leo.config.temperature).softmax(dim=-1).cpu().numpy()
+        return [Predicted(shares[place], head) for place, (_, head) in zip(places, queries, strict=True)]
 
     def _with_kept(self, work: Adapt, features: Tensor, encoder_features: Tensor) -> Support:
         """New features [S,F] behind those kept of earlier examples."""
@@ -179,24 +161,28 @@ class Engine:
         def compact(features: Tensor) -> NDArray[np.float16]:
             return features.half().cpu().numpy()
 
-        shared_phi = self.leo.encoder.features is None
         kept = Kept(
             compact(support.features),
-            None if shared_phi else compact(support.encoder_features),
+            None if self._encoder_phi is None else compact(support.encoder_features),
             support.labels.cpu().numpy(),
         )
         return Adapted(**vars(task), support=kept)
 
-    def _through(self, phi: FeatureExtractor, parts: list[Images]) -> list[Tensor]:
-        """Features of several requests' images in one pass, cut apart again: [B,R,R] each -> [B,F] each."""
-        if not parts:
+    def _decode(self, codes: list[NDArray[np.float32]]) -> list[Head]:
+        """Codes [N,L] of tasks -> their heads, in one pass where a class's row depends on its code alone."""
+        if not codes:
             return []
-        images = torch.from_numpy(np.concatenate(parts)).unsqueeze(1).to(self.device).float() / 255  # [B, 1, R, R]
-        chunk = CHUNK_ON_CPU if self.device.type == "cpu" else len(images)
-        features = torch.cat([self.leo.features(phi, some) for some in images.split(chunk)])
-        ends = list(accumulate(len(part) for part in parts))
-        return [features[end - len(part) : end] for end, part in zip(ends, parts, strict=True)]
+        tensors = [torch.from_numpy(each).to(self.device) for each in codes]
+        if self.leo.decoder.is_plain:
+            rows = self.leo.decoder(torch.cat(tensors)).split([len(each) for each in codes])  # [N, F+1] each
+        else:
+            rows = [self.leo.decoder(each) for each in tensors]
+        return [Head(each[:, :-1].contiguous(), each[:, -1].contiguous()) for each in rows]
 
-    def _decode(self, codes: NDArray[np.float32]) -> Head:
-        params = self.leo.decode_to_params(torch.from_numpy(codes).to(self.device))
-        return Head(params["fc.weight"].contiguous(), params["fc.bias"].contiguous())
+
+def _through(phi: Phi, parts: list[Images]) -> Iterator[Tensor]:
+    """Features of several requests' images in one pass, cut apart again: [B,R,R] each -> [B,F] each."""
+    if not parts:
+        return iter(())
+    features = phi(parts[0] if len(parts) == 1 else np.concatenate(parts))
+    return iter(features.split([len(part) for part in parts]))

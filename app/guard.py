@@ -117,6 +117,9 @@ PAGE_POLICY = (
     "img-src 'self' data: blob:; object-src 'none'; base-uri 'none'; frame-ancestors 'none'"
 )
 API_POLICY = "default-src 'none'; frame-ancestors 'none'"
+ALL_HEADERS = {b"x-content-type-options": b"nosniff", b"referrer-policy": b"no-referrer"}
+PAGE_HEADERS = ALL_HEADERS | {b"content-security-policy": PAGE_POLICY.encode()}
+API_HEADERS = ALL_HEADERS | {b"content-security-policy": API_POLICY.encode()}
 
 
 class SecurityHeaders:
@@ -131,13 +134,13 @@ class SecurityHeaders:
 
         async def with_headers(message: Message) -> None:
             if message["type"] == "http.response.start":
-                headers = MutableHeaders(scope=message)
-                page = headers.get("content-type", "").startswith("text/html")
-                headers.setdefault("X-Content-Type-Options", "nosniff")
-                headers.setdefault("Referrer-Policy", "no-referrer")
-                headers.setdefault("Content-Security-Policy", PAGE_POLICY if page else API_POLICY)
+                given = dict(message["headers"])
+                page = given.get(b"content-type", b"").startswith(b"text/html")
+                wanted = PAGE_HEADERS if page else API_HEADERS
                 if scope["path"].startswith("/tasks"):
-                    headers.setdefault("Cache-Control", "no-store")
+                    wanted = wanted | {b"cache-control": b"no-store"}
+                missing = [(name, value) for name, value in wanted.items() if name not in given]
+                message["headers"] = [*message["headers"], *missing]
             await send(message)
 
         await self.app(scope, receive, with_headers)

@@ -52,6 +52,10 @@ def install(app: FastAPI) -> None:
 
     @app.exception_handler(HTTPException)
     async def http_error(_: Request, error: HTTPException) -> JSONResponse:
+        if isinstance(error.__cause__, Problem):  # FastAPI calls whatever goes wrong while it reads a body 400
+            return error.__cause__.response()
+        if error.status_code == 400:
+            return Problem(422, "the body cannot be read: send JSON in UTF-8, nested a few levels deep").response()
         response = Problem(error.status_code, str(error.detail)).response()
         response.headers.update(error.headers or {})
         return response

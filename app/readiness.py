@@ -21,6 +21,7 @@ log = logging.getLogger(__name__)
 EVERY = 5.0  # seconds between proofs
 STALE = 15.0  # seconds after which the last proof, and the last batch of others' work, no longer count
 LOOK_EVERY = 0.2  # seconds between looks at the device
+ASLEEP = 2.0  # seconds between two looks that say that the whole process did not get to run meanwhile
 FAILURES = 3  # proofs in a row that must fail for the service to give up
 
 
@@ -33,6 +34,7 @@ class Readiness:
         self._last_proof: float | None = None
         self._failures = 0
         self._tried, self._failed_seen = time.monotonic(), 0
+        self._awake_since = time.monotonic()
         self._reason: str | None = "no proof has run yet"
         self._given_up: str | None = None
         self.stopping = False
@@ -56,8 +58,15 @@ class Readiness:
     async def watch(self) -> None:
         """Prove for ever, and look at the device meanwhile; give up on it once it is lost."""
         proof: asyncio.Task[None] | None = None
+        looked = time.monotonic()
         try:
             while True:
+                now = time.monotonic()
+                if now - looked > ASLEEP:
+                    # A paused container, a suspended machine: the device was stopped too, and has not hung.
+                    log.warning("did not get to run for %.1f s", now - looked)
+                    self._awake_since = now
+                looked = now
                 lost = self._lost()
                 if lost:
                     break
@@ -90,14 +99,14 @@ class Readiness:
                 self._reason = str(error)
 
     def _gets_on(self) -> bool:
-        last = max(self._last_proof or 0.0, self._batcher.last_success or 0.0)
+        last = max(self._last_proof or 0.0, self._batcher.last_success or 0.0, self._awake_since)
         return time.monotonic() - last < STALE
 
     def _lost(self) -> str | None:
         """Why waiting longer is of no use, or None."""
         if not self._batcher.alive:
             return "the device thread is dead"
-        if self._batcher.busy_for > self._deadline:
+        if min(self._batcher.busy_for, time.monotonic() - self._awake_since) > self._deadline:
             return f"the device has hung for over {self._deadline:g} s"
         if self._failures >= FAILURES:
             return f"{FAILURES} proofs in a row failed, the last one thus: {self._reason}"

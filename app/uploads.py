@@ -5,21 +5,21 @@ import base64
 import binascii
 import contextlib
 import io
+import os
 import threading
 import time
 import warnings
-from collections.abc import AsyncIterator, Sequence
-from concurrent.futures import Executor
-from typing import Any, TypeVar
+from collections.abc import Sequence
+from concurrent.futures import Executor, ThreadPoolExecutor
+from typing import Any, TypeVar, cast
 
 import numpy as np
 from fastapi import Request
 from numpy.typing import NDArray
 from PIL import Image, UnidentifiedImageError
 from pydantic import BaseModel, ValidationError
-from starlette.datastructures import FormData, UploadFile
-from starlette.exceptions import HTTPException
 
+from app.forms import Part, parse
 from app.problems import Problem, describe, overloaded
 from app.schemas import AddSupport, CreateTask, Lasting, PredictImages, TaskOptions
 from app.settings import Settings
@@ -62,10 +62,10 @@ async def _read_examples(
         labels = [example.label for example in body.support]
         options = body.model_dump(exclude={"support"})
     else:
-        async with _form(request, settings) as form:
-            images = await _files(form)
-            labels = [label for label in form.getlist("labels") if isinstance(label, str)]
-            options = _options(form, schema)
+        form = await _form(request, settings)
+        images = _files(form)
+        labels = [part.text for part in form if part.name == "labels" and not part.is_file]
+        options = _options(form, schema)
         if len(labels) != len(images):
             raise Problem(
                 422, f"{len(images)} images but {len(labels)} labels: send one label for each image, in the same order"
@@ -90,8 +90,7 @@ async def read_queries(request: Request, settings: Settings) -> list[bytes]:
         body = _json(PredictImages, await request.body())
         images = [_base64(image, index) for index, image in enumerate(body.images)]
     else:
-        async with _form(request, settings) as form:
-            images = await _files(form)
+        images = _files(await _form(request, settings))
     _check_count(images, settings)
     return images
 
@@ -117,43 +116,35 @@ def _base64(text: str, index: int) -> bytes:
         raise Problem(422, f"image {index} is not base64", index=index) from None
 
 
-@contextlib.asynccontextmanager
-async def _form(request: Request, settings: Settings) -> AsyncIterator[FormData]:
-    # The whole body first: if it is over the limit, the parser has no files open yet.
-    await request.body()
-    try:
-        # A label beside each image, and a few options; a text needs at most four bytes a character.
-        form = await request.form(
-            max_files=settings.max_images,
-            max_fields=settings.max_images + 10,
-            max_part_size=max(1024, 4 * settings.max_label_length + 1),
-        )
-    except HTTPException as error:
-        raise Problem(422, f"the multipart body cannot be read: {error.detail}") from None
-    try:
-        yield form
-    finally:
-        await form.close()
+async def _form(request: Request, settings: Settings) -> list[Part]:
+    # A label beside each image, and a few options; a text needs at most four bytes a character.
+    return parse(
+        await request.body(),
+        request.headers["content-type"],
+        max_files=settings.max_images,
+        max_fields=settings.max_images + 10,
+        max_field_bytes=max(1024, 4 * settings.max_label_length + 1),
+    )
 
 
-async def _files(form: FormData) -> list[bytes]:
-    images = []
-    for index, part in enumerate(form.getlist("images")):
-        if not isinstance(part, UploadFile):
+def _files(form: list[Part]) -> list[bytes]:
+    images = [part for part in form if part.name == "images"]
+    for index, part in enumerate(images):
+        if not part.is_file:
             raise Problem(
                 422, f"image {index} was sent as text; send it as a file (curl: -F images=@a.png)", index=index
             )
-        images.append(await part.read())
-    return images
+    return [part.data for part in images]
 
 
-def _options(form: FormData, schema: type[CreateTask] | type[AddSupport]) -> dict[str, Any]:
+def _options(form: list[Part], schema: type[CreateTask] | type[AddSupport]) -> dict[str, Any]:
     """The other fields of a form, checked by the schema that JSON is checked by."""
     names = [name for name in schema.model_fields if name != "support"]
-    given = {key: form[key] for key in names if key in form}
-    unknown = set(form) - set(given) - {"images", "labels"}
+    others = [part for part in form if part.name not in ("images", "labels")]
+    unknown = {part.name for part in others} - set(names)
     if unknown:
         raise Problem(422, f"unknown field {min(unknown)!r}; there are {', '.join(['images', 'labels', *names])}")
+    given = {part.name: None if part.is_file else part.text for part in others}
     try:
         return schema.model_validate(given | {"support": []}).model_dump(exclude={"support"})
     except ValidationError as error:
@@ -189,24 +180,52 @@ def _check_text(text: str, what: str, settings: Settings) -> None:
 
 # -- decoding --------------------------------------------------------------------------------
 
-LARGE = 4_000_000  # pixels; such images, hundreds of megabytes while they are decoded, go one at a time
-_one_large = threading.Lock()
+LARGE = 4_000_000  # pixels to decode; such images, hundreds of megabytes meanwhile, go one at a time
+
+
+def _yield_to_others() -> None:
+    """Let this thread have what processor time the others leave; where the system has no such thing, go on."""
+    with contextlib.suppress(OSError, AttributeError):
+        os.setpriority(os.PRIO_PROCESS, threading.get_native_id(), 10)
+
+
+# A lane of their own, so that nobody's small image ever waits behind them.
+_large_lane = ThreadPoolExecutor(1, thread_name_prefix="decode-large", initializer=_yield_to_others)
+
+# Pictures so small are decoded on the event loop: to send them to another thread and back takes as long.
+SMALL_BYTES, SMALL_PIXELS = 16_384, 100_000
+PNG = b"\x89PNG\r\n\x1a\n"
+
+
+def are_small(images: Sequence[bytes]) -> bool:
+    """Whether all of them together are decoded in a millisecond or so, whatever they hold: PNG alone says its size."""
+    if sum(map(len, images)) > SMALL_BYTES or not all(data.startswith(PNG) for data in images):
+        return False
+    sides = [(int.from_bytes(data[16:20], "big"), int.from_bytes(data[20:24], "big")) for data in images]
+    return sum(width * height for width, height in sides) <= SMALL_PIXELS
 
 
 async def decode(images: Sequence[bytes], resolution: int, settings: Settings, pool: Executor) -> NDArray[np.uint8]:
-    """Image files -> phi's input [B,R,R], in the pool.
+    """Image files -> phi's input [B,R,R], in the pool unless they are small.
 
     Raises `Problem`: 422 with the index of a bad one, 503 where all of them take longer than they may.
     """
+    if are_small(images):
+        few = [
+            decode_one(data, at, resolution, settings.max_image_pixels, SMALL_PIXELS) for at, data in enumerate(images)
+        ]
+        if not any(image is None for image in few):  # else one lied: its second header counts
+            return np.stack(cast(list[NDArray[np.uint8]], few))
     loop = asyncio.get_running_loop()
     deadline = time.monotonic() + settings.decode_deadline
+    most = settings.max_image_pixels
 
-    def several(start: int, part: Sequence[bytes]) -> list[NDArray[np.uint8]]:
+    def several(start: int, part: Sequence[bytes], up_to: int = LARGE) -> list[NDArray[np.uint8] | None]:
         decoded = []
         for index, data in enumerate(part, start):
             if time.monotonic() > deadline:  # nobody waits for the rest
                 raise TimeoutError
-            decoded.append(decode_one(data, index, resolution, settings.max_image_pixels))
+            decoded.append(decode_one(data, index, resolution, most, up_to))
         return decoded
 
     # One hop to the pool for a few images, several hops when there are many.
@@ -214,7 +233,11 @@ async def decode(images: Sequence[bytes], resolution: int, settings: Settings, p
     parts = [loop.run_in_executor(pool, several, at, images[at : at + size]) for at in range(0, len(images), size)]
     try:
         async with asyncio.timeout(settings.decode_deadline):
-            return np.stack([image for part in await asyncio.gather(*parts) for image in part])
+            decoded = [image for part in await asyncio.gather(*parts) for image in part]
+            for index in [index for index, image in enumerate(decoded) if image is None]:
+                parts.append(loop.run_in_executor(_large_lane, several, index, images[index : index + 1], most))
+                decoded[index : index + 1] = await parts[-1]
+            return np.stack(cast(list[NDArray[np.uint8]], decoded))
     except TimeoutError:
         raise overloaded(
             f"the images were not decoded within {settings.decode_deadline:g} s; send fewer, or try again"
@@ -224,8 +247,13 @@ async def decode(images: Sequence[bytes], resolution: int, settings: Settings, p
             future.cancel()
 
 
-def decode_one(data: bytes, index: int, resolution: int, max_pixels: int) -> NDArray[np.uint8]:
-    """One image file -> [R,R] uint8, 255 full ink. Raises `Problem` 422 naming what is wrong."""
+def decode_one(
+    data: bytes, index: int, resolution: int, max_pixels: int, up_to: int | None = None
+) -> NDArray[np.uint8] | None:
+    """One image file -> [R,R] uint8, 255 full ink; None where more than `up_to` pixels would be decoded for it.
+
+    Raises `Problem` 422 naming what is wrong.
+    """
 
     def bad(reason: str) -> Problem:
         return Problem(422, f"image {index} {reason}", index=index)
@@ -237,9 +265,10 @@ def decode_one(data: bytes, index: int, resolution: int, max_pixels: int) -> NDA
             width, height = picture.size
             if width * height > max_pixels:
                 raise bad(f"is {width}x{height}, over the limit of {max_pixels} pixels; send it smaller")
-            with _one_large if width * height > LARGE else contextlib.nullcontext():
-                picture.draft("L", (2 * WORK_SIDE, 2 * WORK_SIDE))  # a JPEG decodes at a fraction of its size
-                return to_input(to_drawing(picture), resolution)
+            picture.draft("L", (2 * WORK_SIDE, 2 * WORK_SIDE))  # a JPEG decodes at a fraction of its size
+            if up_to is not None and picture.width * picture.height > up_to:
+                return None
+            return to_input(to_drawing(picture), resolution)
     except UnidentifiedImageError:
         raise bad("is not a PNG, JPEG or WEBP image") from None
     except NoDrawing as error:

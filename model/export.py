@@ -10,9 +10,10 @@ from onnx import TensorProto, helper, numpy_helper
 from torch import Tensor, nn
 
 from model.leo import LatentEmbeddingOptimization
+from model.networks import FeatureExtractor
 
 OPSET = 17
-INPUT, OUTPUT = "images", "probabilities"
+INPUT, FEATURES, OUTPUT = "images", "features", "probabilities"
 
 
 def to_onnx(
@@ -27,38 +28,64 @@ def to_onnx(
     Images are framed drawings, ink 1 on paper 0, as `model.drawings` makes them. The file's metadata holds
     the labels in order, the side R, and what is `described`. Raises `TypeError` for a layer it does not know.
     """
-    graph, side = _Graph(leo.config.feature_dim), leo.config.resolution
-    phi = leo.classifier.phi
-    at, views = INPUT, len(phi.views)
-    if views:  # turned copies one behind the other in the batch, as many as phi looks at
-        at = graph.add("Concat", *(graph.seen(INPUT, grid) for grid in phi.views), axis=0)
-    for layer in phi.blocks:
-        at = graph.layer(layer, at)
-    if phi.normalise:
-        at = graph.normalised(graph.add("Sub", at, graph.constant("centre", phi.centre)))
-    if views:
-        at = graph.mean_of(at, views)
-        at = graph.normalised(at) if phi.normalise else at
+    graph, side = _Graph(), leo.config.resolution
+    at = graph.phi(leo.classifier.phi, INPUT)
     at = graph.add("Gemm", at, graph.constant("fc.weight", weight), graph.constant("fc.bias", bias), transB=1)
     at = graph.add("Div", at, graph.constant("temperature", np.float32(leo.config.temperature)))
     graph.add("Softmax", at, axis=-1, output=OUTPUT)
 
     images = helper.make_tensor_value_info(INPUT, TensorProto.FLOAT, ["batch", 1, side, side])
     probabilities = helper.make_tensor_value_info(OUTPUT, TensorProto.FLOAT, ["batch", len(labels)])
-    whole = helper.make_graph(graph.nodes, "leo", [images], [probabilities], graph.constants)
-    made = helper.make_model(whole, opset_imports=[helper.make_opsetid("", OPSET)], producer_name="leo", ir_version=8)
-    helper.set_model_props(made, described | {"labels": json.dumps(labels, ensure_ascii=False), "side": str(side)})
-    onnx.checker.check_model(made)
-    return bytes(made.SerializeToString())
+    props = described | {"labels": json.dumps(labels, ensure_ascii=False), "side": str(side)}
+    return graph.made("leo", images, probabilities, props)
+
+
+def phi_to_onnx(phi: FeatureExtractor, side: int) -> bytes:
+    """A phi whose BatchNorm is folded -> graph: `images` uint8 [B,R,R], 255 full ink -> `features` [B,F].
+
+    Raises `TypeError` for a layer it does not know.
+    """
+    graph = _Graph()
+    ink = graph.add("Div", graph.add("Cast", INPUT, to=TensorProto.FLOAT), graph.constant("full", np.float32(255)))
+    at = graph.phi(phi, graph.add("Unsqueeze", ink, graph.integers(1)))
+    graph.add("Identity", at, output=FEATURES)
+    images = helper.make_tensor_value_info(INPUT, TensorProto.UINT8, ["batch", side, side])
+    features = helper.make_tensor_value_info(FEATURES, TensorProto.FLOAT, ["batch", len(phi.centre)])
+    return graph.made("phi", images, features, {})
 
 
 class _Graph:
     """Nodes and constants in the making; a node is known by the name of its output."""
 
-    def __init__(self, width: int) -> None:
-        self.width = width  # F
+    def __init__(self) -> None:
         self.nodes: list[onnx.NodeProto] = []
         self.constants: list[onnx.TensorProto] = []
+
+    def made(
+        self, name: str, takes: onnx.ValueInfoProto, gives: onnx.ValueInfoProto, described: dict[str, str]
+    ) -> bytes:
+        """The finished file. Raises `onnx.checker.ValidationError` where it is none."""
+        whole = helper.make_graph(self.nodes, name, [takes], [gives], self.constants)
+        opset = helper.make_opsetid("", OPSET)
+        made = helper.make_model(whole, opset_imports=[opset], producer_name="leo", ir_version=8)
+        helper.set_model_props(made, described)
+        onnx.checker.check_model(made)
+        return bytes(made.SerializeToString())
+
+    def phi(self, phi: FeatureExtractor, images: str) -> str:
+        """Images [B,1,R,R] -> features [B,F]."""
+        at, views = images, len(phi.views)
+        if views:  # turned copies one behind the other in the batch, as many as phi looks at
+            at = self.add("Concat", *(self.seen(images, grid) for grid in phi.views), axis=0)
+        for layer in phi.blocks:
+            at = self.layer(layer, at)
+        if phi.normalise:
+            at = self.normalised(self.add("Sub", at, self.constant("centre", phi.centre)))
+        if views:
+            apart = self.add("Reshape", at, self.integers(views, -1, len(phi.centre)))
+            at = self.add("ReduceMean", apart, axes=[0], keepdims=0)
+            at = self.normalised(at) if phi.normalise else at
+        return at
 
     def add(self, kind: str, *inputs: str, output: str = "", **attributes: Any) -> str:
         output = output or f"{kind}_{len(self.nodes)}"
@@ -82,11 +109,6 @@ class _Graph:
         length = self.add("ReduceL2", at, axes=[-1], keepdims=1)
         name = self.constant(f"shortest_{len(self.nodes)}", np.float32(1e-12))
         return self.add("Div", at, self.add("Max", length, name))
-
-    def mean_of(self, at: str, parts: int) -> str:
-        """[parts*B,F] -> the mean of its equal parts, [B,F]."""
-        apart = self.add("Reshape", at, self.integers(parts, -1, self.width))
-        return self.add("ReduceMean", apart, axes=[0], keepdims=0)
 
     def integers(self, *values: int) -> str:
         name = f"integers_{len(self.constants)}"

@@ -121,8 +121,9 @@ function created(made, owners) {
   $("ask-hint").textContent = "Draw one of them again.";
   $("learned").textContent = learned(losses, right, milliseconds);
   $("inside").hidden = $("use").hidden = false;
+  $("chart").hidden = number(Math.max(...losses)) === "0"; // a line along the bottom would show nothing
   showLosses($("chart"), losses);
-  $("lasts").textContent = made.expires_at ? `It lasts until ${new Date(made.expires_at).toLocaleString()}.` : "";
+  $("lasts").textContent = made.expires_at ? `It lasts until ${new Date(made.expires_at).toLocaleString([], { dateStyle: "medium", timeStyle: "short" })}.` : "";
   makeBars(made.labels);
   showSnippet();
   showQuality(made.quality, owners);
@@ -187,7 +188,7 @@ function makeBars(labels) {
       row.dataset.label = label;
       const track = part("track");
       track.append(part("fill"));
-      row.append(part("label", label), track, part("share", "0 %"));
+      row.append(part("label", label), track, part("share"));
       return row;
     }),
   );
@@ -203,14 +204,15 @@ function showAnswer(given) {
   for (const row of $("bars").children) {
     const share = shares.get(row.dataset.label) ?? 0;
     row.querySelector(".fill").style.transform = `scaleX(${share})`;
-    row.querySelector(".share").textContent = `${Math.round(100 * share)} %`;
+    row.querySelector(".share").textContent = answer === null ? "" : percent(share);
     row.classList.toggle("best", !unknown && answer?.label === row.dataset.label);
   }
   const verdict = $("verdict");
   verdict.classList.toggle("unknown", unknown);
   verdict.querySelector(".label").textContent = answer === null ? "\u00a0" : unknown ? "None of these" : answer.label;
-  verdict.querySelector(".share").textContent = answer === null ? "" : `${Math.round(100 * answer.confidence)} %`;
-  speak(answer === null ? "" : unknown ? "None of these" : `${answer.label}, ${Math.round(100 * answer.confidence)} percent`);
+  const share = answer && percent(answer.confidence);
+  verdict.querySelector(".share").textContent = answer === null ? "" : unknown ? `${answer.label} ${share}` : share;
+  speak(answer === null ? "" : unknown ? `None of these; the closest is ${answer.label}, ${share}` : `${answer.label}, ${share}`);
 }
 
 let speaking;
@@ -220,6 +222,8 @@ function speak(text) {
   clearTimeout(speaking);
   speaking = setTimeout(() => ($("spoken").textContent = text), 700);
 }
+
+const percent = (share) => `${Math.round(100 * share)} %`;
 
 function moveThreshold() {
   const value = $("threshold").value;

@@ -213,7 +213,9 @@ def test_bodies_over_the_limit_declared_or_chunked(narrow: httpx.Client) -> None
         for _ in range(60):
             yield b"x" * 1000
 
-    assert_problem(narrow.post("/tasks", content=chunks(), headers={"content-type": "application/json"}), 413)
+    json_type = {"content-type": "application/json"}
+    assert_problem(narrow.post("/tasks", content=chunks(), headers=json_type), 413)
+    assert_problem(narrow.patch("/tasks/0123", content=chunks(), headers=json_type), 413)
     part = b'--x\r\nContent-Disposition: form-data; name="images"; filename="a"\r\n\r\n'
     assert_problem(narrow.post("/tasks", content=io.BytesIO(part + b"x" * 60_000), headers=form), 413)
 

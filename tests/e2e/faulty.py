@@ -20,6 +20,10 @@ def run(self: Engine, batch: list[Work]) -> list[Result]:
         threading.Event().wait()
     if fault == "slow":
         threading.Event().wait(0.5)
+    if fault == "hold":  # until the file is gone
+        FAULT.with_name("held").touch()
+        while FAULT.exists():
+            threading.Event().wait(0.01)
     return sound(self, batch)
 
 

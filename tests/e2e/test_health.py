@@ -1,6 +1,7 @@
 """Health tells the truth: a real process whose device fails, and one that is told to stop."""
 
 import signal
+import threading
 import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -60,6 +61,24 @@ def test_a_hung_device_ends_the_process_and_a_new_one_serves(faulty: Server, tmp
     faulty.start()
     answer = predict(faulty, task_id)
     assert answer.json()["predictions"][0]["label"] == "ring"
+
+
+def test_a_paused_process_has_not_hung(faulty: Server, tmp_path: Path) -> None:
+    task_id = create(faulty)
+    (tmp_path / "fault").write_text("hold")
+    with ThreadPoolExecutor(1) as pool:
+        held = pool.submit(predict, faulty, task_id)
+        began = time.monotonic()
+        while not (tmp_path / "held").exists():
+            assert time.monotonic() - began < 30
+        faulty.send(signal.SIGSTOP)
+        threading.Event().wait(3)  # over LEO_DEVICE_DEADLINE: the pause is what is tested
+        (tmp_path / "fault").unlink()
+        faulty.send(signal.SIGCONT)
+        assert held.result().json()["predictions"][0]["label"] == "ring"
+    faulty.wait()
+    assert "did not get to run" in faulty.log.read_text()
+    assert "giving up" not in faulty.log.read_text()
 
 
 def test_sigterm_readiness_off_first_then_accepted_work_finished_then_gone(faulty: Server, tmp_path: Path) -> None:

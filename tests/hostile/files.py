@@ -41,6 +41,13 @@ def bare_png(width: int, height: int, pixels: bytes, depth: int = 8, colour: int
     return b"\x89PNG\r\n\x1a\n" + data
 
 
+def two_headers() -> bytes:
+    """Says first that it is small, then that it is not."""
+    small, large = (struct.pack(">IIBBBBB", side, side, 1, 0, 0, 0, 0) for side in (20, 7000))
+    data = chunk(b"IHDR", small) + chunk(b"IHDR", large) + chunk(b"IDAT", zlib.compress(b"\0" * 876 * 7000, 9))
+    return b"\x89PNG\r\n\x1a\n" + data + chunk(b"IEND", b"")
+
+
 def flipped(data: bytes, after: bytes, by: int) -> bytes:
     changed = bytearray(data)
     changed[changed.index(after) + by] ^= 0xFF
@@ -75,6 +82,7 @@ def hostile_files() -> dict[str, Hostile]:
         "bomb-50000x50000.png": Hostile(bare_png(50_000, 50_000, b"\0" * 10**6), "50000x50000, over the limit"),
         "says-large-holds-little.png": Hostile(bare_png(7000, 7000, b"\0" * 1000), DAMAGED),
         "blank-of-49-million.png": Hostile(bare_png(7000, 7000, b"\0" * 7001 * 7000), NO_DRAWING),
+        "two-headers.png": Hostile(two_headers(), NO_DRAWING),
         "zero-sized.png": Hostile(bare_png(0, 0, b""), ""),
         "one-by-a-million.png": Hostile(bare_png(1, 1_000_000, b"\0\xff" * 1_000_000), NO_DRAWING),
         "nested.gif": Hostile(gif + gif, NOT_ONE),

@@ -12,6 +12,7 @@ from app.problems import Problem
 from app.settings import Settings
 from tests.app.test_bad_input import assert_problem
 from tests.drawn import png
+from tests.hostile.files import bare_png
 
 JSON = {"content-type": "application/json"}
 
@@ -34,6 +35,11 @@ JSON = {"content-type": "application/json"}
 )
 def test_json(client: httpx.Client, body: bytes) -> None:
     assert_problem(client.post("/tasks", content=body, headers=JSON), 422)
+
+
+@pytest.mark.parametrize("body", [b"\xc3\x28", b'{"name": ' + b"[" * 100_000, b'{"ttl_seconds": 1e999}', b""])
+def test_json_that_fastapi_reads(client: httpx.Client, body: bytes) -> None:
+    assert_problem(client.patch("/tasks/0123", content=body, headers=JSON), 422)
 
 
 def form(*parts: bytes) -> bytes:
@@ -77,6 +83,28 @@ def test_images_that_take_too_long_to_decode(settings: Settings, monkeypatch: py
         assert (refused.value.status, refused.value.retry_after) == (503, 1)
         let_go.set()
     assert decoded == [0]  # the rest was not even begun
+
+
+def test_large_images_wait_for_each_other_and_small_ones_for_none_of_them(settings: Settings) -> None:
+    large, small = bare_png(3000, 3000, b"\0" * 3001 * 3000), png("tee")
+    held = threading.Event()
+    uploads._large_lane.submit(held.wait, 30)  # somebody's large image is being decoded
+
+    async def scenario(pool: ThreadPoolExecutor) -> None:
+        waiting = [asyncio.create_task(uploads.decode([small, large], 28, settings, pool)) for _ in range(5)]
+        decoded = await uploads.decode([small] * 20, 28, settings, pool)
+        assert decoded.shape == (20, 28, 28)
+        assert not any(task.done() for task in waiting)
+        held.set()
+        for task in waiting:
+            with pytest.raises(Problem, match="image 1 shows no drawing"):
+                await task
+
+    with ThreadPoolExecutor(2) as pool:
+        try:
+            asyncio.run(scenario(pool))
+        finally:
+            held.set()
 
 
 def test_no_request_leaves_a_key_an_image_or_a_label_in_the_log(

@@ -1,0 +1,59 @@
+"""A multipart body, whole in memory, to its parts.
+
+Starlette's own parser passes each part through a temporary file, in ten times the time.
+"""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+from multipart import MultipartError, MultipartSegment, ParserLimitReached, PushMultipartParser, parse_options_header
+
+from app.problems import Problem
+
+
+@dataclass(frozen=True)
+class Part:
+    """A field of a form, or a file where it came with a filename."""
+
+    name: str
+    is_file: bool
+    data: bytes
+
+    @property
+    def text(self) -> str:
+        """UTF-8, as browsers and curl send; Latin-1 where it is not."""
+        try:
+            return self.data.decode()
+        except UnicodeDecodeError:
+            return self.data.decode("latin-1")
+
+
+def parse(body: bytes, content_type: str, *, max_files: int, max_fields: int, max_field_bytes: int) -> list[Part]:
+    """The parts in their order. Raises `Problem` 422 for a body that is none, or that has too many or too long ones."""
+    _, options = parse_options_header(content_type)
+    parts: list[Part] = []
+    files = 0
+    try:
+        parser = PushMultipartParser(options.get("boundary", ""), max_segment_count=max_files + max_fields)
+        for name, is_file, data in _segments(parser, body):
+            files += is_file
+            if not is_file and len(data) > max_field_bytes:
+                raise ParserLimitReached(f"field {name!r} is over {max_field_bytes} bytes")
+            parts.append(Part(name, is_file, data))
+    except MultipartError as error:
+        raise Problem(422, f"the multipart body cannot be read: {error}") from None
+    if files > max_files or len(parts) - files > max_fields:
+        raise Problem(422, f"the form has too many parts: at most {max_files} files and {max_fields} fields")
+    return parts
+
+
+def _segments(parser: PushMultipartParser, body: bytes) -> Iterator[tuple[str, bool, bytes]]:
+    with parser:  # which complains of a body without its end
+        name, is_file, chunks = "", False, list[bytes]()
+        for event in parser.parse(body):
+            if isinstance(event, MultipartSegment):
+                name, is_file, chunks = event.name, event.filename is not None, []
+            elif event is None:
+                yield name, is_file, b"".join(chunks)
+            else:
+                chunks.append(bytes(event))

@@ -1,0 +1,93 @@
+"""phi for serving: framed drawings in, features out, by whatever runs it fastest on the device.
+
+Everything else takes phi for a function of images. What was tried on a CPU: bench/results/phi_engines.json.
+"""
+
+import os
+import statistics
+import time
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import onnxruntime
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from model.export import phi_to_onnx
+from model.networks import FeatureExtractor
+
+#: Framed drawings [B,R,R], 255 full ink -> features [B,F] on the device.
+Phi = Callable[[NDArray[np.uint8]], Tensor]
+
+CHUNKS = (1, 4, 16)  # images a call: the activations of more leave the processor's cache
+REPEATS = 3
+
+
+def for_serving(phi: FeatureExtractor, side: int, device: torch.device) -> Phi:
+    """The fastest form of a phi that will not change any more, for drawings of `side` pixels."""
+    return OnTorch(phi, device) if device.type == "cuda" else OnCPU(phi, side)
+
+
+class OnTorch:
+    """PyTorch, all images in one call: what a GPU likes best."""
+
+    def __init__(self, phi: FeatureExtractor, device: torch.device) -> None:
+        phi.fold_batch_norm()
+        self._phi, self._device = phi.to(device).to(memory_format=torch.channels_last), device
+
+    @torch.inference_mode()
+    def __call__(self, images: NDArray[np.uint8]) -> Tensor:
+        drawings = torch.from_numpy(images).unsqueeze(1)  # [B, 1, R, R]
+        if self._device.type == "cuda":  # bytes travel from pinned memory while the host goes on; they widen over there
+            drawings = drawings.pin_memory().to(self._device, non_blocking=True)
+        features: Tensor = self._phi((drawings.float() / 255).contiguous(memory_format=torch.channels_last))
+        return features
+
+
+class OnCPU:
+    """ONNX Runtime, in chunks and on threads that were found by timing."""
+
+    def __init__(self, phi: FeatureExtractor, side: int) -> None:
+        phi.fold_batch_norm()
+        self._graph = phi_to_onnx(phi, side)
+        drawings = np.random.default_rng(0).integers(0, 256, (max(CHUNKS), side, side), dtype=np.uint8)
+        cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+        timed: dict[int, dict[int, float]] = {}  # by threads and chunk: seconds an image
+        for threads in {1, cores}:
+            session = self._session(threads)
+            timed[threads] = {chunk: _seconds(session, drawings[:chunk]) / chunk for chunk in CHUNKS}
+        # Clearly faster, or the choice would flip from start to start: waking others costs a busy machine.
+        several = min(timed[cores].values()) < 0.75 * min(timed[1].values())
+        self.threads = cores if several else 1
+        self.chunk = min(CHUNKS, key=lambda chunk: timed[self.threads][chunk])
+        self._run = self._session(self.threads)
+
+    def _session(self, threads: int) -> Callable[[NDArray[np.uint8]], NDArray[np.float32]]:
+        options = onnxruntime.SessionOptions()
+        options.intra_op_num_threads = threads
+        options.log_severity_level = 3
+        # A thread that spins for its next piece of work takes the core from whoever reads and decodes requests.
+        options.add_session_config_entry("session.intra_op.allow_spinning", "0")
+        session = onnxruntime.InferenceSession(self._graph, options, providers=["CPUExecutionProvider"])
+
+        def run(images: NDArray[np.uint8]) -> NDArray[np.float32]:
+            (features,) = session.run(None, {"images": images})
+            return features  # type: ignore[no-any-return]
+
+        return run
+
+    def __call__(self, images: NDArray[np.uint8]) -> Tensor:
+        chunks = [self._run(images[at : at + self.chunk]) for at in range(0, len(images), self.chunk)]
+        return torch.from_numpy(chunks[0] if len(chunks) == 1 else np.concatenate(chunks))
+
+
+def _seconds(run: Callable[[Any], object], images: NDArray[np.uint8]) -> float:
+    """Median of some calls, after one to warm up."""
+    took = []
+    for _ in range(REPEATS + 1):
+        began = time.perf_counter()
+        run(images)
+        took.append(time.perf_counter() - began)
+    return statistics.median(took[1:])
