@@ -1,8 +1,8 @@
 """A discrete-event model of the service, from measured stage times: what machines would do, before buying them.
 
-A prediction goes from its client to the event loop (one at a time: Python), to the decoding threads, to the device
-(which takes all that waits as one batch), and back. Whatever runs shares the machine's cores evenly. A client asks
-again as soon as it is answered, or requests come at random at a given rate.
+A prediction goes from its client to the event loop, where small pictures are decoded too (one request at a time:
+Python), to the device (which takes all that waits as one batch), and back. Whatever runs shares the machine's cores
+evenly. A client asks again as soon as it is answered, or requests come at random at a given rate.
 """
 
 import heapq
@@ -13,7 +13,6 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
-DECODERS = 4  # threads, as in app.tasks
 Then = Callable[[], None]
 
 
@@ -23,7 +22,6 @@ class Stages:
 
     client: float  # in the process that asks
     loop: float  # in the event loop, before and after the rest
-    decode: float
     device: float  # for the first image of a batch
     device_image: float  # for each further one
     waits: float = 0.0  # for the store, the network and threads to wake: no core is busy
@@ -85,11 +83,11 @@ class Line:
 
 
 class Replica:
-    """One process: an event loop, decoding threads, a device that works in batches."""
+    """One process: an event loop, and a device that works in batches."""
 
     def __init__(self, machine: Machine, stages: Stages) -> None:
         self._machine, self._stages = machine, stages
-        self._loop, self._decoders = Line(machine, 1), Line(machine, DECODERS)
+        self._loop = Line(machine, 1)
         self._waiting: list[tuple[float, Then]] = []  # how slow the request is, what follows
         self._busy = False
 
@@ -104,11 +102,8 @@ class Replica:
             self._waiting.append((slow, back))
             self._next_batch()
 
-        def to_decoders() -> None:
-            self._decoders.put(slow * stages.decode, to_device)
-
         def wait() -> None:
-            self._machine.at(self._machine.now + slow * stages.waits, to_decoders)
+            self._machine.at(self._machine.now + slow * stages.waits, to_device)
 
         self._loop.put(slow * stages.loop / 2, wait)
 
