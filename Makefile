@@ -7,7 +7,7 @@ BIN := $(VENV)/bin
 INSTALLED := $(VENV)/.installed
 
 .PHONY: serve test check bench bench-labels bench-page ablation phi-search compare chaos fuzz soak audit \
-	test-containers clean
+	bench-ray capacity serve-ray test-ray test-containers clean
 
 serve: $(INSTALLED)
 	$(BIN)/leo serve
@@ -64,6 +64,28 @@ audit: $(INSTALLED)
 	@$(BIN)/python -m pip install --quiet --constraint requirements.txt --editable '.[dev,audit]'
 	$(BIN)/bandit --quiet --recursive app model --configfile pyproject.toml
 	$(BIN)/pip-audit --requirement requirements.txt --no-deps --disable-pip
+
+# What a prediction and a task cost, stage by stage, and whether the simulation foretells a load; five quiet minutes.
+# Writes bench/results/capacity.json and the figures of docs/scaling.md.
+capacity: $(INSTALLED)
+	$(BIN)/python -m bench.capacity
+	$(BIN)/python -m bench.scaling
+
+# The service on a Ray cluster of this machine; needs a Redis: make serve-ray LEO_STORE_URL=redis://127.0.0.1:6379/0
+serve-ray: $(VENV)/.ray
+	RAY_SERVE_HTTP_PROXY_CALLBACK_IMPORT_PATH=app.on_ray.proxy:middlewares RAY_USAGE_STATS_ENABLED=0 \
+		LEO_STORE_URL=$(LEO_STORE_URL) $(BIN)/serve run deploy/ray/serve.yaml
+
+# Two raylets, a node killed under load: some minutes. And the long version, which writes bench/results/ray.json.
+test-ray: $(VENV)/.ray
+	$(BIN)/python -m pytest tests/ray -o addopts="-ra --strict-markers --strict-config"
+
+bench-ray: $(VENV)/.ray
+	$(BIN)/python -m bench.ray_serve
+
+$(VENV)/.ray: $(INSTALLED)
+	@$(BIN)/python -m pip install --quiet --constraint requirements.txt --editable '.[dev,ray]'
+	@touch $@
 
 # Builds and runs Dockerfile and docker-compose.yml. DOCKER may name another program that takes the same calls.
 test-containers: $(INSTALLED)

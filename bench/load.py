@@ -62,9 +62,14 @@ def make_tasks(url: str, number: int, clients: int = 4) -> list[str]:
     return made
 
 
-def predict(url: str, tasks: list[str], clients: int, seconds: float, *, warm_up: float = 0.0) -> dict[str, Any]:
-    """One image each, of tasks drawn at random: predictions a second, milliseconds and statuses after the warm-up."""
-    order = {"url": url, "tasks": tasks, "clients": clients, "seconds": seconds, "warm_up": warm_up}
+def predict(
+    url: str, tasks: list[str], clients: int, seconds: float, *, warm_up: float = 0.0, images: int = 1
+) -> dict[str, Any]:
+    """So many images each, of tasks drawn at random: requests a second, milliseconds and statuses after the warm-up.
+
+    `cpu_ms` is what one request costs its client; `spread` cuts the single times, as shares of their mean, into 200.
+    """
+    order = {"url": url, "tasks": tasks, "clients": clients, "seconds": seconds, "warm_up": warm_up, "images": images}
     done = subprocess.run(
         [sys.executable, "-m", "bench.load"], input=json.dumps(order), capture_output=True, text=True, check=True
     )
@@ -92,8 +97,9 @@ def predict_each(url: str, tasks: list[str], times: int, clients: int = 8) -> Co
     return statuses
 
 
-def _main(url: str, tasks: list[str], clients: int, seconds: float, warm_up: float) -> dict[str, Any]:
-    began = time.perf_counter()
+def _main(url: str, tasks: list[str], clients: int, seconds: float, warm_up: float, images: int) -> dict[str, Any]:
+    queries = [multipart([png(FIVE[(n + m) % 5], 50 + m) for m in range(images)], []) for n in range(5)]
+    began, cpu = time.perf_counter(), time.process_time()
     took: list[tuple[float, float]] = []  # when answered, seconds it took
     statuses: Counter[int] = Counter()
 
@@ -103,7 +109,7 @@ def _main(url: str, tasks: list[str], clients: int, seconds: float, warm_up: flo
             sent = time.perf_counter()
             if sent - began > warm_up + seconds:
                 return
-            status, _ = connection.post(f"/tasks/{choose.choice(tasks)}/predict", QUERIES[n % 5])
+            status, _ = connection.post(f"/tasks/{choose.choice(tasks)}/predict", queries[n % 5])
             answered = time.perf_counter()
             if answered - began > warm_up:
                 statuses[status] += 1
@@ -115,11 +121,15 @@ def _main(url: str, tasks: list[str], clients: int, seconds: float, warm_up: flo
     for thread in threads:
         thread.join()
     milliseconds = [1000 * one for _, one in took]
-    return (
-        {"clients": clients, "a_second": round(len(took) / seconds, 1)}
-        | spread(milliseconds)
-        | {"statuses": dict(statuses)}
-    )
+    mean = statistics.mean(milliseconds)
+    return {
+        "clients": clients,
+        "a_second": round(len(took) / seconds, 1),
+        **spread(milliseconds),
+        "statuses": dict(statuses),
+        "cpu_ms": round(1000 * (time.process_time() - cpu) / (len(took) * (warm_up + seconds) / seconds), 3),
+        "spread": [round(cut / mean, 3) for cut in statistics.quantiles(milliseconds, n=200)],
+    }
 
 
 def spread(milliseconds: list[float]) -> dict[str, float]:

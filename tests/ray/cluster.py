@@ -42,8 +42,8 @@ class RayCluster:
         (app,) = config["applications"]
         app["runtime_env"] = {"env_vars": self._settings}
         (deployment,) = app["deployments"]
-        del deployment["autoscaling_config"]
-        deployment |= {"num_replicas": replicas, **options}
+        deployment["autoscaling_config"] |= {"min_replicas": replicas, "max_replicas": replicas}
+        deployment |= options
         # What `serve deploy` comes to, which keeps replicas that need no change; `serve.run` would make all anew.
         _get_global_client().deploy_apps(ServeDeploySchema.model_validate(config))
         self.wait_for(replicas)
@@ -85,6 +85,9 @@ def running_on_ray(store_url: str, nodes: int, cpus: int = 1, **settings: str) -
     os.environ |= {
         "RAY_USAGE_STATS_ENABLED": "0",
         "RAY_SERVE_HTTP_PROXY_CALLBACK_IMPORT_PATH": "app.on_ray.proxy:middlewares",
+        # A machine that is busy otherwise takes longer to start one than Ray waits.
+        "RAY_SERVE_PROXY_READY_CHECK_TIMEOUT_S": "50",
+        "RAY_SERVE_PROXY_HEALTH_CHECK_TIMEOUT_S": "60",
         "PYTHONPATH": str(PROJECT),
     }
     head = {"num_cpus": cpus, "include_dashboard": False}
