@@ -62,6 +62,7 @@ class OnCPU:
         several = min(timed[cores].values()) < 0.75 * min(timed[1].values())
         self.threads = cores if several else 1
         self.chunk = min(CHUNKS, key=lambda chunk: timed[self.threads][chunk])
+        self.seconds_an_image = timed[self.threads][self.chunk]
         self._run = self._session(self.threads)
 
     def _session(self, threads: int) -> Callable[[NDArray[np.uint8]], NDArray[np.float32]]:

@@ -4,6 +4,7 @@ import asyncio
 import ipaddress
 import logging
 import math
+import sys
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -38,6 +39,8 @@ def serve(
     from model.memory import keep_freed_memory
 
     keep_freed_memory()
+    # The device's thread needs the interpreter for moments between long calls; it shall not wait 5 ms for each.
+    sys.setswitchinterval(0.0005)
     given = {key: value for key, value in {"host": host, "port": port}.items() if value is not None}
     try:
         settings = Settings(**given)  # type: ignore[arg-type]
