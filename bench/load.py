@@ -66,9 +66,9 @@ class Connection(asyncio.Protocol):
         self.transport = transport  # type: ignore[assignment]
 
     def ask(self, request: bytes, began: float) -> None:
-        assert self.transport is not None
         self.began = began
-        self.transport.write(request)
+        if self.transport:
+            self.transport.write(request)
 
     def data_received(self, data: bytes) -> None:
         self._buffer += data
@@ -82,7 +82,7 @@ class Connection(asyncio.Protocol):
         status, body, self._buffer = int(self._buffer[9:12]), self._buffer[head + 4 :], b""
         self._answered(self, status, body)
 
-    def connection_lost(self, error: Exception | None) -> None:
+    def connection_lost(self, _: Exception | None) -> None:
         self.transport = None
         if self.began:
             self._answered(self, 0, b"")
@@ -127,7 +127,7 @@ def closed(port: int, ask: Next, clients: int, seconds: float, *, keep: bool = F
 
 
 def open_loop(port: int, ask: Next, per_second: float, seconds: float, seed: int = 0) -> Outcome:
-    """Requests at random times, `per_second` on average; what is still under way ten seconds after the end is status 0."""
+    """Requests at random times, `per_second` on average; what is unanswered ten seconds after the end is status 0."""
 
     async def run() -> Outcome:
         loop, outcome, chance = asyncio.get_running_loop(), Outcome(), random.Random(seed)  # noqa: S311

@@ -4,7 +4,6 @@ Everything else takes phi for a function of images. What was tried on a CPU: ben
 """
 
 import os
-import statistics
 import time
 from collections.abc import Callable
 from typing import Any
@@ -85,10 +84,10 @@ class OnCPU:
 
 
 def _seconds(run: Callable[[Any], object], images: NDArray[np.uint8]) -> float:
-    """Median of some calls, after one to warm up."""
+    """The shortest of some calls, after one to warm up: others on the machine only ever make them longer."""
     took = []
     for _ in range(REPEATS + 1):
         began = time.perf_counter()
         run(images)
         took.append(time.perf_counter() - began)
-    return statistics.median(took[1:])
+    return min(took[1:])
