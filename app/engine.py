@@ -15,7 +15,7 @@ from model.adapt import AdaptedTask, Adapter, Support
 from model.checkpoint import read_info
 from model.devices import choose
 from model.leo import LatentEmbeddingOptimization
-from model.phi import Phi, for_serving
+from model.phi import OnCPU, Phi, for_serving
 
 Images = NDArray[np.uint8]  # [B,R,R], 255 full ink: what `model.drawings.to_input` gives
 
@@ -94,6 +94,11 @@ class Engine:
         self._adapter = Adapter(self.leo)
         if self.device.type == "cpu":
             torch.set_num_threads(1)  # what is left to torch is small: waking other threads costs more than they save
+
+    @property
+    def seconds_an_image(self) -> float | None:
+        """What phi takes, where it was timed."""
+        return self._phi.seconds_an_image if isinstance(self._phi, OnCPU) else None
 
     def run(self, batch: list[Work]) -> list[Result]:
         """Do all of a batch: phi once over all images, one inner loop over all tasks."""

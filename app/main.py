@@ -81,7 +81,7 @@ async def _lifespan(app: FastAPI) -> AsyncIterator[None]:
     settings: Settings = app.state.settings
     models: Models = app.state.models
     store = await open_store(settings)
-    batcher = Batcher(metrics.counted(models.run), settings.queue_images, settings.request_timeout)
+    batcher = Batcher(metrics.counted(models.run), settings.queue_images, settings.request_timeout, models.batch_images)
     batcher.start()
     readiness = Readiness(batcher, models.default.resolution, settings.device_deadline, _exit_soon)
     await readiness.prove()

@@ -3,11 +3,14 @@
 from collections.abc import Iterator
 from pathlib import Path
 
+from app.batcher import BATCH_IMAGES
 from app.engine import Engine, Result, Work
 from app.problems import Problem
 from app.settings import PROJECT, Settings
 from app.store import TaskRecord
 from model.checkpoint import read_info
+
+BATCH_SECONDS = 0.05
 
 
 class Models:
@@ -50,6 +53,12 @@ class Models:
 
     def __iter__(self) -> Iterator[Engine]:
         return iter(self._engines.values())
+
+    @property
+    def batch_images(self) -> int:
+        """Images that the slowest model does in `BATCH_SECONDS`; all that fit the device where it was not timed."""
+        timed = [engine.seconds_an_image for engine in self]
+        return min([BATCH_IMAGES, *(max(1, int(BATCH_SECONDS / seconds)) for seconds in timed if seconds)])
 
     def named(self, name: str | None) -> Engine:
         """A loaded model; the default for None. Raises `Problem` 422."""

@@ -20,7 +20,7 @@ import numpy as np
 from prometheus_client.parser import text_string_to_metric_families
 from redis import Redis
 
-from bench import load
+from bench import clients
 from bench.latency import RESULTS
 from bench.simulation import Stages, simulate
 from model.card import machine, today
@@ -79,7 +79,7 @@ def measure_stages(server: Server, tasks: list[str], seconds: float) -> dict[str
     first: dict[str, Any] = {}
     for images in IMAGES:
         before, cpu = counters(server.url), cpu_seconds(server.process_id)
-        found = load.predict(server.url, tasks, 1, seconds, warm_up=0.5, images=images)
+        found = clients.predict(server.url, tasks, 1, seconds, warm_up=0.5, images=images)
         after, used = counters(server.url), cpu_seconds(server.process_id) - cpu
         # Readiness proofs are among the batches, one in some hundreds.
         device.append(1000 * mean_between(before, after, "leo_batch_seconds"))
@@ -150,7 +150,7 @@ def measure_tasks(server: Server, redis: RedisServer, number: int) -> dict[str, 
     with Redis.from_url(redis.url) as client:
         held, written = (client.info("memory")["used_memory"], client.info("persistence")["aof_current_size"])
         cpu, began = cpu_seconds(server.process_id), time.monotonic()
-        load.make_tasks(server.url, number, clients=8)
+        clients.make_tasks(server.url, number, clients=8)
         took, used = time.monotonic() - began, cpu_seconds(server.process_id) - cpu
         held = client.info("memory")["used_memory"] - held
         written = client.info("persistence")["aof_current_size"] - written
@@ -210,18 +210,18 @@ def measure(seconds: float) -> dict[str, Any]:
     """All that needs servers."""
     loads: list[dict[str, Any]] = []
     with servers(2) as ((server, second), redis):
-        tasks = load.make_tasks(server.url, TASKS)
-        load.predict_each(server.url, tasks, 1)
+        tasks = clients.make_tasks(server.url, TASKS)
+        clients.predict_each(server.url, tasks, 1)
         stages = measure_stages(server, tasks, seconds)
-        loads += [{"replicas": 1} | load.predict(server.url, tasks, one, seconds, warm_up=1) for one in CLIENTS]
+        loads += [{"replicas": 1} | clients.predict(server.url, tasks, one, seconds, warm_up=1) for one in CLIENTS]
         with tempfile.TemporaryDirectory() as folder, gateway(Path(folder), [server, second]) as url:
-            load.predict_each(url, tasks, 1)
-            loads.append({"replicas": 2} | load.predict(url, tasks, 8, seconds, warm_up=1))
+            clients.predict_each(url, tasks, 1)
+            loads.append({"replicas": 2} | clients.predict(url, tasks, 8, seconds, warm_up=1))
         made = measure_tasks(server, redis, 500)
         rates = measure_redis(redis)
     with servers(1, LEO_CACHE_BYTES="0") as ((cold,), _):
-        tasks = load.make_tasks(cold.url, TASKS)
-        without = load.predict(cold.url, tasks, 1, seconds, warm_up=0.5)
+        tasks = clients.make_tasks(cold.url, TASKS)
+        without = clients.predict(cold.url, tasks, 1, seconds, warm_up=0.5)
     for one in loads:
         del one["spread"]
     return {
