@@ -27,7 +27,7 @@ class Adapt:
     images: Images
     labels: NDArray[np.int64]
     kept: Kept | None = None
-    model: str = ""  # of those loaded; empty for the default
+    model_version: str = ""  # of those loaded; empty for the default
 
 
 @dataclass(frozen=True)
@@ -44,7 +44,7 @@ class Predict:
     images: Images
     head: Head | None
     codes: NDArray[np.float32]
-    model: str = ""
+    model_version: str = ""
 
 
 @dataclass(frozen=True)
@@ -60,7 +60,7 @@ class Decode:
     """Only decode codes [N,L] to a head."""
 
     codes: NDArray[np.float32]
-    model: str = ""
+    model_version: str = ""
 
 
 def is_out_of_memory(error: Exception) -> bool:

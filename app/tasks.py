@@ -177,7 +177,7 @@ class Tasks:
         for label in labels:
             shots[label] += 1
         began = time.perf_counter()
-        work = Adapt(inputs, np.array([numbers[label] for label in labels]), kept, engine.info.name)
+        work = Adapt(inputs, np.array([numbers[label] for label in labels]), kept, engine.info.version)
         with metrics.stage("device"):
             adapted = cast(Adapted, await self._batcher.submit(work))
         took = time.perf_counter() - began
@@ -241,7 +241,7 @@ class Tasks:
         record = warm.record if warm else await self._usable(task_id, owner)
         engine = self._models.of(record)
         inputs = await self._decoded(images, engine)
-        work = Predict(inputs, warm.head if warm else None, record.codes, record.model)
+        work = Predict(inputs, warm.head if warm else None, record.codes, record.model_version)
         with metrics.stage("device"):
             predicted = cast(Predicted, await self._batcher.submit(work))
         for share in predicted.probabilities.max(axis=1):
@@ -276,7 +276,7 @@ class Tasks:
         return record, await self._decode(record)
 
     async def _decode(self, record: TaskRecord) -> Head:
-        return cast(Head, await self._batcher.submit(Decode(record.codes, record.model)))
+        return cast(Head, await self._batcher.submit(Decode(record.codes, record.model_version)))
 
     async def _warm_and_current(self, task_id: str, owner: str) -> Warm | None:
         """The task from the cache, unless another replica has changed or deleted it."""

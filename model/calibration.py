@@ -13,8 +13,7 @@ from scipy.optimize import minimize_scalar
 from torch import Tensor
 
 from model.baselines.latent import Leo
-from model.data.omniglot import Drawings
-from model.evaluate import Setting, answer, draw, extract, possible
+from model.evaluate import Pictures, Setting, Sight, answer, draw, extract, possible
 from model.leo import LatentEmbeddingOptimization
 
 BINS = 15
@@ -76,7 +75,7 @@ def fit_temperature(answers: Sequence[tuple[Tensor, Tensor]]) -> float:
 
 def temperature_of(
     leo: LatentEmbeddingOptimization,
-    validation: Drawings,
+    validation: Pictures,
     settings: Iterable[Setting] = MIX,
     episodes: int = 200,
     seed: int = 1,
@@ -86,12 +85,24 @@ def temperature_of(
     Settings that the data is too small for are left out; `DataError` if that leaves none. Pure and
     seeded. The seed should not be the one that calibration is measured with.
     """
-    method, sight = Leo(leo), extract(leo, validation)
+    return temperature_of_sights(leo, [extract(leo, validation)], settings, episodes, seed)
+
+
+def temperature_of_sights(
+    leo: LatentEmbeddingOptimization,
+    sights: Iterable[Sight],
+    settings: Iterable[Setting] = MIX,
+    episodes: int = 200,
+    seed: int = 1,
+) -> float:
+    """`temperature_of` for several data sets, whose features are there already, each setting of each alike."""
+    method, settings = Leo(leo), tuple(settings)
     answers = []
-    for setting in possible(sight, settings):
-        parts = list(answer(method, sight, draw(sight, setting, episodes, seed)))
-        logits = torch.cat([part.logits.flatten(0, 1).cpu() for part in parts])
-        answers.append((logits, torch.cat([part.labels.flatten().cpu() for part in parts])))
+    for sight in sights:
+        for setting in possible(sight, settings):
+            parts = list(answer(method, sight, draw(sight, setting, episodes, seed)))
+            logits = torch.cat([part.logits.flatten(0, 1).cpu() for part in parts])
+            answers.append((logits, torch.cat([part.labels.flatten().cpu() for part in parts])))
     return fit_temperature(answers)
 
 

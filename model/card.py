@@ -8,9 +8,8 @@ from typing import Any
 
 import torch
 
-from model.checkpoint import write_whole
-from model.data.omniglot import Drawings
-from model.evaluate import Setting, possible
+from model.checkpoint import inference_state, write_whole
+from model.evaluate import Pictures, Setting, possible
 from model.evaluation import Evaluation
 from model.leo import LatentEmbeddingOptimization
 
@@ -54,7 +53,23 @@ def _processor() -> str:
     return ", ".join(sorted(names)) or platform.machine()
 
 
-def validate(leo: LatentEmbeddingOptimization, validation: Drawings, episodes: int = EPISODES) -> dict[str, Any]:
+def shape_of(leo: LatentEmbeddingOptimization) -> dict[str, Any]:
+    """A model in numbers; parameters are those in its folder."""
+    config = leo.config
+    own = inference_state(leo)
+    shape = {
+        "resolution": config.resolution,
+        "feature_dim": config.feature_dim,
+        "latent_dim": config.latent_dim,
+        "parameters": sum(p.numel() for n, p in leo.named_parameters() if n in own),
+    }
+    if config.pretrained is None:
+        return shape
+    trained = sum(p.numel() for p in leo.parameters() if p.requires_grad)
+    return shape | {"backbone": config.backbone, "backbone_sha256": config.backbone_sha256, "trained": trained}
+
+
+def validate(leo: LatentEmbeddingOptimization, validation: Pictures, episodes: int = EPISODES) -> dict[str, Any]:
     """The figures of a card: accuracy with and without inner steps, on the same tasks, calibration and strangers."""
     evaluation = Evaluation(leo, validation, episodes)
     for setting in possible(evaluation.sight, SETTINGS):

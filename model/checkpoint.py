@@ -19,6 +19,7 @@ from safetensors.torch import load as load_tensors
 from safetensors.torch import save as save_tensors
 from torch import Tensor
 
+from model.backbones import BackboneError
 from model.config import LEOConfig
 
 if TYPE_CHECKING:
@@ -59,8 +60,10 @@ def save_model(leo: "LatentEmbeddingOptimization", folder: Path, name: str, card
 
 
 def inference_state(leo: "LatentEmbeddingOptimization") -> dict[str, Tensor]:
-    """What a model needs to serve: everything but the classifier's default head."""
-    return {key: value for key, value in leo.state_dict().items() if not key.startswith("classifier.fc.")}
+    """What a model needs to serve: everything but the classifier's default head and a pretrained backbone, which
+    comes from its own package."""
+    left_out = ("classifier.fc.",) if leo.config.pretrained is None else ("classifier.fc.", "classifier.phi.blocks.")
+    return {key: value for key, value in leo.state_dict().items() if not key.startswith(left_out)}
 
 
 def read_info(folder: Path) -> ModelInfo:
@@ -104,7 +107,10 @@ def load_model(cls: "type[T]", folder: Path, device: torch.device) -> "T":
         tensors = load_tensors(data)
     except SafetensorError as error:
         raise CheckpointError(f"{path} is not a safetensors file: {error}") from error
-    leo = cls(config=info.config)
+    try:
+        leo = cls(config=info.config)
+    except BackboneError as error:
+        raise CheckpointError(f"{folder}: {error}") from error
     expected = inference_state(leo)
     for key in sorted(expected.keys() | tensors.keys()):
         if key not in tensors:

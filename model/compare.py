@@ -13,8 +13,8 @@ from torch.autograd.profiler import profile
 from model.augment import to_side
 from model.baselines.method import Method
 from model.data.episodes import Episodes
-from model.data.omniglot import Drawings
-from model.evaluate import Setting, Sight, accuracies, draw, look, mean_and_ci95, spoken
+from model.data.photos import Photos
+from model.evaluate import Pictures, Setting, Sight, accuracies, draw, look, mean_and_ci95, spoken
 from model.leo import one_hot
 
 
@@ -50,17 +50,20 @@ class Compared:
     def as_dict(self) -> dict[str, Any]:
         return asdict(self)
 
+    def figures(self) -> dict[str, Any]:
+        """What a card says of it."""
+        return {name: getattr(self, name) for name in ("method", "accuracy", "ci95", "difference", "difference_ci95")}
+
 
 class Comparison:
     """Methods over one data set; the first is what the others are compared with."""
 
-    def __init__(self, methods: list[Method], drawings: Drawings, resolution: int, device: torch.device) -> None:
-        self.methods, self.device = methods, device
-        self.images = to_side(drawings.images, resolution)  # [C, D, R, R] uint8
+    def __init__(self, methods: list[Method], data: Pictures, resolution: int, device: torch.device) -> None:
+        self.methods, self.data, self.resolution, self.device = methods, data, resolution, device
         sights: dict[Callable[[Tensor], Tensor], Sight] = {}
         for method in methods:
             if method.eye not in sights:
-                sights[method.eye] = look(method.eye, drawings, resolution, device)
+                sights[method.eye] = look(method.eye, data, resolution, device)
         self.sights = [sights[method.eye] for method in methods]
 
     def run(self, setting: Setting, episodes: int, seed: int = 0, repeats: int = 0) -> list[Compared]:
@@ -98,14 +101,23 @@ class Comparison:
 
         LEO adapts with autograd here, as the others do; the service's closed form (`model.adapt`) costs less.
         """
-        shown, labels, *_ = task.gather(self.images)
-        pictures = shown[0].unsqueeze(1).to(self.device).float() / 255  # [S, 1, R, R]
-        membership = one_hot(labels, task.classes.shape[1]).to(self.device)  # [1, S, N]
+        places = torch.arange(int(self.data.counts.max())).expand(len(self.data), -1)  # [C, D]
+        (chosen,), (labels,), *_ = task.gather(places)  # [S], [S]
+        pictures = inputs(self.data, task.classes[0, labels], chosen, self.resolution).to(self.device)  # [S, ., R, R]
+        membership = one_hot(labels[None], task.classes.shape[1]).to(self.device)  # [1, S, N]
         seen = method.eye(pictures).unsqueeze(0)
         return (
             cost(lambda: method.adapt(seen, membership), self.device, repeats),
             cost(lambda: method.adapt(method.eye(pictures).unsqueeze(0), membership), self.device, repeats),
         )
+
+
+def inputs(data: Pictures, classes: Tensor, places: Tensor, resolution: int) -> Tensor:
+    """Single pictures of a data set as phi takes them: class and place of each, [B] -> [B,1 or 3,R,R]."""
+    if isinstance(data, Photos):
+        one = torch.stack([data.pixels(c, place, resolution) for c, place in zip(classes, places, strict=True)])
+        return one.permute(0, 3, 1, 2).float() / 255
+    return to_side(data.images[classes, places], resolution).unsqueeze(1).float() / 255
 
 
 def cost(work: Callable[[], object], device: torch.device, repeats: int) -> Cost:

@@ -5,6 +5,8 @@ from typing import Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
+from model.backbones import Backbone, BackboneError, find
+
 #: Ranges the LEO guide this project grew from recommends. Outside them: a warning, not an error.
 #: The one for `inner_lr` was given for a step size that never changes.
 RECOMMENDED = {
@@ -26,7 +28,12 @@ class LEOConfig(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
     # feature extractor phi
-    resolution: int = Field(105, ge=8, le=256, description="side of the square input, pixels")
+    backbone: str = Field(
+        "conv4",
+        description="the blocks below, trained with the rest, or a frozen pretrained network: `model.backbones`",
+    )
+    backbone_sha256: str = Field("", description="of that network's weights, which are not part of the model's own")
+    resolution: int = Field(105, ge=8, le=1024, description="side of the square input, pixels")
     widths: tuple[int, ...] = Field(
         (64, 64, 64, 64), min_length=1, max_length=8, description="filters of each block, which halves the side"
     )
@@ -40,6 +47,10 @@ class LEOConfig(BaseModel):
     )
     normalise_features: bool = Field(
         True, description="centre phi's features and scale them to length 1, so logits are cosines"
+    )
+
+    feature_power: float = Field(
+        1.0, gt=0, le=1, description="phi's features, none below 0, are raised to it first: under 1 it evens them out"
     )
 
     # encoder, relation network, decoder
@@ -60,6 +71,11 @@ class LEOConfig(BaseModel):
     )
     relation_steps: int = Field(1, ge=0, le=10, description="times the codes go through the relation network")
     decoder_hidden: tuple[int, int] = Field((256, 512), description="widths of the decoder's two hidden layers")
+    head_from_means: bool = Field(
+        False,
+        description="the head starts as the class means of phi's features, and what is decoded is added to them: a "
+        "frozen phi's means are a good head already, and codes then say only how the task's should differ",
+    )
     decoder_skip: bool = Field(
         False,
         description="add a linear map of the code to the decoded head, which starts as the encoder's "
@@ -92,6 +108,16 @@ class LEOConfig(BaseModel):
     max_grad_norm: float = Field(5.0, gt=0, description="gradients of all parameters together are clipped to it")
 
     @property
+    def pretrained(self) -> Backbone | None:
+        """The frozen network that phi is, if it is one. Raises `BackboneError` for a name nobody knows."""
+        return None if self.backbone == "conv4" else find(self.backbone)
+
+    @property
+    def channels(self) -> int:
+        """Of an input image: 3 (red, green, blue) for a pretrained network, 1 (ink) for drawings."""
+        return 1 if self.pretrained is None else 3
+
+    @property
     def feature_side(self) -> int:
         """Side of phi's last feature map: each block's pooling halves it, rounding down."""
         return -(-self.resolution // self.stem_stride) >> len(self.widths)
@@ -99,11 +125,22 @@ class LEOConfig(BaseModel):
     @property
     def feature_dim(self) -> int:
         """F, what phi gives for one image: 2304 for four blocks of 64 at 105x105."""
-        return self.widths[-1] * self.feature_side**2
+        return self.widths[-1] * self.feature_side**2 if self.pretrained is None else self.pretrained.feature_dim
+
+    @property
+    def code_dim(self) -> int:
+        """Numbers a class that an adapted task is: its code, and its mean where the head starts from that."""
+        return self.latent_dim + (self.feature_dim if self.head_from_means else 0)
 
     @model_validator(mode="after")
     def _check(self) -> Self:
-        if self.feature_side < 1:
+        try:
+            pretrained = self.pretrained
+        except BackboneError as error:
+            raise ValueError(str(error)) from error
+        if pretrained is not None and self.resolution != pretrained.resolution:
+            raise ValueError(f"{self.backbone} takes a resolution of {pretrained.resolution}, not {self.resolution}")
+        if pretrained is None and self.feature_side < 1:
             raise ValueError(
                 f"{len(self.widths)} blocks halve a {self.resolution}x{self.resolution} image to nothing; "
                 f"use fewer widths or a larger resolution"

@@ -10,12 +10,14 @@ from torch import Tensor
 
 from model.augment import to_side
 from model.baselines.latent import Leo
-from model.baselines.method import Method
+from model.baselines.method import Method, Phi
 from model.data.episodes import Episodes, join, sample_episodes
 from model.data.omniglot import DataError, Drawings
+from model.data.photos import Photos
 from model.leo import LatentEmbeddingOptimization, one_hot
 
 Within = Literal["alphabet"]
+Pictures = Drawings | Photos
 
 EPISODES_AT_ONCE = 100  # drawn together; part of what a seed means
 NUMBERS_AT_ONCE = 2**24  # of what the eye saw, in the tasks that are adapted together
@@ -74,20 +76,24 @@ class Answers(NamedTuple):
     labels: Tensor  # [T, Q]
 
 
-def look(eye: Callable[[Tensor], Tensor], drawings: Drawings, resolution: int, device: torch.device) -> Sight:
-    """Every drawing through an eye, on the device."""
-    images = to_side(drawings.images, resolution)  # [C, D, R, R]
+def look(eye: Callable[[Tensor], Tensor], data: Pictures, resolution: int, device: torch.device) -> Sight:
+    """Every picture through an eye, on the device. Raises `DataError` for an eye that is not made for such data."""
+    alphabets = {name: index for index, name in enumerate(dict.fromkeys(data.alphabets))}
+    groups = torch.tensor([alphabets[name] for name in data.alphabets])
+    if isinstance(data, Photos):
+        if not isinstance(eye, Phi):
+            raise DataError("only methods that work on a backbone's features can be asked about photos")
+        return Sight(eye.of_photos(data), data.counts, groups)
+    images = to_side(data.images, resolution)  # [C, D, R, R]
     parts = images.flatten(0, 1).unsqueeze(1).split(1024 if device.type == "cuda" else IMAGES_AT_ONCE)
     with torch.no_grad():
         seen = torch.cat([eye(part.to(device).float() / 255) for part in parts])
-    alphabets = {name: index for index, name in enumerate(dict.fromkeys(drawings.alphabets))}
-    groups = torch.tensor([alphabets[name] for name in drawings.alphabets])
-    return Sight(seen.reshape(*images.shape[:2], *seen.shape[1:]), drawings.counts, groups)
+    return Sight(seen.reshape(*images.shape[:2], *seen.shape[1:]), data.counts, groups)
 
 
-def extract(leo: LatentEmbeddingOptimization, drawings: Drawings) -> Sight:
-    """Features of every drawing under a LEO in evaluation mode."""
-    return look(Leo(leo).eye, drawings, leo.config.resolution, leo.alpha.device)
+def extract(leo: LatentEmbeddingOptimization, data: Pictures) -> Sight:
+    """Features of every picture under a LEO in evaluation mode."""
+    return look(Leo(leo).eye, data, leo.config.resolution, leo.alpha.device)
 
 
 def draw(sight: Sight, setting: Setting, episodes: int, seed: int = 0) -> Episodes:

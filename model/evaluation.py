@@ -4,8 +4,8 @@ from collections.abc import Iterable
 from typing import Any
 
 from model.baselines.latent import Leo
-from model.data.omniglot import DataError, Drawings
-from model.evaluate import Row, Setting, Within, accuracies, draw, extract, mean_and_ci95
+from model.data.omniglot import DataError
+from model.evaluate import Pictures, Row, Setting, Within, accuracies, draw, extract, mean_and_ci95
 from model.examine import Examined, examine
 from model.leo import LatentEmbeddingOptimization
 from model.unknown import SCORE
@@ -18,21 +18,21 @@ MOST_CURVE_WAYS = 20
 class Evaluation:
     """Settings added one after another. All numbers of steps see the same tasks."""
 
-    def __init__(self, leo: LatentEmbeddingOptimization, drawings: Drawings, episodes: int, seed: int = 0) -> None:
-        self.leo, self.drawings, self.episodes, self.seed = leo, drawings, episodes, seed
-        self.sight = extract(leo, drawings)
+    def __init__(self, leo: LatentEmbeddingOptimization, data: Pictures, episodes: int, seed: int = 0) -> None:
+        self.leo, self.data, self.episodes, self.seed = leo, data, episodes, seed
+        self.sight = extract(leo, data)
         self.examined: list[list[Examined]] = []  # by setting, then by number of steps
 
     def settings(
         self, ways: Iterable[int], shots: Iterable[tuple[int, int]], query: int | None, within: Within | None
     ) -> list[Setting]:
         """Ways x shots. Without `query` 15 queries a class, or all that the shots leave where those are fewer."""
-        shots, most = list(shots), int(self.drawings.counts.max())
+        shots, most = list(shots), int(self.data.counts.max())
         found = []
         for way in ways:
             for pair in shots:
                 if query is None and pair[1] >= most:
-                    raise DataError(f"{pair[1]} shots leave no query: the data has {most} drawings a class")
+                    raise DataError(f"{pair[1]} shots leave no query: the data has {most} pictures a class")
                 found.append(Setting(way, pair, min(QUERIES, most - pair[1]) if query is None else query, within))
         return found
 

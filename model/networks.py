@@ -8,6 +8,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 from torch.nn.utils.fusion import fuse_conv_bn_eval
 
+from model.backbones import Backbone, BackboneError
 from model.config import LEOConfig
 
 
@@ -53,8 +54,11 @@ class FeatureExtractor(nn.Module):
 
     def __init__(self, config: LEOConfig) -> None:
         super().__init__()
-        self.normalise = config.normalise_features
-        self.blocks: nn.Sequential = ConvBlocks(config)
+        self.normalise, self.power = config.normalise_features, config.feature_power
+        pretrained = config.pretrained
+        self.blocks: nn.Module = (
+            ConvBlocks(config) if pretrained is None else Frozen(pretrained, config.backbone_sha256)
+        )
         # Features after a ReLU all point into the same corner; taking out their mean spreads the
         # cosines. Learned from there on; supervised pre-training sets it to the mean it measured.
         self.centre = nn.Parameter(torch.zeros(config.feature_dim), requires_grad=config.normalise_features)
@@ -78,10 +82,13 @@ class FeatureExtractor(nn.Module):
         return F.normalize(mean, dim=-1) if self.normalise else mean
 
     def _of_one_view(self, images: Tensor) -> Tensor:
-        features: Tensor = self.blocks(images).to(images.dtype)  # [B, F]; out of bf16 under autocast
-        if self.normalise:
-            return F.normalize(features - self.centre, dim=-1)
-        return features
+        return self.finished(self.blocks(images).to(images.dtype))  # [B, F]; out of bf16 under autocast
+
+    def finished(self, features: Tensor) -> Tensor:
+        """What the blocks give, [...,F], made even and normalised as the config says."""
+        if self.power != 1:
+            features = features.pow(self.power)
+        return F.normalize(features - self.centre, dim=-1) if self.normalise else features
 
 
 def turned_grids(degrees: Sequence[float], resolution: int) -> Tensor:
@@ -92,6 +99,35 @@ def turned_grids(degrees: Sequence[float], resolution: int) -> Tensor:
     cos, sin, none = angles.cos(), angles.sin(), torch.zeros_like(angles)
     theta = torch.stack([torch.stack([cos, -sin, none], dim=-1), torch.stack([sin, cos, none], dim=-1)], dim=1)
     return F.affine_grid(theta, [len(angles), 1, resolution, resolution], align_corners=False)  # [V, R, R, 2]
+
+
+class Frozen(nn.Module):
+    """A pretrained backbone: images in 0..1, [B,3,R,R] -> [B,F]. Never trained, so always as at inference.
+
+    Raises `BackboneError` where its weights are not there, or not those that `sha256` names.
+    """
+
+    def __init__(self, backbone: Backbone, sha256: str = "") -> None:
+        super().__init__()
+        loaded = backbone.load()
+        if sha256 and loaded.sha256 != sha256:
+            raise BackboneError(
+                f"{backbone.name}'s weights are others than this model was trained on: "
+                f"their SHA-256 is {loaded.sha256[:12]}..., not {sha256[:12]}..."
+            )
+        self.network = loaded.network.requires_grad_(False).eval()
+        self.register_buffer("mean", torch.tensor(backbone.mean).view(3, 1, 1), persistent=False)
+        self.register_buffer("std", torch.tensor(backbone.std).view(3, 1, 1), persistent=False)
+
+    def train(self, mode: bool = True) -> "Frozen":
+        """As every module's, but the network keeps to its stored statistics."""
+        super().train(mode)
+        self.network.eval()
+        return self
+
+    def forward(self, images: Tensor) -> Tensor:
+        features: Tensor = self.network((images - self.mean) / self.std)
+        return features
 
 
 @dataclass(frozen=True)
@@ -183,10 +219,14 @@ class LEORelationNetwork(nn.Module):
 
 
 class LEODecoder(nn.Module):
-    """One class's code -> that class's row of the head, F weights and a bias: [...,N,L] -> [...,N,F+1]."""
+    """One class's code -> that class's row of the head, F weights and a bias: [...,N,L] -> [...,N,F+1].
+
+    Where the head starts from the class means, those come along behind the codes, [...,N,L+F].
+    """
 
     def __init__(self, config: LEOConfig) -> None:
         super().__init__()
+        self.latent_dim, self.from_means = config.latent_dim, config.head_from_means
         first, second = config.decoder_hidden
         rows = config.feature_dim + 1
         self.fc1 = nn.Linear(config.latent_dim, first)
@@ -217,7 +257,8 @@ class LEODecoder(nn.Module):
         return self.distribution(codes, present).mean
 
     def distribution(self, codes: Tensor, present: Tensor | None = None) -> Gaussian:
-        """What a stochastic head is drawn from: [...,N,L] -> rows [...,N,F+1]."""
+        """What a stochastic head is drawn from: [...,N,L or L+F] -> rows [...,N,F+1]."""
+        codes, means = codes.tensor_split([self.latent_dim], dim=-1)
         first = self.fc1(codes)  # [..., N, H1]
         if self.condition is not None:
             present = torch.ones_like(codes[..., 0]) if present is None else present
@@ -230,6 +271,8 @@ class LEODecoder(nn.Module):
             rows = (rows.unflatten(-1, (self.experts, -1)) * gate).sum(dim=-2)  # [..., N, F+1]
         if self.skip is not None:
             rows = rows + self.skip(codes)
+        if self.from_means:
+            rows = rows + F.pad(means, (0, 1))  # no bias
         scale = self.log_scale.exp()
         if self.log_variance is None:
             return Gaussian(scale * rows, None)

@@ -1,9 +1,10 @@
 """The training runs behind the shipped weights, by name."""
 
 from model.config import LEOConfig
+from model.photo_training import PhotoTrainConfig
 from model.train import TrainConfig
 
-PRESETS: dict[str, TrainConfig] = {
+PRESETS: dict[str, TrainConfig | PhotoTrainConfig] = {
     # Small and quick: most accurate per millisecond.
     "omniglot": TrainConfig(
         leo=LEOConfig(resolution=28, widths=(32, 64, 128, 512), decoder_skip=True, inner_lr=0.3),
@@ -27,5 +28,18 @@ PRESETS: dict[str, TrainConfig] = {
         ways=(5,),
         shots=(1, 2, 5),
         validate_every=500,
+    ),
+    # Photos: heads over the features of a frozen pretrained network.
+    "photos-lite0": PhotoTrainConfig(
+        leo=LEOConfig(
+            backbone="efficientnet-lite0",
+            resolution=224,
+            latent_dim=128,
+            head_from_means=True,
+            decoder_skip=True,
+            decoder_hidden=(16, 16),
+            inner_lr=20.0,
+            outer_lr=0.01,
+        ),
     ),
 }

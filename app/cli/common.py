@@ -8,7 +8,7 @@ from rich.console import Console
 from rich.table import Table
 
 if TYPE_CHECKING:
-    from model.evaluate import Row, Within
+    from model.evaluate import Pictures, Row, Within
     from model.leo import LatentEmbeddingOptimization
 
 # torch takes seconds to import, so commands import what they need themselves: --help is instant.
@@ -66,6 +66,19 @@ def find_device(name: str) -> Any:
         fail(error)
 
 
+def load_pictures(paths: "Path | list[Path]", leo: "LatentEmbeddingOptimization") -> "Pictures":
+    """Drawings or photos, whichever the model is for. Raises `DataError`."""
+    from model.data.omniglot import DataError, load_drawings
+    from model.data.photos import load_photos
+
+    several = paths if isinstance(paths, list) else [paths]
+    if leo.config.pretrained is not None:
+        return load_photos(*several)
+    if len(several) > 1:
+        raise DataError("drawings come from one folder or zip; only photos may come from several")
+    return load_drawings(several[0])
+
+
 def load_leo(folder: Path, device: Any) -> "LatentEmbeddingOptimization":
     from model.checkpoint import CheckpointError
     from model.leo import LatentEmbeddingOptimization
@@ -103,3 +116,25 @@ def print_card(title: str, found: dict[str, Any]) -> None:
         where = f"{gain['way']}-way {gain['shot']}-shot{', one alphabet' if gain['within'] else ''}"
         added = f"{100 * gain['difference']:+.2f} ± {100 * gain['ci95']:.2f}"
         console.print(f"{where}: {gain['inner_steps']} steps add {added} points", highlight=False)
+
+
+def print_photo_card(title: str, found: dict[str, Any]) -> None:
+    """What `model.photo_card.validate_photos` found, a table for each source of photos."""
+    from model.photo_card import best_baseline
+
+    for source in found["sources"]:
+        names = [one["method"] for one in source["rows"][0]["methods"]]
+        table = Table(title=f"{title}: {source['source']}, {found['episodes']} tasks a row")
+        for column in ("way", "shot", *names, "LEO less the best", "ECE, %", "AUROC"):
+            table.add_column(column, justify="right")
+        for row in source["rows"]:
+            best = best_baseline(row)
+            table.add_row(
+                str(row["way"]),
+                str(row["shot"]),
+                *(f"{100 * one['accuracy']:.2f}" for one in row["methods"]),
+                f"{-100 * best['difference']:+.2f} ± {100 * best['difference_ci95']:.2f}",
+                f"{100 * row['ece']:.1f}",
+                "-" if row["auroc"] is None else f"{row['auroc']:.3f}",
+            )
+        Console(width=120).print(table)

@@ -8,7 +8,18 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from app.cli.common import DEFAULT_WEIGHTS, Weights, app, console, fail, find_device, find_within, load_leo, numbers
+from app.cli.common import (
+    DEFAULT_WEIGHTS,
+    Weights,
+    app,
+    console,
+    fail,
+    find_device,
+    find_within,
+    load_leo,
+    load_pictures,
+    numbers,
+)
 
 if TYPE_CHECKING:
     from model.baselines.method import Method
@@ -20,7 +31,7 @@ if TYPE_CHECKING:
 
 @app.command()
 def compare(
-    data: Annotated[Path, typer.Option(help="Folder or zip in Omniglot's layout.")],
+    data: Annotated[Path, typer.Option(help="Folder or zip in Omniglot's layout, or of photos as CLASS/IMAGE.jpg.")],
     model: Weights = DEFAULT_WEIGHTS,
     split: Annotated[str, typer.Option(help="all, train or validation (the last two by alphabet).")] = "validation",
     way: Annotated[list[str], typer.Option(help="Classes a task; several as 5,20.")] = ["5,20"],  # noqa: B006
@@ -57,12 +68,12 @@ def compare(
     are left out.
     """
     os.environ.setdefault("KINETO_LOG_LEVEL", "99")  # the profiler that counts memory is chatty
-    from model.baselines.folder import all_methods, read_description
+    from model.baselines.folder import LOGISTIC_L2, all_methods, photo_methods, read_description
     from model.baselines.training import Budget
     from model.card import machine, today
     from model.checkpoint import CheckpointError, read_info
     from model.compare import Comparison
-    from model.data.omniglot import DataError, load_drawings
+    from model.data.omniglot import DataError, Drawings
     from model.evaluate import Setting
     from model.memory import keep_freed_memory
 
@@ -73,20 +84,27 @@ def compare(
     folder = baselines or model.resolve().parent / "baselines" / model.resolve().name
     try:
         with console.status(f"reading {data}"):
-            drawings = load_drawings(data)
+            pictures = load_pictures(data, leo)
         if train_baselines:
+            if not isinstance(pictures, Drawings):
+                fail("--train-baselines is for drawings; what is compared on photos needs no training")
             budget = Budget(steps=baseline_steps, images_per_step=baseline_images, seed=seed)
-            _train(leo, drawings.split("train"), folder, budget, {"model_version": info.version, "data": data.name})
-        described = read_description(folder, info.version)
-        if described is None:
-            console.print(
-                f"no trained baselines in {folder}: logistic head, MAML, Meta-SGD and ANIL are left out; "
-                "--train-baselines trains them",
-                highlight=False,
-            )
-        methods = _without(skip, all_methods(leo, folder, described))
-        with console.status("looking at the drawings"):
-            comparison = Comparison(methods, drawings.split(split), leo.config.resolution, leo.alpha.device)
+            _train(leo, pictures.split("train"), folder, budget, {"model_version": info.version, "data": data.name})
+        if isinstance(pictures, Drawings):
+            described = read_description(folder, info.version)
+            if described is None:
+                console.print(
+                    f"no trained baselines in {folder}: logistic head, MAML, Meta-SGD and ANIL are left out; "
+                    "--train-baselines trains them",
+                    highlight=False,
+                )
+            methods = all_methods(leo, folder, described)
+        else:
+            described = {"l2": info.card.get("logistic_l2", LOGISTIC_L2)}
+            methods = photo_methods(leo, described["l2"])
+        methods = _without(skip, methods)
+        with console.status("looking at the pictures"):
+            comparison = Comparison(methods, pictures.split(split), leo.config.resolution, leo.alpha.device)
         rows: list[Compared] = []
         for setting in [Setting(n, (k, k), query, inside) for n in ways for k in shots]:
             with console.status(f"{setting.way}-way {setting.shots[0]}-shot"):

@@ -15,12 +15,14 @@ from app.cli.common import (
     find_device,
     find_within,
     load_leo,
+    load_pictures,
     numbers,
     print_rows,
     ranges,
 )
 
 if TYPE_CHECKING:
+    from model.data.omniglot import Drawings
     from model.evaluation import Evaluation
 
 
@@ -48,7 +50,7 @@ def evaluate(
     out: Annotated[Path | None, typer.Option(help="Write the results there as JSON.")] = None,
     report: Annotated[Path | None, typer.Option(help="Draw the results there as PNG.")] = None,
 ) -> None:
-    """Measure accuracy, with 95 % intervals, on tasks drawn from any folder of drawings.
+    """Measure accuracy, with 95 % intervals, on tasks drawn from any folder of pictures.
 
     Beside it the expected calibration error of the probabilities (ECE), and
     how well queries of the task's classes are told from those of five others
@@ -57,7 +59,7 @@ def evaluate(
     """
     from model.card import machine, today
     from model.checkpoint import read_info
-    from model.data.omniglot import DataError, load_drawings
+    from model.data.omniglot import DataError, Drawings
     from model.evaluation import Evaluation
     from model.memory import keep_freed_memory
     from model.runs import evaluate_runs
@@ -79,16 +81,18 @@ def evaluate(
             rows = [evaluate_runs(leo, data, number) for number in steps]
         else:
             with console.status(f"reading {data}"):
-                drawings = load_drawings(data).split(split)
+                pictures = load_pictures(data, leo).split(split)
             with console.status("extracting features"):
-                evaluation = Evaluation(leo, drawings, episodes, seed)
+                evaluation = Evaluation(leo, pictures, episodes, seed)
             with console.status("evaluating") as status:
                 for setting in evaluation.settings(ways, shots, query, inside):
                     status.update(f"{setting.way}-way, {setting.shots[1]}-shot")
                     evaluation.add(setting, steps)
             rows, found = evaluation.rows, evaluation.as_dict()
             if report is not None:
-                _draw(evaluation, f"{info.name} {info.version} on {data.name}, {split}", report)
+                if not isinstance(pictures, Drawings):
+                    fail("--report shows drawings side by side; for photos there is --out")
+                _draw(pictures, evaluation, f"{info.name} {info.version} on {data.name}, {split}", report)
     except DataError as error:
         fail(error)
     print_rows(f"{info.name} {info.version} on {data.name}, {split if protocol == 'episodes' else 'runs'}", rows)
@@ -114,13 +118,13 @@ def evaluate(
         out.write_text(json.dumps(result | found, indent=2) + "\n")
 
 
-def _draw(evaluation: "Evaluation", title: str, report: Path) -> None:
+def _draw(drawings: "Drawings", evaluation: "Evaluation", title: str, report: Path) -> None:
     from model.report import draw_report
 
     with console.status("drawing the report"):
         curves = evaluation.curves()
         report.parent.mkdir(parents=True, exist_ok=True)
         try:
-            draw_report(title, evaluation.last_steps, curves, evaluation.drawings, report)
+            draw_report(title, evaluation.last_steps, curves, drawings, report)
         except ModuleNotFoundError as error:
             fail(f"--report needs matplotlib: pip install 'leo-service[train]' ({error})")

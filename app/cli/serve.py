@@ -1,9 +1,11 @@
 """`leo serve`."""
 
 import asyncio
+import importlib.util
 import ipaddress
 import logging
 import math
+import os
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -38,6 +40,8 @@ def serve(
     from model.memory import keep_freed_memory
 
     keep_freed_memory()
+    if os.environ.get("OTEL_EXPORTER_OTLP_ENDPOINT") and importlib.util.find_spec("opentelemetry.exporter") is None:
+        fail("OTEL_EXPORTER_OTLP_ENDPOINT asks for traces, which need: pip install 'leo-service[traces]'")
     given = {key: value for key, value in {"host": host, "port": port}.items() if value is not None}
     try:
         settings = Settings(**given)  # type: ignore[arg-type]

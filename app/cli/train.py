@@ -8,17 +8,24 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from app.cli.common import app, console, fail, find_device, load_leo, print_card
+from app.cli.common import app, console, fail, find_device, load_leo, print_card, print_photo_card
 
 if TYPE_CHECKING:
+    from model.data.photos import Photos
     from model.leo import LatentEmbeddingOptimization
+    from model.photo_training import PhotoTrainer
 
 
 @app.command()
 def train(
-    data: Annotated[Path, typer.Option(help="Omniglot's images_background, folder or zip.")],
+    data: Annotated[
+        list[Path],
+        typer.Option(
+            help="Omniglot's images_background, folder or zip; for photos any of CLASS/IMAGE.jpg, or several."
+        ),
+    ],
     out: Annotated[Path, typer.Option(help="Folder of the run. An interrupted run goes on from there.")],
-    preset: Annotated[str, typer.Option(help="Which run: omniglot or omniglot-105.")] = "omniglot",
+    preset: Annotated[str, typer.Option(help="Which run: omniglot, omniglot-105 or photos-lite0.")] = "omniglot",
     teacher: Annotated[
         Path | None, typer.Option(help="Folder of a trained model to learn from (omniglot-105 needs one).")
     ] = None,
@@ -32,9 +39,12 @@ def train(
     On several GPUs, or cores without one: torchrun --nproc-per-node 2 -m app.cli train ...
     """
     from model import parallel
+    from model.backbones import BackboneError
     from model.data.omniglot import VALIDATION_ALPHABETS, DataError, load_drawings
+    from model.data.photos import load_photos
     from model.leo import TrainingDiverged
     from model.memory import keep_freed_memory
+    from model.photo_training import PhotoTrainConfig, PhotoTrainer
     from model.presets import PRESETS
     from model.train import Trainer
 
@@ -42,13 +52,30 @@ def train(
     if preset not in PRESETS:
         fail(f"no preset called {preset!r}; there are {', '.join(PRESETS)}")
     config = PRESETS[preset].model_copy(update={"seed": seed})
+    where = find_device(device)
+    described: dict[str, Any] = {
+        "data": ", ".join(path.name for path in data),
+        "command": shlex.join(["leo", *(_shown(argument) for argument in sys.argv[1:])]),
+        "seed": seed,
+    }
+    if isinstance(config, PhotoTrainConfig):
+        try:
+            photos = load_photos(*data)
+            console.print("computing the backbone's features, once: some minutes", highlight=False)
+            photo_trainer = PhotoTrainer(config, photos.split("train"), photos.split("validation"), out, where)
+            _show_training(photo_trainer)
+        except (DataError, BackboneError, TrainingDiverged) as error:
+            fail(error)
+        _finish_photos(photo_trainer, photos, preset, described)
+        return
+    if len(data) > 1:
+        fail("drawings come from one folder or zip; only photos may come from several")
     if config.distill > 0 and teacher is None:
         fail(f"{preset} learns from a trained model: give --teacher weights/omniglot")
-    where = find_device(device)
     try:
         parallel.join()
-        with console.status(f"reading {data}"):
-            drawings = load_drawings(data)
+        with console.status(f"reading {data[0]}"):
+            drawings = load_drawings(data[0])
         training, validation = drawings.split("train"), drawings.split("validation")
         taught_by = None if teacher is None else load_leo(teacher, where)
         trainer = Trainer(config, training, validation, out, where, taught_by)
@@ -61,12 +88,9 @@ def train(
         fail(error)
     except KeyboardInterrupt:
         fail(f"interrupted; the same command goes on from {out / 'state.pt'}")
-    described: dict[str, Any] = {
-        "data": data.name,
+    described |= {
         "training_classes": len(training),
         "validation_alphabets": sorted(set(validation.alphabets) & set(VALIDATION_ALPHABETS)),
-        "command": shlex.join(["leo", *(_shown(argument) for argument in sys.argv[1:])]),
-        "seed": seed,
         "seconds": round(trainer.seconds),
     }
     if parallel.is_first():
@@ -118,7 +142,7 @@ def _finish(
 ) -> None:
     """Evaluate on the validation alphabets and write model, card and curve."""
     from model.calibration import temperature_of
-    from model.card import machine, today, validate, write_readme
+    from model.card import machine, shape_of, today, validate, write_readme
     from model.checkpoint import read_info, save_model
     from model.curve import draw_curve
 
@@ -130,20 +154,45 @@ def _finish(
             console.print(f"probabilities are left as they are: {error}", highlight=False)
     with console.status("evaluating"):
         found = validate(leo, validation)
-    card = described | {
-        "date": today(),
-        "machine": machine(),
-        "shape": {
-            "resolution": leo.config.resolution,
-            "feature_dim": leo.config.feature_dim,
-            "latent_dim": leo.config.latent_dim,
-            "parameters": sum(p.numel() for n, p in leo.named_parameters() if not n.startswith("classifier.fc.")),
-        },
-        "validation": found,
-    }
+    card = described | {"date": today(), "machine": machine(), "shape": shape_of(leo), "validation": found}
     folder = out / "model"
     save_model(leo, folder, name, card)
     write_readme(folder, name, read_info(folder).version, card)
     draw_curve(out / "log.csv", out / "curve.png")
     print_card(f"{name}, validation alphabets", found)
     console.print(f"wrote {folder} and {out / 'curve.png'}", highlight=False)
+
+
+def _finish_photos(trainer: "PhotoTrainer", photos: "Photos", name: str, described: dict[str, Any]) -> None:
+    """Evaluate on the validation classes of each source and write model, card and curve."""
+    from model.baselines.training import best
+    from model.calibration import temperature_of_sights
+    from model.card import machine, shape_of, today
+    from model.checkpoint import read_info, save_model
+    from model.curve import draw_curve
+    from model.photo_card import validate_photos, write_photo_readme
+    from model.photo_training import choose_l2
+
+    leo, validation = trainer.leo, photos.split("validation")
+    with console.status("calibrating"):
+        temperature = temperature_of_sights(leo, trainer.sights)
+        leo.config = leo.config.model_copy(update={"temperature": round(temperature, 4)})
+    with console.status("choosing the logistic head's L2 on validation classes"):
+        tried = choose_l2(leo, trainer.sights)
+    card = described | {
+        "training_classes": len(photos.split("train")),
+        "validation_classes": list(validation.names),
+        "seconds": round(trainer.seconds),
+        "date": today(),
+        "machine": machine(),
+        "shape": shape_of(leo),
+        "logistic_l2": best(tried),
+    }
+    with console.status("evaluating"):
+        card["validation"] = validate_photos(leo, validation, card["logistic_l2"])
+    folder = trainer.folder / "model"
+    save_model(leo, folder, name, card)
+    write_photo_readme(folder, name, read_info(folder).version, card)
+    draw_curve(trainer.folder / "log.csv", trainer.folder / "curve.png")
+    print_photo_card(f"{name}, validation classes", card["validation"])
+    console.print(f"wrote {folder} and {trainer.folder / 'curve.png'}", highlight=False)

