@@ -154,8 +154,10 @@ def measure_tasks(server: Server, redis: RedisServer, number: int) -> dict[str, 
         took, used = time.monotonic() - began, cpu_seconds(server.process_id) - cpu
         held = client.info("memory")["used_memory"] - held
         written = client.info("persistence")["aof_current_size"] - written
+    after = counters(server.url)
     return {
         "made": number,
+        "head_bytes": round(after["leo_cache_bytes"] / after["leo_cache_tasks"]),
         "a_second": round(number / took, 1),
         "server_cpu_ms": round(1000 * used / number, 2),
         "redis_bytes": round(held / number),

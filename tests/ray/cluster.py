@@ -18,7 +18,7 @@ from ray.serve.schema import ServeDeploySchema
 from app.settings import PROJECT
 from tests.redis_server import free_port
 
-PATIENCE = 120.0  # seconds
+PATIENCE = 400.0  # seconds
 
 
 class RayCluster:
@@ -36,13 +36,16 @@ class RayCluster:
         """SIGKILL to a raylet and all that it runs."""
         self._cluster.remove_node(self.nodes.pop(), allow_graceful=False)
 
-    def deploy(self, replicas: int, **options: Any) -> None:
-        """deploy/ray/serve.yaml with so many replicas, those that run among them; returns when all are up."""
+    def deploy(self, replicas: int, most: int | None = None, **options: Any) -> None:
+        """deploy/ray/serve.yaml with so many replicas, those that run among them; returns when all are up.
+
+        Under load there may come more, up to `most`.
+        """
         config = yaml.safe_load((PROJECT / "deploy" / "ray" / "serve.yaml").read_text())
         (app,) = config["applications"]
         app["runtime_env"] = {"env_vars": self._settings}
         (deployment,) = app["deployments"]
-        deployment["autoscaling_config"] |= {"min_replicas": replicas, "max_replicas": replicas}
+        deployment["autoscaling_config"] |= {"min_replicas": replicas, "max_replicas": most or replicas}
         deployment |= options
         # What `serve deploy` comes to, which keeps replicas that need no change; `serve.run` would make all anew.
         _get_global_client().deploy_apps(ServeDeploySchema.model_validate(config))
