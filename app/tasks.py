@@ -64,7 +64,7 @@ class Tasks:
                 first = await self._store.made(owner, once)
             if first:
                 return first
-        engine = self._models.named(options.model)
+        engine = await self._chosen(options.model, images)
         inputs = await self._decoded(images, engine)
         taught = await self._teach(engine, inputs, labels, {}, None)
         now = time.time()
@@ -265,6 +265,13 @@ class Tasks:
         loop = asyncio.get_running_loop()
         return await loop.run_in_executor(self._pool, to_onnx, leo, weight, bias, record.labels, described)
 
+    async def _chosen(self, name: str | None, images: Sequence[bytes]) -> Engine:
+        """The model asked for; where nobody asked and there are several kinds, by what the pictures look like."""
+        if name is not None or not self._models.mixed:
+            return self._models.named(name)
+        drawn = await uploads.look_drawn(images, self._pool)
+        return self._models.of_kind(drawn=drawn)
+
     async def _decoded(self, images: Sequence[bytes], engine: Engine) -> Images:
         """Raises `Problem`: what is wrong with an image, or 503 where others' images fill the room there is."""
         size = sum(map(len, images))
@@ -273,7 +280,7 @@ class Tasks:
         self._decoding_bytes += size
         try:
             with metrics.stage("decode"):
-                return await uploads.decode(images, engine.resolution, self._settings, self._pool)
+                return await uploads.decode(images, engine.read, self._settings, self._pool)
         finally:
             self._decoding_bytes -= size
 

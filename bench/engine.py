@@ -176,23 +176,23 @@ def compare(model: str) -> dict[str, Any]:
 def limits(model: str) -> dict[str, Any]:
     """In one process: single steps with nothing else running, and everything on all cores at once."""
     engine = Engine(ROOT / "weights" / model, "cpu")
-    side, phi = engine.resolution, engine._phi
+    phi = engine._phi
     images = [picture(NAMES[n % 5], 1000 + n) for n in range(64)]
-    decoded = np.stack([decode_one(data, n, side, 10**8) for n, data in enumerate(images)])
+    decoded = np.stack([decode_one(data, n, engine.read, 10**8) for n, data in enumerate(images)])
     adapt = Adapt(decoded[:5], np.arange(5))
     (adapted,) = engine.run([adapt])
     if not isinstance(adapted, Adapted):
         raise TypeError(type(adapted))
     ask = Predict(decoded[:1], Head(adapted.weight, adapted.bias), adapted.codes.numpy())
     single = {
-        "decode_ms": median_ms(lambda: decode_one(images[0], 0, side, 10**8)),
+        "decode_ms": median_ms(lambda: decode_one(images[0], 0, engine.read, 10**8)),
         "phi_ms": median_ms(lambda: phi(decoded[:1])),
         "phi_and_head_ms": median_ms(lambda: engine.run([ask])),
         "phi_of_five_ms": median_ms(lambda: phi(decoded[:5])),
         "adapt_5way_1shot_ms": median_ms(lambda: engine.run([adapt])),
         "create_5way_1shot_ms": median_ms(
             lambda: engine.run(
-                [Adapt(np.stack([decode_one(data, n, side, 10**8) for n, data in enumerate(images[:5])]), np.arange(5))]
+                [Adapt(np.stack([decode_one(data, n, engine.read, 10**8) for n, data in enumerate(images[:5])]), np.arange(5))]
             )
         ),
         "phi_threads": getattr(phi, "threads", None),
@@ -215,12 +215,12 @@ def limits(model: str) -> dict[str, Any]:
             return done / (time.perf_counter() - began)
 
     def look() -> int:
-        phi(np.stack([decode_one(data, n, side, 10**8) for n, data in enumerate(images[:16])]))
+        phi(np.stack([decode_one(data, n, engine.read, 10**8) for n, data in enumerate(images[:16])]))
         return 16
 
     def teach() -> int:
         parts = [
-            np.stack([decode_one(data, n, side, 10**8) for n, data in enumerate(images[at : at + 5])])
+            np.stack([decode_one(data, n, engine.read, 10**8) for n, data in enumerate(images[at : at + 5])])
             for at in range(0, 40, 5)
         ]
         engine.run([Adapt(part, np.arange(5)) for part in parts])

@@ -15,9 +15,9 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from model.export import phi_to_onnx
-from model.networks import FeatureExtractor
+from model.networks import FeatureExtractor, Frozen
 
-#: Framed drawings [B,R,R], 255 full ink -> features [B,F] on the device.
+#: Framed drawings [B,R,R], 255 full ink, or photos [B,R,R,3] -> features [B,F] on the device.
 Phi = Callable[[NDArray[np.uint8]], Tensor]
 
 CHUNKS = (1, 4, 16)  # images a call: the activations of more leave the processor's cache
@@ -25,8 +25,13 @@ REPEATS = 3
 
 
 def for_serving(phi: FeatureExtractor, side: int, device: torch.device) -> Phi:
-    """The fastest form of a phi that will not change any more, for drawings of `side` pixels."""
-    return OnTorch(phi, device) if device.type == "cuda" else OnCPU(phi, side)
+    """The fastest form of a phi that will not change any more, for pictures of `side` pixels."""
+    if device.type == "cuda":
+        return OnTorch(phi, device)
+    try:
+        return OnCPU(phi, side)
+    except TypeError:  # a torchvision backbone with layers that have no ONNX form here
+        return OnTorch(phi, device)
 
 
 class OnTorch:
@@ -38,7 +43,8 @@ class OnTorch:
 
     @torch.inference_mode()
     def __call__(self, images: NDArray[np.uint8]) -> Tensor:
-        drawings = torch.from_numpy(images).unsqueeze(1)  # [B, 1, R, R]
+        # [B, 1, R, R], or [B, 3, R, R]
+        drawings = torch.from_numpy(images).unsqueeze(1) if images.ndim == 3 else torch.from_numpy(images).movedim(3, 1)
         if self._device.type == "cuda":  # bytes travel from pinned memory while the host goes on; they widen over there
             drawings = drawings.pin_memory().to(self._device, non_blocking=True)
         features: Tensor = self._phi((drawings.float() / 255).contiguous(memory_format=torch.channels_last))
@@ -51,7 +57,8 @@ class OnCPU:
     def __init__(self, phi: FeatureExtractor, side: int) -> None:
         phi.fold_batch_norm()
         self._graph = phi_to_onnx(phi, side)
-        drawings = np.random.default_rng(0).integers(0, 256, (max(CHUNKS), side, side), dtype=np.uint8)
+        shape = (max(CHUNKS), side, side, *([3] if isinstance(phi.blocks, Frozen) else []))
+        drawings = np.random.default_rng(0).integers(0, 256, shape, dtype=np.uint8)
         cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
         timed: dict[int, dict[int, float]] = {}  # by threads and chunk: seconds an image
         for threads in {1, cores}:
