@@ -6,8 +6,8 @@ DATA ?= images_background.zip
 BIN := $(VENV)/bin
 INSTALLED := $(VENV)/.installed
 
-.PHONY: serve test check bench bench-labels bench-page bench-photos ablation phi-search compare chaos fuzz soak audit \
-	test-containers clean
+.PHONY: serve test check bench bench-labels bench-page bench-photos ablation phi-search compare chaos hostile fuzz soak \
+	audit bench-ray capacity serve-ray test-ray test-containers clean
 
 serve: $(INSTALLED)
 	LEO_MODELS=$${LEO_MODELS-photos-lite0} $(BIN)/leo serve
@@ -54,6 +54,10 @@ bench-page: $(INSTALLED)
 chaos: $(INSTALLED)
 	$(BIN)/python -m bench.chaos
 
+# What strangers may not do to others, measured; writes bench/results/hostile.json. Two minutes.
+hostile: $(INSTALLED)
+	$(BIN)/python -m bench.hostile
+
 # 10,000 calls by schemathesis, made from the OpenAPI document; writes bench/results/fuzz.json. About half an hour.
 fuzz: $(INSTALLED)
 	@$(BIN)/python -m pip install --quiet --constraint requirements.txt --editable '.[dev,fuzz]'
@@ -68,6 +72,28 @@ audit: $(INSTALLED)
 	@$(BIN)/python -m pip install --quiet --constraint requirements.txt --editable '.[dev,audit]'
 	$(BIN)/bandit --quiet --recursive app model --configfile pyproject.toml
 	$(BIN)/pip-audit --requirement requirements.txt --no-deps --disable-pip
+
+# What a prediction and a task cost, stage by stage, and whether the simulation foretells a load; five quiet minutes.
+# Writes bench/results/capacity.json and the figures of docs/scaling.md.
+capacity: $(INSTALLED)
+	$(BIN)/python -m bench.capacity
+	$(BIN)/python -m bench.scaling
+
+# The service on a Ray cluster of this machine; needs a Redis: make serve-ray LEO_STORE_URL=redis://127.0.0.1:6379/0
+serve-ray: $(VENV)/.ray
+	RAY_SERVE_HTTP_PROXY_CALLBACK_IMPORT_PATH=app.on_ray.proxy:middlewares RAY_USAGE_STATS_ENABLED=0 \
+		LEO_STORE_URL=$(LEO_STORE_URL) $(BIN)/serve run deploy/ray/serve.yaml
+
+# Two raylets, a node killed under load: some minutes. And the long version, which writes bench/results/ray.json.
+test-ray: $(VENV)/.ray
+	$(BIN)/python -m pytest tests/ray -o addopts="-ra --strict-markers --strict-config"
+
+bench-ray: $(VENV)/.ray
+	$(BIN)/python -m bench.ray_serve
+
+$(VENV)/.ray: $(INSTALLED)
+	@$(BIN)/python -m pip install --quiet --constraint requirements.txt --editable '.[dev,ray]'
+	@touch $@
 
 # Builds and runs Dockerfile and docker-compose.yml. DOCKER may name another program that takes the same calls.
 test-containers: $(INSTALLED)

@@ -15,7 +15,7 @@ from model.adapt import AdaptedTask, Adapter, Support
 from model.checkpoint import read_info
 from model.devices import choose
 from model.leo import LatentEmbeddingOptimization
-from model.phi import Phi, for_serving
+from model.phi import OnCPU, Phi, for_serving
 from model.pictures import reader
 
 Images = NDArray[np.uint8]  # [B,R,R], 255 full ink, or [B,R,R,3]: what `model.pictures.reader` gives
@@ -28,7 +28,7 @@ class Adapt:
     images: Images
     labels: NDArray[np.int64]
     kept: Kept | None = None
-    model: str = ""  # of those loaded; empty for the default
+    model_version: str = ""  # of those loaded; empty for the default
 
 
 @dataclass(frozen=True)
@@ -45,7 +45,7 @@ class Predict:
     images: Images
     head: Head | None
     codes: NDArray[np.float32]
-    model: str = ""
+    model_version: str = ""
 
 
 @dataclass(frozen=True)
@@ -61,7 +61,7 @@ class Decode:
     """Only decode codes [N,L] to a head."""
 
     codes: NDArray[np.float32]
-    model: str = ""
+    model_version: str = ""
 
 
 def is_out_of_memory(error: Exception) -> bool:
@@ -98,6 +98,11 @@ class Engine:
         self._adapter = Adapter(self.leo)
         if self.device.type == "cpu":
             torch.set_num_threads(1)  # what is left to torch is small: waking other threads costs more than they save
+
+    @property
+    def seconds_an_image(self) -> float | None:
+        """What phi takes, where it was timed."""
+        return self._phi.seconds_an_image if isinstance(self._phi, OnCPU) else None
 
     @property
     def takes_drawings(self) -> bool:

@@ -1,10 +1,12 @@
 """One line a request, for people or as JSON, and a request id on everything that is logged meanwhile."""
 
+import json
 import logging
 import re
 import sys
 import time
 import uuid
+from datetime import UTC, datetime
 from typing import Literal
 
 import structlog
@@ -23,17 +25,36 @@ SHARED: list[structlog.typing.Processor] = [
 ]
 
 log = logging.getLogger("app.requests")
+IN_REQUEST_LINE = ("method", "milliseconds", "request_id", "route", "status")
+
+
+class Lines(structlog.stdlib.ProcessorFormatter):
+    """structlog's, with a short way for the line that every request writes, which looks the same."""
+
+    def __init__(self, form: Literal["text", "json"]) -> None:
+        last: list[structlog.typing.Processor] = [structlog.stdlib.ProcessorFormatter.remove_processors_meta]
+        if form == "json":
+            last += [structlog.processors.dict_tracebacks, structlog.processors.JSONRenderer(ensure_ascii=False)]
+        else:
+            last += [structlog.dev.ConsoleRenderer(colors=sys.stderr.isatty())]
+        super().__init__(processors=last, foreign_pre_chain=SHARED)
+        self._form = form
+
+    def format(self, record: logging.LogRecord) -> str:
+        if record.name != log.name:
+            return super().format(record)
+        said = {name: record.__dict__[name] for name in IN_REQUEST_LINE}
+        at = datetime.fromtimestamp(record.created, UTC).isoformat().replace("+00:00", "Z")
+        if self._form == "json":
+            return json.dumps({"event": "request", "level": "info", "logger": log.name, **said, "timestamp": at})
+        pairs = " ".join([f"{name}={value}" for name, value in said.items()])
+        return f"{at} [info     ] request                        [{log.name}] {pairs}"
 
 
 def configure(form: Literal["text", "json"]) -> None:
     """Send everything that is logged, ours and the libraries', to standard error in one form."""
-    last: list[structlog.typing.Processor] = [structlog.stdlib.ProcessorFormatter.remove_processors_meta]
-    if form == "json":
-        last += [structlog.processors.dict_tracebacks, structlog.processors.JSONRenderer(ensure_ascii=False)]
-    else:
-        last += [structlog.dev.ConsoleRenderer(colors=sys.stderr.isatty())]
     handler = logging.StreamHandler()
-    handler.setFormatter(structlog.stdlib.ProcessorFormatter(processors=last, foreign_pre_chain=SHARED))
+    handler.setFormatter(Lines(form))
     logging.basicConfig(level=logging.INFO, handlers=[handler], force=True)
 
 
@@ -70,5 +91,5 @@ class RequestLog:
                 route = getattr(scope.get("route"), "path", "none")  # not the path: ids would make endless series
                 metrics.requests.labels(scope["method"], route, str(status)).inc()
                 metrics.request_seconds.labels(route).observe(took)
-                said = {"method": scope["method"], "route": route, "status": status}
+                said = {"method": scope["method"], "route": route, "status": status, "request_id": request_id}
                 log.info("request", extra=said | {"milliseconds": round(1000 * took, 1)})

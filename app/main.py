@@ -18,6 +18,7 @@ from app.logs import RequestLog
 from app.models import Models
 from app.problems import Problem
 from app.readiness import Readiness
+from app.reload import Reload, publish
 from app.routes import page, service, tasks
 from app.schemas import AddSupport, CreateTask, PredictImages, ProblemDocument
 from app.settings import Settings
@@ -45,6 +46,8 @@ def create_app(settings: Settings | None = None) -> FastAPI:
         description=DESCRIPTION,
         version="0.1.0",
         lifespan=_lifespan,
+        # Spans go where OTEL_EXPORTER_OTLP_ENDPOINT says. No logs: they would hold what callers sent.
+        telemetry={"auto_configure": True, "operation_spans": False, "metrics": False, "logs": False},
     )
     app.state.settings = settings
     app.state.models = Models.load(settings)
@@ -78,15 +81,15 @@ async def _lifespan(app: FastAPI) -> AsyncIterator[None]:
     settings: Settings = app.state.settings
     models: Models = app.state.models
     store = await open_store(settings)
-    batcher = Batcher(metrics.counted(models.run), settings.queue_images, settings.request_timeout)
+    batcher = Batcher(metrics.counted(models.run), settings.queue_images, settings.request_timeout, models.batch_images)
     batcher.start()
     readiness = Readiness(batcher, models.default.shape, settings.device_deadline, _exit_soon)
     await readiness.prove()
     app.state.readiness = readiness
     app.state.tasks = Tasks(settings, models, batcher, store)
     metrics.queue_images.set_function(lambda: batcher.waiting_images)
-    for engine in models:
-        metrics.model_info.labels(engine.info.name, engine.info.version).set(1)
+    publish(models)
+    Reload(settings, models, readiness).listen()
     watching = asyncio.create_task(readiness.watch())
     try:
         yield

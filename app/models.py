@@ -4,17 +4,21 @@ import logging
 from collections.abc import Iterator
 from pathlib import Path
 
+from app.batcher import BATCH_IMAGES
 from app.engine import Engine, Result, Work
 from app.problems import Problem
 from app.settings import PROJECT, Settings
 from app.store import TaskRecord
 from model.backbones import BackboneError
+from model.checkpoint import read_info
 
 log = logging.getLogger(__name__)
 
+BATCH_SECONDS = 0.05
+
 
 class Models:
-    """Engines by their model's name; the first is the default."""
+    """Engines by their model's name; the first is the default. Behind each, after a reload, the version before."""
 
     def __init__(self, engines: list[Engine]) -> None:
         """Raises `ValueError` where two models have one name."""
@@ -25,24 +29,35 @@ class Models:
                 "tasks name their model, so each needs its own"
             )
         self.default = engines[0]
+        self._earlier: dict[str, Engine] = {}
 
     @classmethod
     def load(cls, settings: Settings) -> "Models":
         """Those the settings name. Raises `CheckpointError`, or `ValueError` for a device that is not there."""
-        named = [name.strip() for name in settings.models.split(",") if name.strip()]
-        folders = [settings.weights, *(_folder(name) for name in named)]
-        engines = []
-        for folder in dict.fromkeys(folders):
-            try:
-                engines.append(Engine(folder, settings.device))
-            except BackboneError as error:
-                if not engines:
-                    raise
-                log.warning("%s is left out: %s", folder.name, error)  # the others need not wait for it
-        return cls(engines)
+        return cls(_engines(settings, {}))
+
+    def reload(self, settings: Settings) -> list[Engine]:
+        """Load again what has changed in the folders, and return it. Raises as `load` does; then all is as before.
+
+        Tasks of the version before keep predicting, until the next change of the same model or the process's end.
+        """
+        engines = _engines(settings, {engine.info.version: engine for engine in self})
+        fresh = Models(engines)
+        gone = {name: engine for name, engine in self._engines.items() if engine not in engines}
+        changed = [engine for engine in engines if engine not in self]
+        # Whole dictionaries, so that the device's thread sees the old one or the new one.
+        self._earlier = self._earlier | gone
+        self._engines, self.default = fresh._engines, fresh.default
+        return changed
 
     def __iter__(self) -> Iterator[Engine]:
         return iter(self._engines.values())
+
+    @property
+    def batch_images(self) -> int:
+        """Images that the slowest model does in `BATCH_SECONDS`; all that fit the device where it was not timed."""
+        timed = [engine.seconds_an_image for engine in self]
+        return min([BATCH_IMAGES, *(max(1, int(BATCH_SECONDS / seconds)) for seconds in timed if seconds)])
 
     def named(self, name: str | None) -> Engine:
         """A loaded model; the default for None. Raises `Problem` 422."""
@@ -62,28 +77,47 @@ class Models:
 
     def of(self, record: TaskRecord) -> Engine:
         """The model that can decode a task. Raises `Problem` 409, naming both versions."""
-        engine = self._engines.get(record.model)
-        if engine is None or engine.info.version != record.model_version:
-            running = ", ".join(f"{each.info.name} {each.info.version}" for each in self)
-            raise Problem(
-                409,
-                f"the task was made with {record.model} {record.model_version}, this service runs "
-                f"{running}: its codes mean nothing there. Create the task again",
-            )
-        return engine
+        for engine in (self._engines.get(record.model), self._earlier.get(record.model)):
+            if engine is not None and engine.info.version == record.model_version:
+                return engine
+        running = ", ".join(f"{each.info.name} {each.info.version}" for each in self)
+        raise Problem(
+            409,
+            f"the task was made with {record.model} {record.model_version}, this service runs "
+            f"{running}: its codes mean nothing there. Create the task again",
+        )
 
     def run(self, batch: list[Work]) -> list[Result]:
         """A batch of work for any of the models: each does its part in one go."""
-        if len(self._engines) == 1:
+        if len(self._engines) == 1 and not self._earlier:
             return self.default.run(batch)
+        by_version = {engine.info.version: engine for engine in (*self._earlier.values(), *self._engines.values())}
         parts: dict[str, list[int]] = {}
         for position, work in enumerate(batch):
-            parts.setdefault(work.model or self.default.info.name, []).append(position)
+            parts.setdefault(work.model_version or self.default.info.version, []).append(position)
         results: dict[int, Result] = {}
-        for name, positions in parts.items():
-            done = self._engines[name].run([batch[position] for position in positions])
+        for version, positions in parts.items():
+            done = by_version[version].run([batch[position] for position in positions])
             results.update(zip(positions, done, strict=True))
         return [results[position] for position in range(len(batch))]
+
+
+def _engines(settings: Settings, held: dict[str, Engine]) -> list[Engine]:
+    """One for each folder that the settings name; those whose version is held already are not loaded again."""
+    engines: list[Engine] = []
+    for folder in _folders(settings):
+        try:
+            engines.append(held.get(read_info(folder).version) or Engine(folder, settings.device))
+        except BackboneError as error:
+            if not engines:
+                raise
+            log.warning("%s is left out: %s", folder.name, error)  # the others need not wait for it
+    return engines
+
+
+def _folders(settings: Settings) -> list[Path]:
+    named = [name.strip() for name in settings.models.split(",") if name.strip()]
+    return list(dict.fromkeys([settings.weights, *(_folder(name) for name in named)]))
 
 
 def _folder(name: str) -> Path:

@@ -12,7 +12,7 @@ from typing import cast
 import numpy as np
 
 from app.batcher import Batcher, OutOfMemory
-from app.engine import Adapt, Predict, Predicted
+from app.engine import Adapt, Images, Predict, Predicted
 from app.problems import Problem
 from model.adapt import AdaptedTask
 
@@ -34,6 +34,7 @@ class Readiness:
         """`shape` of an image, [R,R] or [R,R,3]; `deadline`: seconds the device may work on one batch; `give_up` is
         called once, with the reason."""
         self._batcher, self._deadline, self._give_up = batcher, deadline, give_up
+        self.shape = shape  # what the default model takes, which may be another one after a reload
         self._last_proof: float | None = None
         self._failures = 0
         self._tried, self._failed_seen = time.monotonic(), 0
@@ -41,16 +42,12 @@ class Readiness:
         self._reason: str | None = "no proof has run yet"
         self._given_up: str | None = None
         self.stopping = False
-        # Two drawings, a horizontal and a vertical stroke.
-        self._strokes = np.zeros((2, *shape), dtype=np.uint8)
-        middle = shape[0] // 2
-        self._strokes[0, middle - 1 : middle + 1, 2:-2] = 255
-        self._strokes[1, 2:-2, middle - 1 : middle + 1] = 255
 
     async def prove(self) -> None:
-        """Adapt to the two strokes, then classify them. Raises whatever went wrong."""
-        adapted = cast(AdaptedTask, await self._batcher.submit(Adapt(self._strokes, np.array([0, 1]))))
-        work = Predict(self._strokes, None, adapted.codes.cpu().numpy())
+        """Adapt to two strokes, then classify them. Raises whatever went wrong."""
+        strokes = two_strokes(self.shape)
+        adapted = cast(AdaptedTask, await self._batcher.submit(Adapt(strokes, np.array([0, 1]))))
+        work = Predict(strokes, None, adapted.codes.cpu().numpy())
         predicted = cast(Predicted, await self._batcher.submit(work))
         if not np.isfinite(predicted.probabilities).all():
             raise RuntimeError("the model's answers are not finite")
@@ -121,3 +118,12 @@ class Readiness:
             return "the service is stopping"
         reason = self._given_up or self._lost() or self._reason
         return reason or (None if self._gets_on() else "the device has finished nothing of late")
+
+
+def two_strokes(shape: tuple[int, ...]) -> Images:
+    """A horizontal one and a vertical one, [2,R,R] or [2,R,R,3]."""
+    strokes = np.zeros((2, *shape), dtype=np.uint8)
+    middle = shape[0] // 2
+    strokes[0, middle - 1 : middle + 1, 2:-2] = 255
+    strokes[1, 2:-2, middle - 1 : middle + 1] = 255
+    return strokes

@@ -6,6 +6,7 @@ Writes bench/results/photos_latency.json. Takes about three minutes.
 
 import argparse
 import io
+import itertools
 import json
 import os
 import statistics
@@ -21,7 +22,7 @@ import numpy as np
 import torch
 
 from bench import latency
-from bench.load import predict
+from bench.load import closed, request
 from model.card import machine, today
 from model.leo import LatentEmbeddingOptimization
 from model.phi import OnCPU, OnTorch
@@ -31,6 +32,7 @@ from tests.photographed import PRODUCTS, jpeg, product
 ROOT = Path(__file__).resolve().parent.parent
 WEIGHTS = ROOT / "weights" / "photos-lite0"
 SIZE = (1280, 960)
+CLIENTS = 16
 NAMES = [*PRODUCTS, "orange again"]
 
 
@@ -55,15 +57,16 @@ def served(rounds: int, seconds: float) -> dict[str, Any]:
                 asked = [latency.post(connection, f"/tasks/{task}/predict", query[n % 4]) for n in range(80)]
                 creations.append([took for _, took in made[5:]])
                 predictions.append([took for _, took in asked[5:]])
-            url = f"http://127.0.0.1:{latency.PORT}"
-            many = predict(url, [task], 16, seconds, warm_up=2, photos=True)
+            requests = itertools.cycle([request(f"/tasks/{task}/predict", each, latency.BOUNDARY) for each in query])
+            closed(latency.PORT, requests.__next__, CLIENTS, 2.0)  # to warm up
+            many = closed(latency.PORT, requests.__next__, CLIENTS, seconds).summary()
         finally:
             server.terminate()
             server.wait()
     return {
         "create_5way_1shot_ms": latency.percentiles(creations),
         "predict_1image_ms": latency.percentiles(predictions),
-        "predict_16_clients": many,
+        f"predict_{CLIENTS}_clients": many,
     }
 
 

@@ -16,7 +16,6 @@ from dataclasses import dataclass
 
 import torch
 from torch import Tensor
-from torch.nn import functional as F
 
 from model.leo import LatentEmbeddingOptimization, one_hot
 
@@ -139,31 +138,40 @@ class Adapter:
         support log-probabilities [T,S,N] before each step and after the last, and the last logits [T,S,N]
         up to a number that is the same for all classes.
         """
-        decoder = self.leo.decoder
+        decoder, width = self.leo.decoder, self.leo.decoder.fc2.out_features
         through = features @ self.last[:-1] + self.last[-1]  # [T, S, H+L], [x;1] [V W]
+        through_hidden, through_skip = through[..., :width], through[..., width:]
         ragged = bool(absent.any())
         wanted = membership * share  # [T, S, N]
         log_ps = []
         for step in range(steps + 1):
-            first = F.relu(decoder.fc1(codes))  # [T, N, H1]
-            hidden = F.relu(decoder.fc2(first))  # [T, N, H]
-            state = hidden if decoder.skip is None else torch.cat([hidden, codes], dim=-1)  # [T, N, H+L]
-            logits = through @ state.mT  # [T, S, N]
+            first = decoder.fc1(codes).relu_()  # [T, N, H1]
+            hidden = decoder.fc2(first).relu_()  # [T, N, H]
+            logits = through_hidden @ hidden.mT  # [T, S, N]
+            if decoder.skip is not None:
+                logits += through_skip @ codes.mT
             if ragged:
-                logits = logits.masked_fill(absent, NEVER)
+                logits.masked_fill_(absent, NEVER)
             log_p = logits.log_softmax(dim=-1)
             log_ps.append(log_p)
             if step == steps:
                 break
             # dloss/dlogits = (p - y) / S, and back through the decoder by the chain rule.
             error = (log_p.exp() * share - wanted).mT  # [T, N, S]
-            into_hidden, into_skip = (error @ through).tensor_split([hidden.shape[-1]], dim=-1)  # [T,N,H], [T,N,L]
-            into_first = (into_hidden * (hidden > 0)) @ decoder.fc2.weight  # [T, N, H1]
-            gradient = (into_first * (first > 0)) @ decoder.fc1.weight  # [T, N, L]
+            into_hidden, into_skip = (error @ through).tensor_split([width], dim=-1)  # [T, N, H], [T, N, L]
+            into_first = _past_relu(into_hidden, hidden) @ decoder.fc2.weight  # [T, N, H1]
+            gradient = _past_relu(into_first, first) @ decoder.fc1.weight  # [T, N, L]
             if decoder.skip is not None:
-                gradient = gradient + into_skip
+                gradient += into_skip
             codes = codes - self.leo.step_size(step) * gradient
+        state = hidden if decoder.skip is None else torch.cat([hidden, codes], dim=-1)  # [T, N, H+L]
         return codes, state, log_ps, logits
+
+
+def _past_relu(gradient: Tensor, output: Tensor) -> Tensor:
+    """Gradient by a ReLU's input from that by its output: in one pass, where a mask and a product take two."""
+    passed: Tensor = torch.ops.aten.threshold_backward(gradient, output, 0)
+    return passed
 
 
 def _padded(values: Tensor, length: int, fill: float = 0) -> Tensor:

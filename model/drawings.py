@@ -17,6 +17,8 @@ SIDE = 105  # Omniglot's own size, pixels
 EXTENT = 83  # longer side of the framed ink, pixels: leaves a margin of 11, which augmentation uses
 WORK_SIDE = 400  # a larger picture is shrunk to this before any looking; strokes stay over 2 pixels
 MIN_CONTRAST = 0.06  # of the full range: fainter marks than this are taken for paper
+METADATA = {"exif", "xmp", "XML:com.adobe.xmp", "Raw profile type exif"}  # Pillow's names for where a turn may be told
+LEVELS = np.arange(256, dtype=np.float32)
 THIN_STROKE = 2.9  # pixels in the frame, under which strokes are thickened; the thinnest of Omniglot's
 
 Levels = NDArray[np.uint8]
@@ -35,15 +37,17 @@ def to_drawing(picture: Image.Image) -> Ink:
 
 def to_input(drawing: Ink, resolution: int) -> NDArray[np.uint8]:
     """Canonical drawing [105,105] bool -> phi's input [R,R], 255 full ink, by averaging areas."""
-    full = Image.fromarray(drawing.astype(np.uint8) * 255)
-    if resolution != SIDE:
-        full = full.resize((resolution, resolution), Image.Resampling.BOX)
-    return np.asarray(full)
+    full = drawing.view(np.uint8) * np.uint8(255)
+    if resolution == SIDE:
+        return full
+    return np.asarray(Image.fromarray(full).resize((resolution, resolution), Image.Resampling.BOX))
 
 
 def grey(picture: Image.Image) -> Levels:
     """Upright, opaque, grey and of moderate size: -> [h,w] uint8."""
-    if picture.getexif().get(ExifTags.Base.Orientation, 1) != 1:
+    picture.load()  # some formats keep metadata behind the pixels
+    turned = not METADATA.isdisjoint(picture.info) and picture.getexif().get(ExifTags.Base.Orientation, 1) != 1
+    if turned:
         picture = ImageOps.exif_transpose(picture)
     if max(picture.size) > WORK_SIDE:
         picture = picture.copy()
@@ -84,15 +88,20 @@ def ink(light: Levels) -> Grey:
     if np.count_nonzero(np.abs(border.astype(np.int16) - paper) > 5) > 0.25 * border.size:
         levels = light.astype(np.float32) / np.float32(255)
         return _without_specks(_strength(levels - _uneven_paper(levels), np.ones_like(levels)))
+    low, high = int(light.min()), int(light.max())
+    in_two_levels = np.count_nonzero(light == low) + np.count_nonzero(light == high) == light.size
+    if in_two_levels and high - low > 255 * MIN_CONTRAST:  # as most drawings are: one is the paper's
+        marks: Grey = (light == (low if paper == high else high)).astype(np.float32)
+        return marks
     # Then the strength of ink depends on a pixel's level alone: 256 values to work out instead of all pixels'.
     counts = np.bincount(light.ravel(), minlength=256).astype(np.float32)
-    difference = (np.arange(256, dtype=np.float32) - np.float32(paper)) / np.float32(255)
-    return _strength(difference, counts)[light]
+    by_level = _strength((LEVELS - np.float32(paper)) / np.float32(255), counts)
+    return by_level.take(light, mode="clip")
 
 
 def _strength(difference: Grey, counts: Grey) -> Grey:
     """Difference from paper, negative where darker, and how many pixels have it -> ink in 0..1."""
-    darker, lighter = np.clip(-difference, 0, None), np.clip(difference, 0, None)
+    darker, lighter = np.maximum(-difference, 0), np.maximum(difference, 0)
     strength = darker if float((counts * darker**2).sum()) >= float((counts * lighter**2).sum()) else lighter
     marks = (strength > MIN_CONTRAST / 2) & (counts > 0)
     order = np.argsort(strength[marks])
@@ -101,7 +110,7 @@ def _strength(difference: Grey, counts: Grey) -> Grey:
     strongest = float(strength[marks][order][np.searchsorted(below, 0.9 * below[-1])]) if below.size else 0.0
     if strongest < MIN_CONTRAST:
         raise NoDrawing("nothing stands out from the background: the picture is blank or far too faint")
-    scaled: Grey = np.clip(strength / np.float32(strongest), 0, 1)
+    scaled: Grey = np.minimum(strength / np.float32(strongest), 1)
     return scaled
 
 
@@ -141,10 +150,17 @@ def frame(strength: Grey) -> Ink:
     framed: Ink = np.zeros((SIDE, SIDE), dtype=np.bool_)
     y, x = (SIDE - size[1]) // 2, (SIDE - size[0]) // 2
     # Thin strokes fade when shrunk; half of the strongest left is still a stroke.
-    framed[y : y + size[1], x : x + size[0]] = scaled > 0.5 * min(1.0, quantile(scaled, 0.995))
+    framed[y : y + size[1], x : x + size[0]] = scaled > 0.5 * _strongest(scaled)
     if not framed.any():
         raise NoDrawing("no stroke was found")
     return _with_body(framed)
+
+
+def _strongest(scaled: Grey) -> float:
+    """The 99.5th percentile, at most 1; where that many pixels are full ink there is nothing to sort."""
+    if np.count_nonzero(scaled >= 1) > 0.005 * scaled.size + 1:
+        return 1.0
+    return min(1.0, quantile(scaled, 0.995))
 
 
 def quantile(values: Grey, share: float) -> float:
@@ -164,7 +180,7 @@ def _with_body(framed: Ink) -> Ink:
 
 def stroke_width(framed: Ink) -> float:
     """Mean width of the strokes in pixels: a stroke of length l and width w has area lw, edges 2l."""
-    area = float(framed.sum())
-    edges = float((framed[1:] != framed[:-1]).sum() + (framed[:, 1:] != framed[:, :-1]).sum())
+    area = float(np.count_nonzero(framed))
+    edges = float(np.count_nonzero(framed[1:] != framed[:-1]) + np.count_nonzero(framed[:, 1:] != framed[:, :-1]))
     # Steps along rows and columns measure a slanted edge 4/pi too long on average.
     return 2 * area / max(edges * np.pi / 4, 1.0)

@@ -4,7 +4,6 @@ Everything else takes phi for a function of images. What was tried on a CPU: ben
 """
 
 import os
-import statistics
 import time
 from collections.abc import Callable
 from typing import Any
@@ -69,6 +68,7 @@ class OnCPU:
         several = min(timed[cores].values()) < 0.75 * min(timed[1].values())
         self.threads = cores if several else 1
         self.chunk = min(CHUNKS, key=lambda chunk: timed[self.threads][chunk])
+        self.seconds_an_image = timed[self.threads][self.chunk]
         self._run = self._session(self.threads)
 
     def _session(self, threads: int) -> Callable[[NDArray[np.uint8]], NDArray[np.float32]]:
@@ -91,10 +91,10 @@ class OnCPU:
 
 
 def _seconds(run: Callable[[Any], object], images: NDArray[np.uint8]) -> float:
-    """Median of some calls, after one to warm up."""
+    """The shortest of some calls, after one to warm up: others on the machine only ever make them longer."""
     took = []
     for _ in range(REPEATS + 1):
         began = time.perf_counter()
         run(images)
         took.append(time.perf_counter() - began)
-    return statistics.median(took[1:])
+    return min(took[1:])

@@ -1,9 +1,12 @@
 """`leo serve`."""
 
 import asyncio
+import importlib.util
 import ipaddress
 import logging
 import math
+import os
+import sys
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -38,6 +41,10 @@ def serve(
     from model.memory import keep_freed_memory
 
     keep_freed_memory()
+    # The device's thread needs the interpreter for moments between long calls; it shall not wait 5 ms for each.
+    sys.setswitchinterval(0.0005)
+    if os.environ.get("OTEL_EXPORTER_OTLP_ENDPOINT") and importlib.util.find_spec("opentelemetry.exporter") is None:
+        fail("OTEL_EXPORTER_OTLP_ENDPOINT asks for traces, which need: pip install 'leo-service[traces]'")
     given = {key: value for key, value in {"host": host, "port": port}.items() if value is not None}
     try:
         settings = Settings(**given)  # type: ignore[arg-type]

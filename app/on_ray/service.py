@@ -37,7 +37,11 @@ def build() -> FastAPI:
     # Beyond these a request goes to the next replica; beyond those it is refused at once, with 503.
     max_ongoing_requests=32,
     max_queued_requests=128,
-    request_router_config=RequestRouterConfig(request_router_class="app.on_ray.router:TaskRouter"),
+    request_router_config=RequestRouterConfig(
+        request_router_class="app.on_ray.router:TaskRouter",
+        # Four times Ray's own: replicas then have even shares of the tasks, to some hundredths.
+        request_router_kwargs={"num_virtual_nodes": 400},
+    ),
     health_check_period_s=5,
     graceful_shutdown_timeout_s=40,
 )

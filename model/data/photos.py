@@ -202,7 +202,8 @@ def _of_class(photos: Photos, label: int, look: Phi, side: int, views: int) -> T
     """Features of one class's pictures, [D,V,F]."""
     with ThreadPoolExecutor(2) as pool:
         shown = list(pool.map(lambda one: _views(one, side, views), photos.pictures(label)))  # [V, R, R, 3] each
-    return look(np.concatenate(shown)).unflatten(0, (len(shown), views))
+    features: Tensor = look(np.concatenate(shown)).unflatten(0, (len(shown), views))
+    return features
 
 
 def _views(picture: Picture, resolution: int, views: int) -> Pixels:

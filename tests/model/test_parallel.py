@@ -1,5 +1,6 @@
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -12,6 +13,7 @@ from model.leo import LatentEmbeddingOptimization
 from model.train import Trainer
 from tests.drawn import write_omniglot
 from tests.model.test_train import run_config
+from tests.redis_server import free_port
 
 PROJECT = Path(__file__).parents[2]
 
@@ -31,18 +33,41 @@ def one_process(folder: str) -> None:
     parallel.leave()
 
 
-def test_two_processes_train_one_model_each_on_its_share(tmp_path: Path) -> None:
+def on_one_machine() -> list[list[str]]:
+    """What docs/training.md says for several GPUs."""
+    return [["--standalone", "--nproc-per-node", "2"]]
+
+
+def on_two_machines() -> list[list[str]]:
+    """And for several machines, each its own torchrun."""
+    meet = ["--nnodes", "2", "--nproc-per-node", "1", "--rdzv-backend", "c10d"]
+    return [[*meet, "--rdzv-endpoint", f"127.0.0.1:{free_port()}"]] * 2
+
+
+@pytest.mark.parametrize("machines", [on_one_machine, on_two_machines])
+def test_two_processes_train_one_model_each_on_its_share(
+    machines: Callable[[], list[list[str]]], tmp_path: Path
+) -> None:
     write_omniglot(tmp_path / "images", ["Alpha", "Beta", "Tagalog"], drawings=18)
-    torchrun = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2"]
-    done = subprocess.run(
-        [*torchrun, "-m", "tests.model.test_parallel", str(tmp_path)],
-        cwd=PROJECT,
-        capture_output=True,
-        text=True,
-        timeout=300,
-        check=False,
-    )
-    assert done.returncode == 0, done.stderr
+    torchrun = [sys.executable, "-m", "torch.distributed.run"]
+    running = [
+        subprocess.Popen(
+            [*torchrun, *how, "-m", "tests.model.test_parallel", str(tmp_path)],
+            cwd=PROJECT,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+        )
+        for how in machines()
+    ]
+    try:
+        for process in running:
+            output, _ = process.communicate(timeout=300)
+            assert process.returncode == 0, output
+    finally:
+        for process in running:
+            process.kill()
+            process.communicate()
     first, second = (torch.load(tmp_path / f"{rank}.pt", weights_only=True) for rank in (0, 1))
     assert first["losses"] != second["losses"]  # each saw images of its own
     for name, value in first["weights"].items():

@@ -18,7 +18,7 @@ from ray.serve.schema import ServeDeploySchema
 from app.settings import PROJECT
 from tests.redis_server import free_port
 
-PATIENCE = 120.0  # seconds
+PATIENCE = 400.0  # seconds
 
 
 class RayCluster:
@@ -36,14 +36,17 @@ class RayCluster:
         """SIGKILL to a raylet and all that it runs."""
         self._cluster.remove_node(self.nodes.pop(), allow_graceful=False)
 
-    def deploy(self, replicas: int, **options: Any) -> None:
-        """deploy/ray/serve.yaml with so many replicas, those that run among them; returns when all are up."""
+    def deploy(self, replicas: int, most: int | None = None, **options: Any) -> None:
+        """deploy/ray/serve.yaml with so many replicas, those that run among them; returns when all are up.
+
+        Under load there may come more, up to `most`.
+        """
         config = yaml.safe_load((PROJECT / "deploy" / "ray" / "serve.yaml").read_text())
         (app,) = config["applications"]
         app["runtime_env"] = {"env_vars": self._settings}
         (deployment,) = app["deployments"]
-        del deployment["autoscaling_config"]
-        deployment |= {"num_replicas": replicas, **options}
+        deployment["autoscaling_config"] |= {"min_replicas": replicas, "max_replicas": most or replicas}
+        deployment |= options
         # What `serve deploy` comes to, which keeps replicas that need no change; `serve.run` would make all anew.
         _get_global_client().deploy_apps(ServeDeploySchema.model_validate(config))
         self.wait_for(replicas)
@@ -85,6 +88,9 @@ def running_on_ray(store_url: str, nodes: int, cpus: int = 1, **settings: str) -
     os.environ |= {
         "RAY_USAGE_STATS_ENABLED": "0",
         "RAY_SERVE_HTTP_PROXY_CALLBACK_IMPORT_PATH": "app.on_ray.proxy:middlewares",
+        # A machine that is busy otherwise takes longer to start one than Ray waits.
+        "RAY_SERVE_PROXY_READY_CHECK_TIMEOUT_S": "50",
+        "RAY_SERVE_PROXY_HEALTH_CHECK_TIMEOUT_S": "60",
         "PYTHONPATH": str(PROJECT),
     }
     head = {"num_cpus": cpus, "include_dashboard": False}

@@ -1,0 +1,239 @@
+"""What one server does, stage by stage; whether `bench.simulation` foretells it; what fleets then need.
+
+Starts `leo serve` with a Redis, measures with one client what the simulation takes, then loads it with several and
+compares. Writes bench/results/capacity.json; `python -m bench.scaling` puts it into docs/scaling.md.
+"""
+
+import argparse
+import json
+import os
+import subprocess
+import tempfile
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import httpx
+import numpy as np
+from prometheus_client.parser import text_string_to_metric_families
+from redis import Redis
+
+from bench import clients
+from bench.latency import RESULTS
+from bench.simulation import Stages, simulate
+from model.card import machine, today
+from tests.e2e.cluster import gateway
+from tests.e2e.conftest import Server
+from tests.redis_server import RedisServer, started
+
+IMAGES = (1, 2, 4, 8, 16)  # in one request, to see what a batch costs
+CLIENTS = (1, 2, 4, 8, 16)
+TASKS = 200
+FLEET_CORES = 2  # of a replica in a fleet
+PATIENCE_MS = 50.0  # p99 that a fleet is to hold
+
+
+@contextmanager
+def servers(number: int, **settings: str) -> Iterator[tuple[list[Server], RedisServer]]:
+    """So many `leo serve` with one Redis, durable as in production."""
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        (folder / "redis").mkdir()
+        redis = started(folder / "redis")
+        running = [Server(folder / str(n), LEO_STORE_URL=redis.url, **settings) for n in range(number)]
+        try:
+            for server in running:
+                server.start()
+            yield running, redis
+        finally:
+            for server in running:
+                server.close()
+            redis.kill()
+
+
+def counters(url: str) -> dict[str, float]:
+    """Every sample of /metrics by name and labels, as `leo_stage_seconds_sum/device`."""
+    families = text_string_to_metric_families(httpx.get(f"{url}/metrics").text)
+    return {"/".join([one.name, *one.labels.values()]): one.value for family in families for one in family.samples}
+
+
+def cpu_seconds(process_id: int) -> float:
+    """Of a process, from its start."""
+    fields = Path(f"/proc/{process_id}/stat").read_text().rpartition(")")[2].split()
+    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+
+
+def mean_between(before: dict[str, float], after: dict[str, float], name: str, label: str = "") -> float:
+    """Mean of what a histogram saw in between."""
+    total, count = (
+        after[f"{name}_{part}{label}"] - before.get(f"{name}_{part}{label}", 0) for part in ("sum", "count")
+    )
+    return total / count
+
+
+def measure_stages(server: Server, tasks: list[str], seconds: float) -> dict[str, Any]:
+    """With one client: milliseconds of each stage of a one-image prediction, and the device's by images."""
+    device: list[float] = []
+    first: dict[str, Any] = {}
+    for images in IMAGES:
+        before, cpu = counters(server.url), cpu_seconds(server.process_id)
+        found = clients.predict(server.url, tasks, 1, seconds, warm_up=0.5, images=images)
+        after, used = counters(server.url), cpu_seconds(server.process_id) - cpu
+        # Readiness proofs are among the batches, one in some hundreds.
+        device.append(1000 * mean_between(before, after, "leo_batch_seconds"))
+        if images == 1:
+            requests = after["leo_stage_seconds_count/device"] - before.get("leo_stage_seconds_count/device", 0)
+            first = found | {
+                "decode_ms": 1000 * mean_between(before, after, "leo_stage_seconds", "/decode"),
+                "server_cpu_ms": 1000 * used / requests,
+            }
+    per_image, once = np.polyfit(IMAGES, device, 1)
+    client, cpu_ms = first["cpu_ms"], first["server_cpu_ms"]
+    loop = max(0.0, cpu_ms - device[0])
+    waits = max(0.0, first["mean_ms"] - client - loop - device[0])
+    return {
+        "mean_ms": first["mean_ms"],
+        "client_ms": client,
+        "loop_ms": round(loop, 3),
+        "decode_in_loop_ms": round(first["decode_ms"], 3),
+        "device_ms": round(device[0], 3),
+        "device_by_images_ms": dict(zip(map(str, IMAGES), [round(ms, 3) for ms in device], strict=True)),
+        "device_further_image_ms": round(max(0.0, float(per_image)), 3),
+        "device_once_ms": round(float(once), 3),
+        "waits_ms": round(waits, 3),
+        "server_cpu_ms": round(cpu_ms, 3),
+        "spread": first["spread"],
+    }
+
+
+def stages_of(found: dict[str, Any]) -> Stages:
+    """What was measured, as the simulation takes it."""
+    return Stages(
+        client=found["client_ms"] / 1000,
+        loop=found["loop_ms"] / 1000,
+        device=found["device_ms"] / 1000,
+        device_image=found["device_further_image_ms"] / 1000,
+        waits=found["waits_ms"] / 1000,
+        spread=tuple(found["spread"]),
+    )
+
+
+def compare(stages: Stages, measured: dict[str, Any], replicas: int) -> dict[str, Any]:
+    """Beside what was measured, what the simulation says, and how far off it is."""
+    cores = os.cpu_count() or 1
+    said = simulate(stages, cores=cores, replicas=replicas, clients=measured["clients"], seconds=60)
+    return {
+        "replicas": replicas,
+        **{key: measured[key] for key in ("clients", "a_second", "p50_ms", "p99_ms", "statuses")},
+        "simulated": said,
+        "off": {key: round(said[key] / measured[key] - 1, 3) for key in ("a_second", "p50_ms", "p99_ms")},
+    }
+
+
+def most_within(stages: Stages, cores: float, p99_ms: float) -> dict[str, Any]:
+    """The highest rate of requests at random at which a replica with so many cores holds a p99."""
+    low, high, best = 0.0, 4000.0, {}
+    for _ in range(12):
+        rate = (low + high) / 2
+        found = simulate(stages, cores=cores, rate=rate, seconds=20)
+        if found["p99_ms"] <= p99_ms and found["a_second"] > 0.95 * rate:
+            low, best = rate, found
+        else:
+            high = rate
+    return {"cores": cores, "p99_within_ms": p99_ms, **best}
+
+
+def measure_tasks(server: Server, redis: RedisServer, number: int) -> dict[str, Any]:
+    """What a 5-way 1-shot task costs to make and to keep, its examples kept for later."""
+    with Redis.from_url(redis.url) as client:
+        held, written = (client.info("memory")["used_memory"], client.info("persistence")["aof_current_size"])
+        cpu, began = cpu_seconds(server.process_id), time.monotonic()
+        clients.make_tasks(server.url, number, clients=8)
+        took, used = time.monotonic() - began, cpu_seconds(server.process_id) - cpu
+        held = client.info("memory")["used_memory"] - held
+        written = client.info("persistence")["aof_current_size"] - written
+    after = counters(server.url)
+    return {
+        "made": number,
+        "head_bytes": round(after["leo_cache_bytes"] / after["leo_cache_tasks"]),
+        "a_second": round(number / took, 1),
+        "server_cpu_ms": round(1000 * used / number, 2),
+        "redis_bytes": round(held / number),
+        "redis_disk_bytes": round(written / number),
+    }
+
+
+def measure_redis(redis: RedisServer) -> dict[str, float]:
+    """Requests a second: reads of 2 KB, and writes that are on disk before they are answered."""
+    found = {}
+    for command in ("get", "set"):
+        order = [
+            "redis-benchmark",
+            "-p",
+            str(redis.port),
+            "-t",
+            command,
+            "-d",
+            "2048",
+            "-n",
+            "50000",
+            "-c",
+            "64",
+            "--csv",
+        ]
+        lines = subprocess.run(order, check=True, capture_output=True, text=True).stdout.strip().splitlines()
+        found[f"{command}_a_second"] = float(lines[-1].split(",")[1].strip('"'))
+    return found
+
+
+def main() -> None:
+    """Measure, compare, write."""
+    parser = argparse.ArgumentParser(description=main.__doc__)
+    parser.add_argument("--seconds", type=float, default=8.0, help="of each load")
+    parser.add_argument("--simulate", action="store_true", help="only simulate anew, from the stages in the results")
+    given = parser.parse_args()
+    target = RESULTS / "capacity.json"
+    if given.simulate:
+        written = json.loads(target.read_text())
+    else:
+        written = {"what": "leo serve, Redis and the clients on one machine", "date": today(), "machine": machine()}
+        written |= measure(given.seconds)
+    stages = stages_of(written["stages"])
+    written["comparison"] = [compare(stages, one, one["replicas"]) for one in written["loads"]]
+    written["a_replica"] = most_within(stages, FLEET_CORES, PATIENCE_MS)
+    target.write_text(json.dumps(written, indent=2) + "\n")
+    shown = {key: value for key, value in written["stages"].items() if key != "spread"}
+    print(json.dumps(written | {"stages": shown, "loads": "..."}, indent=1))
+
+
+def measure(seconds: float) -> dict[str, Any]:
+    """All that needs servers."""
+    loads: list[dict[str, Any]] = []
+    with servers(2) as ((server, second), redis):
+        tasks = clients.make_tasks(server.url, TASKS)
+        clients.predict_each(server.url, tasks, 1)
+        stages = measure_stages(server, tasks, seconds)
+        loads += [{"replicas": 1} | clients.predict(server.url, tasks, one, seconds, warm_up=1) for one in CLIENTS]
+        with tempfile.TemporaryDirectory() as folder, gateway(Path(folder), [server, second]) as url:
+            clients.predict_each(url, tasks, 1)
+            loads.append({"replicas": 2} | clients.predict(url, tasks, 8, seconds, warm_up=1))
+        made = measure_tasks(server, redis, 500)
+        rates = measure_redis(redis)
+    with servers(1, LEO_CACHE_BYTES="0") as ((cold,), _):
+        tasks = clients.make_tasks(cold.url, TASKS)
+        without = clients.predict(cold.url, tasks, 1, seconds, warm_up=0.5)
+    for one in loads:
+        del one["spread"]
+    return {
+        "stages": stages,
+        "loads": loads,
+        "cold": {"mean_ms": without["mean_ms"], "p50_ms": without["p50_ms"]},
+        "task": made,
+        "redis": rates,
+    }
+
+
+if __name__ == "__main__":
+    main()
