@@ -6,6 +6,7 @@ import pytest
 import torch
 
 from model.backbones import find
+from model.checkpoint import save_model
 from model.config import LEOConfig
 from model.data.omniglot import DataError
 from model.data.photos import Photos, features, load_photos
@@ -33,6 +34,8 @@ def small(**changes: object) -> LEOConfig:
         "latent_dim": 64,
         "unit_codes": True,
         "decoder_skip": True,
+        "decoder_tied": True,
+        "relation_width": 8,
         "decoder_hidden": (4, 4),
         "inner_lr": 0.2,
     }
@@ -106,6 +109,11 @@ def test_a_short_run_learns_step_sizes_alone(shop: Photos, tmp_path: Path, monke
     assert [one.step for one in history if one.validation is not None] == [0, 2, 4]
     changed = {name for name, value in trainer.leo.state_dict().items() if not torch.equal(value, start[name])}
     assert changed <= {"alpha", "decoder.log_scale"}
+    save_model(trainer.leo, tmp_path / "model", "shop")
+    assert (tmp_path / "model" / "model.safetensors").stat().st_size < 500_000  # neither backbone nor the transpose
+    again = LatentEmbeddingOptimization.from_pretrained(tmp_path / "model")
+    for name, value in trainer.leo.state_dict().items():
+        assert name.startswith("classifier.fc.") or torch.equal(value, again.state_dict()[name]), name
     assert trainer.leo.config.backbone_sha256.startswith("579344248a93")
     assert (tmp_path / "run" / "log.csv").read_text().count("episodes") == 3
 
