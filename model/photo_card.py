@@ -34,7 +34,7 @@ def validate_photos(
         comparison = Comparison(photo_methods(leo, l2), part, leo.config.resolution, leo.alpha.device)
         rows = []
         for setting in possible(comparison.sights[0], (*SETTINGS, *SMALL))[: len(SETTINGS)]:
-            compared = comparison.run(setting, episodes)
+            compared = comparison.run(setting, episodes, repeats=None)
             examined = examine(Leo(leo), comparison.sights[0], setting, episodes)
             rows.append(examined.row.as_dict() | {"methods": [one.figures() for one in compared]})
         source = part.sources[part.files[0][0][0]]
