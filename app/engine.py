@@ -46,6 +46,7 @@ class Predict:
     head: Head | None
     codes: NDArray[np.float32]
     model_version: str = ""
+    shots: float = 1.0  # examples a class of its task has on average
 
 
 @dataclass(frozen=True)
@@ -129,7 +130,7 @@ class Engine:
         decoded = iter(self._decode([work.codes for work in cold]))
 
         supports: list[Support] = []
-        queries: list[tuple[Tensor, Head]] = []
+        queries: list[tuple[Tensor, Head, float]] = []
         heads: list[Head] = []
         for work in batch:
             if isinstance(work, Adapt):
@@ -137,7 +138,7 @@ class Engine:
                 of_encoder = mine if encoder_features is None else next(encoder_features)
                 supports.append(self._with_kept(work, mine, of_encoder))
             elif isinstance(work, Predict):
-                queries.append((next(features), work.head or next(decoded)))
+                queries.append((next(features), work.head or next(decoded), work.shots))
             else:
                 heads.append(next(decoded))
         made = self._adapter.adapt(supports) if supports else []
@@ -148,20 +149,21 @@ class Engine:
         }
         return [next(results[type(work)]) for work in batch]
 
-    def _predicted(self, queries: list[tuple[Tensor, Head]]) -> list[Predicted]:
+    def _predicted(self, queries: list[tuple[Tensor, Head, float]]) -> list[Predicted]:
         """Features [Q,F] and their task's head -> probabilities [Q,N]; one softmax for all, padded with none."""
         if not queries:
             return []
-        most = max(len(head.bias) for _, head in queries)
-        logits = torch.full((sum(len(features) for features, _ in queries), most), -torch.inf, device=self.device)
+        most = max(len(head.bias) for _, head, _ in queries)
+        logits = torch.full((sum(len(features) for features, _, _ in queries), most), -torch.inf, device=self.device)
         at, places = 0, []
-        for features, head in queries:
+        for features, head, shots in queries:
             place = slice(at, at + len(features)), slice(len(head.bias))
             torch.addmm(head.bias, features, head.weight.T, out=logits[place])  # [Q, N]
+            logits[place] /= self.leo.config.temperature_at(shots)
             places.append(place)
             at += len(features)
-        shares = (logits / self.leo.config.temperature).softmax(dim=-1).cpu().numpy()
-        return [Predicted(shares[place], head) for place, (_, head) in zip(places, queries, strict=True)]
+        shares = logits.softmax(dim=-1).cpu().numpy()
+        return [Predicted(shares[place], head) for place, (_, head, _) in zip(places, queries, strict=True)]
 
     def _with_kept(self, work: Adapt, features: Tensor, encoder_features: Tensor) -> Support:
         """New features [S,F] behind those kept of earlier examples."""

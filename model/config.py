@@ -98,6 +98,13 @@ class LEOConfig(BaseModel):
         1.0, gt=0, description="logits are divided by it before the softmax; fitted after training, on validation tasks"
     )
 
+    shot_sharpness: float = Field(
+        0.0,
+        ge=0,
+        le=1,
+        description="logits are multiplied by K^this too, K the examples a class has on average",
+    )
+
     # outer loop
     outer_lr: float = Field(1e-3, gt=0, description="beta, the meta-learner's step size")
     kl_weight: float = Field(0.0, ge=0, description="of KL(codes || N(0, 1)); needs stochastic")
@@ -105,6 +112,10 @@ class LEOConfig(BaseModel):
     orthogonality: float = Field(0.0, ge=0, description="of the correlations between the decoder's latent directions")
     l2: float = Field(0.0, ge=0, description="weight decay of the outer optimizer")
     max_grad_norm: float = Field(5.0, gt=0, description="gradients of all parameters together are clipped to it")
+
+    def temperature_at(self, shots: float) -> float:
+        """What the logits of a task with so many examples a class, on average, are divided by."""
+        return float(self.temperature / shots**self.shot_sharpness)
 
     @property
     def pretrained(self) -> Backbone | None:

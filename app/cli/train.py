@@ -170,7 +170,7 @@ def _finish(
 def _finish_photos(trainer: "PhotoTrainer", photos: "Photos", described: dict[str, Any]) -> None:
     """Evaluate on the validation classes of each source and write model, card and curve."""
     from model.baselines.training import best
-    from model.calibration import temperature_of_sights
+    from model.calibration import sharpness_of
     from model.card import machine, shape_of, today
     from model.checkpoint import read_info, save_model
     from model.curve import draw_curve
@@ -179,11 +179,9 @@ def _finish_photos(trainer: "PhotoTrainer", photos: "Photos", described: dict[st
 
     leo, validation = trainer.leo, photos.split("validation")
     with console.status("calibrating"):
-        try:
-            temperature = temperature_of_sights(leo, trainer.sights, PHOTO_MIX)
-            leo.config = leo.config.model_copy(update={"temperature": round(temperature, 4)})
-        except ValueError as error:  # every validation answer right, say: nothing to learn how sure to be from
-            console.print(f"probabilities are left as they are: {error}", highlight=False)
+        temperature, sharpness = sharpness_of(leo, trainer.sights, PHOTO_MIX)
+        fitted = {"temperature": round(temperature, 4), "shot_sharpness": round(sharpness, 4)}
+        leo.config = leo.config.model_copy(update=fitted)
     with console.status("choosing the logistic head's L2 on validation classes"):
         tried = choose_l2(leo, trainer.sights)
     card = described | {
