@@ -46,7 +46,7 @@ PRESETS: dict[str, TrainConfig | PhotoTrainConfig] = {
             outer_lr=0.003,
         ),
     ),
-    # The same, as the paper has it: everything but phi trained from a random start. For comparison, see docs/photos.md.
+    # The same, as the paper has it: everything but phi trained from a random start, to compare with.
     "photos-plain": PhotoTrainConfig(
         leo=LEOConfig(backbone="efficientnet-lite0", resolution=224, latent_dim=64, dropout=0.3, l2=1e-4, inner_lr=1.0),
         from_classes=False,
