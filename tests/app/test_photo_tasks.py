@@ -1,7 +1,5 @@
 """Both models of one service: drawings and photos, chosen by name or by what the pictures look like."""
 
-from collections.abc import Iterator
-
 import httpx
 import numpy as np
 import onnxruntime
@@ -10,20 +8,11 @@ import pytest
 from app.models import Models
 from app.settings import Settings
 from model.backbones import BackboneError
-from tests.conftest import WEIGHTS, serving
+from tests.conftest import WEIGHTS
 from tests.drawn import png
 from tests.photographed import jpeg, product
 
 PAIR = ("orange", "carton")
-
-
-@pytest.fixture(scope="module")
-def both(tmp_path_factory: pytest.TempPathFactory) -> Iterator[httpx.Client]:
-    settings = Settings(
-        data_dir=tmp_path_factory.mktemp("both"), weights=WEIGHTS / "omniglot", models="photos-lite0", device="cpu"
-    )
-    with serving(settings) as client:
-        yield client
 
 
 def photo(name: str, seed: int) -> bytes:

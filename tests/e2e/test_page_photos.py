@@ -1,6 +1,5 @@
 """The page with a model for photos beside the one for drawings."""
 
-from collections.abc import Iterator
 from pathlib import Path
 
 import httpx
@@ -8,21 +7,11 @@ import pytest
 from axe_playwright_python.sync_playwright import Axe
 from playwright.sync_api import Browser, expect
 
-from app.settings import Settings
-from tests.conftest import DATA, WEIGHTS, serving
+from tests.conftest import DATA
 from tests.e2e.test_page import DESKTOP, FIVE, PHONE, Visit, browser  # noqa: F401
 from tests.photographed import jpeg, product
 
 PAIR = ("orange", "carton")
-
-
-@pytest.fixture(scope="module")
-def both(tmp_path_factory: pytest.TempPathFactory) -> Iterator[httpx.Client]:
-    settings = Settings(
-        data_dir=tmp_path_factory.mktemp("both"), weights=WEIGHTS / "omniglot", models="photos-lite0", device="cpu"
-    )
-    with serving(settings) as client:
-        yield client
 
 
 @pytest.fixture(scope="module")
