@@ -192,7 +192,12 @@ def limits(model: str) -> dict[str, Any]:
         "adapt_5way_1shot_ms": median_ms(lambda: engine.run([adapt])),
         "create_5way_1shot_ms": median_ms(
             lambda: engine.run(
-                [Adapt(np.stack([decode_one(data, n, engine.read, 10**8) for n, data in enumerate(images[:5])]), np.arange(5))]
+                [
+                    Adapt(
+                        np.stack([decode_one(each, n, engine.read, 10**8) for n, each in enumerate(images[:5])]),
+                        np.arange(5),
+                    )
+                ]
             )
         ),
         "phi_threads": getattr(phi, "threads", None),
