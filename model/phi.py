@@ -55,16 +55,17 @@ class OnCPU:
         cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
         timed: dict[int, dict[int, float]] = {}  # by threads and chunk: seconds an image
         for threads in {1, cores}:
-            session = self._session(threads)
+            session = self.session(threads)
             timed[threads] = {chunk: _seconds(session, drawings[:chunk]) / chunk for chunk in CHUNKS}
         # Clearly faster, or the choice would flip from start to start: waking others costs a busy machine.
         several = min(timed[cores].values()) < 0.75 * min(timed[1].values())
         self.threads = cores if several else 1
         self.chunk = min(CHUNKS, key=lambda chunk: timed[self.threads][chunk])
         self.seconds_an_image = timed[self.threads][self.chunk]
-        self._run = self._session(self.threads)
+        self._run = self.session(self.threads)
 
-    def _session(self, threads: int) -> Callable[[NDArray[np.uint8]], NDArray[np.float32]]:
+    def session(self, threads: int) -> Callable[[NDArray[np.uint8]], NDArray[np.float32]]:
+        """phi in one call, on so many threads."""
         options = onnxruntime.SessionOptions()
         options.intra_op_num_threads = threads
         options.log_severity_level = 3
