@@ -57,8 +57,9 @@ class OnCPU:
         for threads in {1, cores}:
             session = self.session(threads)
             timed[threads] = {chunk: _seconds(session, drawings[:chunk]) / chunk for chunk in CHUNKS}
-        # Clearly faster, or the choice would flip from start to start: waking others costs a busy machine.
-        several = min(timed[cores].values()) < 0.75 * min(timed[1].values())
+        # Several threads where one image alone clearly gains: waking them for less takes their cores from those who
+        # read and decode requests.
+        several = timed[cores][1] < 0.8 * timed[1][1]
         self.threads = cores if several else 1
         self.chunk = min(CHUNKS, key=lambda chunk: timed[self.threads][chunk])
         self.seconds_an_image = timed[self.threads][self.chunk]
