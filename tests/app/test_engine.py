@@ -38,11 +38,9 @@ def test_a_batch_of_everything_is_each_alone(engine: Engine) -> None:
     ]
     for alone, together in zip([engine.run([work])[0] for work in batch], engine.run(batch), strict=True):
         assert type(alone) is type(together)
-        pairs = (
-            [(alone.weight, together.weight), (alone.bias, together.bias)] if not isinstance(alone, Predicted) else []
-        )
         if isinstance(alone, Predicted) and isinstance(together, Predicted):
-            pairs = [(alone.probabilities, together.probabilities), (alone.head.weight, together.head.weight)]
+            np.testing.assert_allclose(together.probabilities, alone.probabilities, atol=1e-4)
             assert together.probabilities.sum(axis=1) == pytest.approx(1, abs=1e-5)
-        for one, other in pairs:
-            np.testing.assert_allclose(one, other, atol=1e-4, rtol=1e-4)
+        elif not isinstance(alone, Predicted) and not isinstance(together, Predicted):
+            np.testing.assert_allclose(together.weight, alone.weight, atol=1e-3)  # noise for drawings: weights up to 5
+            np.testing.assert_allclose(together.bias, alone.bias, atol=1e-3)
