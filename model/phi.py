@@ -6,6 +6,7 @@ Everything else takes phi for a function of images. What was tried on a CPU: ben
 import os
 import time
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import numpy as np
@@ -61,9 +62,11 @@ class OnCPU:
         # read and decode requests.
         several = timed[cores][1] < 0.8 * timed[1][1]
         self.threads = cores if several else 1
-        self.chunk = min(CHUNKS, key=lambda chunk: timed[self.threads][chunk])
+        self.chunk = min(CHUNKS, key=lambda chunk: timed[1][chunk])
         self.seconds_an_image = timed[self.threads][self.chunk]
-        self._run = self.session(self.threads)
+        self._together = self.session(self.threads)  # for few images, all threads on each
+        self._alone = self.session(1)  # for many, each thread on images of its own: they then need not wait for others
+        self._pool = ThreadPoolExecutor(self.threads, thread_name_prefix="phi")
 
     def session(self, threads: int) -> Callable[[NDArray[np.uint8]], NDArray[np.float32]]:
         """phi in one call, on so many threads."""
@@ -81,8 +84,12 @@ class OnCPU:
         return run
 
     def __call__(self, images: NDArray[np.uint8]) -> Tensor:
-        chunks = [self._run(images[at : at + self.chunk]) for at in range(0, len(images), self.chunk)]
-        return torch.from_numpy(chunks[0] if len(chunks) == 1 else np.concatenate(chunks))
+        if len(images) <= self.chunk and len(images) < 2 * self.threads:
+            return torch.from_numpy(self._together(images))
+        size = min(self.chunk, -(-len(images) // self.threads))
+        chunks = [images[at : at + size] for at in range(0, len(images), size)]
+        features = map(self._alone, chunks) if self.threads == 1 else self._pool.map(self._alone, chunks)
+        return torch.from_numpy(np.concatenate(list(features)))
 
 
 def _seconds(run: Callable[[Any], object], images: NDArray[np.uint8]) -> float:
