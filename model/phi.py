@@ -23,6 +23,7 @@ Phi = Callable[[NDArray[np.uint8]], Tensor]
 
 CHUNKS = (1, 4, 16)  # images a call: the activations of more leave the processor's cache
 REPEATS = 3
+WORTH_A_THREAD = 0.001  # seconds
 
 
 def for_serving(phi: FeatureExtractor, side: int, device: torch.device) -> Phi:
@@ -63,10 +64,13 @@ class OnCPU:
         several = timed[cores][1] < 0.8 * timed[1][1]
         self.threads = cores if several else 1
         self.chunk = min(CHUNKS, key=lambda chunk: timed[1][chunk])
-        self.seconds_an_image = timed[self.threads][self.chunk]
-        self._together = self.session(self.threads)  # for few images, all threads on each
+        self.seconds_an_image = timed[1][self.chunk]
+        self._together = self.session(self.threads)  # for one image, all threads on it
         self._alone = self.session(1)  # for many, each thread on images of its own: they then need not wait for others
-        self._pool = ThreadPoolExecutor(self.threads, thread_name_prefix="phi")
+        # That pays wherever an image takes much longer than to hand it over; the small model leaves the other cores
+        # to those who read and decode requests.
+        self.workers = cores if timed[1][self.chunk] > WORTH_A_THREAD else 1
+        self._pool = ThreadPoolExecutor(self.workers, thread_name_prefix="phi")
 
     def session(self, threads: int) -> Callable[[NDArray[np.uint8]], NDArray[np.float32]]:
         """phi in one call, on so many threads."""
@@ -84,11 +88,11 @@ class OnCPU:
         return run
 
     def __call__(self, images: NDArray[np.uint8]) -> Tensor:
-        if len(images) <= self.chunk and len(images) < 2 * self.threads:
+        if len(images) == 1:
             return torch.from_numpy(self._together(images))
-        size = min(self.chunk, -(-len(images) // self.threads))
+        size = min(self.chunk, -(-len(images) // self.workers))
         chunks = [images[at : at + size] for at in range(0, len(images), size)]
-        features = map(self._alone, chunks) if self.threads == 1 else self._pool.map(self._alone, chunks)
+        features = map(self._alone, chunks) if self.workers == 1 else self._pool.map(self._alone, chunks)
         return torch.from_numpy(np.concatenate(list(features)))
 
 
