@@ -6,7 +6,7 @@ DATA ?= images_background.zip
 BIN := $(VENV)/bin
 INSTALLED := $(VENV)/.installed
 
-.PHONY: serve test check bench bench-labels bench-page ablation phi-search compare chaos hostile fuzz soak audit \
+.PHONY: serve test check bench bench-engine bench-labels bench-page ablation phi-search compare chaos hostile fuzz soak audit \
 	bench-ray capacity serve-ray test-ray test-containers clean
 
 serve: $(INSTALLED)
@@ -23,6 +23,14 @@ check: $(INSTALLED)
 # Side by side on this machine; writes bench/results/. Takes about a minute.
 bench: $(INSTALLED)
 	$(BIN)/python -m bench.latency
+	$(BIN)/python -m bench.readme
+
+# The engine beside LitServe, a plain FastAPI handler and the machine's limit, and ways to run phi; twenty minutes on a
+# quiet machine. Writes bench/results/. ENGINE="--only compare,limits" for less.
+bench-engine: $(INSTALLED)
+	@$(BIN)/python -m pip install --quiet --constraint requirements.txt --editable '.[dev,bench]'
+	$(BIN)/python -m bench.engine $(ENGINE)
+	$(BIN)/python -m bench.phi_engines
 	$(BIN)/python -m bench.readme
 
 # LEO beside what people use instead, on validation alphabets; needs DATA=.../images_background.zip and a quiet
