@@ -6,7 +6,7 @@ DATA ?= images_background.zip
 BIN := $(VENV)/bin
 INSTALLED := $(VENV)/.installed
 
-.PHONY: serve test check bench bench-labels bench-page ablation phi-search compare chaos fuzz soak audit \
+.PHONY: serve test check bench bench-labels bench-page ablation phi-search compare chaos hostile fuzz soak audit \
 	bench-ray capacity serve-ray test-ray test-containers clean
 
 serve: $(INSTALLED)
@@ -49,6 +49,10 @@ bench-page: $(INSTALLED)
 # Kills replicas and Redis under load, pauses Redis, fails over; writes bench/results/chaos.json. About ten minutes.
 chaos: $(INSTALLED)
 	$(BIN)/python -m bench.chaos
+
+# What strangers may not do to others, measured; writes bench/results/hostile.json. Two minutes.
+hostile: $(INSTALLED)
+	$(BIN)/python -m bench.hostile
 
 # 10,000 calls by schemathesis, made from the OpenAPI document; writes bench/results/fuzz.json. About half an hour.
 fuzz: $(INSTALLED)

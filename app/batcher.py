@@ -13,7 +13,9 @@ from app.problems import Problem, overloaded
 
 log = logging.getLogger(__name__)
 
-BATCH_IMAGES = 256  # a batch ends with the entry that reaches this, so that no one waits for the whole queue
+# A batch ends with the entry that reaches so many images, so that no one waits for the whole queue,
+# nor a single picture for somebody's thousand.
+BATCH_IMAGES = 256
 
 
 class OutOfMemory(Problem):
@@ -44,8 +46,14 @@ class Batcher:
     Nothing waits while the device is idle: a batch is what queued during the one before.
     """
 
-    def __init__(self, run: Callable[[list[Work]], list[Result]], max_images: int, timeout: float) -> None:
-        self._run, self._max_images, self._timeout = run, max_images, timeout
+    def __init__(
+        self,
+        run: Callable[[list[Work]], list[Result]],
+        max_images: int,
+        timeout: float,
+        batch_images: int = BATCH_IMAGES,
+    ) -> None:
+        self._run, self._max_images, self._timeout, self._batch_images = run, max_images, timeout, batch_images
         self._waiting: deque[Entry] = deque()
         self._waiting_images = 0
         self._running: list[Entry] = []
@@ -116,7 +124,7 @@ class Batcher:
                 self._changed.wait()
             batch: list[Entry] = []
             images = 0
-            while self._waiting and images < BATCH_IMAGES:
+            while self._waiting and images < self._batch_images:
                 entry = self._waiting.popleft()
                 self._waiting_images -= entry.images
                 if not entry.result.cancelled():  # else its client has left, or its time ran out

@@ -1,7 +1,7 @@
-"""Tasks with their heads decoded, the most recently used ones, bounded in bytes."""
+"""Tasks kept in memory, the most recently used ones with their heads decoded, bounded in bytes."""
 
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from cachetools import LRUCache
 from torch import Tensor
@@ -24,46 +24,61 @@ class Head:
         return self.weight.nbytes + self.bias.nbytes
 
 
+RECORD_SIZE = 1024  # bytes of a record beside its codes and its classes' names
+
+
 @dataclass(frozen=True)
 class Warm:
-    """A task ready to predict, whether or not the store can be reached."""
+    """A task ready to predict, whether or not the store can be reached. Without its head that is decoded first."""
 
     record: TaskRecord
-    head: Head
-
-    @property
-    def size(self) -> int:
-        """Bytes of what can be large."""
-        return self.head.size + self.record.codes.nbytes
+    head: Head | None
 
 
 class WarmTasks:
-    """Tasks by id. Only a shortcut: what is not here is decoded again from the stored codes."""
+    """Tasks by id, and the heads of those used last. Only a shortcut: the store has them all.
+
+    A head is many times the size of the codes it is decoded from. So heads go first when room gets scarce, and
+    a task without its head still needs no look at the store.
+    """
 
     def __init__(self, max_bytes: int) -> None:
-        self._tasks: LRUCache[str, Warm] = LRUCache(max_bytes, getsizeof=lambda warm: warm.size)
+        self._max_bytes = max_bytes
+        self._records: LRUCache[str, TaskRecord] = LRUCache(max_bytes, _size)
+        self._heads: LRUCache[str, Head] = LRUCache(max_bytes, lambda head: head.size)
         # Deleted while a prediction was under way, a task must not come back with its result.
         self._deleted: LRUCache[str, bool] = LRUCache(10_000)
         self._next_sweep = 0.0  # by the monotonic clock
 
     def get(self, task_id: str, owner: str) -> Warm | None:
         """The owner's task, if it is here and has not expired."""
-        warm = self._tasks.get(task_id)
-        if warm is None or warm.record.owner != owner:
+        record = self._records.get(task_id)
+        if record is None or record.owner != owner:
             return None
-        if warm.record.expires_at is not None and warm.record.expires_at <= time.time():
-            self._tasks.pop(task_id, None)
+        if record.expires_at is not None and record.expires_at <= time.time():
+            self._forget(task_id)
             return None
-        return warm
+        return Warm(record, self._heads.get(task_id))
 
-    def put(self, warm: Warm) -> None:
+    def put(self, record: TaskRecord, head: Head) -> None:
         self._sweep()
-        task_id = warm.record.task_id
-        held = self._tasks.get(task_id)
-        if held and held.record.revision > warm.record.revision:  # changed while a prediction was under way
+        task_id = record.task_id
+        held = self._records.get(task_id)
+        if task_id in self._deleted or (held and held.revision > record.revision):  # changed while a prediction ran
             return
-        if warm.size <= self._tasks.maxsize and task_id not in self._deleted:  # a larger one is decoded each time
-            self._tasks[task_id] = warm
+        if held is None or held.revision < record.revision:
+            self._forget(task_id)
+            if _size(record) > self._max_bytes:
+                return
+            self._records[task_id] = replace(record, adaptation={}, quality=None)  # as large as all the rest
+        if head.size <= self._max_bytes:
+            self._heads[task_id] = head
+        while self.size > self._max_bytes:
+            (self._heads or self._records).popitem()
+
+    def _forget(self, task_id: str) -> None:
+        self._records.pop(task_id, None)
+        self._heads.pop(task_id, None)
 
     def _sweep(self) -> None:
         """`get` never gives an expired task; this only frees its room."""
@@ -71,19 +86,24 @@ class WarmTasks:
             self._next_sweep = time.monotonic() + SWEEP_EVERY
             now = time.time()
             for task_id in [
-                key for key, warm in self._tasks.items() if warm.record.expires_at and warm.record.expires_at <= now
+                key for key, record in self._records.items() if record.expires_at and record.expires_at <= now
             ]:
-                self._tasks.pop(task_id)
+                self._forget(task_id)
 
     def drop(self, task_id: str) -> None:
         """Forget a task that was deleted, for good."""
-        self._tasks.pop(task_id, None)
+        self._forget(task_id)
         self._deleted[task_id] = True
 
     @property
     def size(self) -> int:
         """Bytes held."""
-        return int(self._tasks.currsize)
+        return int(self._records.currsize + self._heads.currsize)
 
     def __len__(self) -> int:
-        return len(self._tasks)
+        return len(self._records)
+
+
+def _size(record: TaskRecord) -> int:
+    """Bytes of a record without its reports, about."""
+    return RECORD_SIZE + record.codes.nbytes + sum(map(len, record.shots))

@@ -15,9 +15,10 @@ from model.adapt import AdaptedTask, Adapter, Support
 from model.checkpoint import read_info
 from model.devices import choose
 from model.leo import LatentEmbeddingOptimization
-from model.phi import Phi, for_serving
+from model.phi import OnCPU, Phi, for_serving
+from model.pictures import reader
 
-Images = NDArray[np.uint8]  # [B,R,R], 255 full ink: what `model.drawings.to_input` gives
+Images = NDArray[np.uint8]  # [B,R,R], 255 full ink, or [B,R,R,3]: what `model.pictures.reader` gives
 
 
 @dataclass(frozen=True)
@@ -83,17 +84,36 @@ class Engine:
     """A LEO and the passes that requests share."""
 
     def __init__(self, weights: Path, device: str = "auto") -> None:
-        """Load a model folder. Raises `CheckpointError`, or `ValueError` for a device that is not there."""
+        """Load a model folder. Raises `CheckpointError`, `BackboneError`, or `ValueError` for a device that is not
+        there.
+        """
         self.device = choose(device)
         self.info = read_info(weights)
         self.leo = LatentEmbeddingOptimization.from_pretrained(weights, self.device)
-        self.resolution = self.info.config.resolution
-        self._phi = for_serving(self.leo.classifier.phi, self.resolution, self.device)
+        self.read = reader(self.info.config)
+        side = self.info.config.resolution
+        self._phi = for_serving(self.leo.classifier.phi, side, self.device)
         own = self.leo.encoder.features
-        self._encoder_phi = None if own is None else for_serving(own, self.resolution, self.device)
+        self._encoder_phi = None if own is None else for_serving(own, side, self.device)
         self._adapter = Adapter(self.leo)
         if self.device.type == "cpu":
             torch.set_num_threads(1)  # what is left to torch is small: waking other threads costs more than they save
+
+    @property
+    def seconds_an_image(self) -> float | None:
+        """What phi takes, where it was timed."""
+        return self._phi.seconds_an_image if isinstance(self._phi, OnCPU) else None
+
+    @property
+    def takes_drawings(self) -> bool:
+        """Or photos."""
+        return self.info.config.pretrained is None
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """Of an image: [R,R] or [R,R,3]."""
+        side = self.info.config.resolution
+        return (side, side) if self.takes_drawings else (side, side, 3)
 
     def run(self, batch: list[Work]) -> list[Result]:
         """Do all of a batch: phi once over all images, one inner loop over all tasks."""

@@ -59,7 +59,7 @@ def create_app(settings: Settings | None = None) -> FastAPI:
     problems.install(app)
     app.include_router(tasks.router)
     app.include_router(service.router)
-    page.install(app)
+    page.install(app, app.state.models)
 
     @app.exception_handler(StoreUnavailable)
     async def store_unavailable(_: Request, error: StoreUnavailable) -> JSONResponse:
@@ -81,9 +81,9 @@ async def _lifespan(app: FastAPI) -> AsyncIterator[None]:
     settings: Settings = app.state.settings
     models: Models = app.state.models
     store = await open_store(settings)
-    batcher = Batcher(metrics.counted(models.run), settings.queue_images, settings.request_timeout)
+    batcher = Batcher(metrics.counted(models.run), settings.queue_images, settings.request_timeout, models.batch_images)
     batcher.start()
-    readiness = Readiness(batcher, models.default.resolution, settings.device_deadline, _exit_soon)
+    readiness = Readiness(batcher, models.default.shape, settings.device_deadline, _exit_soon)
     await readiness.prove()
     app.state.readiness = readiness
     app.state.tasks = Tasks(settings, models, batcher, store)

@@ -40,9 +40,11 @@ batch_requests = Histogram("leo_batch_requests", "Requests that shared a pass", 
 batch_images = Histogram("leo_batch_images", "Images in a pass", buckets=COUNTS, registry=REGISTRY)
 batch_seconds = Histogram("leo_batch_seconds", "The device's work on a pass", buckets=SECONDS, registry=REGISTRY)
 queue_images = Gauge("leo_queue_images", "Images that wait for the device now", registry=REGISTRY)
-cache_lookups = Counter("leo_cache_lookups", "Predictions by cache result: hit, miss", ["result"], registry=REGISTRY)
-cache_bytes = Gauge("leo_cache_bytes", "Bytes of decoded heads in memory", registry=REGISTRY)
-cache_tasks = Gauge("leo_cache_tasks", "Tasks whose head is in memory", registry=REGISTRY)
+cache_lookups = Counter(
+    "leo_cache_lookups", "Predictions by cache result: hit, codes, miss", ["result"], registry=REGISTRY
+)
+cache_bytes = Gauge("leo_cache_bytes", "Bytes of tasks and decoded heads in memory", registry=REGISTRY)
+cache_tasks = Gauge("leo_cache_tasks", "Tasks in memory", registry=REGISTRY)
 tasks_created = Counter("leo_tasks_created", "Tasks made, imports included", ["model"], registry=REGISTRY)
 tasks_deleted = Counter("leo_tasks_deleted", "Tasks deleted by a caller", registry=REGISTRY)
 adaptation_loss = Histogram(

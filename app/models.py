@@ -1,13 +1,20 @@
 """The models that one service runs, on one device, behind one queue."""
 
+import logging
 from collections.abc import Iterator
 from pathlib import Path
 
+from app.batcher import BATCH_IMAGES
 from app.engine import Engine, Result, Work
 from app.problems import Problem
 from app.settings import PROJECT, Settings
 from app.store import TaskRecord
+from model.backbones import BackboneError
 from model.checkpoint import read_info
+
+log = logging.getLogger(__name__)
+
+BATCH_SECONDS = 0.05
 
 
 class Models:
@@ -27,19 +34,14 @@ class Models:
     @classmethod
     def load(cls, settings: Settings) -> "Models":
         """Those the settings name. Raises `CheckpointError`, or `ValueError` for a device that is not there."""
-        return cls([Engine(folder, settings.device) for folder in _folders(settings)])
+        return cls(_engines(settings, {}))
 
     def reload(self, settings: Settings) -> list[Engine]:
         """Load again what has changed in the folders, and return it. Raises as `load` does; then all is as before.
 
         Tasks of the version before keep predicting, until the next change of the same model or the process's end.
         """
-        engines = []
-        for folder in _folders(settings):
-            info = read_info(folder)
-            held = self._engines.get(info.name)
-            same = held is not None and held.info.version == info.version
-            engines.append(held if held is not None and same else Engine(folder, settings.device))
+        engines = _engines(settings, {engine.info.version: engine for engine in self})
         fresh = Models(engines)
         gone = {name: engine for name, engine in self._engines.items() if engine not in engines}
         changed = [engine for engine in engines if engine not in self]
@@ -51,12 +53,27 @@ class Models:
     def __iter__(self) -> Iterator[Engine]:
         return iter(self._engines.values())
 
+    @property
+    def batch_images(self) -> int:
+        """Images that the slowest model does in `BATCH_SECONDS`; all that fit the device where it was not timed."""
+        timed = [engine.seconds_an_image for engine in self]
+        return min([BATCH_IMAGES, *(max(1, int(BATCH_SECONDS / seconds)) for seconds in timed if seconds)])
+
     def named(self, name: str | None) -> Engine:
         """A loaded model; the default for None. Raises `Problem` 422."""
         engine = self.default if name is None else self._engines.get(name)
         if engine is None:
             raise Problem(422, f"no model called {name!r} is loaded; there is {', '.join(map(repr, self._engines))}")
         return engine
+
+    def of_kind(self, *, drawn: bool) -> Engine:
+        """For drawings or for photos: the first that is loaded, or the default where none is."""
+        return next((engine for engine in self if engine.takes_drawings == drawn), self.default)
+
+    @property
+    def mixed(self) -> bool:
+        """Whether there are models for drawings and for photos, so that somebody has to choose."""
+        return len({engine.takes_drawings for engine in self}) > 1
 
     def of(self, record: TaskRecord) -> Engine:
         """The model that can decode a task. Raises `Problem` 409, naming both versions."""
@@ -83,6 +100,19 @@ class Models:
             done = by_version[version].run([batch[position] for position in positions])
             results.update(zip(positions, done, strict=True))
         return [results[position] for position in range(len(batch))]
+
+
+def _engines(settings: Settings, held: dict[str, Engine]) -> list[Engine]:
+    """One for each folder that the settings name; those whose version is held already are not loaded again."""
+    engines: list[Engine] = []
+    for folder in _folders(settings):
+        try:
+            engines.append(held.get(read_info(folder).version) or Engine(folder, settings.device))
+        except BackboneError as error:
+            if not engines:
+                raise
+            log.warning("%s is left out: %s", folder.name, error)  # the others need not wait for it
+    return engines
 
 
 def _folders(settings: Settings) -> list[Path]:

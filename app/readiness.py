@@ -28,10 +28,13 @@ FAILURES = 3  # proofs in a row that must fail for the service to give up
 class Readiness:
     """Runs the proof, remembers what came of it, and watches the device."""
 
-    def __init__(self, batcher: Batcher, resolution: int, deadline: float, give_up: Callable[[str], object]) -> None:
-        """`deadline`: seconds the device may work on one batch; `give_up` is called once, with the reason."""
+    def __init__(
+        self, batcher: Batcher, shape: tuple[int, ...], deadline: float, give_up: Callable[[str], object]
+    ) -> None:
+        """`shape` of an image, [R,R] or [R,R,3]; `deadline`: seconds the device may work on one batch; `give_up` is
+        called once, with the reason."""
         self._batcher, self._deadline, self._give_up = batcher, deadline, give_up
-        self.resolution = resolution  # of the default model, which may be another one after a reload
+        self.shape = shape  # what the default model takes, which may be another one after a reload
         self._last_proof: float | None = None
         self._failures = 0
         self._tried, self._failed_seen = time.monotonic(), 0
@@ -42,7 +45,7 @@ class Readiness:
 
     async def prove(self) -> None:
         """Adapt to two strokes, then classify them. Raises whatever went wrong."""
-        strokes = two_strokes(self.resolution)
+        strokes = two_strokes(self.shape)
         adapted = cast(AdaptedTask, await self._batcher.submit(Adapt(strokes, np.array([0, 1]))))
         work = Predict(strokes, None, adapted.codes.cpu().numpy())
         predicted = cast(Predicted, await self._batcher.submit(work))
@@ -117,10 +120,10 @@ class Readiness:
         return reason or (None if self._gets_on() else "the device has finished nothing of late")
 
 
-def two_strokes(resolution: int) -> Images:
-    """A horizontal one and a vertical one: [2,R,R]."""
-    strokes = np.zeros((2, resolution, resolution), dtype=np.uint8)
-    middle = resolution // 2
+def two_strokes(shape: tuple[int, ...]) -> Images:
+    """A horizontal one and a vertical one, [2,R,R] or [2,R,R,3]."""
+    strokes = np.zeros((2, *shape), dtype=np.uint8)
+    middle = shape[0] // 2
     strokes[0, middle - 1 : middle + 1, 2:-2] = 255
     strokes[1, 2:-2, middle - 1 : middle + 1] = 255
     return strokes

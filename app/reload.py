@@ -39,7 +39,7 @@ class Reload:
             except Exception as error:
                 log.error("the models stay as they are: %s", error)
                 return
-            self._readiness.resolution = self._models.default.resolution
+            self._readiness.shape = self._models.default.shape
             publish(self._models)
             said = ", ".join(f"{engine.info.name} {engine.info.version}" for engine in changed)
             log.info("reloaded: %s", said or "no model has changed")

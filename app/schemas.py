@@ -36,7 +36,12 @@ class TaskOptions(Lasting):
     keep_support: bool = Field(
         True, description="keep the examples' features (not the pictures), so that more examples can be added later"
     )
-    model: str | None = Field(None, description="name of the model to adapt; see `GET /models`", examples=["omniglot"])
+    model: str | None = Field(
+        None,
+        description="name of the model to adapt; see `GET /models`. Without it what the pictures look like decides, "
+        "where models for drawings and for photos are loaded, and else the default is taken",
+        examples=["omniglot"],
+    )
 
 
 class CreateTask(TaskOptions):
@@ -163,7 +168,7 @@ class Model(BaseModel):
     name: str = Field(examples=["omniglot"])
     version: str = Field(examples=["3f9c1d0b7a52"])
     default: bool
-    input: str = Field(description="what pictures it takes", examples=["drawings"])
+    input: str = Field(description="what pictures it takes: drawings or photos", examples=["drawings"])
     resolution: int = Field(description="side of the square input after framing, pixels", examples=[28])
     feature_dim: int = Field(description="F, columns of `fc.weight`", examples=[64])
     latent_dim: int = Field(description="L, numbers in a class's code", examples=[64])

@@ -51,6 +51,9 @@ class Settings(BaseSettings):
 
     cache_bytes: int = Field(256 * 2**20, ge=0, description="bytes of decoded heads kept in memory")
     queue_images: int = Field(4096, ge=1, description="most images waiting for the device; over it 503 at once")
+    queue_bytes: int = Field(
+        256 * 2**20, ge=1, description="most bytes of images waiting to be decoded; over it 503 at once"
+    )
     request_timeout: float = Field(30.0, gt=0, description="seconds a request may wait for the device; over it 503")
     device_deadline: float = Field(
         20.0, gt=0, description="seconds the device may work on one batch; over it the service counts as hung and exits"

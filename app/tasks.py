@@ -18,7 +18,7 @@ from app.cache import Head, Warm, WarmTasks
 from app.engine import Adapt, Adapted, Decode, Engine, Images, Predict, Predicted
 from app.idempotency import once_for
 from app.models import Models
-from app.problems import Problem, no_such_task
+from app.problems import Problem, no_such_task, overloaded
 from app.schemas import Lasting, TaskOptions, UpdateTask
 from app.settings import Settings
 from app.store import OtherBody, StoreUnavailable, TaskRecord, TaskStore, TooManyTasks
@@ -37,6 +37,7 @@ class Tasks:
     def __init__(self, settings: Settings, models: Models, batcher: Batcher, store: TaskStore) -> None:
         self._settings, self._models, self._batcher, self._store = settings, models, batcher, store
         self._warm = WarmTasks(settings.cache_bytes)
+        self._decoding_bytes = 0
         self._pool = ThreadPoolExecutor(max_workers=4, thread_name_prefix="decode")
         metrics.cache_bytes.set_function(lambda: self._warm.size)
         metrics.cache_tasks.set_function(lambda: len(self._warm))
@@ -63,7 +64,7 @@ class Tasks:
                 first = await self._store.made(owner, once)
             if first:
                 return first
-        engine = self._models.named(options.model)
+        engine = await self._chosen(options.model, images)
         inputs = await self._decoded(images, engine)
         taught = await self._teach(engine, inputs, labels, {}, None)
         now = time.time()
@@ -85,7 +86,7 @@ class Tasks:
             stored = await self._store.add(record, support=payload, once=once, max_tasks=max_tasks)
         metrics.tasks_created.labels(record.model).inc()
         if stored.task_id == record.task_id:  # else the same request came twice at once, and the other one was first
-            self._warm.put(Warm(record, taught.head))
+            self._warm.put(record, taught.head)
         return stored
 
     async def add_support(self, task_id: str, images: Sequence[bytes], labels: Sequence[str], owner: str) -> TaskRecord:
@@ -110,7 +111,7 @@ class Tasks:
             )
             if await self._store.update(changed, support=pack(taught.support)):
                 changed = replace(changed, revision=record.revision + 1)
-                self._warm.put(Warm(changed, taught.head))
+                self._warm.put(changed, taught.head)
                 return changed
         raise Problem(409, CONTENDED, retry_after=1)
 
@@ -126,8 +127,8 @@ class Tasks:
             if await self._store.update(changed):
                 changed = replace(changed, revision=record.revision + 1)
                 warm = self._warm.get(task_id, owner)
-                if warm and warm.record.revision == record.revision:
-                    self._warm.put(Warm(changed, warm.head))
+                if warm and warm.head and warm.record.revision == record.revision:
+                    self._warm.put(changed, warm.head)
                 return changed
         raise Problem(409, CONTENDED, retry_after=1)
 
@@ -159,7 +160,7 @@ class Tasks:
         with _store_refusals(max_tasks):
             await self._store.add(record, max_tasks=max_tasks)
         metrics.tasks_created.labels(record.model).inc()
-        self._warm.put(Warm(record, head))
+        self._warm.put(record, head)
         return record
 
     async def delete(self, task_id: str, owner: str) -> None:
@@ -237,7 +238,7 @@ class Tasks:
     ) -> tuple[TaskRecord, NDArray[np.float32]]:
         """Probabilities [Q,N] of each image under the task's classes. Raises `Problem`."""
         warm = await self._warm_and_current(task_id, owner)
-        metrics.cache_lookups.labels("hit" if warm else "miss").inc()
+        metrics.cache_lookups.labels("miss" if not warm else "hit" if warm.head else "codes").inc()
         record = warm.record if warm else await self._usable(task_id, owner)
         engine = self._models.of(record)
         inputs = await self._decoded(images, engine)
@@ -246,8 +247,8 @@ class Tasks:
             predicted = cast(Predicted, await self._batcher.submit(work))
         for share in predicted.probabilities.max(axis=1):
             metrics.confidence.observe(float(share))
-        if not warm:
-            self._warm.put(Warm(record, predicted.head))
+        if not warm or not warm.head:
+            self._warm.put(record, predicted.head)
         return record, predicted.probabilities
 
     async def parameters(self, task_id: str, owner: str) -> bytes:
@@ -264,16 +265,30 @@ class Tasks:
         loop = asyncio.get_running_loop()
         return await loop.run_in_executor(self._pool, to_onnx, leo, weight, bias, record.labels, described)
 
+    async def _chosen(self, name: str | None, images: Sequence[bytes]) -> Engine:
+        """The model asked for; where nobody asked and there are several kinds, by what the pictures look like."""
+        if name is not None or not self._models.mixed:
+            return self._models.named(name)
+        drawn = await uploads.look_drawn(images, self._pool)
+        return self._models.of_kind(drawn=drawn)
+
     async def _decoded(self, images: Sequence[bytes], engine: Engine) -> Images:
-        with metrics.stage("decode"):
-            return await uploads.decode(images, engine.resolution, self._settings, self._pool)
+        """Raises `Problem`: what is wrong with an image, or 503 where others' images fill the room there is."""
+        size = sum(map(len, images))
+        if self._decoding_bytes and self._decoding_bytes + size > self._settings.queue_bytes:
+            raise overloaded(f"{self._decoding_bytes} bytes of images wait to be decoded already; try again shortly")
+        self._decoding_bytes += size
+        try:
+            with metrics.stage("decode"):
+                return await uploads.decode(images, engine.read, self._settings, self._pool)
+        finally:
+            self._decoding_bytes -= size
 
     async def _record_and_head(self, task_id: str, owner: str) -> tuple[TaskRecord, Head]:
-        warm = await self._warm_and_current(task_id, owner)
-        if warm:
-            return warm.record, warm.head
         record = await self._usable(task_id, owner)
-        return record, await self._decode(record)
+        warm = self._warm.get(task_id, owner)
+        current = warm and warm.record.revision == record.revision
+        return record, warm.head if warm and warm.head and current else await self._decode(record)
 
     async def _decode(self, record: TaskRecord) -> Head:
         return cast(Head, await self._batcher.submit(Decode(record.codes, record.model_version)))

@@ -23,9 +23,12 @@ from app.forms import Part, parse
 from app.problems import Problem, describe, overloaded
 from app.schemas import AddSupport, CreateTask, Lasting, PredictImages, TaskOptions
 from app.settings import Settings
-from model.drawings import WORK_SIDE, NoDrawing, to_drawing, to_input
+from model import kinds
+from model.drawings import NoDrawing
+from model.pictures import Reader
 
 FORMATS = ("PNG", "JPEG", "WEBP")
+LOOKED_AT = 5  # of a request's pictures, to tell drawings from photos
 Body = TypeVar("Body", bound=BaseModel)
 
 # Pillow warns of large images; our own limit, read from the header, has already spoken.
@@ -205,15 +208,13 @@ def are_small(images: Sequence[bytes]) -> bool:
     return sum(width * height for width, height in sides) <= SMALL_PIXELS
 
 
-async def decode(images: Sequence[bytes], resolution: int, settings: Settings, pool: Executor) -> NDArray[np.uint8]:
-    """Image files -> phi's input [B,R,R], in the pool unless they are small.
+async def decode(images: Sequence[bytes], read: Reader, settings: Settings, pool: Executor) -> NDArray[np.uint8]:
+    """Image files -> phi's input [B,R,R] or [B,R,R,3], in the pool unless they are small.
 
     Raises `Problem`: 422 with the index of a bad one, 503 where all of them take longer than they may.
     """
     if are_small(images):
-        few = [
-            decode_one(data, at, resolution, settings.max_image_pixels, SMALL_PIXELS) for at, data in enumerate(images)
-        ]
+        few = [decode_one(data, at, read, settings.max_image_pixels, SMALL_PIXELS) for at, data in enumerate(images)]
         if not any(image is None for image in few):  # else one lied: its second header counts
             return np.stack(cast(list[NDArray[np.uint8]], few))
     loop = asyncio.get_running_loop()
@@ -225,7 +226,7 @@ async def decode(images: Sequence[bytes], resolution: int, settings: Settings, p
         for index, data in enumerate(part, start):
             if time.monotonic() > deadline:  # nobody waits for the rest
                 raise TimeoutError
-            decoded.append(decode_one(data, index, resolution, most, up_to))
+            decoded.append(decode_one(data, index, read, most, up_to))
         return decoded
 
     # One hop to the pool for a few images, several hops when there are many.
@@ -247,10 +248,26 @@ async def decode(images: Sequence[bytes], resolution: int, settings: Settings, p
             future.cancel()
 
 
+async def look_drawn(images: Sequence[bytes], pool: Executor) -> bool:
+    """Whether most of some of the pictures look like drawings, not photos; those that cannot be read do not count."""
+
+    def votes() -> list[bool]:
+        found = []
+        for data in images[:: max(1, len(images) // LOOKED_AT)][:LOOKED_AT]:
+            with contextlib.suppress(Exception), Image.open(io.BytesIO(data), formats=FORMATS) as picture:
+                picture.draft(picture.mode, (kinds.SIDE, kinds.SIDE))
+                if picture.width * picture.height <= LARGE:  # more takes its turn in decoding, or is refused there
+                    found.append(kinds.looks_drawn(picture))
+        return found
+
+    drawn = await asyncio.get_running_loop().run_in_executor(pool, votes)
+    return 2 * sum(drawn) >= len(drawn)
+
+
 def decode_one(
-    data: bytes, index: int, resolution: int, max_pixels: int, up_to: int | None = None
+    data: bytes, index: int, read: Reader, max_pixels: int, up_to: int | None = None
 ) -> NDArray[np.uint8] | None:
-    """One image file -> [R,R] uint8, 255 full ink; None where more than `up_to` pixels would be decoded for it.
+    """One image file -> phi's input, uint8; None where more than `up_to` pixels would be decoded for it.
 
     Raises `Problem` 422 naming what is wrong.
     """
@@ -265,10 +282,10 @@ def decode_one(
             width, height = picture.size
             if width * height > max_pixels:
                 raise bad(f"is {width}x{height}, over the limit of {max_pixels} pixels; send it smaller")
-            picture.draft("L", (2 * WORK_SIDE, 2 * WORK_SIDE))  # a JPEG decodes at a fraction of its size
+            read.draft(picture)
             if up_to is not None and picture.width * picture.height > up_to:
                 return None
-            return to_input(to_drawing(picture), resolution)
+            return read(picture)
     except UnidentifiedImageError:
         raise bad("is not a PNG, JPEG or WEBP image") from None
     except NoDrawing as error:

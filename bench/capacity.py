@@ -21,7 +21,7 @@ import numpy as np
 from prometheus_client.parser import text_string_to_metric_families
 from redis import Redis
 
-from bench import load
+from bench import clients
 from bench.latency import RESULTS
 from bench.simulation import Stages, simulate
 from model.card import machine, today
@@ -80,7 +80,7 @@ def measure_stages(server: Server, tasks: list[str], seconds: float) -> dict[str
     first: dict[str, Any] = {}
     for images in IMAGES:
         before, cpu = counters(server.url), cpu_seconds(server.process_id)
-        found = load.predict(server.url, tasks, 1, seconds, warm_up=0.5, images=images)
+        found = clients.predict(server.url, tasks, 1, seconds, warm_up=0.5, images=images)
         after, used = counters(server.url), cpu_seconds(server.process_id) - cpu
         # Readiness proofs are among the batches, one in some hundreds.
         device.append(1000 * mean_between(before, after, "leo_batch_seconds"))
@@ -151,7 +151,7 @@ def measure_tasks(server: Server, redis: RedisServer, number: int) -> dict[str, 
     with Redis.from_url(redis.url) as client:
         held, written = (client.info("memory")["used_memory"], client.info("persistence")["aof_current_size"])
         cpu, began = cpu_seconds(server.process_id), time.monotonic()
-        load.make_tasks(server.url, number, clients=8)
+        clients.make_tasks(server.url, number, clients=8)
         took, used = time.monotonic() - began, cpu_seconds(server.process_id) - cpu
         held = client.info("memory")["used_memory"] - held
         written = client.info("persistence")["aof_current_size"] - written
@@ -209,10 +209,10 @@ def main() -> None:
     print(json.dumps(written | {"stages": shown, "loads": "..."}, indent=1))
 
 
-def loaded(server: Server, url: str, tasks: list[str], clients: int, replicas: int, seconds: float) -> dict[str, Any]:
+def loaded(server: Server, url: str, tasks: list[str], asking: int, replicas: int, seconds: float) -> dict[str, Any]:
     """A load, and what a request of it costs this server, if it has all of them."""
     before, cpu = counters(server.url), cpu_seconds(server.process_id)
-    found = load.predict(url, tasks, clients, seconds, warm_up=1)
+    found = clients.predict(url, tasks, asking, seconds, warm_up=1)
     after, used = counters(server.url), cpu_seconds(server.process_id) - cpu
     requests = after["leo_stage_seconds_count/device"] - before.get("leo_stage_seconds_count/device", 0)
     del found["trace"]
@@ -223,7 +223,7 @@ def measure_cores(running: list[Server], tasks: list[str], seconds: float) -> fl
     """How many times one pair of server and client, so many pairs do at once: cores that share what they work with."""
 
     def one(server: Server) -> float:
-        rate: float = load.predict(server.url, tasks, 1, seconds, warm_up=0.5)["a_second"]
+        rate: float = clients.predict(server.url, tasks, 1, seconds, warm_up=0.5)["a_second"]
         return rate
 
     alone = one(running[0])
@@ -235,19 +235,19 @@ def measure(seconds: float) -> dict[str, Any]:
     """All that needs servers."""
     with servers(2) as (running, redis):
         server = running[0]
-        tasks = load.make_tasks(server.url, TASKS)
+        tasks = clients.make_tasks(server.url, TASKS)
         for one in running:
-            load.predict_each(one.url, tasks, 1)
+            clients.predict_each(one.url, tasks, 1)
         stages = measure_stages(server, tasks, seconds)
         cores = measure_cores(running, tasks, seconds)
-        loads = [loaded(server, server.url, tasks, clients, 1, seconds) for clients in CLIENTS]
+        loads = [loaded(server, server.url, tasks, one, 1, seconds) for one in CLIENTS]
         with tempfile.TemporaryDirectory() as folder, gateway(Path(folder), running) as url:
             loads.append(loaded(server, url, tasks, 8, 2, seconds))
         made = measure_tasks(server, redis, 500)
         rates = measure_redis(redis)
     with servers(1, LEO_CACHE_BYTES="0") as ((cold,), _):
-        tasks = load.make_tasks(cold.url, TASKS)
-        without = load.predict(cold.url, tasks, 1, seconds, warm_up=0.5)
+        tasks = clients.make_tasks(cold.url, TASKS)
+        without = clients.predict(cold.url, tasks, 1, seconds, warm_up=0.5)
     return {
         "stages": stages,
         "cores": cores,

@@ -1,147 +1,187 @@
-"""Clients that ask again as soon as they are answered, in a process of their own, as light as Python allows."""
+"""A load generator that costs little, since it shares the machine with what it measures.
 
-import http.client
-import itertools
-import json
+Requests are bytes made beforehand; answers are looked at no further than their status and length. `closed`: so many
+clients, each asking again as soon as it is answered. `open_loop`: requests that come when they come (Poisson), whether
+or not earlier ones were answered, and are timed from when they should have been sent.
+"""
+
+import asyncio
 import random
 import statistics
-import subprocess
-import sys
-import threading
 import time
 from collections import Counter
-from typing import Any
-from urllib.parse import urlsplit
+from collections.abc import Callable
+from dataclasses import dataclass, field
 
-from bench.latency import BOUNDARY, multipart
-from tests.drawn import CHARACTERS, png
+import uvloop
 
-FIVE = list(CHARACTERS)[:5]
-FORM = {"Content-Type": f"multipart/form-data; boundary={BOUNDARY}"}
-SUPPORTS = [multipart([png(name, hand) for name in FIVE], FIVE) for hand in range(8)]
-QUERIES = [multipart([png(name, 50 + n)], []) for n, name in enumerate(FIVE)]
+Next = Callable[[], bytes]  # the next request, whole
+MOST_CONNECTIONS = 1024
 
 
-class Connection:
-    """One client; what breaks is counted under status 0 and the connection made anew."""
+@dataclass
+class Outcome:
+    """What came of some load; times in milliseconds."""
 
-    def __init__(self, url: str) -> None:
-        self._address = urlsplit(url).netloc
-        self._http = http.client.HTTPConnection(self._address, timeout=60)
+    seconds: float = 0.0
+    milliseconds: dict[int, list[float]] = field(default_factory=dict)  # by status; 0 where no answer came
+    bodies: list[bytes] = field(default_factory=list)
 
-    def post(self, path: str, body: bytes) -> tuple[int, bytes]:
-        """Status and body."""
-        try:
-            self._http.request("POST", path, body, FORM)
-            answer = self._http.getresponse()
-            return answer.status, answer.read()
-        except (OSError, http.client.HTTPException):
-            self._http.close()
-            return 0, b""
+    @property
+    def statuses(self) -> dict[str, int]:
+        return {str(status): len(times) for status, times in sorted(self.milliseconds.items())}
 
+    @property
+    def accepted(self) -> list[float]:
+        return [took for status, times in self.milliseconds.items() if 200 <= status < 300 for took in times]
 
-def make_tasks(url: str, number: int, clients: int = 4) -> list[str]:
-    """Ids of new 5-way 1-shot tasks."""
-    made: list[str] = []
+    @property
+    def per_second(self) -> float:
+        return len(self.accepted) / self.seconds
 
-    def making(mine: int) -> None:
-        connection = Connection(url)
-        for n in range(mine, number, clients):
-            status, body = connection.post("/tasks", SUPPORTS[n % len(SUPPORTS)])
-            if status != 201:
-                raise RuntimeError(f"a task could not be made: {status} {body!r}")
-            made.append(json.loads(body)["task_id"])
-
-    threads = [threading.Thread(target=making, args=(n,)) for n in range(clients)]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
-    if len(made) != number:
-        raise RuntimeError(f"{len(made)} of {number} tasks made")
-    return made
+    def summary(self) -> dict[str, object]:
+        """Accepted requests a second and their percentiles."""
+        return {"per_second": round(self.per_second, 1), **percentiles(self.accepted), "statuses": self.statuses}
 
 
-def predict(
-    url: str, tasks: list[str], clients: int, seconds: float, *, warm_up: float = 0.0, images: int = 1
-) -> dict[str, Any]:
-    """So many images each, of tasks drawn at random: requests a second, milliseconds and statuses after the warm-up.
+def percentiles(times: list[float]) -> dict[str, float]:
+    """p50, p90, p99 and the longest."""
+    if len(times) < 2:
+        return {}
+    cuts = statistics.quantiles(times, n=100)
+    named = {"p50_ms": cuts[49], "p90_ms": cuts[89], "p99_ms": cuts[98], "max_ms": max(times)}
+    return {name: round(value, 3) for name, value in named.items()}
 
-    `cpu_ms` is what one request costs its client; `trace` holds what each took, in percent of their mean.
-    """
-    order = {"url": url, "tasks": tasks, "clients": clients, "seconds": seconds, "warm_up": warm_up, "images": images}
-    done = subprocess.run(
-        [sys.executable, "-m", "bench.load"], input=json.dumps(order), capture_output=True, text=True, check=True
+
+class Connection(asyncio.Protocol):
+    """One connection, one request at a time."""
+
+    def __init__(self, answered: Callable[["Connection", int, bytes], None]) -> None:
+        self._answered = answered
+        self._buffer = b""
+        self.transport: asyncio.Transport | None = None
+        self.began = 0.0
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        self.transport = transport  # type: ignore[assignment]
+
+    def ask(self, request: bytes, began: float) -> None:
+        self.began = began
+        if self.transport:
+            self.transport.write(request)
+
+    def data_received(self, data: bytes) -> None:
+        self._buffer += data
+        head = self._buffer.find(b"\r\n\r\n")
+        if head < 0:
+            return
+        at = self._buffer.lower().find(b"content-length:", 0, head)
+        length = int(self._buffer[at + 15 : self._buffer.index(b"\r\n", at)]) if at >= 0 else 0
+        if len(self._buffer) < head + 4 + length:
+            return
+        status, body, self._buffer = int(self._buffer[9:12]), self._buffer[head + 4 :], b""
+        self._answered(self, status, body)
+
+    def connection_lost(self, _: Exception | None) -> None:
+        self.transport = None
+        if self.began:
+            self._answered(self, 0, b"")
+
+
+def closed(port: int, ask: Next, clients: int, seconds: float, *, keep: bool = False) -> Outcome:
+    """`clients` that ask again as soon as they are answered. With `keep` the bodies of answers are kept."""
+
+    async def run() -> Outcome:
+        loop, outcome = asyncio.get_running_loop(), Outcome()
+        over, busy = asyncio.Event(), clients
+        until = time.perf_counter() + seconds
+
+        def answered(connection: Connection, status: int, body: bytes) -> None:
+            nonlocal busy
+            now = time.perf_counter()
+            outcome.milliseconds.setdefault(status, []).append(1000 * (now - connection.began))
+            connection.began = 0.0
+            if keep:
+                outcome.bodies.append(body)
+            if now < until and connection.transport:
+                connection.ask(ask(), now)
+            else:
+                busy -= 1
+                if not busy:
+                    over.set()
+
+        connections = [
+            (await loop.create_connection(lambda: Connection(answered), "127.0.0.1", port))[1] for _ in range(clients)
+        ]
+        began = time.perf_counter()
+        for connection in connections:
+            connection.ask(ask(), time.perf_counter())
+        await over.wait()
+        outcome.seconds = time.perf_counter() - began
+        for connection in connections:
+            if connection.transport:
+                connection.transport.close()
+        return outcome
+
+    return uvloop.run(run())
+
+
+def open_loop(port: int, ask: Next, per_second: float, seconds: float, seed: int = 0) -> Outcome:
+    """Requests at random times, `per_second` on average; what is unanswered ten seconds after the end is status 0."""
+
+    async def run() -> Outcome:
+        loop, outcome, chance = asyncio.get_running_loop(), Outcome(), random.Random(seed)
+        idle: list[Connection] = []
+        counts: Counter[str] = Counter()
+
+        def answered(connection: Connection, status: int, _: bytes) -> None:
+            outcome.milliseconds.setdefault(status, []).append(1000 * (time.perf_counter() - connection.began))
+            connection.began = 0.0
+            counts["under way"] -= 1
+            if connection.transport and not connection.transport.is_closing():
+                idle.append(connection)
+
+        async def send(due: float) -> None:
+            while idle:
+                connection = idle.pop()
+                if connection.transport and not connection.transport.is_closing():
+                    break
+            else:
+                if counts["connections"] >= MOST_CONNECTIONS:
+                    raise RuntimeError(f"{MOST_CONNECTIONS} connections were not enough: the server answers too late")
+                counts["connections"] += 1
+                connection = (await loop.create_connection(lambda: Connection(answered), "127.0.0.1", port))[1]
+            connection.ask(ask(), due)
+
+        began = due = time.perf_counter()
+        sending = set()
+        while due < began + seconds:
+            await asyncio.sleep(max(0.0, due - time.perf_counter()))
+            while due <= time.perf_counter() and due < began + seconds:
+                counts["under way"] += 1
+                task = asyncio.create_task(send(due))
+                sending.add(task)
+                task.add_done_callback(sending.discard)
+                due += chance.expovariate(per_second)
+        outcome.seconds = seconds
+        for _ in range(1000):
+            if not counts["under way"]:
+                break
+            await asyncio.sleep(0.01)
+        if counts["under way"]:
+            outcome.milliseconds.setdefault(0, []).extend([10_000.0] * counts["under way"])
+        for connection in idle:
+            if connection.transport:
+                connection.transport.close()
+        return outcome
+
+    return uvloop.run(run())
+
+
+def request(path: str, body: bytes, boundary: str) -> bytes:
+    """A whole POST of a form."""
+    head = (
+        f"POST {path} HTTP/1.1\r\nHost: 127.0.0.1\r\nContent-Type: multipart/form-data; boundary={boundary}\r\n"
+        f"Content-Length: {len(body)}\r\n\r\n"
     )
-    found: dict[str, Any] = json.loads(done.stdout)
-    return found
-
-
-def predict_each(url: str, tasks: list[str], times: int, clients: int = 8) -> Counter[int]:
-    """Every task so often, in random order; how often each status came."""
-    statuses: Counter[int] = Counter()
-    work = tasks * times
-    random.Random(0).shuffle(work)
-
-    def asking(mine: int) -> None:
-        connection = Connection(url)
-        for n in range(mine, len(work), clients):
-            status, _ = connection.post(f"/tasks/{work[n]}/predict", QUERIES[n % 5])
-            statuses[status] += 1
-
-    threads = [threading.Thread(target=asking, args=(n,)) for n in range(clients)]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
-    return statuses
-
-
-def _main(url: str, tasks: list[str], clients: int, seconds: float, warm_up: float, images: int) -> dict[str, Any]:
-    queries = [multipart([png(FIVE[(n + m) % 5], 50 + m) for m in range(images)], []) for n in range(5)]
-    began, cpu = time.perf_counter(), time.process_time()
-    took: list[tuple[float, float]] = []  # when answered, seconds it took
-    statuses: Counter[int] = Counter()
-
-    def asking(mine: int) -> None:
-        connection, choose = Connection(url), random.Random(mine)
-        for n in itertools.count(mine):
-            sent = time.perf_counter()
-            if sent - began > warm_up + seconds:
-                return
-            status, _ = connection.post(f"/tasks/{choose.choice(tasks)}/predict", queries[n % 5])
-            answered = time.perf_counter()
-            if answered - began > warm_up:
-                statuses[status] += 1
-                took.append((answered, answered - sent))
-
-    threads = [threading.Thread(target=asking, args=(n,)) for n in range(clients)]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
-    milliseconds = [1000 * one for _, one in took]
-    mean = statistics.mean(milliseconds)
-    return {
-        "clients": clients,
-        "a_second": round(len(took) / seconds, 1),
-        **spread(milliseconds),
-        "statuses": dict(statuses),
-        "cpu_ms": round(1000 * (time.process_time() - cpu) / (len(took) * (warm_up + seconds) / seconds), 3),
-        "trace": " ".join(f"{100 * one / mean:.0f}" for one in milliseconds),
-    }
-
-
-def spread(milliseconds: list[float]) -> dict[str, float]:
-    """p50, p90, p99 and mean."""
-    cuts = statistics.quantiles(milliseconds, n=100)
-    return {
-        "mean_ms": round(statistics.mean(milliseconds), 2),
-        "p50_ms": round(cuts[49], 2),
-        "p90_ms": round(cuts[89], 2),
-        "p99_ms": round(cuts[98], 2),
-    }
-
-
-if __name__ == "__main__":
-    print(json.dumps(_main(**json.load(sys.stdin))))
+    return head.encode() + body

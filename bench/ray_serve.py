@@ -9,7 +9,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from bench import load
+from bench import clients
 from bench.latency import RESULTS
 from model.card import machine, today
 from tests.e2e.cluster import gateway
@@ -51,8 +51,8 @@ def throughput(given: argparse.Namespace) -> dict[str, Any]:
     rounds: dict[str, list[dict[str, Any]]] = {name: [] for name in names}
 
     def measure(name: str, url: str) -> None:
-        tasks = load.make_tasks(url, TASKS)
-        found = load.predict(url, tasks, CLIENTS, SECONDS, warm_up=WARM_UP)
+        tasks = clients.make_tasks(url, TASKS)
+        found = clients.predict(url, tasks, CLIENTS, SECONDS, warm_up=WARM_UP)
         rounds[name].append({key: value for key, value in found.items() if key not in ("clients", "trace")})
 
     with redis() as store, tempfile.TemporaryDirectory() as name:

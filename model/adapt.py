@@ -16,7 +16,6 @@ from dataclasses import dataclass
 
 import torch
 from torch import Tensor
-from torch.nn import functional as F
 
 from model.leo import LatentEmbeddingOptimization, one_hot
 
@@ -36,7 +35,7 @@ class Support:
 class AdaptedTask:
     """What came of one task, on the device of the features."""
 
-    codes: Tensor  # [N, L], or [N, L+F] where class means come along
+    codes: Tensor  # [N, L]
     weight: Tensor  # [N, F]
     bias: Tensor  # [N]
     losses: list[float]  # before the first step and after each
@@ -61,7 +60,6 @@ class Adapter:
             last = [decoder.fc3.weight] if decoder.skip is None else [decoder.fc3.weight, decoder.skip.weight]
             self.last = (torch.cat(last, dim=1) * scale).contiguous()  # [F+1, H+L], [V W]
             self.last_bias = decoder.fc3.bias * scale  # [F+1]
-            self.scale = scale
 
     @torch.no_grad()
     def adapt(self, tasks: list[Support], inner_steps: int | None = None) -> list[AdaptedTask]:
@@ -106,19 +104,14 @@ class Adapter:
     ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
         """`LatentEmbeddingOptimization.adapt`, exactly.
 
-        Codes [T,N,L or L+F], support features [T,S,F], membership [T,S,N] -> adapted codes, heads
+        Codes [T,N,L], support features [T,S,F], membership [T,S,N] -> adapted codes [T,N,L], heads
         [T,N,F+1], support losses [T,steps+1], and support logits [T,S,N].
         """
         absent = (membership.sum(dim=1) == 0).unsqueeze(1)  # [T, 1, N]
         real = membership.sum(dim=-1, keepdim=True)  # [T, S, 1], 0 for padding
         share = real / real.sum(dim=1, keepdim=True)  # [T, S, 1], each example's part in the mean loss
-        codes, means = codes.tensor_split([self.leo.config.latent_dim], dim=-1)
-        # What the class means give the support set is the same at every step.
-        start = self.scale * features @ means.mT if means.shape[-1] else None  # [T, S, N]
-        codes, state, log_ps, logits = self._latent_steps(codes, start, features, membership, share, absent, steps)
+        codes, state, log_ps, logits = self._latent_steps(codes, features, membership, share, absent, steps)
         rows = state @ self.last.T + self.last_bias  # [T, N, F+1], the heads, written once
-        if means.shape[-1]:
-            rows = rows + self.scale * F.pad(means, (0, 1))
         if self.leo.finetune_lr is not None and steps:
             for _ in range(self.leo.config.finetune_steps):
                 error = ((log_ps[-1].exp() - membership) * share).mT  # [T, N, S]
@@ -129,51 +122,49 @@ class Adapter:
                 log_ps.append(logits.log_softmax(dim=-1))
         wanted = membership * share  # [T, S, N]
         losses = -(torch.stack(log_ps, dim=1) * wanted.unsqueeze(1)).sum(dim=(2, 3))  # [T, steps + 1]
-        return torch.cat([codes, means], dim=-1), rows, losses, logits
+        return codes, rows, losses, logits
 
     def _latent_steps(
-        self,
-        codes: Tensor,
-        start: Tensor | None,
-        features: Tensor,
-        membership: Tensor,
-        share: Tensor,
-        absent: Tensor,
-        steps: int,
+        self, codes: Tensor, features: Tensor, membership: Tensor, share: Tensor, absent: Tensor, steps: int
     ) -> tuple[Tensor, Tensor, list[Tensor], Tensor]:
-        """The steps on codes, logits beginning from those that the class means give, if they do.
-
-        Gives adapted codes [T,N,L], what the decoder's last layer makes heads of [T,N,H+L], support
-        log-probabilities [T,S,N] before each step and after the last, and the last logits [T,S,N] up to a
-        number that is the same for all classes.
+        """The steps on codes: adapted codes [T,N,L], what the decoder's last layer makes heads of [T,N,H+L],
+        support log-probabilities [T,S,N] before each step and after the last, and the last logits [T,S,N]
+        up to a number that is the same for all classes.
         """
-        decoder = self.leo.decoder
+        decoder, width = self.leo.decoder, self.leo.decoder.fc2.out_features
         through = features @ self.last[:-1] + self.last[-1]  # [T, S, H+L], [x;1] [V W]
+        through_hidden, through_skip = through[..., :width], through[..., width:]
         ragged = bool(absent.any())
         wanted = membership * share  # [T, S, N]
         log_ps = []
         for step in range(steps + 1):
-            first = F.relu(decoder.fc1(codes))  # [T, N, H1]
-            hidden = F.relu(decoder.fc2(first))  # [T, N, H]
-            state = hidden if decoder.skip is None else torch.cat([hidden, codes], dim=-1)  # [T, N, H+L]
-            logits = through @ state.mT  # [T, S, N]
-            if start is not None:
-                logits = logits + start
+            first = decoder.fc1(codes).relu_()  # [T, N, H1]
+            hidden = decoder.fc2(first).relu_()  # [T, N, H]
+            logits = through_hidden @ hidden.mT  # [T, S, N]
+            if decoder.skip is not None:
+                logits += through_skip @ codes.mT
             if ragged:
-                logits = logits.masked_fill(absent, NEVER)
+                logits.masked_fill_(absent, NEVER)
             log_p = logits.log_softmax(dim=-1)
             log_ps.append(log_p)
             if step == steps:
                 break
             # dloss/dlogits = (p - y) / S, and back through the decoder by the chain rule.
             error = (log_p.exp() * share - wanted).mT  # [T, N, S]
-            into_hidden, into_skip = (error @ through).tensor_split([hidden.shape[-1]], dim=-1)  # [T,N,H], [T,N,L]
-            into_first = (into_hidden * (hidden > 0)) @ decoder.fc2.weight  # [T, N, H1]
-            gradient = (into_first * (first > 0)) @ decoder.fc1.weight  # [T, N, L]
+            into_hidden, into_skip = (error @ through).tensor_split([width], dim=-1)  # [T, N, H], [T, N, L]
+            into_first = _past_relu(into_hidden, hidden) @ decoder.fc2.weight  # [T, N, H1]
+            gradient = _past_relu(into_first, first) @ decoder.fc1.weight  # [T, N, L]
             if decoder.skip is not None:
-                gradient = gradient + into_skip
+                gradient += into_skip
             codes = codes - self.leo.step_size(step) * gradient
+        state = hidden if decoder.skip is None else torch.cat([hidden, codes], dim=-1)  # [T, N, H+L]
         return codes, state, log_ps, logits
+
+
+def _past_relu(gradient: Tensor, output: Tensor) -> Tensor:
+    """Gradient by a ReLU's input from that by its output: in one pass, where a mask and a product take two."""
+    passed: Tensor = torch.ops.aten.threshold_backward(gradient, output, 0)
+    return passed
 
 
 def _padded(values: Tensor, length: int, fill: float = 0) -> Tensor:

@@ -19,7 +19,6 @@ from safetensors.torch import load as load_tensors
 from safetensors.torch import save as save_tensors
 from torch import Tensor
 
-from model.backbones import BackboneError
 from model.config import LEOConfig
 
 if TYPE_CHECKING:
@@ -91,7 +90,9 @@ def read_info(folder: Path) -> ModelInfo:
 
 
 def load_model(cls: "type[T]", folder: Path, device: torch.device) -> "T":
-    """Build a LEO from a folder, in evaluation mode. Raises `CheckpointError`."""
+    """Build a LEO from a folder, in evaluation mode. Raises `CheckpointError`, or `BackboneError` where the
+    pretrained network it builds on is not there.
+    """
     info = read_info(folder)
     path = folder / WEIGHTS
     if not path.is_file():
@@ -107,10 +108,7 @@ def load_model(cls: "type[T]", folder: Path, device: torch.device) -> "T":
         tensors = load_tensors(data)
     except SafetensorError as error:
         raise CheckpointError(f"{path} is not a safetensors file: {error}") from error
-    try:
-        leo = cls(config=info.config)
-    except BackboneError as error:
-        raise CheckpointError(f"{folder}: {error}") from error
+    leo = cls(config=info.config)
     expected = inference_state(leo)
     for key in sorted(expected.keys() | tensors.keys()):
         if key not in tensors:

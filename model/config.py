@@ -49,16 +49,16 @@ class LEOConfig(BaseModel):
         True, description="centre phi's features and scale them to length 1, so logits are cosines"
     )
 
-    feature_power: float = Field(
-        1.0, gt=0, le=1, description="phi's features, none below 0, are raised to it first: under 1 it evens them out"
-    )
-
     # encoder, relation network, decoder
     latent_dim: int = Field(64, ge=1, le=4096, description="L, numbers in a class's code")
     stochastic: bool = Field(
         False, description="codes and heads are Gaussians: drawn from in training, their means at inference"
     )
     own_encoder: bool = Field(False, description="the encoder has convolution blocks of its own instead of phi's")
+    unit_codes: bool = Field(
+        False,
+        description="a class's code is scaled to length 1 before it meets the others: a spread-out class is no less",
+    )
     attention: bool = Field(
         False, description="a class's code is a weighted mean of its examples, weights learned, equal at first"
     )
@@ -71,11 +71,6 @@ class LEOConfig(BaseModel):
     )
     relation_steps: int = Field(1, ge=0, le=10, description="times the codes go through the relation network")
     decoder_hidden: tuple[int, int] = Field((256, 512), description="widths of the decoder's two hidden layers")
-    head_from_means: bool = Field(
-        False,
-        description="the head starts as the class means of phi's features, and what is decoded is added to them: a "
-        "frozen phi's means are a good head already, and codes then say only how the task's should differ",
-    )
     decoder_skip: bool = Field(
         False,
         description="add a linear map of the code to the decoded head, which starts as the encoder's "
@@ -127,11 +122,6 @@ class LEOConfig(BaseModel):
         """F, what phi gives for one image: 2304 for four blocks of 64 at 105x105."""
         return self.widths[-1] * self.feature_side**2 if self.pretrained is None else self.pretrained.feature_dim
 
-    @property
-    def code_dim(self) -> int:
-        """Numbers a class that an adapted task is: its code, and its mean where the head starts from that."""
-        return self.latent_dim + (self.feature_dim if self.head_from_means else 0)
-
     @model_validator(mode="after")
     def _check(self) -> Self:
         try:
@@ -140,6 +130,8 @@ class LEOConfig(BaseModel):
             raise ValueError(str(error)) from error
         if pretrained is not None and self.resolution != pretrained.resolution:
             raise ValueError(f"{self.backbone} takes a resolution of {pretrained.resolution}, not {self.resolution}")
+        if pretrained is not None and self.own_encoder:
+            raise ValueError("own_encoder: beside a pretrained backbone there are no convolutions of LEO's own")
         if pretrained is None and self.feature_side < 1:
             raise ValueError(
                 f"{len(self.widths)} blocks halve a {self.resolution}x{self.resolution} image to nothing; "
@@ -153,7 +145,8 @@ class LEOConfig(BaseModel):
             raise ValueError("kl_weight needs stochastic=True: a fixed code has no distribution")
         if self.inner_steps:  # 0 steps is a deliberate "no inner loop", not a value out of range
             self._warn_outside("inner_steps", RECOMMENDED["inner_steps"])
-        self._warn_outside("latent_dim", RECOMMENDED["latent_dim"])
+        if pretrained is None:  # whose features are many more
+            self._warn_outside("latent_dim", RECOMMENDED["latent_dim"])
         self._warn_outside("outer_lr", RECOMMENDED["outer_lr"])
         if not self.learn_inner_lr:
             self._warn_outside("inner_lr", RECOMMENDED_FIXED_INNER_LR)

@@ -17,6 +17,7 @@ SIDE = 105  # Omniglot's own size, pixels
 EXTENT = 83  # longer side of the framed ink, pixels: leaves a margin of 11, which augmentation uses
 WORK_SIDE = 400  # a larger picture is shrunk to this before any looking; strokes stay over 2 pixels
 MIN_CONTRAST = 0.06  # of the full range: fainter marks than this are taken for paper
+METADATA = {"exif", "xmp", "XML:com.adobe.xmp", "Raw profile type exif"}  # Pillow's names for where a turn may be told
 LEVELS = np.arange(256, dtype=np.float32)
 THIN_STROKE = 2.9  # pixels in the frame, under which strokes are thickened; the thinnest of Omniglot's
 
@@ -44,7 +45,9 @@ def to_input(drawing: Ink, resolution: int) -> NDArray[np.uint8]:
 
 def grey(picture: Image.Image) -> Levels:
     """Upright, opaque, grey and of moderate size: -> [h,w] uint8."""
-    if picture.getexif().get(ExifTags.Base.Orientation, 1) != 1:
+    picture.load()  # some formats keep metadata behind the pixels
+    turned = not METADATA.isdisjoint(picture.info) and picture.getexif().get(ExifTags.Base.Orientation, 1) != 1
+    if turned:
         picture = ImageOps.exif_transpose(picture)
     if max(picture.size) > WORK_SIDE:
         picture = picture.copy()
@@ -85,20 +88,15 @@ def ink(light: Levels) -> Grey:
     if np.count_nonzero(np.abs(border.astype(np.int16) - paper) > 5) > 0.25 * border.size:
         levels = light.astype(np.float32) / np.float32(255)
         return _without_specks(_strength(levels - _uneven_paper(levels), np.ones_like(levels)))
-    # Then the strength of ink depends on a pixel's level alone: 256 values to work out instead of all pixels'.
-    difference = (LEVELS - np.float32(paper)) / np.float32(255)
-    return _strength(difference, _histogram(light)).take(light, mode="clip")
-
-
-def _histogram(light: Levels) -> Grey:
-    """How many pixels have each level, [256]; most drawings have two levels, and counting those is soon done."""
     low, high = int(light.min()), int(light.max())
-    highest = np.count_nonzero(light == high)
-    if low < high and highest + np.count_nonzero(light == low) == light.size:
-        counts = np.zeros(256, dtype=np.float32)
-        counts[[low, high]] = light.size - highest, highest
-        return counts
-    return np.bincount(light.ravel(), minlength=256).astype(np.float32)
+    in_two_levels = np.count_nonzero(light == low) + np.count_nonzero(light == high) == light.size
+    if in_two_levels and high - low > 255 * MIN_CONTRAST:  # as most drawings are: one is the paper's
+        marks: Grey = (light == (low if paper == high else high)).astype(np.float32)
+        return marks
+    # Then the strength of ink depends on a pixel's level alone: 256 values to work out instead of all pixels'.
+    counts = np.bincount(light.ravel(), minlength=256).astype(np.float32)
+    by_level = _strength((LEVELS - np.float32(paper)) / np.float32(255), counts)
+    return by_level.take(light, mode="clip")
 
 
 def _strength(difference: Grey, counts: Grey) -> Grey:

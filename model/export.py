@@ -9,8 +9,9 @@ from numpy.typing import NDArray
 from onnx import TensorProto, helper, numpy_helper
 from torch import Tensor, nn
 
+from model.backbones.efficientnet import InvertedBottleneck, SameConv
 from model.leo import LatentEmbeddingOptimization
-from model.networks import FeatureExtractor
+from model.networks import FeatureExtractor, Frozen
 
 OPSET = 17
 INPUT, FEATURES, OUTPUT = "images", "features", "probabilities"
@@ -25,8 +26,9 @@ def to_onnx(
 ) -> bytes:
     """Head [N,F] and [N] of a LEO whose BatchNorm is folded -> graph: `images` [B,1,R,R] -> `probabilities` [B,N].
 
-    Images are framed drawings, ink 1 on paper 0, as `model.drawings` makes them. The file's metadata holds
-    the labels in order, the side R, and what is `described`. Raises `TypeError` for a layer it does not know.
+    Images are framed drawings, ink 1 on paper 0, as `model.drawings` makes them, or photos [B,3,R,R] in 0..1.
+    The file's metadata holds the labels in order, the side R, and what is `described`. Raises `TypeError` for
+    a layer it does not know.
     """
     graph, side = _Graph(), leo.config.resolution
     at = graph.phi(leo.classifier.phi, INPUT)
@@ -34,22 +36,29 @@ def to_onnx(
     at = graph.add("Div", at, graph.constant("temperature", np.float32(leo.config.temperature)))
     graph.add("Softmax", at, axis=-1, output=OUTPUT)
 
-    images = helper.make_tensor_value_info(INPUT, TensorProto.FLOAT, ["batch", 1, side, side])
+    images = helper.make_tensor_value_info(INPUT, TensorProto.FLOAT, ["batch", leo.config.channels, side, side])
     probabilities = helper.make_tensor_value_info(OUTPUT, TensorProto.FLOAT, ["batch", len(labels)])
     props = described | {"labels": json.dumps(labels, ensure_ascii=False), "side": str(side)}
     return graph.made("leo", images, probabilities, props)
 
 
 def phi_to_onnx(phi: FeatureExtractor, side: int) -> bytes:
-    """A phi whose BatchNorm is folded -> graph: `images` uint8 [B,R,R], 255 full ink -> `features` [B,F].
+    """A phi whose BatchNorm is folded -> graph: `images` uint8 [B,R,R], 255 full ink, or of a pretrained backbone
+    [B,R,R,3], red, green and blue -> `features` [B,F].
 
     Raises `TypeError` for a layer it does not know.
     """
     graph = _Graph()
-    ink = graph.add("Div", graph.add("Cast", INPUT, to=TensorProto.FLOAT), graph.constant("full", np.float32(255)))
-    at = graph.phi(phi, graph.add("Unsqueeze", ink, graph.integers(1)))
+    levels = graph.add("Cast", INPUT, to=TensorProto.FLOAT)
+    channels = [3] if isinstance(phi.blocks, Frozen) else []
+    first = (
+        graph.add("Transpose", levels, perm=[0, 3, 1, 2])
+        if channels
+        else graph.add("Unsqueeze", levels, graph.integers(1))
+    )
+    at = graph.phi(phi, graph.add("Div", first, graph.constant("full", np.float32(255))))
     graph.add("Identity", at, output=FEATURES)
-    images = helper.make_tensor_value_info(INPUT, TensorProto.UINT8, ["batch", side, side])
+    images = helper.make_tensor_value_info(INPUT, TensorProto.UINT8, ["batch", side, side, *channels])
     features = helper.make_tensor_value_info(FEATURES, TensorProto.FLOAT, ["batch", len(phi.centre)])
     return graph.made("phi", images, features, {})
 
@@ -73,12 +82,11 @@ class _Graph:
         return bytes(made.SerializeToString())
 
     def phi(self, phi: FeatureExtractor, images: str) -> str:
-        """Images [B,1,R,R] -> features [B,F]."""
+        """Images [B,1,R,R], or [B,3,R,R] for a pretrained backbone -> features [B,F]."""
         at, views = images, len(phi.views)
         if views:  # turned copies one behind the other in the batch, as many as phi looks at
             at = self.add("Concat", *(self.seen(images, grid) for grid in phi.views), axis=0)
-        for layer in phi.blocks:
-            at = self.layer(layer, at)
+        at = self.layer(phi.blocks, at)
         if phi.normalise:
             at = self.normalised(self.add("Sub", at, self.constant("centre", phi.centre)))
         if views:
@@ -116,14 +124,31 @@ class _Graph:
         return name
 
     def layer(self, layer: nn.Module, at: str) -> str:
-        """One layer of phi's folded blocks."""
+        """One layer of phi's folded blocks, or several behind each other."""
+        if isinstance(layer, nn.Sequential):
+            for each in layer:
+                at = self.layer(each, at)
+            return at
+        if isinstance(layer, Frozen):
+            mean, std = (self.constant(name, getattr(layer, name)) for name in ("mean", "std"))
+            return self.layer(layer.network, self.add("Div", self.add("Sub", at, mean), std))
+        if isinstance(layer, InvertedBottleneck):
+            out = self.layer(layer.layers, at)
+            return self.add("Add", out, at) if layer.residual else out
+        if isinstance(layer, SameConv):
+            left, right, top, bottom = layer.uneven or (*layer.conv.padding[:1],) * 4
+            return self.convolution(layer.conv, at, [int(side) for side in (top, left, bottom, right)])
         if isinstance(layer, nn.Conv2d):
-            name = f"conv_{len(self.nodes)}"
-            weights = [self.constant(f"{name}.weight", layer.weight)]
-            if layer.bias is not None:
-                weights.append(self.constant(f"{name}.bias", layer.bias))
-            padding = [int(side) for side in layer.padding]
-            return self.add("Conv", at, *weights, pads=padding * 2, strides=list(layer.stride))
+            return self.convolution(layer, at, [int(side) for side in layer.padding] * 2)
+        if isinstance(layer, nn.ReLU6):
+            return self.add(
+                "Clip",
+                at,
+                self.constant(f"least_{len(self.nodes)}", np.float32(0)),
+                self.constant(f"most_{len(self.nodes)}", np.float32(6)),
+            )
+        if isinstance(layer, nn.AdaptiveAvgPool2d):
+            return self.add("GlobalAveragePool", at)
         if isinstance(layer, nn.MaxPool2d):
             size = int(layer.kernel_size)  # type: ignore[arg-type]
             return self.add("MaxPool", at, kernel_shape=[size, size], strides=[size, size])
@@ -132,3 +157,11 @@ class _Graph:
         if isinstance(layer, nn.Flatten):
             return self.add("Flatten", at, axis=1)
         raise TypeError(f"no ONNX form is known here for {type(layer).__name__}")
+
+    def convolution(self, layer: nn.Conv2d, at: str, pads: list[int]) -> str:
+        """`pads`: top, left, bottom, right."""
+        name = f"conv_{len(self.nodes)}"
+        weights = [self.constant(f"{name}.weight", layer.weight)]
+        if layer.bias is not None:
+            weights.append(self.constant(f"{name}.bias", layer.bias))
+        return self.add("Conv", at, *weights, pads=pads, strides=list(layer.stride), group=layer.groups)

@@ -94,18 +94,8 @@ class LatentEmbeddingOptimization(nn.Module):
     # -- the algorithm, over a batch of tasks ------------------------------------------------
 
     def encode(self, encoder_features: Tensor, membership: Tensor) -> Tensor:
-        """Encoder's features [T,S,F] and membership [T,S,N] -> initial codes z [T,N,L].
-
-        Where the head starts from the class means, these follow each code: [T,N,L+F].
-        """
-        codes = self._settled(self.encode_distribution(encoder_features, membership))
-        return self._with_means(codes, encoder_features, membership)
-
-    def _with_means(self, codes: Tensor, features: Tensor, membership: Tensor) -> Tensor:
-        if not self.config.head_from_means:
-            return codes
-        sums = torch.einsum("tsn,tsf->tnf", membership, features)
-        return torch.cat([codes, F.normalize(sums, dim=-1)], dim=-1)  # [T, N, L+F]
+        """Encoder's features [T,S,F] and membership [T,S,N] -> initial codes z [T,N,L]."""
+        return self._settled(self.encode_distribution(encoder_features, membership))
 
     def encode_distribution(self, encoder_features: Tensor, membership: Tensor) -> Gaussian:
         """What the codes are drawn from in training: [T,S,F], [T,S,N] -> normals [T,N,L]."""
@@ -125,11 +115,6 @@ class LatentEmbeddingOptimization(nn.Module):
     def step_size(self, step: int) -> Tensor:
         """alpha [L] of an inner step; steps beyond those trained take the last one's."""
         return self.alpha[min(step, len(self.alpha) - 1)] if self.config.inner_lr_per_step else self.alpha
-
-    def _step(self, codes: Tensor, gradient: Tensor, step: int) -> Tensor:
-        """Codes after a step. Class means that come along stay what they are."""
-        alpha = self.step_size(step)
-        return codes - F.pad(alpha, (0, codes.shape[-1] - len(alpha))) * gradient
 
     def adapt(
         self,
@@ -157,7 +142,7 @@ class LatentEmbeddingOptimization(nn.Module):
                 loss = cross_entropy(self.logits(codes, features, membership), membership)  # [T]
                 # Tasks share nothing in z, so the sum's gradient is each task's own.
                 (gradient,) = torch.autograd.grad(loss.sum(), codes, create_graph=second_order)
-                codes = self._step(codes, gradient, step)  # [T, N, L]
+                codes = codes - self.step_size(step) * gradient  # [T, N, L]
                 if not training:
                     codes = codes.detach().requires_grad_()
                 losses.append(loss.detach())
@@ -226,7 +211,7 @@ class LatentEmbeddingOptimization(nn.Module):
         config = self.config
         membership = one_hot(support_labels)  # [T, S, N]
         drawn_from = self.encode_distribution(encoder_support, membership)
-        start = self._with_means(self._settled(drawn_from), encoder_support, membership)  # [T, N, L]
+        start = self._settled(drawn_from)  # [T, N, L]
         adapted = self.adapt(start, support, membership)
         query_logits = apply_head(adapted.rows, query, membership)  # [T, Q, N]
         loss = F.cross_entropy(query_logits.flatten(0, 1), query_labels.flatten())

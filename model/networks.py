@@ -54,7 +54,7 @@ class FeatureExtractor(nn.Module):
 
     def __init__(self, config: LEOConfig) -> None:
         super().__init__()
-        self.normalise, self.power = config.normalise_features, config.feature_power
+        self.normalise = config.normalise_features
         pretrained = config.pretrained
         self.blocks: nn.Module = (
             ConvBlocks(config) if pretrained is None else Frozen(pretrained, config.backbone_sha256)
@@ -85,9 +85,7 @@ class FeatureExtractor(nn.Module):
         return self.finished(self.blocks(images).to(images.dtype))  # [B, F]; out of bf16 under autocast
 
     def finished(self, features: Tensor) -> Tensor:
-        """What the blocks give, [...,F], made even and normalised as the config says."""
-        if self.power != 1:
-            features = features.pow(self.power)
+        """What the blocks give, [...,F], normalised as the config says."""
         return F.normalize(features - self.centre, dim=-1) if self.normalise else features
 
 
@@ -106,6 +104,9 @@ class Frozen(nn.Module):
 
     Raises `BackboneError` where its weights are not there, or not those that `sha256` names.
     """
+
+    mean: Tensor
+    std: Tensor
 
     def __init__(self, backbone: Backbone, sha256: str = "") -> None:
         super().__init__()
@@ -160,6 +161,7 @@ class LEOEncoder(nn.Module):
         super().__init__()
         self.features = FeatureExtractor(config) if config.own_encoder else None
         self.dropout = nn.Dropout(config.dropout)
+        self.unit = config.unit_codes
         self.to_code = nn.Linear(config.feature_dim, config.latent_dim, bias=not config.decoder_skip)
         self.salience = nn.Linear(config.latent_dim, 1, bias=False) if config.attention else None
         if self.salience is not None:
@@ -176,7 +178,8 @@ class LEOEncoder(nn.Module):
         if self.salience is not None:
             scores = self.salience(codes).masked_fill(membership == 0, -1e9)  # [T, S, N]
             share = scores.softmax(dim=1) * membership  # an absent class stays at 0
-        return torch.einsum("tsn,tsl->tnl", share, codes)
+        codes = torch.einsum("tsn,tsl->tnl", share, codes)
+        return F.normalize(codes, dim=-1) if self.unit else codes
 
     def forward(self, features: Tensor, membership: Tensor) -> Tensor:
         """[T,S,F], [T,S,N] -> class codes [T,N,L]."""
@@ -219,14 +222,10 @@ class LEORelationNetwork(nn.Module):
 
 
 class LEODecoder(nn.Module):
-    """One class's code -> that class's row of the head, F weights and a bias: [...,N,L] -> [...,N,F+1].
-
-    Where the head starts from the class means, those come along behind the codes, [...,N,L+F].
-    """
+    """One class's code -> that class's row of the head, F weights and a bias: [...,N,L] -> [...,N,F+1]."""
 
     def __init__(self, config: LEOConfig) -> None:
         super().__init__()
-        self.latent_dim, self.from_means = config.latent_dim, config.head_from_means
         first, second = config.decoder_hidden
         rows = config.feature_dim + 1
         self.fc1 = nn.Linear(config.latent_dim, first)
@@ -257,8 +256,7 @@ class LEODecoder(nn.Module):
         return self.distribution(codes, present).mean
 
     def distribution(self, codes: Tensor, present: Tensor | None = None) -> Gaussian:
-        """What a stochastic head is drawn from: [...,N,L or L+F] -> rows [...,N,F+1]."""
-        codes, means = codes.tensor_split([self.latent_dim], dim=-1)
+        """What a stochastic head is drawn from: [...,N,L] -> rows [...,N,F+1]."""
         first = self.fc1(codes)  # [..., N, H1]
         if self.condition is not None:
             present = torch.ones_like(codes[..., 0]) if present is None else present
@@ -271,8 +269,6 @@ class LEODecoder(nn.Module):
             rows = (rows.unflatten(-1, (self.experts, -1)) * gate).sum(dim=-2)  # [..., N, F+1]
         if self.skip is not None:
             rows = rows + self.skip(codes)
-        if self.from_means:
-            rows = rows + F.pad(means, (0, 1))  # no bias
         scale = self.log_scale.exp()
         if self.log_variance is None:
             return Gaussian(scale * rows, None)

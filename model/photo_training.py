@@ -1,9 +1,11 @@
 """Meta-training on a frozen backbone's features, which are computed once and kept: then it takes a minute.
 
-Little is learned, since a hundred classes teach far less than what the backbone was trained on: how far a
-task's head may move away from its class means in each direction of the codes, and how sure it is. The
-directions themselves are the backbone's (`start_from_backbone`) and stay. Whatever more the
-config trains starts at nothing. The weights kept are the best on classes that are not trained on.
+A hundred classes teach far less than what the backbone was trained on, so little is learned. What carries over
+to classes, and kinds of photos, never seen is how pictures of one thing differ among themselves: light,
+angle, background. The encoder turns those directions down (`start_from_classes`), so that codes are class
+means as seen by a classifier that expects them, and the decoder is its transpose. Episodes then train
+how far each number of a code moves in a step, and how sure the head is. The weights kept are the
+best on classes that are not trained on.
 """
 
 import copy
@@ -37,16 +39,17 @@ class PhotoTrainConfig(BaseModel):
 
     leo: LEOConfig
     seed: int = 0
-    steps: int = Field(600, ge=1)
-    images_per_step: int = Field(1000, ge=20, description="tasks a step are as many as fit into it, at least 1")
+    steps: int = Field(80, ge=1)
+    images_per_step: int = Field(300, ge=20, description="tasks a step are as many as fit into it, at least 1")
     ways: tuple[int, ...] = (2, 5, 10, 20)
     shots: tuple[int, ...] = (1, 2, 5, 10)
     query: int = Field(5, ge=1, description="queries a class")
+    shrinkage: float = Field(0.5, gt=0, le=1, description="of the covariance within classes; 1: it is not looked at")
     views: int = Field(1, ge=1, description="of each picture; all but the first are augmented")
     trained: tuple[str, ...] = Field(
         ("alpha", "decoder.log_scale"), description="parameters that are trained, by the beginning of their names"
     )
-    validate_every: int = Field(50, ge=1, description="steps between validations")
+    validate_every: int = Field(20, ge=1, description="steps between validations")
 
 
 class PhotoTrainer:
@@ -61,15 +64,13 @@ class PhotoTrainer:
         self.config, self.folder, self.device = config, folder, device
         folder.mkdir(parents=True, exist_ok=True)
         torch.manual_seed(config.seed)
-        loaded = backbone.load()
-        self.leo = LatentEmbeddingOptimization(
-            config=config.leo.model_copy(update={"backbone_sha256": loaded.sha256})
-        ).to(device)
+        whose = {"backbone_sha256": backbone.load().sha256}
+        self.leo = LatentEmbeddingOptimization(config=config.leo.model_copy(update=whose)).to(device)
         for name, parameter in self.leo.named_parameters():
             parameter.requires_grad_(name.startswith(config.trained))
         raw = features(training, backbone, config.views)  # [C, D, V, F]
         self.counts = training.counts
-        start_from_backbone(self.leo, loaded.classifier, raw[:, :, 0], self.counts)
+        start_from_classes(self.leo, raw[:, :, 0].to(device), self.counts, config.shrinkage)
         phi = self.leo.classifier.phi
         with torch.no_grad():
             self.seen = torch.cat([phi.finished(some.to(device)) for some in raw.split(16)])  # [C, D, V, F]
@@ -154,19 +155,27 @@ def sights_of(leo: LatentEmbeddingOptimization, validation: Photos) -> list[Sigh
 
 
 @torch.no_grad()
-def start_from_backbone(leo: LatentEmbeddingOptimization, classifier: Tensor, raw: Tensor, counts: Tensor) -> None:
-    """Where training starts: phi's centre, the mean of features [C,D,F]; the decoder's directions, the principal
-    ones of the backbone's own classifier [classes,F]; and codes of nothing, so that heads are class means.
+def start_from_classes(leo: LatentEmbeddingOptimization, raw: Tensor, counts: Tensor, shrinkage: float) -> None:
+    """Set phi's centre, encoder and decoder by the features [C,D,F] of C training classes of `counts` pictures.
+
+    The encoder takes features x to P^(1/2) B'x, [L]: B the L directions in which they vary most, P the inverse of their
+    covariance within classes there, of which `shrinkage` is replaced by the same variance in every direction
+    (as in regularised linear discriminant analysis: Friedman, 1989). The decoder is the transpose.
     """
     phi, decoder, encoder = leo.classifier.phi, leo.decoder, leo.encoder
-    real = torch.arange(raw.shape[1]) < counts.unsqueeze(1)  # [C, D]
-    phi.centre.copy_(raw[real].pow(phi.power).mean(dim=0))
-    centred = classifier - classifier.mean(dim=0)
-    _, _, directions = torch.linalg.svd(centred, full_matrices=False)  # [., F], by falling strength
-    if decoder.skip is not None:
-        decoder.skip.weight.zero_()
-        decoder.skip.weight[:-1] = directions[: leo.config.latent_dim].T
-    encoder.to_code.weight.zero_()
+    real = (torch.arange(raw.shape[1]) < counts.unsqueeze(1)).to(raw.device)  # [C, D]
+    phi.centre.copy_(raw[real].mean(dim=0))
+    features = phi.finished(raw)  # [C, D, F]
+    weights = real.unsqueeze(-1).to(features.dtype)
+    means = (features * weights).sum(dim=1, keepdim=True) / weights.sum(dim=1, keepdim=True)  # [C, 1, F]
+    apart = (features - means)[real]  # [M, F]
+    within = apart.T @ apart / (len(apart) - len(counts))  # [F, F]
+    covariance = features[real].T @ features[real] / len(apart)
+    basis = torch.linalg.eigh(covariance).eigenvectors[:, -leo.config.latent_dim :]  # [F, L]
+    even = within.trace() / len(within) * torch.eye(basis.shape[1], device=raw.device)
+    variance, turn = torch.linalg.eigh((1 - shrinkage) * basis.T @ within @ basis + shrinkage * even)
+    encoder.to_code.weight.copy_((turn * (variance.mean() / variance).sqrt()).T @ basis.T)  # [L, F]
+    decoder.start_as_transpose_of(encoder)
 
 
 def choose_l2(leo: LatentEmbeddingOptimization, sights: list[Sight], episodes: int = 200) -> dict[float, float]:

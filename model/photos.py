@@ -17,10 +17,14 @@ Pixels = NDArray[np.uint8]
 SRGB = ImageCms.createProfile("sRGB")
 
 
+def draft(picture: Image.Image, resolution: int) -> None:
+    """Have an open JPEG decoded at half of its size, a quarter or an eighth, but no smaller than what is looked at."""
+    picture.draft(picture.mode, (resolution, resolution))
+
+
 def to_pixels(picture: Image.Image, resolution: int) -> Pixels:
     """A picture of any mode and size -> [R,R,3] uint8, red, green and blue."""
-    # A JPEG can be decoded at half of its size, a quarter or an eighth, in a fraction of the time.
-    picture.draft(picture.mode, (resolution, resolution))
+    draft(picture, resolution)
     orientation = picture.getexif().get(ExifTags.Base.Orientation, 1)
     levels = with_levels(picture)
     side = min(levels.size)
@@ -31,7 +35,7 @@ def to_pixels(picture: Image.Image, resolution: int) -> Pixels:
     if orientation != 1:
         small.getexif()[ExifTags.Base.Orientation] = orientation
         small = ImageOps.exif_transpose(small)
-    return np.asarray(small)
+    return np.array(small)
 
 
 def with_levels(picture: Image.Image) -> Image.Image:

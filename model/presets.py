@@ -34,12 +34,14 @@ PRESETS: dict[str, TrainConfig | PhotoTrainConfig] = {
         leo=LEOConfig(
             backbone="efficientnet-lite0",
             resolution=224,
-            latent_dim=128,
-            head_from_means=True,
+            latent_dim=1280,
+            unit_codes=True,
             decoder_skip=True,
             decoder_hidden=(16, 16),
-            inner_lr=20.0,
-            outer_lr=0.01,
+            logit_scale=15.0,
+            inner_steps=10,
+            inner_lr=0.2,
+            outer_lr=0.003,
         ),
     ),
 }

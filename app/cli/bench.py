@@ -118,14 +118,10 @@ def own_server() -> Iterator[str]:
     with socket.create_server(("127.0.0.1", 0)) as listening:
         port = listening.getsockname()[1]
     with tempfile.TemporaryDirectory() as folder, (Path(folder) / "log").open("w+") as log:
-        own = {
-            "COLUMNS": "1000",
-            "LEO_DATA_DIR": folder,
-            "LEO_STORE_URL": "",
-            "LEO_KEYS_FILE": "",
-        }  # wide: what it says is one line
+        own = {"LEO_DATA_DIR": folder, "LEO_STORE_URL": "", "LEO_KEYS_FILE": "", "COLUMNS": "1000"}
         command = [sys.executable, "-m", "app.cli", "serve", "--host", "127.0.0.1", "--port", str(port)]
-        server = subprocess.Popen(command, env=os.environ | own, stdout=log, stderr=log)  # noqa: S603
+        environment = os.environ | own
+        server = subprocess.Popen(command, env=environment, stdout=log, stderr=log)  # noqa: S603  # nosec B603
         try:
             with console.status("starting a server"):
                 while not answers("127.0.0.1", port):
@@ -278,7 +274,7 @@ def scrawl(sign: int, hand: int) -> bytes:
 
     from PIL import Image, ImageDraw
 
-    shape, tremble = random.Random(sign), random.Random(f"{sign} {hand}")  # noqa: S311
+    shape, tremble = random.Random(sign), random.Random(f"{sign} {hand}")  # noqa: S311  # nosec B311
     picture = Image.new("L", (105, 105), 255)
     draw = ImageDraw.Draw(picture)
     for _ in range(shape.randint(2, 3)):

@@ -18,6 +18,8 @@ if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
+    from model.pictures import Reader
+
 Queries = Annotated[list[Path], typer.Argument(help="Pictures to classify, or folders of them.", metavar="QUERY...")]
 PICTURES = (".png", ".jpg", ".jpeg", ".webp")
 
@@ -52,6 +54,7 @@ def classify(
 
     from model.adapt import Adapter
     from model.adapt import Support as SupportFeatures
+    from model.pictures import reader
     from model.quality import examine
 
     labels, files = examples(support)
@@ -60,9 +63,9 @@ def classify(
     where = leo.alpha.device
 
     def features(files: Sequence[Path], own: bool = False) -> torch.Tensor:
-        images = np.stack([read(file, leo.config.resolution) for file in files])
-        phi = leo.encoder_phi if own else leo.classifier.phi
-        return leo.features(phi, torch.from_numpy(images).unsqueeze(1).to(where).float() / 255)
+        images = torch.from_numpy(np.stack([read(file, reader(leo.config)) for file in files])).to(where).float() / 255
+        images = images.unsqueeze(1) if images.dim() == 3 else images.movedim(3, 1)  # [B, 1 or 3, R, R]
+        return leo.features(leo.encoder_phi if own else leo.classifier.phi, images)
 
     classes = list(dict.fromkeys(labels))
     numbers = np.array([classes.index(label) for label in labels])
@@ -107,14 +110,14 @@ def inside(folder: Path) -> list[Path]:
     return sorted(file for file in folder.iterdir() if file.suffix.lower() in PICTURES)
 
 
-def read(file: Path, resolution: int) -> "NDArray[np.uint8]":
+def read(file: Path, to_input: "Reader") -> "NDArray[np.uint8]":
     from PIL import Image
 
-    from model.drawings import NoDrawing, to_drawing, to_input
+    from model.drawings import NoDrawing
 
     try:
         with Image.open(file, formats=("PNG", "JPEG", "WEBP")) as picture:
-            return to_input(to_drawing(picture), resolution)
+            return to_input(picture)
     except NoDrawing as error:
         fail(f"{file} shows no drawing: {error}")
     except Exception as error:  # Pillow raises OSError, SyntaxError, ValueError, struct.error, ... for broken files

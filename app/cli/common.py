@@ -80,12 +80,13 @@ def load_pictures(paths: "Path | list[Path]", leo: "LatentEmbeddingOptimization"
 
 
 def load_leo(folder: Path, device: Any) -> "LatentEmbeddingOptimization":
+    from model.backbones import BackboneError
     from model.checkpoint import CheckpointError
     from model.leo import LatentEmbeddingOptimization
 
     try:
         return LatentEmbeddingOptimization.from_pretrained(folder, device)
-    except CheckpointError as error:
+    except (CheckpointError, BackboneError) as error:
         fail(error)
 
 

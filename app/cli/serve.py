@@ -6,6 +6,7 @@ import ipaddress
 import logging
 import math
 import os
+import sys
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -40,6 +41,8 @@ def serve(
     from model.memory import keep_freed_memory
 
     keep_freed_memory()
+    # The device's thread needs the interpreter for moments between long calls; it shall not wait 5 ms for each.
+    sys.setswitchinterval(0.0005)
     if os.environ.get("OTEL_EXPORTER_OTLP_ENDPOINT") and importlib.util.find_spec("opentelemetry.exporter") is None:
         fail("OTEL_EXPORTER_OTLP_ENDPOINT asks for traces, which need: pip install 'leo-service[traces]'")
     given = {key: value for key, value in {"host": host, "port": port}.items() if value is not None}

@@ -51,7 +51,7 @@ class Call(Generic[Answer]):
         asked = response.headers.get("retry-after", "") if response is not None else ""
         if asked.isdigit():
             return min(float(asked), 30.0)
-        return min(0.1 * 2.0**tried, 5.0) * random.uniform(0.5, 1)  # noqa: S311, apart from other clients
+        return min(0.1 * 2.0**tried, 5.0) * random.uniform(0.5, 1)  # noqa: S311  # nosec B311
 
     def answer(self, response: httpx.Response) -> Answer:
         """Raises `ProblemError`."""

@@ -17,7 +17,7 @@ class TaskRouter(ConsistentHashRouter):
         """Ray hashes a session's id, which here is the task's, whatever header a client has sent."""
         if pending_request is not None:
             # What Ray's HTTP proxy sends to a replica: the request without its body.
-            path = pickle.loads(pending_request.args[0]).asgi_scope["path"]  # noqa: S301
+            path = pickle.loads(pending_request.args[0]).asgi_scope["path"]  # noqa: S301  # nosec B301
             pending_request.metadata.session_id = task_of(path) or ""
         ranked: list[list[RunningReplica]] = await super().choose_replicas(candidate_replicas, pending_request)
         return ranked

@@ -98,7 +98,8 @@ async function create() {
       }
     }
     changed = false;
-    created(await call("POST", "tasks", { support, name: "playground", ttl_seconds: LIFETIME }), owners);
+    const model = $("kind").value || null; // null: the server looks at the pictures
+    created(await call("POST", "tasks", { support, model, name: "playground", ttl_seconds: LIFETIME }), owners);
   } catch (error) {
     changed = task !== null; // without a task there is nothing to be different from
     complain(error.message);
@@ -116,9 +117,10 @@ function created(made, owners) {
   task = made;
   const { losses, support_accuracy: right, milliseconds } = made.adaptation;
   $("create").textContent = changed ? "Create it again" : "Create classifier";
-  if (!changed) say(`Ready: ${made.labels.length} classes. Now draw one of them again.`);
+  const next = photoModels.has(made.model) ? "Now show it another photo." : "Now draw one of them again.";
+  if (!changed) say(`Ready: ${made.labels.length} classes. ${next}`);
   document.body.classList.add("taught");
-  $("ask-hint").textContent = "Draw one of them again.";
+  $("ask-hint").textContent = next.replace(/^Now (.)/, (_, first) => first.toUpperCase());
   $("learned").textContent = learned(losses, right, milliseconds);
   $("inside").hidden = $("use").hidden = false;
   $("chart").hidden = number(Math.max(...losses)) === "0"; // a line along the bottom would show nothing
@@ -144,6 +146,19 @@ function learned(losses, right, milliseconds) {
   return `${steps} steps on one code for each class took the loss from ${before} to ${after}, in ${took}. ${rights}`;
 }
 
+// -- which model ------------------------------------------------------------------------------
+
+const photoModels = new Set(); // their names
+
+/** Offer a choice where there are models for drawings and for photos. */
+async function offerModels() {
+  const kinds = Object.entries(await (await fetch("page/models.json")).json());
+  for (const [name, kind] of kinds) if (kind === "photos") photoModels.add(name);
+  if (photoModels.size === 0 || photoModels.size === kinds.length) return;
+  for (const [name, kind] of kinds) $("kind").add(new Option(`${kind} (${name})`, name));
+  document.body.classList.add("photos");
+}
+
 // -- what the examples say of themselves ------------------------------------------------------
 
 function forgetFlags() {
@@ -161,7 +176,7 @@ function showQuality(quality, owners) {
     mark(index, `looks like ${other}`);
   }
   for (const { first, second } of quality?.near_duplicates ?? []) {
-    lines.push(`${name(owners[first])} and ${name(owners[second])} are almost the same drawing in two classes.`);
+    lines.push(`${name(owners[first])} and ${name(owners[second])} are almost the same picture in two classes.`);
     mark(first, `almost the same as ${name(owners[second])}`);
     mark(second, `almost the same as ${name(owners[first])}`);
   }
@@ -362,6 +377,7 @@ if (localStorage.getItem("leo-theme")) setTheme(localStorage.getItem("leo-theme"
 matchMedia("(prefers-color-scheme: dark)").addEventListener("change", redraw);
 takesFiles($("ask"), askPicture);
 moveThreshold();
+offerModels().catch(() => {}); // the server, if it is there, chooses as well
 
 const clicks = {
   create,

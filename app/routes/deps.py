@@ -53,12 +53,12 @@ class Call:
     key: Key | None
 
 
-async def _call(request: Request) -> Call:
+async def call(request: Request) -> Call:
     state = request.app.state
     return Call(state.tasks, state.settings, await _owner(request), await _key(request))
 
 
-TheCall = Annotated[Call, Depends(_call)]
+TheCall = Annotated[Call, Depends(call)]
 TheTasks = Annotated[Tasks, Depends(_tasks)]
 TheModels = Annotated[Models, Depends(_models)]
 TheReadiness = Annotated[Readiness, Depends(_readiness)]

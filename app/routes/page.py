@@ -4,10 +4,12 @@ import os
 from pathlib import Path
 
 from fastapi import FastAPI
-from fastapi.responses import FileResponse
+from fastapi.responses import FileResponse, JSONResponse
 from starlette.responses import Response
 from starlette.staticfiles import StaticFiles
 from starlette.types import Scope
+
+from app.models import Models
 
 PAGE = Path(__file__).resolve().parent.parent / "page"
 
@@ -29,11 +31,17 @@ class _Files(StaticFiles):
         return response
 
 
-def install(app: FastAPI) -> None:
+def install(app: FastAPI, models: Models) -> None:
     """The page at `/`, what it loads under `/page`."""
 
     @app.get("/", include_in_schema=False)
     async def page() -> FileResponse:
         return FileResponse(PAGE / "index.html", headers=HEADERS)
+
+    @app.get("/page/models.json", include_in_schema=False)
+    async def choice() -> JSONResponse:
+        # Names and kinds alone, which nobody needs a key for: the page offers a choice before it asks for one.
+        kinds = {engine.info.name: "drawings" if engine.takes_drawings else "photos" for engine in models}
+        return JSONResponse(kinds, headers=HEADERS)
 
     app.mount("/page", _Files(directory=PAGE))

@@ -31,7 +31,7 @@ def _shown(engine: Engine, default: bool, limits: dict[str, int]) -> schemas.Mod
         name=info.name,
         version=info.version,
         default=default,
-        input="drawings",
+        input="drawings" if engine.takes_drawings else "photos",
         resolution=config.resolution,
         feature_dim=config.feature_dim,
         latent_dim=config.latent_dim,

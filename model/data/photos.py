@@ -7,6 +7,7 @@ Pictures stay on disk. What is computed from one is the backbone's features of a
 `VIEWS - 1` times cropped, mirrored and tinted at random, as training's augmentation.
 """
 
+import contextlib
 import hashlib
 import io
 import os
@@ -14,7 +15,7 @@ import zipfile
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from itertools import islice, takewhile
+from itertools import takewhile
 from pathlib import Path, PurePosixPath
 from typing import NamedTuple
 
@@ -24,14 +25,16 @@ from PIL import Image, ImageOps
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
-from model.backbones import Backbone, Loaded
+from model.backbones import Backbone
+from model.config import LEOConfig
 from model.data.omniglot import SPLITS, DataError
+from model.networks import FeatureExtractor
+from model.phi import Phi, for_serving
 from model.photos import Pixels, to_pixels
 
 ENDINGS = (".jpg", ".jpeg", ".png", ".webp")
 FORMATS = ("JPEG", "PNG", "WEBP")
 VALIDATE_EVERY = 5  # one group in five, by name, is never trained on
-PICTURES_AT_ONCE = 8
 FRAMING = (
     "centre square 1"  # to be raised when `model.photos` or the augmentation changes: kept features are then stale
 )
@@ -39,10 +42,8 @@ CACHE = Path(".cache/photos")
 
 
 class Picture(NamedTuple):
-    """A file's content, and where it belongs."""
+    """A file and its content."""
 
-    label: int
-    place: int
     name: str
     data: bytes
 
@@ -106,18 +107,18 @@ class Photos:
         data = (path / name).read_bytes() if path.is_dir() else zipfile.ZipFile(path).read(name)
         return torch.from_numpy(decoded(data, name, resolution))
 
-    def pictures(self) -> Iterator["Picture"]:
-        """Class by class."""
-        archives = {n: zipfile.ZipFile(path) for n, path in enumerate(self.sources) if path.is_file()}
-        try:
-            for c, files in enumerate(self.files):
-                for place, (source, name) in enumerate(files):
-                    inside = archives.get(source)
-                    data = inside.read(name) if inside else (self.sources[source] / name).read_bytes()
-                    yield Picture(c, place, name, data)
-        finally:
-            for archive in archives.values():
-                archive.close()
+    def pictures(self, label: int) -> Iterator["Picture"]:
+        """Of one class."""
+        with contextlib.ExitStack() as opened:
+            archives: dict[int, zipfile.ZipFile] = {}
+            for source, name in self.files[label]:
+                path = self.sources[source]
+                if path.is_dir():
+                    yield Picture(name, (path / name).read_bytes())
+                    continue
+                if source not in archives:
+                    archives[source] = opened.enter_context(zipfile.ZipFile(path))
+                yield Picture(name, archives[source].read(name))
 
 
 def load_photos(*paths: str | Path) -> Photos:
@@ -178,33 +179,31 @@ def decoded(data: bytes, name: str, resolution: int) -> Pixels:
 def features(photos: Photos, backbone: Backbone, views: int = 1, cache: Path = CACHE) -> Tensor:
     """What a backbone gives for each view of each picture: [C,D,V,F], zeros where a class has fewer than D.
 
-    Kept under `cache` and read from there the next time. Raises `DataError`, `BackboneError`.
+    Kept under `cache`, a file a class, and read from there the next time. Raises `DataError`, `BackboneError`.
     """
-    loaded = backbone.load()
-    path = cache / f"{_key(photos, loaded.sha256, views)}.safetensors"
-    if not path.exists():
-        _extract(photos, backbone, loaded, views, path)
-    return load_file(path)["features"].float()
+    sha256, side = backbone.load().sha256, backbone.resolution
+    look: Phi | None = None
+    found = torch.zeros(len(photos), int(photos.counts.max()), views, backbone.feature_dim)
+    for label, files in enumerate(photos.files):
+        path = cache / f"{_key(photos, label, sha256, views)}.safetensors"
+        if not path.exists():
+            if look is None:
+                config = LEOConfig(backbone=backbone.name, resolution=side, normalise_features=False)
+                look = for_serving(FeatureExtractor(config).eval(), side, torch.device("cpu"))
+            cache.mkdir(parents=True, exist_ok=True)
+            fresh = path.with_suffix(f".{os.getpid()}.new")
+            save_file({"features": _of_class(photos, label, look, side, views).half()}, fresh)
+            fresh.replace(path)
+        found[label, : len(files)] = load_file(path)["features"].float()
+    return found
 
 
-def _extract(photos: Photos, backbone: Backbone, loaded: Loaded, views: int, path: Path) -> None:
-    counts = photos.counts
-    found = torch.zeros(len(photos), int(counts.max()), views, backbone.feature_dim, dtype=torch.half)
-    network = loaded.network.eval()
-    mean, std = (torch.tensor(values).view(3, 1, 1) for values in (backbone.mean, backbone.std))
-    with ThreadPoolExecutor(2) as pool, torch.inference_mode():
-        pictures = photos.pictures()
-        while some := list(islice(pictures, PICTURES_AT_ONCE)):
-            shown = list(pool.map(lambda one: _views(one, backbone.resolution, views), some))
-            pixels = torch.from_numpy(np.stack(shown)).flatten(0, 1)  # [B V, R, R, 3]
-            images = (pixels.permute(0, 3, 1, 2).float() / 255 - mean) / std  # channels last in memory
-            seen = network(images).unflatten(0, (len(some), views))  # [B, V, F]
-            for one, values in zip(some, seen, strict=True):
-                found[one.label, one.place] = values
-    path.parent.mkdir(parents=True, exist_ok=True)
-    fresh = path.with_suffix(f".{os.getpid()}.new")
-    save_file({"features": found}, fresh)
-    fresh.replace(path)
+def _of_class(photos: Photos, label: int, look: Phi, side: int, views: int) -> Tensor:
+    """Features of one class's pictures, [D,V,F]."""
+    with ThreadPoolExecutor(2) as pool:
+        shown = list(pool.map(lambda one: _views(one, side, views), photos.pictures(label)))  # [V, R, R, 3] each
+    features: Tensor = look(np.concatenate(shown)).unflatten(0, (len(shown), views))
+    return features
 
 
 def _views(picture: Picture, resolution: int, views: int) -> Pixels:
@@ -229,11 +228,11 @@ def _augmented(picture: Image.Image, resolution: int, rng: np.random.Generator) 
     return np.asarray(ImageOps.mirror(part) if rng.uniform() < 0.5 else part)
 
 
-def _key(photos: Photos, sha256: str, views: int) -> str:
-    """Of the files' names and sizes, the weights and the number of views."""
+def _key(photos: Photos, label: int, sha256: str, views: int) -> str:
+    """Of a class's files, their sources' sizes, the backbone's weights and the number of views."""
     digest = hashlib.sha256(f"{sha256} {views} {FRAMING}".encode())
-    for source in photos.sources:
-        digest.update(f"{source.stem} {source.stat().st_size}".encode())
-    for name, files in zip(photos.names, photos.files, strict=True):
-        digest.update(f"{name} {files}".encode())
+    for source, name in photos.files[label]:
+        path = photos.sources[source]
+        size = (path / name if path.is_dir() else path).stat().st_size
+        digest.update(f"{path.stem} {size} {name}\n".encode())
     return digest.hexdigest()[:24]

@@ -15,6 +15,7 @@ from safetensors.numpy import load, save
 
 from app.settings import Settings
 from app.uploads import decode_one
+from model.pictures import DrawingReader
 from tests.app.test_tasks import create, files, predict
 from tests.conftest import WEIGHTS, serving
 from tests.drawn import CHARACTERS, png
@@ -172,7 +173,10 @@ def test_onnx_and_the_service_agree(each: httpx.Client) -> None:
     session = onnxruntime.InferenceSession(response.content, providers=["CPUExecutionProvider"])
     side = int(described["side"])
     queries = [png(name, seed) for name in FIVE for seed in (20, 21)]
-    images = np.stack([decode_one(query, 0, side, 10**6) for query in queries])[:, None].astype(np.float32) / 255
+    images = (
+        np.stack([decode_one(query, 0, DrawingReader(side), 10**6) for query in queries])[:, None].astype(np.float32)
+        / 255
+    )
     (probabilities,) = session.run(["probabilities"], {"images": images})
     answers = predict(each, task_id, queries, top_k=5)
 

@@ -12,6 +12,7 @@ from PIL import Image
 from safetensors.numpy import load as load_tensors
 
 from app.settings import Settings
+from model.pictures import DrawingReader
 from tests.drawn import CHARACTERS, canvas, encoded, photo, png, shaky
 
 FIVE = list(CHARACTERS)[:5]
@@ -171,7 +172,7 @@ def test_parameters_are_the_head_that_answers(client: httpx.Client, settings: Se
     assert params["fc.weight"].shape == (5, leo.config.feature_dim)
     assert params["fc.bias"].shape == (5,)
     query = png("ex", 5)
-    image = decode_one(query, 0, leo.config.resolution, 10**6)
+    image = decode_one(query, 0, DrawingReader(leo.config.resolution), 10**6)
     with torch.no_grad():
         logits = leo.classifier(torch.from_numpy(np.array(image))[None, None].float() / 255, params)
     (answer,) = predict(client, task_id, [query])

@@ -50,7 +50,8 @@ def wait_until_ready(url: str) -> None:
 def port() -> Iterator[int]:
     """The gateway's port while the containers run."""
     port = free_port()
-    docker("compose", "up", "-d", "--build", port=port)
+    docker("compose", "build", "leo-1", port=port)  # all three replicas run the one image
+    docker("compose", "up", "-d", port=port)
     try:
         yield port
     finally:

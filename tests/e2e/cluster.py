@@ -22,8 +22,8 @@ class Cluster:
 
 
 @contextlib.contextmanager
-def gateway(folder: Path, replicas: list[Server]) -> Iterator[str]:
-    """URL of an nginx with the project's configuration; only addresses and the pid file are this one's own."""
+def gateway(folder: Path, replicas: list[Server], override: str = "") -> Iterator[str]:
+    """URL of an nginx with the project's configuration; only addresses and paths are this one's own."""
     nginx = shutil.which("nginx") or shutil.which("/usr/sbin/nginx")
     if nginx is None:
         pytest.skip("nginx is not installed (Debian: apt-get install nginx)")
@@ -32,12 +32,15 @@ def gateway(folder: Path, replicas: list[Server]) -> Iterator[str]:
     addresses = [
         ("listen 8080;", f"listen 127.0.0.1:{port};"),
         ("pid /tmp/nginx.pid;", f"pid {folder}/nginx.pid;"),
+        ("include /etc/nginx/leo.d/*.conf;", f"include {folder}/leo.d/*.conf;"),
         *((f"server leo-{n + 1}:8000 ", f"server 127.0.0.1:{replicas[n % len(replicas)].port} ") for n in range(3)),
     ]
     for there, here in addresses:
         assert text.count(there) == 1, there
         text = text.replace(there, here)
     (folder / "nginx.conf").write_text(text)
+    (folder / "leo.d").mkdir(exist_ok=True)
+    (folder / "leo.d" / "override.conf").write_text(override)
     log = folder / "nginx.log"
     with log.open("wb") as output:
         command = [nginx, "-c", str(folder / "nginx.conf"), "-e", "stderr", "-g", "daemon off;"]

@@ -2,16 +2,20 @@
 
 import contextlib
 import socket
+import ssl
 import time
+import warnings
 from collections.abc import Iterator
 from pathlib import Path
 
 import httpx
 import pytest
+import trustme
 
+from app.settings import PROJECT
 from tests.drawn import CHARACTERS, png
 from tests.e2e.cluster import gateway
-from tests.e2e.conftest import Server
+from tests.e2e.conftest import Server, free_port
 
 FIVE = list(CHARACTERS)[:5]
 
@@ -52,6 +56,37 @@ def test_through_the_gateway(url: str, server: Server, tmp_path: Path) -> None:
         assert down.status_code == 503
         assert down.headers["retry-after"] == "1"
         assert down.json()["detail"].startswith("no replica answers")
+
+
+def test_https_by_the_override(server: Server, tmp_path: Path) -> None:
+    authority = trustme.CA()
+    issued = authority.issue_cert("localhost")
+    issued.private_key_pem.write_to_path(tmp_path / "key.pem")
+    for n, pem in enumerate(issued.cert_chain_pems):
+        pem.write_to_path(tmp_path / "cert.pem", append=n > 0)
+    port, override = free_port(), (PROJECT / "deploy" / "tls.conf").read_text()
+    for there, here in (
+        ("listen 8443 ", f"listen 127.0.0.1:{port} "),
+        ("/run/secrets/certificate_key;", f"{tmp_path}/key.pem;"),
+        ("/run/secrets/certificate;", f"{tmp_path}/cert.pem;"),
+    ):
+        assert override.count(there) == 1, there
+        override = override.replace(there, here)
+    trusting = ssl.create_default_context()
+    authority.configure_trust(trusting)
+    with gateway(tmp_path, [server], override), httpx.Client(verify=trusting, timeout=30) as client:
+        images = [("images", (name, png(name), "image/png")) for name in FIVE]
+        created = client.post(f"https://localhost:{port}/tasks", data={"labels": FIVE}, files=images)
+        assert created.status_code == 201
+        assert created.headers["strict-transport-security"].startswith("max-age=")
+        assert client.get(f"https://localhost:{port}{created.headers['location']}").json() == created.json()
+        old = ssl.create_default_context()
+        authority.configure_trust(old)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", DeprecationWarning)  # that is why
+            old.maximum_version = ssl.TLSVersion.TLSv1_1
+        with pytest.raises(httpx.ConnectError):
+            httpx.get(f"https://localhost:{port}/models", verify=old)
 
 
 def test_an_address_that_asks_for_too_much_gets_429(url: str) -> None:

@@ -10,6 +10,7 @@ import pytest
 from app import uploads
 from app.problems import Problem
 from app.settings import Settings
+from model.pictures import DrawingReader
 from tests.app.test_bad_input import assert_problem
 from tests.drawn import png
 from tests.hostile.files import bare_png
@@ -79,7 +80,7 @@ def test_images_that_take_too_long_to_decode(settings: Settings, monkeypatch: py
     hurried = settings.model_copy(update={"decode_deadline": 0.2})
     with ThreadPoolExecutor(1) as pool:
         with pytest.raises(Problem, match=r"not decoded within 0\.2 s") as refused:
-            asyncio.run(uploads.decode([png("tee")] * 100, 28, hurried, pool))
+            asyncio.run(uploads.decode([png("tee")] * 100, DrawingReader(28), hurried, pool))
         assert (refused.value.status, refused.value.retry_after) == (503, 1)
         let_go.set()
     assert decoded == [0]  # the rest was not even begun
@@ -91,8 +92,10 @@ def test_large_images_wait_for_each_other_and_small_ones_for_none_of_them(settin
     uploads._large_lane.submit(held.wait, 30)  # somebody's large image is being decoded
 
     async def scenario(pool: ThreadPoolExecutor) -> None:
-        waiting = [asyncio.create_task(uploads.decode([small, large], 28, settings, pool)) for _ in range(5)]
-        decoded = await uploads.decode([small] * 20, 28, settings, pool)
+        waiting = [
+            asyncio.create_task(uploads.decode([small, large], DrawingReader(28), settings, pool)) for _ in range(5)
+        ]
+        decoded = await uploads.decode([small] * 20, DrawingReader(28), settings, pool)
         assert decoded.shape == (20, 28, 28)
         assert not any(task.done() for task in waiting)
         held.set()

@@ -7,6 +7,7 @@ from PIL import Image
 
 from app.problems import Problem
 from app.uploads import decode_one
+from model.pictures import DrawingReader
 from tests.drawn import CHARACTERS, canvas, encoded, photo
 
 RING = canvas(CHARACTERS["ring"], side=90, pen=4)
@@ -54,7 +55,7 @@ def broken(draw: st.DrawFn) -> bytes:
 def test_a_broken_file_is_an_image_or_a_refusal(data: bytes) -> None:
     outcome: object
     try:
-        outcome = decode_one(data, 3, 28, 10**6)
+        outcome = decode_one(data, 3, DrawingReader(28), 10**6)
     except Problem as problem:
         outcome = problem
     if isinstance(outcome, Problem):

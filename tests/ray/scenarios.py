@@ -5,7 +5,7 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 from app.client import Client, LeoError
-from bench.load import make_tasks, predict_each
+from bench.clients import make_tasks, predict_each
 from tests.drawn import CHARACTERS, png
 from tests.e2e.chaos import Load
 from tests.ray.cluster import RayCluster

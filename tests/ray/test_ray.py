@@ -7,7 +7,7 @@ import httpx
 import pytest
 
 from app.settings import PROJECT
-from bench.load import make_tasks, predict_each
+from bench.clients import make_tasks, predict_each
 from tests.drawn import CHARACTERS, png
 from tests.ray import scenarios
 from tests.ray.cluster import RayCluster

@@ -1,0 +1,110 @@
+"""What ours is compared with: the same model served as one would without this project's engine.
+
+    python -m bench.peers plain|bare PORT MODEL
+
+`plain`: a FastAPI handler with the library, autograd and all, one request at a time. `bare`: a FastAPI handler that
+reads the same request and gives the same answer, with no model: what HTTP costs. `bench.peer_litserve` is the third.
+"""
+
+import asyncio
+import io
+import secrets
+import sys
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+import uvicorn
+from fastapi import FastAPI, Form, UploadFile
+from numpy.typing import NDArray
+from PIL import Image
+from torch import Tensor
+
+from bench.pictures import NAMES
+from model.drawings import to_drawing, to_input
+from model.leo import LatentEmbeddingOptimization
+
+ROOT = Path(__file__).resolve().parent.parent
+Head = tuple[list[str], dict[str, Tensor]]  # the classes' names, fc.weight and fc.bias
+
+
+def load(name: str) -> LatentEmbeddingOptimization:
+    return LatentEmbeddingOptimization.from_pretrained(ROOT / "weights" / name)
+
+
+def read(data: bytes, side: int) -> NDArray[np.uint8]:
+    return to_input(to_drawing(Image.open(io.BytesIO(data))), side)
+
+
+def tensor(drawings: list[NDArray[np.uint8]]) -> Tensor:
+    return torch.from_numpy(np.stack(drawings)).unsqueeze(1).float() / 255
+
+
+def taught(leo: LatentEmbeddingOptimization, drawings: list[NDArray[np.uint8]], labels: list[str]) -> Head:
+    names = list(dict.fromkeys(labels))
+    support, numbers = tensor(drawings), torch.tensor([names.index(label) for label in labels])
+    codes = leo.inner_update(support, numbers, leo.encode_task(support, numbers)).detach()
+    with torch.no_grad():
+        return names, leo.decode_to_params(codes)
+
+
+def answer(labels: list[str], row: list[float]) -> dict[str, Any]:
+    best = sorted(range(len(row)), key=lambda n: -row[n])[:5]
+    scores = [{"label": labels[n], "confidence": row[n]} for n in best]
+    return {**scores[0], "top_k": scores, "unknown": False}
+
+
+def plain(name: str) -> FastAPI:
+    app, leo, heads = FastAPI(), load(name), dict[str, Head]()
+    side = leo.config.resolution
+
+    @app.post("/tasks", status_code=201)
+    async def create(images: list[UploadFile], labels: list[str] = Form()) -> dict[str, Any]:  # noqa: B008
+        task_id = secrets.token_hex(12)
+        heads[task_id] = taught(leo, [read(await image.read(), side) for image in images], labels)
+        return {"task_id": task_id, "labels": heads[task_id][0]}
+
+    @app.post("/tasks/{task_id}/predict")
+    async def predict(task_id: str, images: list[UploadFile]) -> dict[str, Any]:
+        labels, params = heads[task_id]
+        queries = tensor([read(await image.read(), side) for image in images])
+        with torch.no_grad():
+            shares = (leo.classifier(queries, params) / leo.config.temperature).softmax(dim=-1)
+        predictions = [answer(labels, row) for row in shares.tolist()]
+        return {"task_id": task_id, "model_version": name, "predictions": predictions}
+
+    return app
+
+
+def bare(_: str) -> FastAPI:
+    app = FastAPI()
+    predictions = [answer(NAMES, [0.9, 0.05, 0.03, 0.01, 0.01])]
+    losses = [0.21334, 0.09221, 0.05112, 0.03123, 0.02321, 0.02012]
+
+    @app.post("/tasks", status_code=201)
+    async def create(images: list[UploadFile], labels: list[str] = Form()) -> dict[str, Any]:  # noqa: B008
+        for image in images:
+            await image.read()
+        shots = dict.fromkeys(labels, 1)
+        report = {"losses": losses, "support_accuracy": 1.0, "milliseconds": 2.512}
+        return {"task_id": secrets.token_hex(12), "labels": labels, "shots": shots, "adaptation": report}
+
+    @app.post("/tasks/{task_id}/predict")
+    async def predict(task_id: str, images: list[UploadFile]) -> dict[str, Any]:
+        for image in images:
+            await image.read()
+        return {"task_id": task_id, "model_version": "f4ba304b45b5", "predictions": predictions}
+
+    return app
+
+
+def main() -> None:
+    """Run one of them."""
+    what, port, name = sys.argv[1], int(sys.argv[2]), sys.argv[3]
+    app = {"plain": plain, "bare": bare}[what](name)
+    asyncio.run(uvicorn.Server(uvicorn.Config(app, port=port, access_log=False, log_level="warning")).serve())
+
+
+if __name__ == "__main__":
+    main()
