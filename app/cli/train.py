@@ -22,6 +22,9 @@ def train(
     teacher: Annotated[
         Path | None, typer.Option(help="Folder of a trained model to learn from (omniglot-105 needs one).")
     ] = None,
+    start: Annotated[
+        Path | None, typer.Option(help="Folder of a trained model of the same shape to go on from, on these data.")
+    ] = None,
     seed: Annotated[int, typer.Option(help="Same seed, same data, same machine: same weights.")] = 0,
     device: Annotated[str, typer.Option(help="auto, cpu or cuda.")] = "auto",
 ) -> None:
@@ -32,6 +35,7 @@ def train(
     On several GPUs, or cores without one: torchrun --nproc-per-node 2 -m app.cli train ...
     """
     from model import parallel
+    from model.checkpoint import read_info
     from model.data.omniglot import VALIDATION_ALPHABETS, DataError, load_drawings
     from model.leo import TrainingDiverged
     from model.memory import keep_freed_memory
@@ -51,7 +55,8 @@ def train(
             drawings = load_drawings(data)
         training, validation = drawings.split("train"), drawings.split("validation")
         taught_by = None if teacher is None else load_leo(teacher, where)
-        trainer = Trainer(config, training, validation, out, where, taught_by)
+        begun = None if start is None else load_leo(start, where)
+        trainer = Trainer(config, training, validation, out, where, taught_by, begun)
         if parallel.is_first():
             _show_training(trainer)
         else:
@@ -69,6 +74,8 @@ def train(
         "seed": seed,
         "seconds": round(trainer.seconds),
     }
+    if start is not None:
+        described["start"] = read_info(start).version
     if parallel.is_first():
         _finish(trainer.leo, validation, out, preset, described)
     parallel.leave()
