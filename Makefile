@@ -6,7 +6,7 @@ DATA ?= images_background.zip
 BIN := $(VENV)/bin
 INSTALLED := $(VENV)/.installed
 
-.PHONY: serve test check bench bench-labels bench-page ablation phi-search compare chaos fuzz soak audit \
+.PHONY: serve test check bench bench-labels bench-page bench-training ablation phi-search compare chaos fuzz soak audit \
 	test-containers clean
 
 serve: $(INSTALLED)
@@ -34,6 +34,10 @@ compare: $(INSTALLED)
 # What each of a LEO's settings is worth, and feature extractors by accuracy and milliseconds; half an hour each.
 ablation: $(INSTALLED)
 	$(BIN)/python -m bench.ablation --data $(DATA)
+
+# How fast meta-training is on this machine; a quarter of an hour.
+bench-training: $(INSTALLED)
+	$(BIN)/python -m bench.training --data $(DATA)
 
 phi-search: $(INSTALLED)
 	$(BIN)/python -m bench.phi_search --data $(DATA)
