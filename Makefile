@@ -6,8 +6,8 @@ DATA ?= images_background.zip
 BIN := $(VENV)/bin
 INSTALLED := $(VENV)/.installed
 
-.PHONY: serve test check bench bench-engine bench-labels bench-page ablation phi-search compare chaos hostile fuzz soak audit \
-	bench-ray capacity serve-ray test-ray test-containers clean
+.PHONY: serve test check bench bench-engine bench-labels bench-page bench-training ablation phi-search compare \
+	chaos hostile fuzz soak audit bench-ray capacity serve-ray test-ray test-containers clean
 
 serve: $(INSTALLED)
 	$(BIN)/leo serve
@@ -42,6 +42,10 @@ compare: $(INSTALLED)
 # What each of a LEO's settings is worth, and feature extractors by accuracy and milliseconds; half an hour each.
 ablation: $(INSTALLED)
 	$(BIN)/python -m bench.ablation --data $(DATA)
+
+# How fast meta-training is on this machine; a quarter of an hour.
+bench-training: $(INSTALLED)
+	$(BIN)/python -m bench.training --data $(DATA)
 
 phi-search: $(INSTALLED)
 	$(BIN)/python -m bench.phi_search --data $(DATA)
