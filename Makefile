@@ -6,11 +6,11 @@ DATA ?= images_background.zip
 BIN := $(VENV)/bin
 INSTALLED := $(VENV)/.installed
 
-.PHONY: serve test check bench bench-engine bench-labels bench-page bench-training ablation phi-search compare \
-	chaos hostile fuzz soak audit bench-ray capacity serve-ray test-ray test-containers clean
+.PHONY: serve test check bench bench-engine bench-labels bench-page bench-photos bench-training ablation phi-search \
+	compare chaos hostile fuzz soak audit bench-ray capacity serve-ray test-ray test-containers clean
 
 serve: $(INSTALLED)
-	$(BIN)/leo serve
+	LEO_MODELS=$${LEO_MODELS-photos-lite0} $(BIN)/leo serve
 
 test: check
 	$(BIN)/python -m pytest $(PYTEST_ARGS)
@@ -53,6 +53,10 @@ phi-search: $(INSTALLED)
 # How often a planted wrong label is found, in 200 tasks: make bench-labels DATA=.../images_background.zip
 bench-labels: $(INSTALLED)
 	$(BIN)/python -m bench.labels $(DATA)
+
+# The model for photos: one client's wait, 16 clients' throughput, and what can run its phi; three minutes.
+bench-photos: $(INSTALLED)
+	$(BIN)/python -m bench.photos --compiled
 
 # How soon the page's bars follow the hand, in Debian's chromium; writes bench/results/page.json.
 bench-page: $(INSTALLED)

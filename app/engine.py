@@ -47,6 +47,7 @@ class Predict:
     head: Head | None
     codes: NDArray[np.float32]
     model_version: str = ""
+    shots: float = 1.0  # examples a class of its task has on average
 
 
 @dataclass(frozen=True)
@@ -133,13 +134,13 @@ class Engine:
         supports = self._supports(teaches, features[len(asks) :])
         made = self._adapter.adapt(supports) if supports else []
         results: dict[type[Work], Iterator[Result]] = {
-            Predict: iter(self._predicted(features[: len(asks)], heads)),
+            Predict: iter(self._predicted(asks, features[: len(asks)], heads)),
             Adapt: iter([self._adapted(task, support) for task, support in zip(made, supports, strict=True)]),
             Decode: iter([decoded[id(work)] for work in cold if isinstance(work, Decode)]),
         }
         return [next(results[type(work)]) for work in batch]
 
-    def _predicted(self, features: list[Tensor], heads: list[Head]) -> list[Predicted]:
+    def _predicted(self, asks: list[Predict], features: list[Tensor], heads: list[Head]) -> list[Predicted]:
         """Features [Q,F] and their task's head -> probabilities [Q,N].
 
         Some requests at once, each with the heads of all, and only its own kept: this takes more arithmetic, of which
@@ -151,11 +152,12 @@ class Engine:
             weight = torch.cat([head.weight for head in theirs]) if len(theirs) > 1 else theirs[0].weight  # [sum N, F]
             bias = torch.cat([head.bias for head in theirs]) if len(theirs) > 1 else theirs[0].bias
             queries = torch.cat(some) if len(some) > 1 else some[0]  # [sum Q, F]
-            logits = (torch.addmm(bias, queries, weight.T) / self.leo.config.temperature).cpu().numpy()
+            logits = torch.addmm(bias, queries, weight.T).cpu().numpy()
             row = column = 0
-            for mine, head in zip(some, theirs, strict=True):
+            for ask, mine, head in zip(asks[at : at + TOGETHER], some, theirs, strict=True):
                 height, width = len(mine), len(head.bias)
-                predicted.append(Predicted(softmax(logits[row : row + height, column : column + width]), head))
+                own = logits[row : row + height, column : column + width]  # [Q, N]
+                predicted.append(Predicted(softmax(own / self.leo.config.temperature_at(ask.shots)), head))
                 row, column = row + height, column + width
         return predicted
 

@@ -242,7 +242,7 @@ class Tasks:
         record = warm.record if warm else await self._usable(task_id, owner)
         engine = self._models.of(record)
         inputs = await self._decoded(images, engine)
-        work = Predict(inputs, warm.head if warm else None, record.codes, record.model_version)
+        work = Predict(inputs, warm.head if warm else None, record.codes, record.model_version, mean_shots(record))
         with metrics.stage("device"):
             predicted = cast(Predicted, await self._batcher.submit(work))
         for share in predicted.probabilities.max(axis=1):
@@ -263,7 +263,9 @@ class Tasks:
         described = {"task_id": task_id, "model": record.model, "model_version": record.model_version}
         weight, bias = head.weight.cpu().numpy(), head.bias.cpu().numpy()
         loop = asyncio.get_running_loop()
-        return await loop.run_in_executor(self._pool, to_onnx, leo, weight, bias, record.labels, described)
+        return await loop.run_in_executor(
+            self._pool, to_onnx, leo, weight, bias, record.labels, described, mean_shots(record)
+        )
 
     async def _chosen(self, name: str | None, images: Sequence[bytes]) -> Engine:
         """The model asked for; where nobody asked and there are several kinds, by what the pictures look like."""
@@ -325,6 +327,11 @@ class Taught:
     support: Kept
     adaptation: dict[str, Any]
     quality: dict[str, Any]
+
+
+def mean_shots(record: TaskRecord) -> float:
+    """Examples that a task's classes have on average."""
+    return sum(record.shots.values()) / len(record.shots)
 
 
 @contextlib.contextmanager

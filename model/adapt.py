@@ -73,11 +73,7 @@ class Adapter:
             encoder_features = torch.stack([_padded(task.encoder_features, most_support) for task in tasks])
         labels = torch.stack([_padded(task.labels, most_support, -1) for task in tasks])  # [T, S]
         membership = one_hot(labels, max(ways)).to(features.dtype)  # [T, S, N]
-        start = self.leo.encode(encoder_features, membership)  # [T, N, L]
-        if self.leo.decoder.is_plain:
-            codes, rows, losses, logits = self._closed_form(start, features, membership, steps)
-        else:
-            codes, rows, losses, logits = self._by_autograd(start, features, membership, steps)
+        codes, rows, losses, logits = self.adapt_stacked(features, encoder_features, membership, steps)
         hits = (logits.argmax(dim=-1) == labels).float().sum(dim=1).tolist()  # [T]; padding never hits
         return [
             AdaptedTask(
@@ -89,6 +85,17 @@ class Adapter:
             )
             for t, (n, task) in enumerate(zip(ways, tasks, strict=True))
         ]
+
+    @torch.no_grad()
+    def adapt_stacked(
+        self, features: Tensor, encoder_features: Tensor, membership: Tensor, steps: int
+    ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+        """Support features [T,S,F], the encoder's, and membership [T,S,N] -> codes [T,N,L], heads [T,N,F+1],
+        support losses [T,.] before each step and after the last, and support logits [T,S,N].
+        """
+        start = self.leo.encode(encoder_features, membership)  # [T, N, L]
+        work = self._closed_form if self.leo.decoder.is_plain else self._by_autograd
+        return work(start, features, membership, steps)
 
     def _by_autograd(
         self, codes: Tensor, features: Tensor, membership: Tensor, steps: int

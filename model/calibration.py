@@ -9,7 +9,7 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 import torch
-from scipy.optimize import minimize_scalar
+from scipy.optimize import minimize, minimize_scalar
 from torch import Tensor
 
 from model.baselines.latent import Leo
@@ -73,6 +73,25 @@ def fit_temperature(answers: Sequence[tuple[Tensor, Tensor]]) -> float:
     return math.exp(found)
 
 
+def fit_sharpness(answers: Sequence[tuple[Tensor, Tensor]], shots: Sequence[float]) -> tuple[float, float]:
+    """T and g, each within bounds, that minimise the mean negative log-likelihood of logits * shots^g / T.
+
+    As `fit_temperature`, with the shots each of the `answers` came of.
+    """
+    parts = [(logits.double(), labels) for logits, labels in answers]
+
+    def loss(tried: Sequence[float]) -> float:
+        scales = [number ** tried[1] / math.exp(tried[0]) for number in shots]
+        return sum(
+            float(torch.nn.functional.cross_entropy(logits * scale, labels))
+            for (logits, labels), scale in zip(parts, scales, strict=True)
+        )
+
+    bounds = [(math.log(0.01), math.log(100)), (0.0, 1.0)]
+    found = minimize(loss, [0.0, 0.1], bounds=bounds, method="Nelder-Mead", options={"xatol": 1e-3, "fatol": 1e-5}).x
+    return math.exp(found[0]), float(found[1])
+
+
 def temperature_of(
     leo: LatentEmbeddingOptimization,
     validation: Pictures,
@@ -85,25 +104,29 @@ def temperature_of(
     Settings that the data is too small for are left out; `DataError` if that leaves none. Pure and
     seeded. The seed should not be the one that calibration is measured with.
     """
-    return temperature_of_sights(leo, [extract(leo, validation)], settings, episodes, seed)
+    method, sight = Leo(leo), extract(leo, validation)
+    return fit_temperature([_answers(method, sight, setting, episodes, seed) for setting in possible(sight, settings)])
 
 
-def temperature_of_sights(
+def sharpness_of(
     leo: LatentEmbeddingOptimization,
     sights: Iterable[Sight],
-    settings: Iterable[Setting] = MIX,
+    settings: Iterable[Setting],
     episodes: int = 200,
     seed: int = 1,
-) -> float:
-    """`temperature_of` for several data sets, whose features are there already, each setting of each alike."""
+) -> tuple[float, float]:
+    """`fit_sharpness` of a LEO in evaluation mode over several data sets, each possible setting of each alike."""
     method, settings = Leo(leo), tuple(settings)
-    answers = []
-    for sight in sights:
-        for setting in possible(sight, settings):
-            parts = list(answer(method, sight, draw(sight, setting, episodes, seed)))
-            logits = torch.cat([part.logits.flatten(0, 1).cpu() for part in parts])
-            answers.append((logits, torch.cat([part.labels.flatten().cpu() for part in parts])))
-    return fit_temperature(answers)
+    chosen = [(sight, setting) for sight in sights for setting in possible(sight, settings)]
+    answers = [_answers(method, sight, setting, episodes, seed) for sight, setting in chosen]
+    return fit_sharpness(answers, [sum(setting.shots) / 2 for _, setting in chosen])
+
+
+def _answers(method: Leo, sight: Sight, setting: Setting, episodes: int, seed: int) -> tuple[Tensor, Tensor]:
+    """Logits [M,N] and labels [M] over the tasks of a setting."""
+    parts = list(answer(method, sight, draw(sight, setting, episodes, seed)))
+    logits = torch.cat([part.logits.flatten(0, 1).cpu() for part in parts])
+    return logits, torch.cat([part.labels.flatten().cpu() for part in parts])
 
 
 def _or_none(values: Tensor) -> list[float | None]:

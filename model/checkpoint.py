@@ -59,9 +59,13 @@ def save_model(leo: "LatentEmbeddingOptimization", folder: Path, name: str, card
 
 
 def inference_state(leo: "LatentEmbeddingOptimization") -> dict[str, Tensor]:
-    """What a model needs to serve: everything but the classifier's default head and a pretrained backbone, which
-    comes from its own package."""
-    left_out = ("classifier.fc.",) if leo.config.pretrained is None else ("classifier.fc.", "classifier.phi.blocks.")
+    """What a model needs to serve: everything but the classifier's default head, a pretrained backbone, which
+    comes from its own package, and a decoder's map that is the encoder's transpose."""
+    left_out: tuple[str, ...] = ("classifier.fc.",)
+    if leo.config.pretrained is not None:
+        left_out += ("classifier.phi.blocks.",)
+    if leo.config.decoder_tied:
+        left_out += ("decoder.skip.",)
     return {key: value for key, value in leo.state_dict().items() if not key.startswith(left_out)}
 
 
@@ -119,7 +123,9 @@ def load_model(cls: "type[T]", folder: Path, device: torch.device) -> "T":
             raise CheckpointError(
                 f"{path}: {key} is {list(tensors[key].shape)}, {CONFIG} calls for {list(expected[key].shape)}"
             )
-    leo.load_state_dict(tensors, strict=False)  # names were compared above; only classifier.fc stays fresh
+    leo.load_state_dict(tensors, strict=False)  # names were compared above; what is left out is there already
+    if info.config.decoder_tied:
+        leo.decoder.start_as_transpose_of(leo.encoder)
     return leo.to(device).eval()
 
 

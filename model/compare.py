@@ -44,8 +44,8 @@ class Compared:
     ci95: float
     difference: float
     difference_ci95: float
-    adapt: Cost
-    from_pictures: Cost
+    adapt: Cost | None  # None where it was not asked for
+    from_pictures: Cost | None
 
     def as_dict(self) -> dict[str, Any]:
         return asdict(self)
@@ -66,8 +66,8 @@ class Comparison:
                 sights[method.eye] = look(method.eye, data, resolution, device)
         self.sights = [sights[method.eye] for method in methods]
 
-    def run(self, setting: Setting, episodes: int, seed: int = 0, repeats: int = 0) -> list[Compared]:
-        """A line for each method, over the same tasks. `repeats` of 0 takes no times."""
+    def run(self, setting: Setting, episodes: int, seed: int = 0, repeats: int | None = 0) -> list[Compared]:
+        """A line for each method, over the same tasks. `repeats` of 0 takes no times, None weighs no memory either."""
         tasks = draw(self.sights[0], setting, episodes, seed)
         found = []
         reference: Tensor | None = None
@@ -76,7 +76,9 @@ class Comparison:
             reference = mine if reference is None else reference
             mean, ci95 = mean_and_ci95(mine)
             difference, difference_ci95 = mean_and_ci95(mine - reference)
-            adapt, from_pictures = self.costs(method, tasks[:1], repeats)
+            adapt = from_pictures = None
+            if repeats is not None:
+                adapt, from_pictures = self.costs(method, tasks[:1], repeats)
             found.append(
                 Compared(
                     method.name,
@@ -99,7 +101,7 @@ class Comparison:
     def costs(self, method: Method, task: Episodes, repeats: int) -> tuple[Cost, Cost]:
         """Of adapting to one task from what the eye saw, and from its support pictures on.
 
-        LEO adapts with autograd here, as the others do; the service's closed form (`model.adapt`) costs less.
+        LEO adapts in the service's closed form (`model.adapt`), MAML, Meta-SGD and ANIL with autograd.
         """
         places = torch.arange(int(self.data.counts.max())).expand(len(self.data), -1)  # [C, D]
         (chosen,), (labels,), *_ = task.gather(places)  # [S], [S]

@@ -70,11 +70,15 @@ class LEOConfig(BaseModel):
         "classes", description="relate class codes (source document), or all pairs of examples (the paper)"
     )
     relation_steps: int = Field(1, ge=0, le=10, description="times the codes go through the relation network")
+    relation_width: int | None = Field(None, ge=1, description="of the relation network's hidden layer; none: L")
     decoder_hidden: tuple[int, int] = Field((256, 512), description="widths of the decoder's two hidden layers")
     decoder_skip: bool = Field(
         False,
         description="add a linear map of the code to the decoded head, which starts as the encoder's "
         "transpose: before any training the head is then the class means seen through the encoder",
+    )
+    decoder_tied: bool = Field(
+        False, description="the decoder's linear map stays the encoder's transpose, and is not trained or stored itself"
     )
     decoder_conditioned: bool = Field(False, description="the decoder also sees the mean of the task's codes")
     decoder_experts: int = Field(1, ge=1, le=16, description="last layers of the decoder, mixed by a gate on the code")
@@ -94,6 +98,13 @@ class LEOConfig(BaseModel):
         1.0, gt=0, description="logits are divided by it before the softmax; fitted after training, on validation tasks"
     )
 
+    shot_sharpness: float = Field(
+        0.0,
+        ge=0,
+        le=1,
+        description="logits are multiplied by K^this too, K the examples a class has on average",
+    )
+
     # outer loop
     outer_lr: float = Field(1e-3, gt=0, description="beta, the meta-learner's step size")
     kl_weight: float = Field(0.0, ge=0, description="of KL(codes || N(0, 1)); needs stochastic")
@@ -101,6 +112,10 @@ class LEOConfig(BaseModel):
     orthogonality: float = Field(0.0, ge=0, description="of the correlations between the decoder's latent directions")
     l2: float = Field(0.0, ge=0, description="weight decay of the outer optimizer")
     max_grad_norm: float = Field(5.0, gt=0, description="gradients of all parameters together are clipped to it")
+
+    def temperature_at(self, shots: float) -> float:
+        """What the logits of a task with so many examples a class, on average, are divided by."""
+        return float(self.temperature / shots**self.shot_sharpness)
 
     @property
     def pretrained(self) -> Backbone | None:
@@ -141,6 +156,8 @@ class LEOConfig(BaseModel):
             raise ValueError(f"widths must be positive, not {self.widths}")
         if min(self.decoder_hidden) < 1:
             raise ValueError(f"decoder_hidden must be positive widths, not {self.decoder_hidden}")
+        if self.decoder_tied and not self.decoder_skip:
+            raise ValueError("decoder_tied needs decoder_skip=True: without it there is nothing to tie to the encoder")
         if self.kl_weight and not self.stochastic:
             raise ValueError("kl_weight needs stochastic=True: a fixed code has no distribution")
         if self.inner_steps:  # 0 steps is a deliberate "no inner loop", not a value out of range

@@ -44,7 +44,7 @@ def examine(method: Leo, sight: Sight, setting: Setting, episodes: int, seed: in
     groups = sight.groups if setting.within else None
     generator = torch.Generator().manual_seed(seed * 1_000_003 + 500_009)
     strangers = sample_strangers(sight.counts, tasks, STRANGERS, setting.query, generator, groups)
-    t = method.leo.config.temperature
+    config = method.leo.config
     classes = len(sight.counts)
     confusion, met = torch.zeros(classes * classes, dtype=torch.long), torch.zeros(classes, classes, dtype=torch.long)
     correct, confidences = [], []
@@ -54,6 +54,8 @@ def examine(method: Leo, sight: Sight, setting: Setting, episodes: int, seed: in
     for part in answer(method, sight, tasks):
         others, done = strangers[done : done + len(part.tasks)], done + len(part.tasks)
         predicted = part.logits.argmax(dim=-1)  # [T, Q]
+        t = torch.tensor([config.temperature_at(shots) for shots in part.tasks.mean_shots]).view(-1, 1, 1)
+        t = t.to(part.logits)  # [T, 1, 1]
         correct.append((predicted == part.labels).cpu())
         confidences.append((part.logits / t).softmax(dim=-1).amax(dim=-1).cpu())
         _count(confusion, met, part.tasks, part.labels.cpu(), predicted.cpu())

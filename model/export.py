@@ -23,6 +23,7 @@ def to_onnx(
     bias: NDArray[np.float32],
     labels: list[str],
     described: dict[str, str],
+    shots: float = 1.0,
 ) -> bytes:
     """Head [N,F] and [N] of a LEO whose BatchNorm is folded -> graph: `images` [B,1,R,R] -> `probabilities` [B,N].
 
@@ -33,7 +34,7 @@ def to_onnx(
     graph, side = _Graph(), leo.config.resolution
     at = graph.phi(leo.classifier.phi, INPUT)
     at = graph.add("Gemm", at, graph.constant("fc.weight", weight), graph.constant("fc.bias", bias), transB=1)
-    at = graph.add("Div", at, graph.constant("temperature", np.float32(leo.config.temperature)))
+    at = graph.add("Div", at, graph.constant("temperature", np.float32(leo.config.temperature_at(shots))))
     graph.add("Softmax", at, axis=-1, output=OUTPUT)
 
     images = helper.make_tensor_value_info(INPUT, TensorProto.FLOAT, ["batch", leo.config.channels, side, side])

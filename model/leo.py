@@ -68,6 +68,8 @@ class LatentEmbeddingOptimization(nn.Module):
         self.relation = LEORelationNetwork(self.config)
         self.decoder = LEODecoder(self.config)
         self.decoder.start_as_transpose_of(self.encoder)
+        if self.decoder.skip is not None:
+            self.decoder.skip.requires_grad_(not self.config.decoder_tied)
         per_step = (max(1, self.config.inner_steps),) if self.config.inner_lr_per_step else ()
         learned = self.config.learn_inner_lr
         self.alpha = nn.Parameter(

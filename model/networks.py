@@ -194,9 +194,10 @@ class LEORelationNetwork(nn.Module):
         size = config.latent_dim
         self.residual = config.relation_residual
         self.steps = config.relation_steps
-        self.hidden = nn.Linear(2 * size, size)
-        self.out = nn.Linear(size, size)
-        self.out_log_variance = nn.Linear(size, size) if config.stochastic else None
+        width = config.relation_width or size
+        self.hidden = nn.Linear(2 * size, width)
+        self.out = nn.Linear(width, size)
+        self.out_log_variance = nn.Linear(width, size) if config.stochastic else None
         if self.residual:
             nn.init.zeros_(self.out.weight)
             nn.init.zeros_(self.out.bias)
@@ -209,12 +210,12 @@ class LEORelationNetwork(nn.Module):
         share = present / present.sum(dim=-1, keepdim=True)  # [T, M]
         log_variance = None
         for _ in range(self.steps):
-            # Linear(2L, L) of a concatenated pair is a sum of two Linear(L, L): M products, not M².
+            # Linear(2L, W) of a concatenated pair is a sum of two Linear(L, W): M products, not M².
             weight_n, weight_m = self.hidden.weight.chunk(2, dim=1)
-            of_n = F.linear(codes, weight_n, self.hidden.bias).unsqueeze(2)  # [T, M, 1, L]
-            of_m = F.linear(codes, weight_m).unsqueeze(1)  # [T, 1, M, L]
+            of_n = F.linear(codes, weight_n, self.hidden.bias).unsqueeze(2)  # [T, M, 1, W]
+            of_m = F.linear(codes, weight_m).unsqueeze(1)  # [T, 1, M, W]
             # The last layer is linear, so the mean over m may be taken before it.
-            mean = torch.einsum("tnml,tm->tnl", F.relu(of_n + of_m), share)  # [T, M, L]
+            mean = torch.einsum("tnml,tm->tnl", F.relu(of_n + of_m), share)  # [T, M, W]
             relations: Tensor = self.out(mean)  # [T, M, L]
             codes = codes + relations if self.residual else relations
             log_variance = None if self.out_log_variance is None else self.out_log_variance(mean)

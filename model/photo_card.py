@@ -14,6 +14,7 @@ from model.examine import examine
 from model.leo import LatentEmbeddingOptimization
 
 SETTINGS = tuple(Setting(way, (shot, shot), 15) for way in (5, 15) for shot in (1, 5, 10))
+SMALL = (Setting(2, (1, 1), 3),)  # for data that is too small for any of them
 EPISODES = 1000
 
 LIMITS = (
@@ -32,8 +33,8 @@ def validate_photos(
     for part in photos.by_source():
         comparison = Comparison(photo_methods(leo, l2), part, leo.config.resolution, leo.alpha.device)
         rows = []
-        for setting in possible(comparison.sights[0], SETTINGS):
-            compared = comparison.run(setting, episodes)
+        for setting in possible(comparison.sights[0], (*SETTINGS, *SMALL))[: len(SETTINGS)]:
+            compared = comparison.run(setting, episodes, repeats=None)
             examined = examine(Leo(leo), comparison.sights[0], setting, episodes)
             rows.append(examined.row.as_dict() | {"methods": [one.figures() for one in compared]})
         source = part.sources[part.files[0][0][0]]

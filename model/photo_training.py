@@ -25,11 +25,15 @@ from model.baselines.method import Phi
 from model.config import LEOConfig
 from model.data.episodes import sample_episodes
 from model.data.photos import Photos, features
-from model.evaluate import Setting, Sight, accuracies, draw
+from model.evaluate import Setting, Sight, accuracies, draw, possible
 from model.leo import LatentEmbeddingOptimization
 from model.train import Progress, one_cycle, pick
 
 L2_GRID = (0.0001, 0.0003, 0.001, 0.003, 0.01, 0.03)  # of the logistic head LEO is compared with
+
+
+#: What the temperature is fitted on, each source of photos alike; the first fits small data sets too.
+PHOTO_MIX = (Setting(2, (1, 1), 3), *(Setting(way, (k, k), 10) for way in (5, 15) for k in (1, 5, 10)))
 
 
 class PhotoTrainConfig(BaseModel):
@@ -40,16 +44,17 @@ class PhotoTrainConfig(BaseModel):
     leo: LEOConfig
     seed: int = 0
     steps: int = Field(80, ge=1)
-    images_per_step: int = Field(300, ge=20, description="tasks a step are as many as fit into it, at least 1")
+    images_per_step: int = Field(100, ge=20, description="tasks a step are as many as fit into it, at least 1")
     ways: tuple[int, ...] = (2, 5, 10, 20)
     shots: tuple[int, ...] = (1, 2, 5, 10)
     query: int = Field(5, ge=1, description="queries a class")
+    from_classes: bool = Field(True, description="encoder and decoder start from training classes, not at random")
     shrinkage: float = Field(0.5, gt=0, le=1, description="of the covariance within classes; 1: it is not looked at")
     views: int = Field(1, ge=1, description="of each picture; all but the first are augmented")
     trained: tuple[str, ...] = Field(
         ("alpha", "decoder.log_scale"), description="parameters that are trained, by the beginning of their names"
     )
-    validate_every: int = Field(20, ge=1, description="steps between validations")
+    validate_every: int = Field(40, ge=1, description="steps between validations")
 
 
 class PhotoTrainer:
@@ -70,7 +75,10 @@ class PhotoTrainer:
             parameter.requires_grad_(name.startswith(config.trained))
         raw = features(training, backbone, config.views)  # [C, D, V, F]
         self.counts = training.counts
-        start_from_classes(self.leo, raw[:, :, 0].to(device), self.counts, config.shrinkage)
+        if config.from_classes:
+            start_from_classes(self.leo, raw[:, :, 0].to(device), self.counts, config.shrinkage)
+        else:
+            centre_on(self.leo, raw[:, :, 0].to(device), self.counts)
         phi = self.leo.classifier.phi
         with torch.no_grad():
             self.seen = torch.cat([phi.finished(some.to(device)) for some in raw.split(16)])  # [C, D, V, F]
@@ -103,7 +111,10 @@ class PhotoTrainer:
 
     def _step(self, generator: torch.Generator) -> tuple[int, dict[str, float]]:
         config = self.config
-        way, shot = pick(config.ways, generator), pick(config.shots, generator)
+        way = min(pick(config.ways, generator), len(self.counts))
+        # The largest classes decide what is possible; in a small data set episodes are smaller.
+        most = int(self.counts.sort(descending=True).values[way - 1]) - config.query
+        shot = max(1, min(pick(config.shots, generator), most))
         tasks = max(1, config.images_per_step // (way * (shot + config.query)))
         episodes = sample_episodes(self.counts, tasks, way, shot, config.query, generator)
         views = torch.randint(self.seen.shape[2], episodes.drawings.shape, generator=generator)
@@ -123,8 +134,11 @@ class PhotoTrainer:
     def _validate(self) -> float:
         """Mean accuracy over fixed tasks of validation classes, each source's: 5-way, 1 shot and 5."""
         method = Leo(self.leo.eval())
-        settings = [Setting(5, (shot, shot), 10) for shot in (1, 5)]
-        found = [accuracies(method, sight, draw(sight, s, 200, seed=1)) for sight in self.sights for s in settings]
+        found = [
+            accuracies(method, sight, draw(sight, setting, 100, seed=1))
+            for sight in self.sights
+            for setting in five_way(sight, (1, 5))
+        ]
         return float(torch.stack(found).mean())
 
     def _log(self, progress: Progress) -> None:
@@ -147,11 +161,27 @@ class PhotoTrainer:
             )
 
 
+def five_way(sight: Sight, shots: tuple[int, ...]) -> list[Setting]:
+    """Tasks of 5 classes with 10 queries each, or of as many as a small data set has. Raises `DataError`."""
+    way = min(5, len(sight.counts))
+    most = int(sight.counts.sort(descending=True).values[way - 1])
+    fitting = [Setting(way, (k, k), min(10, most - k)) for k in shots if k < most]
+    return possible(sight, fitting)
+
+
 def sights_of(leo: LatentEmbeddingOptimization, validation: Photos) -> list[Sight]:
     """Features of validation classes, each source of pictures by itself: tasks are of one kind of photo."""
     return [
         Sight(seen := Phi(leo).of_photos(part), part.counts, torch.arange(len(seen))) for part in validation.by_source()
     ]
+
+
+@torch.no_grad()
+def centre_on(leo: LatentEmbeddingOptimization, raw: Tensor, counts: Tensor) -> Tensor:
+    """Set phi's centre to the mean of features [C,D,F] that are real, and give which those are, [C,D]."""
+    real = (torch.arange(raw.shape[1]) < counts.unsqueeze(1)).to(raw.device)
+    leo.classifier.phi.centre.copy_(raw[real].mean(dim=0))
+    return real
 
 
 @torch.no_grad()
@@ -163,8 +193,7 @@ def start_from_classes(leo: LatentEmbeddingOptimization, raw: Tensor, counts: Te
     (as in regularised linear discriminant analysis: Friedman, 1989). The decoder is the transpose.
     """
     phi, decoder, encoder = leo.classifier.phi, leo.decoder, leo.encoder
-    real = (torch.arange(raw.shape[1]) < counts.unsqueeze(1)).to(raw.device)  # [C, D]
-    phi.centre.copy_(raw[real].mean(dim=0))
+    real = centre_on(leo, raw, counts)
     features = phi.finished(raw)  # [C, D, F]
     weights = real.unsqueeze(-1).to(features.dtype)
     means = (features * weights).sum(dim=1, keepdim=True) / weights.sum(dim=1, keepdim=True)  # [C, 1, F]
@@ -183,6 +212,10 @@ def choose_l2(leo: LatentEmbeddingOptimization, sights: list[Sight], episodes: i
     eye, found = Phi(leo), {}
     for l2 in L2_GRID:
         method = LogisticHead(eye, l2)
-        drawn = [(sight, draw(sight, Setting(5, (k, k), 10), episodes, seed=1)) for sight in sights for k in (1, 5, 10)]
+        drawn = [
+            (sight, draw(sight, setting, episodes, seed=1))
+            for sight in sights
+            for setting in five_way(sight, (1, 5, 10))
+        ]
         found[l2] = float(torch.cat([accuracies(method, sight, tasks) for sight, tasks in drawn]).mean())
     return found

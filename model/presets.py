@@ -36,12 +36,21 @@ PRESETS: dict[str, TrainConfig | PhotoTrainConfig] = {
             resolution=224,
             latent_dim=1280,
             unit_codes=True,
+            relation_width=32,
             decoder_skip=True,
+            decoder_tied=True,
             decoder_hidden=(16, 16),
             logit_scale=15.0,
             inner_steps=10,
             inner_lr=0.2,
             outer_lr=0.003,
         ),
+    ),
+    # The same, as the paper has it: everything but phi trained from a random start, to compare with.
+    "photos-plain": PhotoTrainConfig(
+        leo=LEOConfig(backbone="efficientnet-lite0", resolution=224, latent_dim=64, dropout=0.3, l2=1e-4, inner_lr=1.0),
+        from_classes=False,
+        trained=("alpha", "encoder", "relation", "decoder"),
+        steps=400,
     ),
 }

@@ -19,7 +19,7 @@ def scores(
     support: Tensor,
     logits: Tensor,
     queries: Tensor,
-    temperature: float,
+    temperature: float | Tensor,
 ) -> dict[str, Tensor]:
     """By name, [T,Q] each. Features of support [T,S,F] and queries [T,Q,F], the queries' logits [T,Q,N].
 

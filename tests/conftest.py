@@ -79,6 +79,16 @@ def client(settings: Settings) -> Iterator[httpx.Client]:
         yield client
 
 
+@pytest.fixture(scope="session")
+def both(tmp_path_factory: pytest.TempPathFactory) -> Iterator[httpx.Client]:
+    """A client of the service with models for drawings and for photos."""
+    settings = Settings(
+        data_dir=tmp_path_factory.mktemp("both"), weights=WEIGHTS / "omniglot", models="photos-lite0", device="cpu"
+    )
+    with serving(settings) as client:
+        yield client
+
+
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
     """Say how many tests did not run; with LEO_NO_SKIPS the run has then failed."""
     if os.environ.get("LEO_NO_SKIPS") and terminalreporter.stats.get("skipped"):

@@ -195,13 +195,13 @@ def _print(rows: "list[Compared]") -> None:
     for column in ("method", "accuracy, %", "less LEO's", "adapt, ms", "peak, MiB"):
         table.add_column(column, justify="left" if column == "method" else "right")
     for row in rows:
-        same = row is first
+        same, cost = row is first, row.from_pictures
         table.add_row(
             row.method,
             f"{100 * row.accuracy:.2f} ± {100 * row.ci95:.2f}",
             "" if same else f"{100 * row.difference:+.2f} ± {100 * row.difference_ci95:.2f}",
-            "-" if row.from_pictures.milliseconds is None else f"{row.from_pictures.milliseconds:.1f}",
-            f"{row.from_pictures.peak_bytes / 2**20:.2f}",
+            "-" if cost is None or cost.milliseconds is None else f"{cost.milliseconds:.1f}",
+            "-" if cost is None else f"{cost.peak_bytes / 2**20:.2f}",
         )
     # Into a file or a pipe nothing is broken into lines.
     Console(width=None if sys.stdout.isatty() else 120).print(table)

@@ -15,6 +15,8 @@ if TYPE_CHECKING:
     from model.leo import LatentEmbeddingOptimization
     from model.photo_training import PhotoTrainer
 
+PHOTOS = "photos"  # what callers ask for such a model by, whatever its backbone
+
 
 @app.command()
 def train(
@@ -25,7 +27,9 @@ def train(
         ),
     ],
     out: Annotated[Path, typer.Option(help="Folder of the run. An interrupted run goes on from there.")],
-    preset: Annotated[str, typer.Option(help="Which run: omniglot, omniglot-105 or photos-lite0.")] = "omniglot",
+    preset: Annotated[
+        str, typer.Option(help="Which run: omniglot, omniglot-105, photos-lite0 or photos-plain.")
+    ] = "omniglot",
     teacher: Annotated[
         Path | None, typer.Option(help="Folder of a trained model to learn from (omniglot-105 needs one).")
     ] = None,
@@ -70,7 +74,7 @@ def train(
             _show_training(photo_trainer)
         except (DataError, BackboneError, TrainingDiverged) as error:
             fail(error)
-        _finish_photos(photo_trainer, photos, preset, described)
+        _finish_photos(photo_trainer, photos, described)
         return
     if len(data) > 1:
         fail("drawings come from one folder or zip; only photos may come from several")
@@ -170,20 +174,21 @@ def _finish(
     console.print(f"wrote {folder} and {out / 'curve.png'}", highlight=False)
 
 
-def _finish_photos(trainer: "PhotoTrainer", photos: "Photos", name: str, described: dict[str, Any]) -> None:
+def _finish_photos(trainer: "PhotoTrainer", photos: "Photos", described: dict[str, Any]) -> None:
     """Evaluate on the validation classes of each source and write model, card and curve."""
     from model.baselines.training import best
-    from model.calibration import temperature_of_sights
+    from model.calibration import sharpness_of
     from model.card import machine, shape_of, today
     from model.checkpoint import read_info, save_model
     from model.curve import draw_curve
     from model.photo_card import validate_photos, write_photo_readme
-    from model.photo_training import choose_l2
+    from model.photo_training import PHOTO_MIX, choose_l2
 
     leo, validation = trainer.leo, photos.split("validation")
     with console.status("calibrating"):
-        temperature = temperature_of_sights(leo, trainer.sights)
-        leo.config = leo.config.model_copy(update={"temperature": round(temperature, 4)})
+        temperature, sharpness = sharpness_of(leo, trainer.sights, PHOTO_MIX)
+        fitted = {"temperature": round(temperature, 4), "shot_sharpness": round(sharpness, 4)}
+        leo.config = leo.config.model_copy(update=fitted)
     with console.status("choosing the logistic head's L2 on validation classes"):
         tried = choose_l2(leo, trainer.sights)
     card = described | {
@@ -198,8 +203,8 @@ def _finish_photos(trainer: "PhotoTrainer", photos: "Photos", name: str, describ
     with console.status("evaluating"):
         card["validation"] = validate_photos(leo, validation, card["logistic_l2"])
     folder = trainer.folder / "model"
-    save_model(leo, folder, name, card)
-    write_photo_readme(folder, name, read_info(folder).version, card)
+    save_model(leo, folder, PHOTOS, card)
+    write_photo_readme(folder, PHOTOS, read_info(folder).version, card)
     draw_curve(trainer.folder / "log.csv", trainer.folder / "curve.png")
-    print_photo_card(f"{name}, validation classes", card["validation"])
+    print_photo_card(f"{PHOTOS}, validation classes", card["validation"])
     console.print(f"wrote {folder} and {trainer.folder / 'curve.png'}", highlight=False)

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from model.adapt import Adapter
 from model.baselines.method import Phi
 from model.leo import LatentEmbeddingOptimization, apply_head
 
@@ -31,7 +32,7 @@ class Leo:
     """Codes, relation, `steps` gradient steps on the codes (the config's by default), decoded heads."""
 
     def __init__(self, leo: LatentEmbeddingOptimization, steps: int | None = None, eye: Phi | None = None) -> None:
-        self.leo = leo
+        self.leo, self.adapter = leo, Adapter(leo)  # the weights of now: make another after training on
         self.steps = leo.config.inner_steps if steps is None else steps
         self.name = f"LEO {self.steps} steps"
         self.eye: Phi = BothPhi(leo) if leo.encoder.features is not None else eye or Phi(leo)
@@ -39,9 +40,9 @@ class Leo:
     @torch.no_grad()
     def adapt(self, support: Tensor, membership: Tensor) -> Adapted:
         features = self.for_classifier(support)
-        start = self.leo.encode(support[..., -features.shape[-1] :], membership)
-        adapted = self.leo.adapt(start, features, membership, self.steps)
-        return Adapted(adapted.codes, adapted.rows, membership)
+        of_encoder = support[..., -features.shape[-1] :]
+        codes, rows, *_ = self.adapter.adapt_stacked(features, of_encoder, membership, self.steps)
+        return Adapted(codes, rows, membership)
 
     @torch.no_grad()
     def logits(self, state: Adapted, queries: Tensor) -> Tensor:

@@ -37,19 +37,22 @@ class LogisticHead:
     @torch.no_grad()
     def adapt(self, support: Tensor, membership: Tensor) -> Heads:
         inputs = F.pad(support, (0, 1), value=1.0)  # [T, S, F+1]
+        # The optimum lies in the span of the examples: with fewer of them than features, work there.
+        basis, turned = torch.linalg.qr(inputs.mT)  # [T, F+1, M], [T, M, S], M the smaller of S and F+1
+        inputs = turned.mT  # [T, S, M]
         real = membership.sum(dim=-1, keepdim=True)  # [T, S, 1], 0 for padding
         share = real / real.sum(dim=1, keepdim=True)  # each example's part in the mean
         # The softmax's curvature is at most 1/2, and the largest eigenvalue at most the trace.
         steepest = 0.5 * (inputs.square() * share).sum(dim=(1, 2)).view(-1, 1, 1) + self.l2  # [T, 1, 1]
         root = (self.l2 / steepest).sqrt()
         momentum = (1 - root) / (1 + root)
-        rows = support.new_zeros(*membership.shape[::2], inputs.shape[-1])  # [T, N, F+1]
+        rows = support.new_zeros(*membership.shape[::2], inputs.shape[-1])  # [T, N, M]
         ahead = rows
         for _ in range(MOST_ITERATIONS):
             p = without_absent(inputs @ ahead.mT, membership).softmax(dim=-1)  # [T, S, N]
-            gradient = ((p * real - membership) * share).mT @ inputs + self.l2 * ahead  # [T, N, F+1]
+            gradient = ((p * real - membership) * share).mT @ inputs + self.l2 * ahead  # [T, N, M]
             if float(gradient.abs().max()) < TOLERANCE:
-                return Heads(ahead, membership)
+                return Heads(ahead @ basis.mT, membership)
             stepped = ahead - gradient / steepest
             ahead = stepped + momentum * (stepped - rows)
             rows = stepped

@@ -29,6 +29,13 @@ class Episodes:
         shots = None if self.shots is None else self.shots[tasks]
         return Episodes(self.classes[tasks], self.drawings[tasks], self.shot, shots)
 
+    @property
+    def mean_shots(self) -> list[float]:
+        """Of each task, over its classes."""
+        if self.shots is None:
+            return [float(self.shot)] * len(self)
+        return [float(mean) for mean in self.shots.double().mean(dim=1)]
+
     def gather(self, values: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
         """Values of every drawing [C,D,...] -> support [T,N*K,...], labels [T,N*K], and the queries'.
 

@@ -49,6 +49,8 @@ def test_all_methods_on_the_same_tasks_with_paired_differences(methods: list[Met
         mine = accuracies(method, sight, tasks)
         assert row.accuracy == pytest.approx(float(mine.mean()))
         assert (row.difference, row.difference_ci95) == pytest.approx(mean_and_ci95(mine - leo))
+        assert row.adapt is not None
+        assert row.from_pictures is not None
         assert row.adapt.milliseconds is None
         assert 0 < row.adapt.peak_bytes <= row.from_pictures.peak_bytes
 
