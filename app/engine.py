@@ -152,7 +152,7 @@ class Engine:
             weight = torch.cat([head.weight for head in theirs]) if len(theirs) > 1 else theirs[0].weight  # [sum N, F]
             bias = torch.cat([head.bias for head in theirs]) if len(theirs) > 1 else theirs[0].bias
             queries = torch.cat(some) if len(some) > 1 else some[0]  # [sum Q, F]
-            logits = torch.addmm(bias, queries, weight.T).cpu().numpy()
+            logits: NDArray[np.float32] = torch.addmm(bias, queries, weight.T).cpu().numpy()
             row = column = 0
             for ask, mine, head in zip(asks[at : at + TOGETHER], some, theirs, strict=True):
                 height, width = len(mine), len(head.bias)
