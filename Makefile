@@ -6,8 +6,8 @@ DATA ?= images_background.zip
 BIN := $(VENV)/bin
 INSTALLED := $(VENV)/.installed
 
-.PHONY: serve test check bench bench-labels bench-page bench-photos ablation phi-search compare chaos hostile fuzz soak \
-	audit bench-ray capacity serve-ray test-ray test-containers clean
+.PHONY: serve test check bench bench-engine bench-labels bench-page bench-photos bench-training ablation phi-search \
+	compare chaos hostile fuzz soak audit bench-ray capacity serve-ray test-ray test-containers clean
 
 serve: $(INSTALLED)
 	LEO_MODELS=$${LEO_MODELS-photos-lite0} $(BIN)/leo serve
@@ -25,6 +25,14 @@ bench: $(INSTALLED)
 	$(BIN)/python -m bench.latency
 	$(BIN)/python -m bench.readme
 
+# The engine beside LitServe, a plain FastAPI handler and the machine's limit, and ways to run phi; twenty minutes on a
+# quiet machine. Writes bench/results/. ENGINE="--only compare,limits" for less.
+bench-engine: $(INSTALLED)
+	@$(BIN)/python -m pip install --quiet --constraint requirements.txt --editable '.[dev,bench]'
+	$(BIN)/python -m bench.engine $(ENGINE)
+	$(BIN)/python -m bench.phi_engines
+	$(BIN)/python -m bench.readme
+
 # LEO beside what people use instead, on validation alphabets; needs DATA=.../images_background.zip and a quiet
 # machine: trains the baselines with LEO's own budget (hours on a CPU), then compares. Writes bench/results/.
 compare: $(INSTALLED)
@@ -34,6 +42,10 @@ compare: $(INSTALLED)
 # What each of a LEO's settings is worth, and feature extractors by accuracy and milliseconds; half an hour each.
 ablation: $(INSTALLED)
 	$(BIN)/python -m bench.ablation --data $(DATA)
+
+# How fast meta-training is on this machine; a quarter of an hour.
+bench-training: $(INSTALLED)
+	$(BIN)/python -m bench.training --data $(DATA)
 
 phi-search: $(INSTALLED)
 	$(BIN)/python -m bench.phi_search --data $(DATA)

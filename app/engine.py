@@ -18,6 +18,7 @@ from model.leo import LatentEmbeddingOptimization
 from model.phi import OnCPU, Phi, for_serving
 from model.pictures import reader
 
+TOGETHER = 16  # requests whose heads are multiplied at once
 Images = NDArray[np.uint8]  # [B,R,R], 255 full ink, or [B,R,R,3]: what `model.pictures.reader` gives
 
 
@@ -122,48 +123,49 @@ class Engine:
             return self._run(batch)
 
     def _run(self, batch: list[Work]) -> list[Result]:
-        features = _through(self._phi, [work.images for work in batch if not isinstance(work, Decode)])
-        encoder_features: Iterator[Tensor] | None = None
-        if self._encoder_phi is not None:
-            encoder_features = _through(self._encoder_phi, [work.images for work in batch if isinstance(work, Adapt)])
+        asks = [work for work in batch if isinstance(work, Predict)]
+        teaches = [work for work in batch if isinstance(work, Adapt)]
+        images = [work.images for work in asks] + [work.images for work in teaches]
         cold = [work for work in batch if isinstance(work, Decode) or (isinstance(work, Predict) and not work.head)]
-        decoded = iter(self._decode([work.codes for work in cold]))
+        decoded = dict(zip(map(id, cold), self._decode([work.codes for work in cold]), strict=True))
+        heads = [work.head or decoded[id(work)] for work in asks]
 
-        supports: list[Support] = []
-        queries: list[tuple[Tensor, Head, float]] = []
-        heads: list[Head] = []
-        for work in batch:
-            if isinstance(work, Adapt):
-                mine = next(features)
-                of_encoder = mine if encoder_features is None else next(encoder_features)
-                supports.append(self._with_kept(work, mine, of_encoder))
-            elif isinstance(work, Predict):
-                queries.append((next(features), work.head or next(decoded), work.shots))
-            else:
-                heads.append(next(decoded))
+        features = _through(self._phi, images)
+        supports = self._supports(teaches, features[len(asks) :])
         made = self._adapter.adapt(supports) if supports else []
         results: dict[type[Work], Iterator[Result]] = {
+            Predict: iter(self._predicted(asks, features[: len(asks)], heads)),
             Adapt: iter([self._adapted(task, support) for task, support in zip(made, supports, strict=True)]),
-            Predict: iter(self._predicted(queries)),
-            Decode: iter(heads),
+            Decode: iter([decoded[id(work)] for work in cold if isinstance(work, Decode)]),
         }
         return [next(results[type(work)]) for work in batch]
 
-    def _predicted(self, queries: list[tuple[Tensor, Head, float]]) -> list[Predicted]:
-        """Features [Q,F] and their task's head -> probabilities [Q,N]; one softmax for all, padded with none."""
-        if not queries:
-            return []
-        most = max(len(head.bias) for _, head, _ in queries)
-        logits = torch.full((sum(len(features) for features, _, _ in queries), most), -torch.inf, device=self.device)
-        at, places = 0, []
-        for features, head, shots in queries:
-            place = slice(at, at + len(features)), slice(len(head.bias))
-            torch.addmm(head.bias, features, head.weight.T, out=logits[place])  # [Q, N]
-            logits[place] /= self.leo.config.temperature_at(shots)
-            places.append(place)
-            at += len(features)
-        shares = logits.softmax(dim=-1).cpu().numpy()
-        return [Predicted(shares[place], head) for place, (_, head, _) in zip(places, queries, strict=True)]
+    def _predicted(self, asks: list[Predict], features: list[Tensor], heads: list[Head]) -> list[Predicted]:
+        """Features [Q,F] and their task's head -> probabilities [Q,N].
+
+        Some requests at once, each with the heads of all, and only its own kept: this takes more arithmetic, of which
+        it needs little anyway, and fewer calls, at each of which this thread would have to wait for the interpreter.
+        """
+        predicted: list[Predicted] = []
+        for at in range(0, len(heads), TOGETHER):
+            some, theirs = features[at : at + TOGETHER], heads[at : at + TOGETHER]
+            weight = torch.cat([head.weight for head in theirs]) if len(theirs) > 1 else theirs[0].weight  # [sum N, F]
+            bias = torch.cat([head.bias for head in theirs]) if len(theirs) > 1 else theirs[0].bias
+            queries = torch.cat(some) if len(some) > 1 else some[0]  # [sum Q, F]
+            logits: NDArray[np.float32] = torch.addmm(bias, queries, weight.T).cpu().numpy()
+            row = column = 0
+            for ask, mine, head in zip(asks[at : at + TOGETHER], some, theirs, strict=True):
+                height, width = len(mine), len(head.bias)
+                own = logits[row : row + height, column : column + width]  # [Q, N]
+                predicted.append(Predicted(softmax(own / np.float32(self.leo.config.temperature_at(ask.shots))), head))
+                row, column = row + height, column + width
+        return predicted
+
+    def _supports(self, teaches: list[Adapt], features: list[Tensor]) -> list[Support]:
+        of_encoder = features
+        if self._encoder_phi is not None:
+            of_encoder = _through(self._encoder_phi, [work.images for work in teaches])
+        return [self._with_kept(*each) for each in zip(teaches, features, of_encoder, strict=True)]
 
     def _with_kept(self, work: Adapt, features: Tensor, encoder_features: Tensor) -> Support:
         """New features [S,F] behind those kept of earlier examples."""
@@ -202,9 +204,16 @@ class Engine:
         return [Head(each[:, :-1].contiguous(), each[:, -1].contiguous()) for each in rows]
 
 
-def _through(phi: Phi, parts: list[Images]) -> Iterator[Tensor]:
+def _through(phi: Phi, parts: list[Images]) -> list[Tensor]:
     """Features of several requests' images in one pass, cut apart again: [B,R,R] each -> [B,F] each."""
     if not parts:
-        return iter(())
+        return []
     features = phi(parts[0] if len(parts) == 1 else np.concatenate(parts))
-    return iter(features.split([len(part) for part in parts]))
+    return list(features.split([len(part) for part in parts]))
+
+
+def softmax(logits: NDArray[np.float32]) -> NDArray[np.float32]:
+    """Over the last dimension."""
+    powers = np.exp(logits - logits.max(axis=-1, keepdims=True))
+    shares: NDArray[np.float32] = powers / powers.sum(axis=-1, keepdims=True)
+    return shares

@@ -7,7 +7,7 @@ from starlette.datastructures import Headers, MutableHeaders
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from app.keys import Key, Keys, Right
-from app.problems import Problem
+from app.problems import Problem, overloaded
 
 # What needs no key: it tells nothing of anyone's tasks.
 OPEN = {"/", "/docs", "/redoc", "/openapi.json", "/healthz", "/readyz"}
@@ -15,6 +15,7 @@ OPEN_FOLDERS = ("/page/", "/static/", "/static-offline-docs/")
 PREDICTION = re.compile(r"/tasks/[^/]+/predict")
 # A refused body is thrown away for so many seconds and bytes, so that the refusal is read before the connection ends.
 LINGER, LINGER_BYTES = 1.0, 2**24
+SMALL_BODY = 2**16  # bytes
 
 
 def needed(method: str, path: str) -> Right:
@@ -109,6 +110,31 @@ class BodyLimit:
             await send(message)
 
         await self.app(scope, counted, ending)
+
+
+class Admission:
+    """ASGI middleware: 503 at once, unread and undecoded, for work beyond what may be under way.
+
+    What waits for the event loop stands in no queue that could be full; this counts it.
+    """
+
+    def __init__(self, app: ASGIApp, most: int) -> None:
+        self.app, self.most, self.under_way = app, most, 0
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] != "http" or scope["method"] != "POST":
+            return await self.app(scope, receive, send)
+        if self.under_way >= self.most:
+            problem = overloaded(f"{self.under_way} requests are under way already; try again shortly")
+            length = dict(scope["headers"]).get(b"content-length", b"")
+            # A small body is here or nearly: the connection may stay, which costs a busy server less than a new one.
+            small = length.isdigit() and int(length) <= SMALL_BODY
+            return await (problem.response()(scope, receive, send) if small else refuse(problem, scope, receive, send))
+        self.under_way += 1
+        try:
+            await self.app(scope, receive, send)
+        finally:
+            self.under_way -= 1
 
 
 # A page may run what the service itself serves, and show images that the reader chose.

@@ -12,7 +12,7 @@ from pydantic import BaseModel
 
 from app import metrics, problems
 from app.batcher import Batcher
-from app.guard import BodyLimit, KeyCheck, SecurityHeaders
+from app.guard import Admission, BodyLimit, KeyCheck, SecurityHeaders
 from app.keys import Keys
 from app.logs import RequestLog
 from app.models import Models
@@ -53,6 +53,7 @@ def create_app(settings: Settings | None = None) -> FastAPI:
     app.state.models = Models.load(settings)
     # The last one added is the first one asked.
     app.add_middleware(BodyLimit, max_bytes=settings.max_body_bytes)
+    app.add_middleware(Admission, most=settings.queue_requests)
     app.add_middleware(KeyCheck, keys=Keys(settings.keys_file) if settings.keys_file else None)
     app.add_middleware(SecurityHeaders)
     app.add_middleware(RequestLog)

@@ -11,6 +11,7 @@ import subprocess
 import tempfile
 import time
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -31,7 +32,7 @@ from tests.redis_server import RedisServer, started
 IMAGES = (1, 2, 4, 8, 16)  # in one request, to see what a batch costs
 CLIENTS = (1, 2, 4, 8, 16)
 TASKS = 200
-FLEET_CORES = 2  # of a replica in a fleet
+FLEET_CORES = os.cpu_count() or 1  # of a replica in a fleet: as here
 PATIENCE_MS = 50.0  # p99 that a fleet is to hold
 
 
@@ -104,7 +105,7 @@ def measure_stages(server: Server, tasks: list[str], seconds: float) -> dict[str
         "device_once_ms": round(float(once), 3),
         "waits_ms": round(waits, 3),
         "server_cpu_ms": round(cpu_ms, 3),
-        "spread": first["spread"],
+        "trace": first["trace"],
     }
 
 
@@ -116,13 +117,13 @@ def stages_of(found: dict[str, Any]) -> Stages:
         device=found["device_ms"] / 1000,
         device_image=found["device_further_image_ms"] / 1000,
         waits=found["waits_ms"] / 1000,
-        spread=tuple(found["spread"]),
+        trace=tuple(int(share) / 100 for share in found["trace"].split()),
+        step=found["mean_ms"] / 1000,
     )
 
 
-def compare(stages: Stages, measured: dict[str, Any], replicas: int) -> dict[str, Any]:
+def compare(stages: Stages, cores: float, measured: dict[str, Any], replicas: int) -> dict[str, Any]:
     """Beside what was measured, what the simulation says, and how far off it is."""
-    cores = os.cpu_count() or 1
     said = simulate(stages, cores=cores, replicas=replicas, clients=measured["clients"], seconds=60)
     return {
         "replicas": replicas,
@@ -133,7 +134,7 @@ def compare(stages: Stages, measured: dict[str, Any], replicas: int) -> dict[str
 
 
 def most_within(stages: Stages, cores: float, p99_ms: float) -> dict[str, Any]:
-    """The highest rate of requests at random at which a replica with so many cores holds a p99."""
+    """The highest rate of requests at random at which a replica holds a p99; `cores` as they were measured."""
     low, high, best = 0.0, 4000.0, {}
     for _ in range(12):
         rate = (low + high) / 2
@@ -142,7 +143,7 @@ def most_within(stages: Stages, cores: float, p99_ms: float) -> dict[str, Any]:
             low, best = rate, found
         else:
             high = rate
-    return {"cores": cores, "p99_within_ms": p99_ms, **best}
+    return {"cores": FLEET_CORES, "p99_within_ms": p99_ms, **best}
 
 
 def measure_tasks(server: Server, redis: RedisServer, number: int) -> dict[str, Any]:
@@ -201,33 +202,55 @@ def main() -> None:
         written = {"what": "leo serve, Redis and the clients on one machine", "date": today(), "machine": machine()}
         written |= measure(given.seconds)
     stages = stages_of(written["stages"])
-    written["comparison"] = [compare(stages, one, one["replicas"]) for one in written["loads"]]
-    written["a_replica"] = most_within(stages, FLEET_CORES, PATIENCE_MS)
+    written["comparison"] = [compare(stages, written["cores"], one, one["replicas"]) for one in written["loads"]]
+    written["a_replica"] = most_within(stages, written["cores"], PATIENCE_MS)
     target.write_text(json.dumps(written, indent=2) + "\n")
-    shown = {key: value for key, value in written["stages"].items() if key != "spread"}
+    shown = {key: value for key, value in written["stages"].items() if key != "trace"}
     print(json.dumps(written | {"stages": shown, "loads": "..."}, indent=1))
+
+
+def loaded(server: Server, url: str, tasks: list[str], asking: int, replicas: int, seconds: float) -> dict[str, Any]:
+    """A load, and what a request of it costs this server, if it has all of them."""
+    before, cpu = counters(server.url), cpu_seconds(server.process_id)
+    found = clients.predict(url, tasks, asking, seconds, warm_up=1)
+    after, used = counters(server.url), cpu_seconds(server.process_id) - cpu
+    requests = after["leo_stage_seconds_count/device"] - before.get("leo_stage_seconds_count/device", 0)
+    del found["trace"]
+    return {"replicas": replicas, **found, "server_cpu_ms": round(1000 * used / requests, 3)}
+
+
+def measure_cores(running: list[Server], tasks: list[str], seconds: float) -> float:
+    """How many times one pair of server and client, so many pairs do at once: cores that share what they work with."""
+
+    def one(server: Server) -> float:
+        rate: float = clients.predict(server.url, tasks, 1, seconds, warm_up=0.5)["a_second"]
+        return rate
+
+    alone = one(running[0])
+    with ThreadPoolExecutor(len(running)) as pool:
+        return round(sum(pool.map(one, running)) / alone, 3)
 
 
 def measure(seconds: float) -> dict[str, Any]:
     """All that needs servers."""
-    loads: list[dict[str, Any]] = []
-    with servers(2) as ((server, second), redis):
+    with servers(2) as (running, redis):
+        server = running[0]
         tasks = clients.make_tasks(server.url, TASKS)
-        clients.predict_each(server.url, tasks, 1)
+        for one in running:
+            clients.predict_each(one.url, tasks, 1)
         stages = measure_stages(server, tasks, seconds)
-        loads += [{"replicas": 1} | clients.predict(server.url, tasks, one, seconds, warm_up=1) for one in CLIENTS]
-        with tempfile.TemporaryDirectory() as folder, gateway(Path(folder), [server, second]) as url:
-            clients.predict_each(url, tasks, 1)
-            loads.append({"replicas": 2} | clients.predict(url, tasks, 8, seconds, warm_up=1))
+        cores = measure_cores(running, tasks, seconds)
+        loads = [loaded(server, server.url, tasks, one, 1, seconds) for one in CLIENTS]
+        with tempfile.TemporaryDirectory() as folder, gateway(Path(folder), running) as url:
+            loads.append(loaded(server, url, tasks, 8, 2, seconds))
         made = measure_tasks(server, redis, 500)
         rates = measure_redis(redis)
     with servers(1, LEO_CACHE_BYTES="0") as ((cold,), _):
         tasks = clients.make_tasks(cold.url, TASKS)
         without = clients.predict(cold.url, tasks, 1, seconds, warm_up=0.5)
-    for one in loads:
-        del one["spread"]
     return {
         "stages": stages,
+        "cores": cores,
         "loads": loads,
         "cold": {"mean_ms": without["mean_ms"], "p50_ms": without["p50_ms"]},
         "task": made,

@@ -26,7 +26,7 @@ from model.memory import keep_freed_memory
 from model.networks import FeatureExtractor
 
 ROOT = Path(__file__).resolve().parent.parent
-SIZES, SECONDS = (1, 4, 8, 16, 32), 0.4
+SIZES, SECONDS = (1, 4, 16), 0.3
 Run = Callable[[NDArray[np.uint8]], NDArray[np.float32]]
 
 

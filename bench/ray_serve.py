@@ -53,7 +53,7 @@ def throughput(given: argparse.Namespace) -> dict[str, Any]:
     def measure(name: str, url: str) -> None:
         tasks = clients.make_tasks(url, TASKS)
         found = clients.predict(url, tasks, CLIENTS, SECONDS, warm_up=WARM_UP)
-        rounds[name].append({key: value for key, value in found.items() if key not in ("clients", "spread")})
+        rounds[name].append({key: value for key, value in found.items() if key not in ("clients", "trace")})
 
     with redis() as store, tempfile.TemporaryDirectory() as name:
         folder = Path(name)

@@ -43,7 +43,29 @@ def figures() -> str:
         )
     machine = latency["machine"]
     lines += ["", f"{machine['processor']}, {machine['cores']} cores, {latency['date']}: `make bench`."]
-    return "\n".join(lines)
+    return "\n".join(lines + throughput())
+
+
+def throughput() -> list[str]:
+    """Requests a second beside what else could serve the model."""
+    results = json.loads((ROOT / "bench" / "results" / "engine.json").read_text())
+    models = [results["models"][name] for name in MODELS]
+    lines = ["", "| requests a second, 32 clients, CPU | " + " | ".join(MODELS) + " |", "|---|" + "---|" * len(MODELS)]
+    for name, title in (("predict", "predict one image"), ("create", "create a 5-way 1-shot task")):
+        for what, who in (("ours", "here"), ("litserve", "LitServe"), ("plain", "plain FastAPI, autograd")):
+            if name in models[0]["compare"][what]:
+                rates = [model["compare"][what][name]["clients_32"]["per_second"] for model in models]
+                lines.append(f"| {title}, {who} | " + " | ".join(f"{rate:.0f}" for rate in rates) + " |")
+        shares = [model["ratios"][f"{name}_share_of_limit"] for model in models]
+        lines.append("| of what the machine can do | " + " | ".join(f"{share:.0%}" for share in shares) + " |")
+    machine = results["machine"]
+    lines += [
+        "",
+        "What the machine can do: 1/(1/a + 1/b), a what decoding and the model do in one process on all cores, b what "
+        f"a FastAPI handler without a model answers. {machine['processor']}, {machine['cores']} cores shared with the "
+        f"load generator, {results['date']}: `make bench-engine`.",
+    ]
+    return lines
 
 
 def written(readme: str) -> str:

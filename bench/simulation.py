@@ -25,20 +25,27 @@ class Stages:
     device: float  # for the first image of a batch
     device_image: float  # for each further one
     waits: float = 0.0  # for the store, the network and threads to wake: no core is busy
-    spread: tuple[float, ...] = (1.0,)  # what single requests took, as shares of their mean
+    # What requests took one after the other, as shares of their mean, which is `step` seconds. A machine is slow for a
+    # while and not for a request, so this is played back by the clock.
+    trace: tuple[float, ...] = (1.0,)
+    step: float = 1.0
+
+    def slow(self, now: float) -> float:
+        """How many times its usual time something takes that begins now."""
+        return self.trace[int(now / self.step) % len(self.trace)]
 
 
 class Machine:
     """Time, and cores that all running work shares evenly."""
 
-    def __init__(self, cores: float) -> None:
-        self.now, self._cores = 0.0, cores
+    def __init__(self, cores: float, slow: Callable[[float], float] = lambda _: 1.0) -> None:
+        self.now, self._cores, self._slow = 0.0, cores, slow
         self._left: dict[int, tuple[float, Then]] = {}  # running work: core-seconds to go, what follows
         self._later: list[tuple[float, int, Then]] = []
         self._ids = itertools.count()
 
     def work(self, seconds: float, then: Then) -> None:
-        self._left[next(self._ids)] = (seconds, then)
+        self._left[next(self._ids)] = (seconds * self._slow(self.now), then)
 
     def at(self, when: float, then: Then) -> None:
         heapq.heappush(self._later, (when, next(self._ids), then))
@@ -88,24 +95,24 @@ class Replica:
     def __init__(self, machine: Machine, stages: Stages) -> None:
         self._machine, self._stages = machine, stages
         self._loop = Line(machine, 1)
-        self._waiting: list[tuple[float, Then]] = []  # how slow the request is, what follows
+        self._waiting: list[Then] = []
         self._busy = False
 
-    def predict(self, slow: float, then: Then) -> None:
-        """Answer one request, `slow` times as long in all its stages as usual."""
+    def predict(self, then: Then) -> None:
+        """Answer one request."""
         stages = self._stages
 
         def back() -> None:
-            self._loop.put(slow * stages.loop / 2, then)
+            self._loop.put(stages.loop / 2, then)
 
         def to_device() -> None:
-            self._waiting.append((slow, back))
+            self._waiting.append(back)
             self._next_batch()
 
         def wait() -> None:
-            self._machine.at(self._machine.now + slow * stages.waits, to_device)
+            self._machine.at(self._machine.now + stages.waits, to_device)
 
-        self._loop.put(slow * stages.loop / 2, wait)
+        self._loop.put(stages.loop / 2, wait)
 
     def _next_batch(self) -> None:
         if self._busy or not self._waiting:
@@ -116,10 +123,10 @@ class Replica:
         def done() -> None:
             self._busy = False
             self._next_batch()
-            for _, then in batch:
+            for then in batch:
                 then()
 
-        self._machine.work(usual * sum(slow for slow, _ in batch) / len(batch), done)
+        self._machine.work(usual, done)
 
 
 def simulate(
@@ -137,7 +144,7 @@ def simulate(
 
     Gives predictions a second and milliseconds, as `bench.clients` does.
     """
-    machine, chance = Machine(cores), random.Random(seed)
+    machine, chance = Machine(cores, stages.slow), random.Random(seed)
     servers = [Replica(machine, stages) for _ in range(replicas)]
     asking = Line(machine, 1)
     took: list[float] = []
@@ -147,20 +154,20 @@ def simulate(
             took.append(1000 * (machine.now - sent))
 
     def ask_again() -> None:
-        sent, slow = machine.now, chance.choice(stages.spread)
+        sent = machine.now
 
         def received() -> None:
             answered(sent)
             ask_again()
 
         def back() -> None:
-            asking.put(slow * stages.client / 2, received)
+            asking.put(stages.client / 2, received)
 
-        asking.put(slow * stages.client / 2, lambda: chance.choice(servers).predict(slow, back))
+        asking.put(stages.client / 2, lambda: chance.choice(servers).predict(back))
 
     def arrive() -> None:
         sent = machine.now
-        chance.choice(servers).predict(chance.choice(stages.spread), lambda: answered(sent))
+        chance.choice(servers).predict(lambda: answered(sent))
         machine.at(machine.now + chance.expovariate(rate or 1.0), arrive)
 
     if clients is not None:

@@ -6,6 +6,7 @@ Everything else takes phi for a function of images. What was tried on a CPU: ben
 import os
 import time
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import numpy as np
@@ -22,6 +23,7 @@ Phi = Callable[[NDArray[np.uint8]], Tensor]
 
 CHUNKS = (1, 4, 16)  # images a call: the activations of more leave the processor's cache
 REPEATS = 3
+WORTH_A_THREAD = 0.001  # seconds
 
 
 def for_serving(phi: FeatureExtractor, side: int, device: torch.device) -> Phi:
@@ -62,16 +64,23 @@ class OnCPU:
         cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
         timed: dict[int, dict[int, float]] = {}  # by threads and chunk: seconds an image
         for threads in {1, cores}:
-            session = self._session(threads)
+            session = self.session(threads)
             timed[threads] = {chunk: _seconds(session, drawings[:chunk]) / chunk for chunk in CHUNKS}
-        # Clearly faster, or the choice would flip from start to start: waking others costs a busy machine.
-        several = min(timed[cores].values()) < 0.75 * min(timed[1].values())
+        # Several threads where one image alone clearly gains: waking them for less takes their cores from those who
+        # read and decode requests.
+        several = timed[cores][1] < 0.8 * timed[1][1]
         self.threads = cores if several else 1
-        self.chunk = min(CHUNKS, key=lambda chunk: timed[self.threads][chunk])
-        self.seconds_an_image = timed[self.threads][self.chunk]
-        self._run = self._session(self.threads)
+        self.chunk = min(CHUNKS, key=lambda chunk: timed[1][chunk])
+        self.seconds_an_image = timed[1][self.chunk]
+        self._together = self.session(self.threads)  # for one image, all threads on it
+        self._alone = self.session(1)  # for many, each thread on images of its own: they then need not wait for others
+        # That pays wherever an image takes much longer than to hand it over; the small model leaves the other cores
+        # to those who read and decode requests.
+        self.workers = cores if timed[1][self.chunk] > WORTH_A_THREAD else 1
+        self._pool = ThreadPoolExecutor(self.workers, thread_name_prefix="phi")
 
-    def _session(self, threads: int) -> Callable[[NDArray[np.uint8]], NDArray[np.float32]]:
+    def session(self, threads: int) -> Callable[[NDArray[np.uint8]], NDArray[np.float32]]:
+        """phi in one call, on so many threads."""
         options = onnxruntime.SessionOptions()
         options.intra_op_num_threads = threads
         options.log_severity_level = 3
@@ -86,8 +95,12 @@ class OnCPU:
         return run
 
     def __call__(self, images: NDArray[np.uint8]) -> Tensor:
-        chunks = [self._run(images[at : at + self.chunk]) for at in range(0, len(images), self.chunk)]
-        return torch.from_numpy(chunks[0] if len(chunks) == 1 else np.concatenate(chunks))
+        if len(images) == 1:
+            return torch.from_numpy(self._together(images))
+        size = min(self.chunk, -(-len(images) // self.workers))
+        chunks = [images[at : at + size] for at in range(0, len(images), size)]
+        features = map(self._alone, chunks) if self.workers == 1 else self._pool.map(self._alone, chunks)
+        return torch.from_numpy(np.concatenate(list(features)))
 
 
 def _seconds(run: Callable[[Any], object], images: NDArray[np.uint8]) -> float:

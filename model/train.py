@@ -92,7 +92,13 @@ class Trainer:
         folder: Path,
         device: torch.device,
         teacher: LatentEmbeddingOptimization | None = None,
+        start: LatentEmbeddingOptimization | None = None,
     ) -> None:
+        """`teacher` is agreed with in stage 1; `start` lends its phi and linear map to begin with.
+
+        Raises `ValueError` where the config wants a teacher and there is none, where `start` has another
+        shape, or where the folder holds another run.
+        """
         if config.distill > 0 and teacher is None:
             raise ValueError("distill > 0 needs a teacher")
         self.config, self.folder, self.device, self.teacher = config, folder, device, teacher
@@ -102,6 +108,8 @@ class Trainer:
         self.leo = LatentEmbeddingOptimization(config=config.leo)
         nn.init.orthogonal_(self.leo.encoder.to_code.weight)
         self.leo.decoder.start_as_transpose_of(self.leo.encoder)
+        if start is not None:
+            self._take_over(start)
         self.leo.to(device).to(memory_format=torch.channels_last)
         self.leo.bf16 = bf16_is_fast(device)
         self.side = working_side(config.leo.resolution)
@@ -115,6 +123,8 @@ class Trainer:
         self.prototypes = nn.Parameter(  # of the cosine classifier: one row for each class and rotation
             F.normalize(torch.randn(len(training) * ROTATIONS, config.leo.latent_dim), dim=-1).to(device)
         )
+        if start is not None and config.pretrain_steps:
+            self._prototypes_as_means()
         self.stage: Stage = "pretrain" if config.pretrain_steps else "episodes"
         self.step = 0
         self.seconds = 0.0
@@ -150,6 +160,26 @@ class Trainer:
             if self.stage == "episodes":
                 return
             self._begin_episodes()
+
+    def _take_over(self, start: LatentEmbeddingOptimization) -> None:
+        try:
+            self.leo.classifier.phi.load_state_dict(start.classifier.phi.state_dict())
+            self.leo.encoder.to_code.load_state_dict(start.encoder.to_code.state_dict())
+        except RuntimeError as error:
+            raise ValueError(f"the model to start from has another shape: {error}") from None
+        self.leo.decoder.start_as_transpose_of(self.leo.encoder)
+
+    def _prototypes_as_means(self) -> None:
+        """Each class's row becomes the mean of its codes: random ones would undo what phi knows."""
+        leo = self.leo.eval()
+        slots = torch.arange(self.images.shape[1])
+        with torch.no_grad():
+            for index in range(len(self.prototypes)):
+                mine = slots[: int(self.counts[index // ROTATIONS])]
+                classes, turns = (torch.full_like(mine, part) for part in divmod(index, ROTATIONS))
+                shown = self._plain(self.images, classes, mine, turns, leo.config.resolution)
+                codes = leo.encoder.to_code(leo.features(leo.classifier.phi, shown))  # [D, L]
+                self.prototypes[index] = F.normalize(codes, dim=-1).mean(dim=0)
 
     def _align(self) -> None:
         """What stage 1 does not train starts from what it does: the decoder as the encoder's transpose,

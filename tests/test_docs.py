@@ -10,6 +10,7 @@ import httpx
 import pytest
 
 from app.settings import PROJECT, Settings
+from bench import scaling
 from tests.drawn import png
 
 GUIDES = sorted((PROJECT / "docs").glob("*.md"))
@@ -73,3 +74,8 @@ def test_a_guide_names_what_exists(guide: Path) -> None:
     makefile = (PROJECT / "Makefile").read_text()
     for target in re.findall(r"make ([a-z-]+)`", text):
         assert re.search(rf"^{target}:", makefile, flags=re.MULTILINE), target
+
+
+def test_the_figures_on_scaling_are_those_of_the_results_files() -> None:
+    guide = (PROJECT / "docs" / "scaling.md").read_text()
+    assert scaling.written(guide) == guide, "run: python -m bench.scaling"

@@ -33,6 +33,9 @@ def train(
     teacher: Annotated[
         Path | None, typer.Option(help="Folder of a trained model to learn from (omniglot-105 needs one).")
     ] = None,
+    start: Annotated[
+        Path | None, typer.Option(help="Folder of a trained model of the same shape to go on from, on these data.")
+    ] = None,
     seed: Annotated[int, typer.Option(help="Same seed, same data, same machine: same weights.")] = 0,
     device: Annotated[str, typer.Option(help="auto, cpu or cuda.")] = "auto",
 ) -> None:
@@ -44,6 +47,7 @@ def train(
     """
     from model import parallel
     from model.backbones import BackboneError
+    from model.checkpoint import read_info
     from model.data.omniglot import VALIDATION_ALPHABETS, DataError, load_drawings
     from model.data.photos import load_photos
     from model.leo import TrainingDiverged
@@ -82,7 +86,8 @@ def train(
             drawings = load_drawings(data[0])
         training, validation = drawings.split("train"), drawings.split("validation")
         taught_by = None if teacher is None else load_leo(teacher, where)
-        trainer = Trainer(config, training, validation, out, where, taught_by)
+        begun = None if start is None else load_leo(start, where)
+        trainer = Trainer(config, training, validation, out, where, taught_by, begun)
         if parallel.is_first():
             _show_training(trainer)
         else:
@@ -97,6 +102,8 @@ def train(
         "validation_alphabets": sorted(set(validation.alphabets) & set(VALIDATION_ALPHABETS)),
         "seconds": round(trainer.seconds),
     }
+    if start is not None:
+        described["start"] = read_info(start).version
     if parallel.is_first():
         _finish(trainer.leo, validation, out, preset, described)
     parallel.leave()

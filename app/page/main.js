@@ -123,7 +123,7 @@ function created(made, owners) {
   $("ask-hint").textContent = next.replace(/^Now (.)/, (_, first) => first.toUpperCase());
   $("learned").textContent = learned(losses, right, milliseconds);
   $("inside").hidden = $("use").hidden = false;
-  $("chart").hidden = number(Math.max(...losses)) === "0"; // a line along the bottom would show nothing
+  $("chart").hidden = number(losses[0]) === number(losses.at(-1)); // a level line would show nothing
   showLosses($("chart"), losses);
   $("lasts").textContent = made.expires_at ? `It lasts until ${new Date(made.expires_at).toLocaleString([], { dateStyle: "medium", timeStyle: "short" })}.` : "";
   makeBars(made.labels);

@@ -257,6 +257,7 @@ def shown(record: TaskRecord) -> schemas.Task:
 
 def ranked(labels: list[str], row: NDArray[np.float32], top_k: int, threshold: float) -> dict[str, Any]:
     """One image's probabilities [N] -> its answer, a `schemas.Prediction`."""
-    best = np.argsort(-row, kind="stable")[:top_k].tolist()
-    scores = [{"label": labels[n], "confidence": float(row[n])} for n in best]
+    shares = row.tolist()
+    best = sorted(range(len(shares)), key=shares.__getitem__, reverse=True)[:top_k]
+    scores = [{"label": labels[n], "confidence": shares[n]} for n in best]
     return {**scores[0], "top_k": scores, "unknown": scores[0]["confidence"] < threshold}

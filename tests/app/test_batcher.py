@@ -203,3 +203,16 @@ def test_one_request_too_large_for_the_memory_fails_alone() -> None:
         assert (results[1].status, results[1].retry_after) == (503, 1)
 
     run(scenario)
+
+
+def test_a_batch_ends_with_the_entry_that_fills_it() -> None:
+    async def scenario(batcher: Batcher, device: Device) -> None:
+        first = await occupy(batcher, device)
+        items = [work(1), work(50), work(1), work(1)]
+        waiting = [asyncio.create_task(batcher.submit(item)) for item in items]
+        await asyncio.sleep(0)
+        device.gate.set()
+        await asyncio.gather(first, *waiting)
+        assert [len(batch) for batch in device.batches] == [1, 2, 2]  # nobody waits for more than one full batch
+
+    run(scenario, batch_images=10)

@@ -21,7 +21,7 @@ from app.store import StoreUnavailable
 from app.store.redis import RedisStore
 from app.store.sqlite import SQLiteStore
 from app.tasks import Tasks
-from tests.drawn import png
+from tests.drawn import CHARACTERS, canvas, encoded, png
 from tests.redis_server import started
 
 NAMES = ["tee", "ring", "ex"]
@@ -187,5 +187,36 @@ def test_a_task_deleted_during_a_prediction_stays_deleted(tmp_path: Path, settin
             await pieces.answer(tasks, task_id)
         await asyncio.gather(under_way, return_exceptions=True)
         tasks.close()
+
+    run(tmp_path, settings, scenario)
+
+
+def test_a_task_whose_head_found_no_room_answers_from_its_codes(tmp_path: Path, settings: Settings) -> None:
+    async def scenario(pieces: Pieces) -> None:
+        small = pieces.settings.model_copy(update={"cache_bytes": 4000})  # a task, but not its head
+        tasks = Tasks(small, Models([pieces.engine]), pieces.batcher, pieces.store)
+        task_id = await pieces.create()
+        assert await pieces.answer(tasks, task_id) == "ring"
+        await pieces.store.close()  # the task is warm: no store is asked for it
+        assert await pieces.answer(tasks, task_id) == "ring"
+
+    run(tmp_path, settings, scenario)
+
+
+def test_bytes_that_wait_to_be_decoded_are_bounded(tmp_path: Path, settings: Settings) -> None:
+    async def scenario(pieces: Pieces) -> None:
+        little = pieces.settings.model_copy(update={"queue_bytes": 1})
+        tasks = Tasks(little, Models([pieces.engine]), pieces.batcher, pieces.store)
+        task_id = await pieces.create()
+        large = encoded(
+            canvas(CHARACTERS["ring"], side=1200, pen=40)
+        )  # goes to the pool, so that others come meanwhile
+        first = asyncio.create_task(tasks.predict(task_id, [large], "me"))
+        while not tasks._decoding_bytes:  # noqa: ASYNC110
+            await asyncio.sleep(0)
+        with pytest.raises(Problem, match="wait to be decoded") as refused:
+            await tasks.predict(task_id, [large], "me")
+        assert (refused.value.status, refused.value.retry_after) == (503, 1)
+        await first  # alone it may be as large as it likes
 
     run(tmp_path, settings, scenario)

@@ -1,7 +1,10 @@
+import asyncio
 import re
+from typing import Any
 
 import httpx
 
+from app.guard import Admission
 from app.settings import PROJECT, Settings
 
 
@@ -53,3 +56,33 @@ def test_every_setting_is_documented() -> None:
         assert f"`LEO_{name.upper()}`" in readme, f"{name} is missing in the README's table of settings"
     for name in re.findall(r"`LEO_([A-Z_]+)`", readme):
         assert name.lower() in Settings.model_fields, f"the README documents LEO_{name}, which does not exist"
+
+
+def test_work_beyond_what_may_be_under_way_is_refused_unread(client: httpx.Client) -> None:
+    async def scenario() -> None:
+        entered, let_go = asyncio.Event(), asyncio.Event()
+
+        async def slow(*_: Any) -> None:
+            entered.set()
+            await let_go.wait()
+
+        sent: list[Any] = []
+
+        async def send(message: Any) -> None:
+            sent.append(message)
+
+        async def never() -> Any:
+            raise AssertionError("the body was read")
+
+        admission = Admission(slow, most=1)
+        scope = {"type": "http", "method": "POST", "path": "/tasks", "headers": [(b"content-length", b"100")]}
+        first = asyncio.create_task(admission(scope, never, send))
+        await entered.wait()
+        await admission(scope, never, send)
+        assert sent[0]["status"] == 503
+        assert (b"retry-after", b"1") in sent[0]["headers"]
+        let_go.set()
+        await first
+        assert admission.under_way == 0
+
+    asyncio.run(scenario())

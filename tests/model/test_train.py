@@ -144,3 +144,20 @@ def test_turns_are_quarter_circles() -> None:
     for quarter in range(4):
         assert torch.equal(turned[quarter], torch.rot90(images[quarter], quarter, dims=(-2, -1)))
         assert torch.equal(mirrored[quarter], turned[quarter].flip(-1))
+
+
+def test_a_run_goes_on_from_a_trained_model(drawings: Drawings, tmp_path: Path) -> None:
+    first = trainer(drawings, tmp_path / "first", run_config())
+    list(first.run())
+    again = trainer(drawings, tmp_path / "again", run_config(), start=first.leo)
+    for name, value in first.leo.classifier.phi.state_dict().items():
+        assert torch.equal(value, again.leo.classifier.phi.state_dict()[name]), name
+    # What it knows of the training classes is there from the first step on.
+    afresh = trainer(drawings, tmp_path / "afresh", run_config())
+    assert next(again.run()).watch["accuracy"] > next(afresh.run()).watch["accuracy"]
+
+
+def test_a_model_of_another_shape_is_no_start(drawings: Drawings, tmp_path: Path) -> None:
+    other = LatentEmbeddingOptimization(config=LEOConfig(resolution=14, widths=(4, 8), decoder_skip=True))
+    with pytest.raises(ValueError, match="another shape"):
+        trainer(drawings, tmp_path / "run", run_config(), start=other)

@@ -4,7 +4,7 @@ from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
-from bench.load import make_tasks, predict_each
+from bench.clients import make_tasks, predict_each
 from tests.ray.cluster import running, running_on_ray, wait_until
 from tests.redis_server import RedisServer
 
