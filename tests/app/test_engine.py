@@ -19,7 +19,7 @@ def test_a_batch_of_everything_is_each_alone(engine: Engine) -> None:
     chance = np.random.default_rng(0)
 
     def images(count: int) -> np.ndarray:
-        return chance.integers(0, 256, (count, engine.resolution, engine.resolution), dtype=np.uint8)
+        return chance.integers(0, 256, (count, *engine.shape), dtype=np.uint8)
 
     tasks: list[Work] = [
         Adapt(images(ways * shots), np.arange(ways * shots) % ways) for ways, shots in ((5, 1), (2, 4))
