@@ -2,6 +2,7 @@
 
 import json
 from pathlib import Path
+from typing import Any
 
 ROOT = Path(__file__).resolve().parent.parent
 BEGIN, END = "<!-- figures -->", "<!-- /figures -->"
@@ -43,7 +44,7 @@ def figures() -> str:
         )
     machine = latency["machine"]
     lines += ["", f"{machine['processor']}, {machine['cores']} cores, {latency['date']}: `make bench`."]
-    return "\n".join(lines + throughput())
+    return "\n".join(lines + throughput() + photos())
 
 
 def throughput() -> list[str]:
@@ -66,6 +67,43 @@ def throughput() -> list[str]:
         f"load generator, {results['date']}: `make bench-engine`.",
     ]
     return lines
+
+
+def photos() -> list[str]:
+    """LEO for photos beside the best of what people use instead, on classes it has not seen and on a foreign set."""
+    measured = json.loads((ROOT / "weights" / "photos-lite0" / "config.json").read_text())["card"]["validation"]
+    shift = json.loads((ROOT / "bench" / "results" / "photos_shift.json").read_text())
+    foreign: dict[int, list[dict[str, Any]]] = {}
+    for row in shift["rows"]:
+        foreign.setdefault(row["shot"], []).append(row)
+    names = [source["source"].removesuffix(".zip") for source in measured["sources"]]
+    lines = [
+        "",
+        "| photos, 5 ways, % | " + " | ".join([*names, f"{shift['data'].removesuffix('.zip')}, foreign"]) + " |",
+    ]
+    lines += ["|---|" + "---|" * (len(names) + 1)]
+    for shot, others in foreign.items():
+        rows = [
+            next(row for row in source["rows"] if (row["way"], row["shot"]) == (5, shot))
+            for source in measured["sources"]
+        ]
+        cells = [beside_the_best(methods) for methods in [*(row["methods"] for row in rows), others]]
+        lines.append(f"| {shot}-shot | " + " | ".join(cells) + " |")
+    lines += [
+        "",
+        f"{measured['episodes']} tasks each, validation classes; in brackets LEO's accuracy less that of the best of "
+        "cosine prototypes, nearest neighbour and a logistic head on the same features and tasks. Foreign: LEO trained "
+        f"on the other set alone, all classes ({measured['date']}: `leo card`, `leo compare`).",
+    ]
+    return lines
+
+
+def beside_the_best(methods: list[dict[str, Any]]) -> str:
+    """The first method's accuracy, and in brackets its lead over the best that is no LEO."""
+    first = methods[0]
+    best = max((each for each in methods if not each["method"].startswith("LEO")), key=lambda each: each["accuracy"])
+    lead, ci95 = -100 * best["difference"], 100 * best["difference_ci95"]
+    return f"{100 * first['accuracy']:.2f} ({lead:+.2f} ± {ci95:.2f})"
 
 
 def written(readme: str) -> str:

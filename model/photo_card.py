@@ -92,8 +92,8 @@ def write_photo_readme(folder: Path, name: str, version: str, card: dict[str, An
         f"- **Seed**: {card['seed']}",
         f"- **Time**: {card['seconds']} s on {card['machine']['cores']} cores ({card['machine']['processor']}), "
         "beside the backbone's features",
-        "- **License**: LEO's own weights are MIT. Caltech-101 is CC BY 4.0, the Grocery Store data set MIT; "
-        "no picture of either is here",
+        "- **License**: LEO's own weights are MIT. Caltech-101 is CC BY 4.0 by its publisher's page, "
+        "the Grocery Store data set MIT; no picture of either is here",
         "",
         f"Validation classes, {validation['episodes']} tasks a row, 15 queries a class, 95 % intervals; all methods "
         "on the same features and tasks, differences paired. ECE: expected calibration error of LEO's probabilities. "

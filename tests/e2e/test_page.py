@@ -127,15 +127,17 @@ def test_draw_five_create_draw_again_get_the_right_label(
 
 def test_nothing_comes_from_elsewhere_and_little_from_here(browser: Browser, client: httpx.Client) -> None:
     with Visit(browser, client, DESKTOP) as visit:
-        sizes = {}
-        visit.page.on("response", lambda response: sizes.update({response.url: len(response.body())}))
         visit.page.reload(wait_until="networkidle")
         visit.page.click("#example")
         visit.expect_verdict("clock")
         assert {urlsplit(url).netloc for url in visit.asked} == {client.base_url.netloc.decode()}
         loaded = {url for url in visit.asked if "/tasks" not in url}
         files = {file.name for file in PAGE.iterdir()} - {"index.html"}
-        assert {urlsplit(url).path for url in loaded} == {"/", *(f"/page/{name}" for name in files)}
+        assert {urlsplit(url).path for url in loaded} == {
+            "/",
+            "/page/models.json",
+            *(f"/page/{name}" for name in files),
+        }
         assert sum(file.stat().st_size for file in PAGE.iterdir()) <= 150 * 1024
         assert visit.wrong == []
 
