@@ -12,7 +12,8 @@ WORKDIR /srv/leo
 
 # torch and the other dependencies, by far the heaviest layer: it is built again only when they change.
 COPY pyproject.toml requirements.txt ./
-RUN python -c "import tomllib; print(*tomllib.load(open('pyproject.toml', 'rb'))['project']['dependencies'], sep='\n')" > /tmp/dependencies.txt \
+# Photos and traces are in the image, and off until LEO_MODELS and OpenTelemetry's variables ask for them.
+RUN python -c "import tomllib; project = tomllib.load(open('pyproject.toml', 'rb'))['project']; extra = project['optional-dependencies']; print(*project['dependencies'], *extra['photos'], *extra['traces'], sep='\n')" > /tmp/dependencies.txt \
     && pip install --constraint requirements.txt -r /tmp/dependencies.txt
 
 COPY README.md ./
