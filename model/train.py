@@ -61,6 +61,9 @@ class TrainConfig(BaseModel):
     within_alphabet: float = Field(0.0, ge=0, le=1, description="share of steps whose tasks keep to one alphabet each")
     mirrored: bool = Field(False, description="mirror images are classes of their own, as turned ones are")
     elastic: float = Field(0.0, ge=0, le=0.2, description="strokes are bent by up to this share of the side")
+    invented: float = Field(
+        0.0, ge=0, le=1, description="share of a step's characters that are bent into ones that nobody drew"
+    )
     # bookkeeping
     validate_every: int = Field(250, ge=1, description="steps between validations and checkpoints")
 
@@ -264,6 +267,7 @@ class Trainer:
             config.leo.resolution,
             seed,
             config.elastic,
+            torch.arange(tasks * way).repeat_interleave(shape[-1]),
         ).reshape(*shape, 1, config.leo.resolution, config.leo.resolution)
         labels = torch.arange(way, device=self.device).repeat(tasks, 1)
         watch = self.leo.meta_train_step_watched(
@@ -290,12 +294,13 @@ class Trainer:
         resolution: int,
         seed: int,
         elastic: float = 0.0,
+        characters: Tensor | None = None,
     ) -> Tensor:
         """[B] indices -> [B,1,R,R], turned by quarter circles, then bent and inked at random."""
         shown = images[classes.to(self.device), slots.to(self.device)].unsqueeze(1).float() / 255
         # Each process of several bends its share by numbers of its own.
         generator = torch.Generator().manual_seed((seed + parallel.rank()) % 2**63)
-        return augment(turn(shown, turns), resolution, generator, elastic)
+        return augment(turn(shown, turns), resolution, generator, elastic, characters, self.config.invented)
 
     # -- state -------------------------------------------------------------------------------
 
