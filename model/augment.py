@@ -74,12 +74,18 @@ def augment(
         field = F.interpolate(shifts.to(device), size=images.shape[-2:], mode="bicubic", align_corners=True)
         grid = grid + field.permute(0, 2, 3, 1)  # [B, W, W, 2]
     if characters is not None and invented:
-        number = int(characters.max()) + 1
-        shifts = (torch.rand(number, 2, 4, 4, generator=generator) * 2 - 1) * 2 * INVENTION
-        shifts *= (torch.rand(number, 1, 1, 1, generator=generator) < invented).float()
-        fields = F.interpolate(shifts.to(device), size=(16, 16), mode="bicubic", align_corners=True)  # [C, 2, 16, 16]
-        # Looked up where the image's own bending has led, so that it bends the invented character.
-        mine = F.grid_sample(fields[characters.to(device)], grid, padding_mode="border", align_corners=True)
-        grid = grid + mine.permute(0, 2, 3, 1)
+        grid = invent(grid, characters, invented, generator)
     bent = F.grid_sample(images, grid, align_corners=False)
     return F.avg_pool2d(bent, images.shape[-1] // resolution)
+
+
+def invent(grid: Tensor, characters: Tensor, share: float, generator: torch.Generator) -> Tensor:
+    """Where to look in images, [B,W,W,2]: about `share` of the `characters` [B] they show bend, each in its own way."""
+    number = int(characters.max()) + 1
+    shifts = (torch.rand(number, 2, 4, 4, generator=generator) * 2 - 1) * 2 * INVENTION
+    shifts *= torch.rand(number, 1, 1, 1, generator=generator) < share
+    fields = F.interpolate(shifts.to(grid.device), size=(16, 16), mode="bicubic", align_corners=True)  # [C, 2, 16, 16]
+    # Looked up where the image's own bending has led, so that it bends the invented character.
+    own = fields[characters.to(grid.device)]
+    moved = F.grid_sample(own, grid, padding_mode="border", align_corners=True)  # [B, 2, W, W]
+    return grid + moved.permute(0, 2, 3, 1)

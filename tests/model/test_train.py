@@ -5,11 +5,12 @@ from typing import Any
 import pytest
 import torch
 
-from model.augment import augment, to_side, working_side
+from model.augment import augment, invent, to_side, working_side
 from model.config import LEOConfig
 from model.data.omniglot import Drawings, load_drawings
 from model.leo import LatentEmbeddingOptimization
-from model.train import TrainConfig, Trainer, turn
+from model.resident import turn
+from model.train import TrainConfig, Trainer
 from tests.drawn import write_omniglot
 
 
@@ -135,6 +136,17 @@ def test_augmentation_is_seeded_and_keeps_the_drawing(drawings: Drawings) -> Non
     before, after = images.mean(dim=(1, 2, 3)), one.mean(dim=(1, 2, 3))
     assert (after > 0.3 * before).all()
     assert (after < 3 * before).all()
+
+
+def test_all_drawings_of_an_invented_character_are_bent_alike() -> None:
+    straight = torch.rand(1, 6, 6, 2, generator=torch.Generator().manual_seed(0)).expand(4, -1, -1, -1) * 2 - 1
+    characters = torch.tensor([0, 1, 0, 1])
+    bent = invent(straight, characters, 1.0, torch.Generator().manual_seed(1))
+    assert torch.equal(bent[0], bent[2])
+    assert torch.equal(bent[1], bent[3])
+    for one, other in ((bent[0], bent[1]), (bent[0], straight[0]), (bent[1], straight[1])):
+        assert (one - other).abs().max() > 0.05
+    assert torch.equal(invent(straight, characters, 0.0, torch.Generator().manual_seed(1)), straight)
 
 
 def test_turns_are_quarter_circles() -> None:
