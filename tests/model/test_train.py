@@ -32,6 +32,8 @@ def run_config(**changes: object) -> TrainConfig:
             "ways": (3, 5),
             "shots": (1, 2),
             "query": 2,
+            "polish_steps": 4,
+            "polish_batch": 32,
             "validate_every": 2,
         }
         | changes
@@ -56,7 +58,7 @@ def test_a_fixed_seed_gives_the_same_run(drawings: Drawings, tmp_path: Path) -> 
         assert torch.equal(value, weights(runs[1].leo)[name]), name
 
 
-@pytest.mark.parametrize("killed_after", [3, 7])  # in either stage, between checkpoints
+@pytest.mark.parametrize("killed_after", [3, 7, 11])  # in each stage, between checkpoints
 def test_a_killed_run_resumes_to_the_same_result(drawings: Drawings, tmp_path: Path, killed_after: int) -> None:
     whole = trainer(drawings, tmp_path / "whole", run_config())
     list(whole.run())
@@ -93,11 +95,26 @@ def test_validation_alphabets_are_never_trained_on(drawings: Drawings, tmp_path:
 def test_a_teacher_is_agreed_with(drawings: Drawings, tmp_path: Path) -> None:
     teacher = trainer(drawings, tmp_path / "teacher", run_config())
     list(teacher.run())
-    config = run_config(distill=5.0, pretrain_steps=30, episode_steps=0, seed=4)
+    config = run_config(distill=5.0, pretrain_steps=30, episode_steps=0, polish_steps=0, seed=4)
     steps = list(trainer(drawings, tmp_path / "pupil", config, teacher=teacher.leo.eval()).run())
     assert steps[-1].watch["agreement"] > steps[0].watch["agreement"] + 0.1
     with pytest.raises(ValueError, match="needs a teacher"):
         trainer(drawings, tmp_path / "alone", config)
+
+
+def test_one_look_comes_to_agree_with_several(drawings: Drawings, tmp_path: Path) -> None:
+    before = trainer(drawings, tmp_path / "first", run_config(pretrain_steps=60, polish_steps=0))
+    list(before.run())
+    config = run_config(pretrain_steps=0, episode_steps=0, polish_steps=40, validate_every=40)
+    run = trainer(drawings, tmp_path / "polish", config, start=before.leo)
+    others = {name: p.clone() for name, p in run.leo.named_parameters() if not name.startswith("classifier.phi")}
+    steps = list(run.run())
+    assert {step.stage for step in steps} == {"polish"}
+    assert sum(step.watch["agreement"] for step in steps[-5:]) > sum(step.watch["agreement"] for step in steps[:5])
+    for name, value in others.items():  # phi alone learns
+        assert torch.equal(value, run.leo.get_parameter(name)), name
+    for name, value in before.leo.classifier.phi.state_dict().items():  # from phi as it was
+        assert torch.equal(value, run.elder.state_dict()[name]), name
 
 
 def test_a_non_finite_step_of_stage_one_changes_nothing_and_is_counted(drawings: Drawings, tmp_path: Path) -> None:
@@ -112,7 +129,7 @@ def test_a_non_finite_step_of_stage_one_changes_nothing_and_is_counted(drawings:
 
 
 def test_training_learns(drawings: Drawings, tmp_path: Path) -> None:
-    config = run_config(pretrain_steps=150, episode_steps=40, validate_every=50, pretrain_batch=32)
+    config = run_config(pretrain_steps=150, episode_steps=40, polish_steps=0, validate_every=50, pretrain_batch=32)
     steps = list(trainer(drawings, tmp_path, config).run())
     validations = [step.validation for step in steps if step.validation is not None]
     assert validations[-1] > 0.5  # 5-way: 0.2 is chance
