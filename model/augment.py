@@ -24,26 +24,13 @@ def to_side(drawings: Tensor, side: int) -> Tensor:
     return small.reshape(*drawings.shape[:-2], side, side)
 
 
-#: How far a character is bent into another, as a share of the side.
-INVENTION = 0.12
-
-
-def augment(
-    images: Tensor,
-    resolution: int,
-    generator: torch.Generator,
-    elastic: float = 0.0,
-    characters: Tensor | None = None,
-    invented: float = 0.0,
-) -> Tensor:
+def augment(images: Tensor, resolution: int, generator: torch.Generator, elastic: float = 0.0) -> Tensor:
     """Images [B,1,W,W] in 0..1 at the working side -> [B,1,R,R], each bent and inked at random.
 
     Affine: turned by up to 12 degrees, sheared, scaled by 0.8 to 1.15 along each axis, shifted by
     up to 7 % of the side. Pen: up to one pixel of the working side more or less ink on each edge.
     Elastic: each point moved by up to `elastic` of the side, its neighbours nearly alike, as a hand
     that wanders (Simard et al., 2003, with a smooth field from 4x4 random shifts).
-    With `characters` [B], which of 0..C-1 each image shows, about `invented` of them become characters that nobody
-    drew: all images of one are bent in the same way, and so far that it is another.
     """
     count, device = images.shape[0], images.device
 
@@ -73,19 +60,5 @@ def augment(
         shifts = (torch.rand(count, 2, 4, 4, generator=generator) * 2 - 1) * 2 * elastic  # the grid spans -1..1
         field = F.interpolate(shifts.to(device), size=images.shape[-2:], mode="bicubic", align_corners=True)
         grid = grid + field.permute(0, 2, 3, 1)  # [B, W, W, 2]
-    if characters is not None and invented:
-        grid = invent(grid, characters, invented, generator)
     bent = F.grid_sample(images, grid, align_corners=False)
     return F.avg_pool2d(bent, images.shape[-1] // resolution)
-
-
-def invent(grid: Tensor, characters: Tensor, share: float, generator: torch.Generator) -> Tensor:
-    """Where to look in images, [B,W,W,2]: about `share` of the `characters` [B] they show bend, each in its own way."""
-    number = int(characters.max()) + 1
-    shifts = (torch.rand(number, 2, 4, 4, generator=generator) * 2 - 1) * 2 * INVENTION
-    shifts *= torch.rand(number, 1, 1, 1, generator=generator) < share
-    fields = F.interpolate(shifts.to(grid.device), size=(16, 16), mode="bicubic", align_corners=True)  # [C, 2, 16, 16]
-    # Looked up where the image's own bending has led, so that it bends the invented character.
-    own = fields[characters.to(grid.device)]
-    moved = F.grid_sample(own, grid, padding_mode="border", align_corners=True)  # [B, 2, W, W]
-    return grid + moved.permute(0, 2, 3, 1)

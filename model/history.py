@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
 
-Stage = Literal["pretrain", "episodes", "polish"]
+Stage = Literal["pretrain", "episodes"]
 
 
 @dataclass

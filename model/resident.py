@@ -33,12 +33,10 @@ class Resident:
         turns: Tensor,
         generator: torch.Generator,
         elastic: float = 0.0,
-        characters: Tensor | None = None,
-        invented: float = 0.0,
     ) -> Tensor:
         """As another hand would draw them, see `model.augment.augment`: [B,1,R,R] in 0..1."""
         shown = self._turned(classes, slots, turns)
-        return augment(shown, self.resolution, generator, elastic, characters, invented)
+        return augment(shown, self.resolution, generator, elastic)
 
     def _turned(self, classes: Tensor, slots: Tensor, turns: Tensor) -> Tensor:
         """[B] three times -> [B,1,W,W] in 0..1."""

@@ -1,18 +1,15 @@
-"""Meta-training in three stages, seeded, resumable to the same result.
+"""Meta-training in two stages, seeded, resumable to the same result.
 
 1. `pretrain`: phi and the encoder's linear map learn to tell all training characters apart, each of
    the four rotations a class of its own, under a cosine classifier. Optionally they learn at the
    same time to agree with the codes of an already trained LEO, the teacher. Far cheaper an image
    than episodes.
 2. `episodes`: everything end to end through the inner loop, on tasks of mixed ways and shots.
-3. `polish`: phi learns to see at one look what it has so far seen on average over several looks at a drawing,
-   each bent anew. Needs no labels, so it also works on characters that nobody drew, made by bending real ones.
 
 Every step draws its data from a generator seeded by (seed, stage, step), so a run that was killed
 and resumed draws what the uninterrupted one would have.
 """
 
-import copy
 import json
 import time
 from collections.abc import Iterator
@@ -35,9 +32,6 @@ from model.evaluate import evaluate, extract
 from model.history import Progress, Stage, append, one_cycle
 from model.leo import LatentEmbeddingOptimization
 from model.resident import ROTATIONS, Resident
-
-#: At each drawing in stage 3, by phi and by what it learns from: random ones, so that few do on average.
-LOOKS = 4
 
 
 class TrainConfig(BaseModel):
@@ -62,13 +56,6 @@ class TrainConfig(BaseModel):
     within_alphabet: float = Field(0.0, ge=0, le=1, description="share of steps whose tasks keep to one alphabet each")
     mirrored: bool = Field(False, description="mirror images are classes of their own, as turned ones are")
     elastic: float = Field(0.0, ge=0, le=0.2, description="strokes are bent by up to this share of the side")
-    # stage 3
-    polish_steps: int = Field(0, ge=0)
-    polish_batch: int = Field(128, ge=4, description="images a step that phi learns from; as many show it what to see")
-    polish_lr: float = Field(1e-3, gt=0, description="peak of a one-cycle schedule")
-    invented: float = Field(
-        0.7, ge=0, le=1, description="share of a step's characters that are bent into ones that nobody drew"
-    )
     # bookkeeping
     validate_every: int = Field(250, ge=1, description="steps between validations and checkpoints")
 
@@ -117,13 +104,7 @@ class Trainer:
         )
         if start is not None and config.pretrain_steps:
             self._prototypes_as_means()
-        self.steps: dict[Stage, int] = {
-            "pretrain": config.pretrain_steps,
-            "episodes": config.episode_steps,
-            "polish": config.polish_steps,
-        }
-        self.elder = copy.deepcopy(self.leo.classifier.phi).eval()  # phi as stage 3 found it, and learns from there
-        self.stage: Stage = next((stage for stage, steps in self.steps.items() if steps), "episodes")
+        self.stage: Stage = "pretrain" if config.pretrain_steps else "episodes"
         self.step = 0
         self.seconds = 0.0
         self.optimizer = self._make_optimizer()
@@ -135,18 +116,15 @@ class Trainer:
 
     def run(self) -> Iterator[Progress]:
         """Train to the end, yielding after every step; checkpoints at each validation."""
-        stages = list(self.steps)
-        take_step = {"pretrain": self._pretrain_step, "episodes": self._episode_step, "polish": self._polish_step}
-        for stage in stages[stages.index(self.stage) :]:
-            if stage != self.stage:
-                self._begin(stage)
-            steps = self.steps[stage]
+        while True:
+            steps = self.config.pretrain_steps if self.stage == "pretrain" else self.config.episode_steps
             while self.step < steps:
                 began = time.perf_counter()
                 for group in self.optimizer.param_groups:
                     group["lr"] = group["peak"] * one_cycle(self.step / steps)
                 generator = self._generator(self.stage, self.step)
-                images, watch = take_step[stage](generator)
+                take_step = self._pretrain_step if self.stage == "pretrain" else self._episode_step
+                images, watch = take_step(generator)
                 self.step += 1
                 took = time.perf_counter() - began
                 self.seconds += took
@@ -158,6 +136,9 @@ class Trainer:
                         append(self.folder / "log.csv", progress, self.seconds)
                         self._checkpoint()
                 yield progress
+            if self.stage == "episodes":
+                return
+            self._begin_episodes()
 
     def _take_over(self, start: LatentEmbeddingOptimization) -> None:
         try:
@@ -186,20 +167,15 @@ class Trainer:
             self.leo.encoder.features.load_state_dict(self.leo.classifier.phi.state_dict())
         self.leo.decoder.start_as_transpose_of(self.leo.encoder)
 
-    def _begin(self, stage: Stage) -> None:
-        if stage == "episodes":
-            self._align()
-        self.elder.load_state_dict(self.leo.classifier.phi.state_dict())
-        self.stage, self.step = stage, 0
+    def _begin_episodes(self) -> None:
+        self._align()
+        self.stage, self.step = "episodes", 0
         self.optimizer = self._make_optimizer()
 
     def _make_optimizer(self) -> torch.optim.Optimizer:
         if self.stage == "episodes":
             optimizer: torch.optim.Optimizer = self.leo.optimizer
             peak = self.config.leo.outer_lr
-        elif self.stage == "polish":
-            optimizer = torch.optim.AdamW(self.leo.classifier.phi.parameters(), weight_decay=1e-4)
-            peak = self.config.polish_lr
         else:
             learned = [*self.leo.classifier.phi.parameters(), *self.leo.encoder.to_code.parameters()]
             groups = [{"params": learned, "weight_decay": 1e-4}, {"params": [self.prototypes], "weight_decay": 0.0}]
@@ -275,39 +251,11 @@ class Trainer:
         )
         return shape.numel(), watch
 
-    # -- stage 3 -----------------------------------------------------------------------------
-
-    def _polish_step(self, generator: torch.Generator) -> tuple[int, dict[str, float]]:
-        config, leo, phi = self.config, self.leo, self.leo.classifier.phi
-        number = max(parallel.size(), config.polish_batch // LOOKS)
-        classes = torch.randint(len(self.counts), (number,), generator=generator)
-        slots = (torch.rand(number, generator=generator) * self.counts[classes]).long()
-        turns = torch.randint(2 * ROTATIONS, (number,), generator=generator)
-        seed = int(torch.randint(2**62, (1,), generator=generator))
-        classes, slots, turns = parallel.share(classes), parallel.share(slots), parallel.share(turns)
-        drawings = len(classes)
-        images = self.images.bent(
-            classes.repeat_interleave(2 * LOOKS),
-            slots.repeat_interleave(2 * LOOKS),
-            turns.repeat_interleave(2 * LOOKS),
-            self._own_generator(seed),
-            config.elastic,
-            torch.arange(drawings).repeat_interleave(2 * LOOKS),
-            config.invented,
-        ).unflatten(0, (drawings, 2 * LOOKS))  # [D, 2 V, 1, R, R]
-        with torch.no_grad():
-            wanted = F.normalize(leo.features(self.elder, images[:, :LOOKS]).mean(dim=1), dim=-1)  # [D, F]
-        leo.train()
-        seen = leo.features(phi, images[:, LOOKS:])  # [D, V, F]
-        agreement = F.cosine_similarity(seen, wanted.unsqueeze(1), dim=-1).mean()
-        loss = leo.step_if_finite(1 - agreement, self.optimizer, images)
-        return number * LOOKS, {"loss": loss, "agreement": float(agreement.detach())}
-
     # -- state -------------------------------------------------------------------------------
 
     def _generator(self, stage: Stage, step: int) -> torch.Generator:
-        part = list(self.steps).index(stage)
-        return torch.Generator().manual_seed((self.config.seed * len(self.steps) + part) * 10_000_019 + step)
+        part = 0 if stage == "pretrain" else 1
+        return torch.Generator().manual_seed((self.config.seed * 2 + part) * 10_000_019 + step)
 
     def _own_generator(self, seed: int) -> torch.Generator:
         """Each process of several bends its share by numbers of its own."""
@@ -332,7 +280,6 @@ class Trainer:
             "model": self.leo.state_dict(),
             "prototypes": self.prototypes.detach(),
             "optimizer": self.optimizer.state_dict(),
-            "elder": self.elder.state_dict(),
         }
         fresh = self.folder / "state.pt.new"
         torch.save(state, fresh)
@@ -357,7 +304,6 @@ class Trainer:
             self.prototypes.copy_(state["prototypes"])
         self.optimizer = self._make_optimizer()
         self.optimizer.load_state_dict(state["optimizer"])
-        self.elder.load_state_dict(state["elder"])
 
 
 def pick(choices: tuple[int, ...], generator: torch.Generator) -> int:

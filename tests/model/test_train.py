@@ -5,7 +5,7 @@ from typing import Any
 import pytest
 import torch
 
-from model.augment import augment, invent, to_side, working_side
+from model.augment import augment, to_side, working_side
 from model.config import LEOConfig
 from model.data.omniglot import Drawings, load_drawings
 from model.leo import LatentEmbeddingOptimization
@@ -32,8 +32,6 @@ def run_config(**changes: object) -> TrainConfig:
             "ways": (3, 5),
             "shots": (1, 2),
             "query": 2,
-            "polish_steps": 4,
-            "polish_batch": 32,
             "validate_every": 2,
         }
         | changes
@@ -58,7 +56,7 @@ def test_a_fixed_seed_gives_the_same_run(drawings: Drawings, tmp_path: Path) -> 
         assert torch.equal(value, weights(runs[1].leo)[name]), name
 
 
-@pytest.mark.parametrize("killed_after", [3, 7, 11])  # in each stage, between checkpoints
+@pytest.mark.parametrize("killed_after", [3, 7])  # in either stage, between checkpoints
 def test_a_killed_run_resumes_to_the_same_result(drawings: Drawings, tmp_path: Path, killed_after: int) -> None:
     whole = trainer(drawings, tmp_path / "whole", run_config())
     list(whole.run())
@@ -95,26 +93,11 @@ def test_validation_alphabets_are_never_trained_on(drawings: Drawings, tmp_path:
 def test_a_teacher_is_agreed_with(drawings: Drawings, tmp_path: Path) -> None:
     teacher = trainer(drawings, tmp_path / "teacher", run_config())
     list(teacher.run())
-    config = run_config(distill=5.0, pretrain_steps=30, episode_steps=0, polish_steps=0, seed=4)
+    config = run_config(distill=5.0, pretrain_steps=30, episode_steps=0, seed=4)
     steps = list(trainer(drawings, tmp_path / "pupil", config, teacher=teacher.leo.eval()).run())
     assert steps[-1].watch["agreement"] > steps[0].watch["agreement"] + 0.1
     with pytest.raises(ValueError, match="needs a teacher"):
         trainer(drawings, tmp_path / "alone", config)
-
-
-def test_one_look_comes_to_agree_with_several(drawings: Drawings, tmp_path: Path) -> None:
-    before = trainer(drawings, tmp_path / "first", run_config(pretrain_steps=60, polish_steps=0))
-    list(before.run())
-    config = run_config(pretrain_steps=0, episode_steps=0, polish_steps=40, validate_every=40)
-    run = trainer(drawings, tmp_path / "polish", config, start=before.leo)
-    others = {name: p.clone() for name, p in run.leo.named_parameters() if not name.startswith("classifier.phi")}
-    steps = list(run.run())
-    assert {step.stage for step in steps} == {"polish"}
-    assert sum(step.watch["agreement"] for step in steps[-5:]) > sum(step.watch["agreement"] for step in steps[:5])
-    for name, value in others.items():  # phi alone learns
-        assert torch.equal(value, run.leo.get_parameter(name)), name
-    for name, value in before.leo.classifier.phi.state_dict().items():  # from phi as it was
-        assert torch.equal(value, run.elder.state_dict()[name]), name
 
 
 def test_a_non_finite_step_of_stage_one_changes_nothing_and_is_counted(drawings: Drawings, tmp_path: Path) -> None:
@@ -129,7 +112,7 @@ def test_a_non_finite_step_of_stage_one_changes_nothing_and_is_counted(drawings:
 
 
 def test_training_learns(drawings: Drawings, tmp_path: Path) -> None:
-    config = run_config(pretrain_steps=150, episode_steps=40, polish_steps=0, validate_every=50, pretrain_batch=32)
+    config = run_config(pretrain_steps=150, episode_steps=40, validate_every=50, pretrain_batch=32)
     steps = list(trainer(drawings, tmp_path, config).run())
     validations = [step.validation for step in steps if step.validation is not None]
     assert validations[-1] > 0.5  # 5-way: 0.2 is chance
@@ -153,17 +136,6 @@ def test_augmentation_is_seeded_and_keeps_the_drawing(drawings: Drawings) -> Non
     before, after = images.mean(dim=(1, 2, 3)), one.mean(dim=(1, 2, 3))
     assert (after > 0.3 * before).all()
     assert (after < 3 * before).all()
-
-
-def test_all_drawings_of_an_invented_character_are_bent_alike() -> None:
-    straight = torch.rand(1, 6, 6, 2, generator=torch.Generator().manual_seed(0)).expand(4, -1, -1, -1) * 2 - 1
-    characters = torch.tensor([0, 1, 0, 1])
-    bent = invent(straight, characters, 1.0, torch.Generator().manual_seed(1))
-    assert torch.equal(bent[0], bent[2])
-    assert torch.equal(bent[1], bent[3])
-    for one, other in ((bent[0], bent[1]), (bent[0], straight[0]), (bent[1], straight[1])):
-        assert (one - other).abs().max() > 0.05
-    assert torch.equal(invent(straight, characters, 0.0, torch.Generator().manual_seed(1)), straight)
 
 
 def test_turns_are_quarter_circles() -> None:
