@@ -39,14 +39,9 @@ CANDIDATES: dict[str, dict[str, Any]] = {
     "GroupNorm": SHIPPED | {"normalisation": "group"},
     "no normalisation": SHIPPED | {"normalisation": "none"},
     "residual, 24-48-96-512": SHIPPED | {"widths": (24, 48, 96, 512), "residual": True},
-    "residual, 32-64-128": SHIPPED | {"widths": (32, 64, 128), "residual": True},
     "32 px, 32-64-128-128": {"resolution": 32, "widths": (32, 64, 128, 128)},
-    "32 px, 32-64-128-256": {"resolution": 32, "widths": (32, 64, 128, 256)},
-    "40 px, 24-48-96-192-512": {"resolution": 40, "widths": (24, 48, 96, 192, 512)},
-    "28 px, 64-64-64-64": {"resolution": 28, "widths": (64, 64, 64, 64)},
     "28 px, 32-64-128": {"resolution": 28, "widths": (32, 64, 128)},
     "28 px, 48-96-192-512": {"resolution": 28, "widths": (48, 96, 192, 512)},
-    "56 px, stem of stride 2, 32-64-128-256": {"resolution": 56, "stem_stride": 2, "widths": (32, 64, 128, 256)},
 }
 VIEWS: tuple[tuple[float, ...], ...] = ((), (-9.0, 9.0), (-12.0, 0.0, 12.0))
 SETTINGS = {"5-way 1-shot": Setting(5, (1, 1), 15), "20-way 1-shot, one alphabet": Setting(20, (1, 1), 15, "alphabet")}
