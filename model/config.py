@@ -16,6 +16,9 @@ RECOMMENDED = {
 }
 RECOMMENDED_FIXED_INNER_LR = (0.005, 0.05)
 
+#: Of GroupNorm, as many as divide all usual widths.
+GROUPS = 8
+
 
 class LEOConfig(BaseModel):
     """Shape and inner loop of a LEO. Immutable; an impossible value raises `pydantic.ValidationError`.
@@ -39,6 +42,14 @@ class LEOConfig(BaseModel):
     )
     stem_stride: Literal[1, 2] = Field(
         1, description="2: the first block looks at 5x5 pixels, every second one, and so halves the side twice"
+    )
+    pooling: Literal["max", "mean"] = Field(
+        "max", description="how a block halves the side: 2x2 pixels to their largest or mean"
+    )
+    pool_whole: bool = Field(False, description="the last block pools over all that is left of the image, not 2x2")
+    residual: bool = Field(False, description="after its pooling a block adds what one more convolution makes of it")
+    normalisation: Literal["batch", "group", "none"] = Field(
+        "batch", description="behind each convolution: BatchNorm, which costs nothing when serving, GroupNorm, none"
     )
     view_angles: tuple[float, ...] = Field(
         (),
@@ -135,7 +146,9 @@ class LEOConfig(BaseModel):
     @property
     def feature_dim(self) -> int:
         """F, what phi gives for one image: 2304 for four blocks of 64 at 105x105."""
-        return self.widths[-1] * self.feature_side**2 if self.pretrained is None else self.pretrained.feature_dim
+        if self.pretrained is not None:
+            return self.pretrained.feature_dim
+        return self.widths[-1] * (1 if self.pool_whole else self.feature_side**2)
 
     @model_validator(mode="after")
     def _check(self) -> Self:
@@ -154,6 +167,8 @@ class LEOConfig(BaseModel):
             )
         if min(self.widths) < 1:
             raise ValueError(f"widths must be positive, not {self.widths}")
+        if self.normalisation == "group" and any(width % GROUPS for width in self.widths):
+            raise ValueError(f"GroupNorm takes widths that {GROUPS} divides, not {self.widths}")
         if min(self.decoder_hidden) < 1:
             raise ValueError(f"decoder_hidden must be positive widths, not {self.decoder_hidden}")
         if self.decoder_tied and not self.decoder_skip:

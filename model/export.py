@@ -5,13 +5,14 @@ from typing import Any
 
 import numpy as np
 import onnx
+import torch
 from numpy.typing import NDArray
 from onnx import TensorProto, helper, numpy_helper
 from torch import Tensor, nn
 
 from model.backbones.efficientnet import InvertedBottleneck, SameConv
 from model.leo import LatentEmbeddingOptimization
-from model.networks import FeatureExtractor, Frozen
+from model.networks import FeatureExtractor, Frozen, Residual
 
 OPSET = 17
 INPUT, FEATURES, OUTPUT = "images", "features", "probabilities"
@@ -153,11 +154,31 @@ class _Graph:
         if isinstance(layer, nn.MaxPool2d):
             size = int(layer.kernel_size)  # type: ignore[arg-type]
             return self.add("MaxPool", at, kernel_shape=[size, size], strides=[size, size])
+        if isinstance(layer, nn.AvgPool2d):
+            size = int(layer.kernel_size)  # type: ignore[arg-type]
+            return self.add("AveragePool", at, kernel_shape=[size, size], strides=[size, size])
+        if isinstance(layer, nn.AdaptiveMaxPool2d):
+            return self.add("GlobalMaxPool", at)
+        if isinstance(layer, nn.GroupNorm):
+            return self.group_norm(layer, at)
+        if isinstance(layer, Residual):
+            return self.add("Relu", self.add("Add", at, self.layer(layer.layers, at)))
         if isinstance(layer, nn.ReLU):
             return self.add("Relu", at)
         if isinstance(layer, nn.Flatten):
             return self.add("Flatten", at, axis=1)
         raise TypeError(f"no ONNX form is known here for {type(layer).__name__}")
+
+    def group_norm(self, layer: nn.GroupNorm, at: str) -> str:
+        """As instance normalisation of each group laid flat, then scaled and shifted channel by channel."""
+        flat = self.add("Reshape", at, self.integers(0, layer.num_groups, -1))
+        name = f"group_{len(self.nodes)}"
+        ones = self.constant(f"{name}.ones", torch.ones(layer.num_groups))
+        zeros = self.constant(f"{name}.zeros", torch.zeros(layer.num_groups))
+        flat = self.add("InstanceNormalization", flat, ones, zeros, epsilon=layer.eps)
+        back = self.add("Reshape", flat, self.add("Shape", at))
+        scaled = self.add("Mul", back, self.constant(f"{name}.weight", layer.weight.view(-1, 1, 1)))
+        return self.add("Add", scaled, self.constant(f"{name}.bias", layer.bias.view(-1, 1, 1)))
 
     def convolution(self, layer: nn.Conv2d, at: str, pads: list[int]) -> str:
         """`pads`: top, left, bottom, right."""

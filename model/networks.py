@@ -1,6 +1,6 @@
 """The networks of LEO. Every one works on T tasks at once; shapes are beside the lines."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -9,38 +9,70 @@ from torch.nn import functional as F
 from torch.nn.utils.fusion import fuse_conv_bn_eval
 
 from model.backbones import Backbone, BackboneError
-from model.config import LEOConfig
+from model.config import GROUPS, LEOConfig
 
 
 class ConvBlocks(nn.Sequential):
     """Blocks of Conv 3x3, BatchNorm, ReLU, MaxPool 2, then flatten: [B,1,R,R] -> [B,F].
 
-    Pooling goes before the ReLU: the maximum commutes with it, and a quarter is left to rectify.
+    What the config's `normalisation`, `pooling`, `pool_whole` and `residual` say goes in their places.
+    Max-pooling goes before the ReLU: the maximum commutes with it, and a quarter is left to rectify.
     """
 
     def __init__(self, config: LEOConfig) -> None:
         layers: list[nn.Module] = []
         width_in, stride = 1, config.stem_stride
-        for width in config.widths:
+        for number, width in enumerate(config.widths, start=1):
             size = 2 * stride + 1  # 3, or 5 where a strided stem would leave gaps
-            layers += [
-                nn.Conv2d(width_in, width, size, stride, padding=stride, bias=False),
-                nn.BatchNorm2d(width),
-                nn.MaxPool2d(2),
-                nn.ReLU(inplace=True),
-            ]
+            layers += convolution(config, width_in, width, size, stride)
+            whole = config.pool_whole and number == len(config.widths)
+            if config.pooling == "max":
+                layers += [nn.AdaptiveMaxPool2d(1) if whole else nn.MaxPool2d(2), nn.ReLU(inplace=True)]
+            else:
+                layers += [nn.ReLU(inplace=True), nn.AdaptiveAvgPool2d(1) if whole else nn.AvgPool2d(2)]
+            if config.residual and not whole:  # over a single pixel there is nothing to convolve
+                layers.append(Residual(convolution(config, width, width)))
             width_in, stride = width, 1
         super().__init__(*layers, nn.Flatten())
 
     def folded(self) -> nn.Sequential:
         """The same function for inference, each BatchNorm folded into the convolution before it."""
-        layers: list[nn.Module] = []
-        for layer in self:
-            if isinstance(layer, nn.BatchNorm2d) and isinstance(layers[-1], nn.Conv2d):
-                layers[-1] = fuse_conv_bn_eval(layers[-1], layer)
-            else:
-                layers.append(layer)
-        return nn.Sequential(*layers)
+        return nn.Sequential(*fold(self))
+
+
+class Residual(nn.Module):
+    """Adds to its input what some layers make of it, and rectifies the sum."""
+
+    def __init__(self, layers: list[nn.Module]) -> None:
+        super().__init__()
+        self.layers = nn.Sequential(*layers)
+
+    def forward(self, maps: Tensor) -> Tensor:
+        return F.relu(maps + self.layers(maps))
+
+
+def convolution(config: LEOConfig, width_in: int, width: int, size: int = 3, stride: int = 1) -> list[nn.Module]:
+    """A convolution that keeps the side, but for its stride, and the config's normalisation behind it."""
+    bare = config.normalisation == "none"
+    made: list[nn.Module] = [nn.Conv2d(width_in, width, size, stride, padding=size // 2, bias=bare)]
+    if config.normalisation == "batch":
+        made.append(nn.BatchNorm2d(width))
+    elif config.normalisation == "group":
+        made.append(nn.GroupNorm(GROUPS, width))
+    return made
+
+
+def fold(layers: Iterable[nn.Module]) -> list[nn.Module]:
+    """The same layers for inference, each BatchNorm folded into the convolution before it."""
+    folded: list[nn.Module] = []
+    for layer in layers:
+        if isinstance(layer, nn.BatchNorm2d) and isinstance(folded[-1], nn.Conv2d):
+            folded[-1] = fuse_conv_bn_eval(folded[-1], layer)
+        elif isinstance(layer, Residual):
+            folded.append(Residual(fold(layer.layers)))
+        else:
+            folded.append(layer)
+    return folded
 
 
 class FeatureExtractor(nn.Module):

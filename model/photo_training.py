@@ -26,8 +26,9 @@ from model.config import LEOConfig
 from model.data.episodes import sample_episodes
 from model.data.photos import Photos, features
 from model.evaluate import Setting, Sight, accuracies, draw, possible
+from model.history import Progress, one_cycle
 from model.leo import LatentEmbeddingOptimization
-from model.train import Progress, one_cycle, pick
+from model.train import pick
 
 L2_GRID = (0.0001, 0.0003, 0.001, 0.003, 0.01, 0.03)  # of the logistic head LEO is compared with
 

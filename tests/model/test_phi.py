@@ -32,7 +32,14 @@ def test_it_is_the_same_function(shipped: LatentEmbeddingOptimization, how: type
 
 @pytest.mark.parametrize(
     "shape",
-    [{"view_angles": (-10.0, 10.0)}, {"stem_stride": 2, "resolution": 16}, {"normalise_features": False}],
+    [
+        {"view_angles": (-10.0, 10.0)},
+        {"stem_stride": 2, "resolution": 16},
+        {"normalise_features": False},
+        {"residual": True, "pool_whole": True},
+        {"pooling": "mean", "normalisation": "none"},
+        {"residual": True, "pooling": "mean", "pool_whole": True, "normalisation": "group"},
+    ],
     ids=str,
 )
 def test_whatever_its_shape(shape: dict[str, object]) -> None:
