@@ -1,6 +1,6 @@
 """The model on its device. Its methods block and belong to the batcher's one thread."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -130,8 +130,11 @@ class Engine:
         decoded = dict(zip(map(id, cold), self._decode([work.codes for work in cold]), strict=True))
         heads = [work.head or decoded[id(work)] for work in asks]
 
-        features = _through(self._phi, images)
-        supports = self._supports(teaches, features[len(asks) :])
+        of_encoder = _begun(self._encoder_phi, [work.images for work in teaches]) if self._encoder_phi else None
+        features = _begun(self._phi, images)()
+        taught = features[len(asks) :]
+        encoded = taught if of_encoder is None else of_encoder()
+        supports = [self._with_kept(*each) for each in zip(teaches, taught, encoded, strict=True)]
         made = self._adapter.adapt(supports) if supports else []
         results: dict[type[Work], Iterator[Result]] = {
             Predict: iter(self._predicted(asks, features[: len(asks)], heads)),
@@ -152,20 +155,15 @@ class Engine:
             weight = torch.cat([head.weight for head in theirs]) if len(theirs) > 1 else theirs[0].weight  # [sum N, F]
             bias = torch.cat([head.bias for head in theirs]) if len(theirs) > 1 else theirs[0].bias
             queries = torch.cat(some) if len(some) > 1 else some[0]  # [sum Q, F]
-            logits: NDArray[np.float32] = torch.addmm(bias, queries, weight.T).cpu().numpy()
+            logits = torch.addmm(bias, queries, weight.T).cpu().numpy()
+            temperatures = [self.leo.config.temperature_at(ask.shots) for ask in asks[at : at + TOGETHER]]
+            heights, widths = [len(each) for each in some], [len(head.bias) for head in theirs]
+            shares = own_softmax(logits, heights, widths, temperatures)
             row = column = 0
-            for ask, mine, head in zip(asks[at : at + TOGETHER], some, theirs, strict=True):
-                height, width = len(mine), len(head.bias)
-                own = logits[row : row + height, column : column + width]  # [Q, N]
-                predicted.append(Predicted(softmax(own / np.float32(self.leo.config.temperature_at(ask.shots))), head))
+            for height, width, head in zip(heights, widths, theirs, strict=True):
+                predicted.append(Predicted(shares[row : row + height, column : column + width], head))
                 row, column = row + height, column + width
         return predicted
-
-    def _supports(self, teaches: list[Adapt], features: list[Tensor]) -> list[Support]:
-        of_encoder = features
-        if self._encoder_phi is not None:
-            of_encoder = _through(self._encoder_phi, [work.images for work in teaches])
-        return [self._with_kept(*each) for each in zip(teaches, features, of_encoder, strict=True)]
 
     def _with_kept(self, work: Adapt, features: Tensor, encoder_features: Tensor) -> Support:
         """New features [S,F] behind those kept of earlier examples."""
@@ -204,16 +202,27 @@ class Engine:
         return [Head(each[:, :-1].contiguous(), each[:, -1].contiguous()) for each in rows]
 
 
-def _through(phi: Phi, parts: list[Images]) -> list[Tensor]:
-    """Features of several requests' images in one pass, cut apart again: [B,R,R] each -> [B,F] each."""
+def _begun(phi: Phi, parts: list[Images]) -> Callable[[], list[Tensor]]:
+    """Begin on several requests' images in one pass; what it gives waits for their features: [B,R,R] -> [B,F] each."""
     if not parts:
-        return []
-    features = phi(parts[0] if len(parts) == 1 else np.concatenate(parts))
-    return list(features.split([len(part) for part in parts]))
+        return list
+    images = parts[0] if len(parts) == 1 else np.concatenate(parts)
+    if len(images) == 1:
+        features = phi(images)
+        return lambda: [features]
+    begun = phi.begin(images)
+    return lambda: list(begun().split([len(part) for part in parts]))
 
 
-def softmax(logits: NDArray[np.float32]) -> NDArray[np.float32]:
-    """Over the last dimension."""
-    powers = np.exp(logits - logits.max(axis=-1, keepdims=True))
+def own_softmax(
+    logits: NDArray[np.float32], heights: list[int], widths: list[int], temperatures: list[float]
+) -> NDArray[np.float32]:
+    """Logits [sum Q, sum N] of several requests under the heads of all -> each row's softmax over its own head's
+    columns, 0 elsewhere. `heights` Q, `widths` N and `temperatures` by request."""
+    requests = np.arange(len(heights))
+    of_row, of_column = np.repeat(requests, heights), np.repeat(requests, widths)
+    scaled = logits / np.array(temperatures, dtype=np.float32)[of_row, None]
+    scaled[of_row[:, None] != of_column] = -np.inf
+    powers = np.exp(scaled - scaled.max(axis=-1, keepdims=True))
     shares: NDArray[np.float32] = powers / powers.sum(axis=-1, keepdims=True)
     return shares

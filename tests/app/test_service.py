@@ -86,3 +86,48 @@ def test_work_beyond_what_may_be_under_way_is_refused_unread(client: httpx.Clien
         assert admission.under_way == 0
 
     asyncio.run(scenario())
+
+
+def test_once_full_few_are_let_in_until_nobody_was_refused_for_a_while() -> None:
+    """A burst of as many as may be under way is served; a load that keeps coming finds a short queue."""
+    now = 100.0
+
+    async def scenario() -> None:
+        nonlocal now
+        gate = asyncio.Event()
+        statuses: list[int] = []
+
+        async def slow(*_: Any) -> None:
+            await gate.wait()
+
+        async def send(message: Any) -> None:
+            if message["type"] == "http.response.start":
+                statuses.append(message["status"])
+
+        async def never() -> Any:
+            raise AssertionError("the body was read")
+
+        admission = Admission(slow, most=16, clock=lambda: now)
+        scope = {"type": "http", "method": "POST", "path": "/tasks", "headers": [(b"content-length", b"100")]}
+
+        async def asked(requests: int) -> int:
+            """How many of so many at once are let in; they are done afterwards."""
+            refused_before = len(statuses)
+            gate.clear()
+            tasks = [asyncio.create_task(admission(scope, never, send)) for _ in range(requests)]
+            await asyncio.sleep(0)
+            gate.set()
+            await asyncio.gather(*tasks)
+            return requests - (len(statuses) - refused_before)
+
+        assert await asked(16) == 16
+        assert await asked(17) == 16
+        now += 0.9
+        assert await asked(16) == 2
+        now += 0.9  # somebody was refused again meanwhile
+        assert await asked(16) == 2
+        now += 1.1
+        assert await asked(16) == 16
+        assert set(statuses) == {503}
+
+    asyncio.run(scenario())
