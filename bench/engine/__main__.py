@@ -16,6 +16,7 @@ from bench.engine.growth import growth
 from bench.engine.inner import inner
 from bench.engine.limits import limits
 from bench.engine.overload import overload
+from bench.engine.path import path
 from bench.latency import RESULTS
 from model.card import machine, today
 from model.memory import keep_freed_memory
@@ -28,6 +29,7 @@ SECTIONS: dict[str, Callable[[str], dict[str, Any]]] = {
     "inner": inner,
     "growth": growth,
     "company": company,
+    "path": path,
     "cache": cache,
     "overload": overload,
 }
