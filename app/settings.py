@@ -54,8 +54,8 @@ class Settings(BaseSettings):
     queue_requests: int = Field(
         128,
         ge=1,
-        description="most POST requests under way; over it 503 at once, and then over an eighth of it, until nobody "
-        "was refused for a second",
+        description="most POST requests under way; over it 503 at once, and then over a sixteenth of it while many "
+        "are refused",
     )
     queue_bytes: int = Field(
         256 * 2**20, ge=1, description="most bytes of images waiting to be decoded; over it 503 at once"
