@@ -3,11 +3,9 @@
 Everything else takes phi for a function of images. What was tried on a CPU: bench/results/phi_engines.json.
 """
 
-import os
 import time
 from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 import onnxruntime
@@ -15,11 +13,20 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from model.devices import CORES, WORKERS
 from model.export import phi_to_onnx
 from model.networks import FeatureExtractor, Frozen
 
-#: Framed drawings [B,R,R], 255 full ink, or photos [B,R,R,3] -> features [B,F] on the device.
-Phi = Callable[[NDArray[np.uint8]], Tensor]
+
+class Phi(Protocol):
+    """Framed drawings [B,R,R], 255 full ink, or photos [B,R,R,3] -> features [B,F] on the device."""
+
+    def __call__(self, images: NDArray[np.uint8]) -> Tensor:
+        """The features."""
+
+    def begin(self, images: NDArray[np.uint8]) -> Callable[[], Tensor]:
+        """Begin the same; what it gives waits for the features. So two of them share the cores."""
+
 
 CHUNKS = (1, 4, 16)  # images a call: the activations of more leave the processor's cache
 REPEATS = 3
@@ -52,6 +59,10 @@ class OnTorch:
         features: Tensor = self._phi((drawings.float() / 255).contiguous(memory_format=torch.channels_last))
         return features
 
+    def begin(self, images: NDArray[np.uint8]) -> Callable[[], Tensor]:
+        features = self(images)  # a GPU works on while its host goes on
+        return lambda: features
+
 
 class OnCPU:
     """ONNX Runtime, in chunks and on threads that were found by timing."""
@@ -61,23 +72,21 @@ class OnCPU:
         self._graph = phi_to_onnx(phi, side)
         shape = (max(CHUNKS), side, side, *([3] if isinstance(phi.blocks, Frozen) else []))
         drawings = np.random.default_rng(0).integers(0, 256, shape, dtype=np.uint8)
-        cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
         timed: dict[int, dict[int, float]] = {}  # by threads and chunk: seconds an image
-        for threads in {1, cores}:
+        for threads in {1, CORES}:
             session = self.session(threads)
             timed[threads] = {chunk: _seconds(session, drawings[:chunk]) / chunk for chunk in CHUNKS}
         # Several threads where one image alone clearly gains: waking them for less takes their cores from those who
         # read and decode requests.
-        several = timed[cores][1] < 0.8 * timed[1][1]
-        self.threads = cores if several else 1
+        several = timed[CORES][1] < 0.8 * timed[1][1]
+        self.threads = CORES if several else 1
         self.chunk = min(CHUNKS, key=lambda chunk: timed[1][chunk])
         self.seconds_an_image = timed[1][self.chunk]
         self._together = self.session(self.threads)  # for one image, all threads on it
         self._alone = self.session(1)  # for many, each thread on images of its own: they then need not wait for others
         # That pays wherever an image takes much longer than to hand it over; the small model leaves the other cores
         # to those who read and decode requests.
-        self.workers = cores if timed[1][self.chunk] > WORTH_A_THREAD else 1
-        self._pool = ThreadPoolExecutor(self.workers, thread_name_prefix="phi")
+        self.workers = CORES if timed[1][self.chunk] > WORTH_A_THREAD else 1
 
     def session(self, threads: int) -> Callable[[NDArray[np.uint8]], NDArray[np.float32]]:
         """phi in one call, on so many threads."""
@@ -95,12 +104,13 @@ class OnCPU:
         return run
 
     def __call__(self, images: NDArray[np.uint8]) -> Tensor:
-        if len(images) == 1:
-            return torch.from_numpy(self._together(images))
+        return torch.from_numpy(self._together(images)) if len(images) == 1 else self.begin(images)()
+
+    def begin(self, images: NDArray[np.uint8]) -> Callable[[], Tensor]:
         size = min(self.chunk, -(-len(images) // self.workers))
         chunks = [images[at : at + size] for at in range(0, len(images), size)]
-        features = map(self._alone, chunks) if self.workers == 1 else self._pool.map(self._alone, chunks)
-        return torch.from_numpy(np.concatenate(list(features)))
+        features = map(self._alone, chunks) if self.workers == 1 else WORKERS.map(self._alone, chunks)
+        return lambda: torch.from_numpy(np.concatenate(list(features)))
 
 
 def _seconds(run: Callable[[Any], object], images: NDArray[np.uint8]) -> float:

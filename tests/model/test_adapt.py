@@ -1,7 +1,7 @@
 import pytest
 import torch
 
-from model.adapt import Adapter, Support
+from model.adapt import WORTH_SPLITTING, Adapter, Support
 from model.leo import LatentEmbeddingOptimization, one_hot
 from tests.conftest import tiny
 
@@ -35,6 +35,20 @@ def test_ragged_tasks_together_come_out_as_each_alone(own_encoder: bool) -> None
         assert together.losses == pytest.approx(alone.losses, abs=1e-5)
         assert together.support_accuracy == alone.support_accuracy
         assert together.is_finite
+
+
+@pytest.mark.parametrize("conditioned", [False, True])
+def test_many_tasks_whose_parts_go_to_different_cores_come_out_as_each_alone(conditioned: bool) -> None:
+    leo = tiny(own_encoder=True, decoder_conditioned=conditioned, inner_lr=0.5).eval()
+    torch.nn.init.normal_(leo.decoder.fc3.weight, std=0.05)
+    tasks = [random_support(leo, 2 + n % 4, [1 + n % 3] * (2 + n % 4), n) for n in range(2 * WORTH_SPLITTING + 1)]
+    with torch.inference_mode():  # as the engine calls it
+        together = Adapter(leo).adapt(tasks)
+        alone = [Adapter(leo).adapt([task])[0] for task in tasks]
+    for one, other in zip(together, alone, strict=True):
+        torch.testing.assert_close(one.codes, other.codes, atol=1e-5, rtol=1e-5)
+        torch.testing.assert_close(one.weight, other.weight, atol=1e-5, rtol=1e-5)
+        assert one.losses == pytest.approx(other.losses, abs=1e-5)
 
 
 def test_heads_do_not_keep_the_batch_alive() -> None:
