@@ -21,9 +21,9 @@ import numpy as np
 from prometheus_client.parser import text_string_to_metric_families
 from redis import Redis
 
-from bench import clients
 from bench.latency import RESULTS
 from bench.simulation import Stages, simulate
+from bench.tasks import make_tasks, predict, predict_each
 from model.card import machine, today
 from tests.e2e.cluster import gateway
 from tests.e2e.conftest import Server
@@ -80,7 +80,7 @@ def measure_stages(server: Server, tasks: list[str], seconds: float) -> dict[str
     first: dict[str, Any] = {}
     for images in IMAGES:
         before, cpu = counters(server.url), cpu_seconds(server.process_id)
-        found = clients.predict(server.url, tasks, 1, seconds, warm_up=0.5, images=images)
+        found = predict(server.url, tasks, 1, seconds, warm_up=0.5, images=images)
         after, used = counters(server.url), cpu_seconds(server.process_id) - cpu
         # Readiness proofs are among the batches, one in some hundreds.
         device.append(1000 * mean_between(before, after, "leo_batch_seconds"))
@@ -91,7 +91,7 @@ def measure_stages(server: Server, tasks: list[str], seconds: float) -> dict[str
                 "server_cpu_ms": 1000 * used / requests,
             }
     per_image, once = np.polyfit(IMAGES, device, 1)
-    client, cpu_ms = first["cpu_ms"], first["server_cpu_ms"]
+    client, cpu_ms = first["client_ms"], first["server_cpu_ms"]
     loop = max(0.0, cpu_ms - device[0])
     waits = max(0.0, first["mean_ms"] - client - loop - device[0])
     return {
@@ -105,7 +105,7 @@ def measure_stages(server: Server, tasks: list[str], seconds: float) -> dict[str
         "device_once_ms": round(float(once), 3),
         "waits_ms": round(waits, 3),
         "server_cpu_ms": round(cpu_ms, 3),
-        "trace": first["trace"],
+        "trace": " ".join(f"{100 * took / first['mean_ms']:.0f}" for took in first["took"]),
     }
 
 
@@ -151,7 +151,7 @@ def measure_tasks(server: Server, redis: RedisServer, number: int) -> dict[str, 
     with Redis.from_url(redis.url) as client:
         held, written = (client.info("memory")["used_memory"], client.info("persistence")["aof_current_size"])
         cpu, began = cpu_seconds(server.process_id), time.monotonic()
-        clients.make_tasks(server.url, number, clients=8)
+        make_tasks(server.url, number, clients=8)
         took, used = time.monotonic() - began, cpu_seconds(server.process_id) - cpu
         held = client.info("memory")["used_memory"] - held
         written = client.info("persistence")["aof_current_size"] - written
@@ -212,10 +212,10 @@ def main() -> None:
 def loaded(server: Server, url: str, tasks: list[str], asking: int, replicas: int, seconds: float) -> dict[str, Any]:
     """A load, and what a request of it costs this server, if it has all of them."""
     before, cpu = counters(server.url), cpu_seconds(server.process_id)
-    found = clients.predict(url, tasks, asking, seconds, warm_up=1)
+    found = predict(url, tasks, asking, seconds, warm_up=1)
     after, used = counters(server.url), cpu_seconds(server.process_id) - cpu
     requests = after["leo_stage_seconds_count/device"] - before.get("leo_stage_seconds_count/device", 0)
-    del found["trace"]
+    del found["took"]
     return {"replicas": replicas, **found, "server_cpu_ms": round(1000 * used / requests, 3)}
 
 
@@ -223,7 +223,7 @@ def measure_cores(running: list[Server], tasks: list[str], seconds: float) -> fl
     """How many times one pair of server and client, so many pairs do at once: cores that share what they work with."""
 
     def one(server: Server) -> float:
-        rate: float = clients.predict(server.url, tasks, 1, seconds, warm_up=0.5)["a_second"]
+        rate: float = predict(server.url, tasks, 1, seconds, warm_up=0.5)["a_second"]
         return rate
 
     alone = one(running[0])
@@ -235,9 +235,9 @@ def measure(seconds: float) -> dict[str, Any]:
     """All that needs servers."""
     with servers(2) as (running, redis):
         server = running[0]
-        tasks = clients.make_tasks(server.url, TASKS)
+        tasks = make_tasks(server.url, TASKS)
         for one in running:
-            clients.predict_each(one.url, tasks, 1)
+            predict_each(one.url, tasks, 1)
         stages = measure_stages(server, tasks, seconds)
         cores = measure_cores(running, tasks, seconds)
         loads = [loaded(server, server.url, tasks, one, 1, seconds) for one in CLIENTS]
@@ -246,8 +246,8 @@ def measure(seconds: float) -> dict[str, Any]:
         made = measure_tasks(server, redis, 500)
         rates = measure_redis(redis)
     with servers(1, LEO_CACHE_BYTES="0") as ((cold,), _):
-        tasks = clients.make_tasks(cold.url, TASKS)
-        without = clients.predict(cold.url, tasks, 1, seconds, warm_up=0.5)
+        tasks = make_tasks(cold.url, TASKS)
+        without = predict(cold.url, tasks, 1, seconds, warm_up=0.5)
     return {
         "stages": stages,
         "cores": cores,

@@ -9,7 +9,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from bench import clients
+from bench import tasks
 from bench.latency import RESULTS
 from model.card import machine, today
 from tests.e2e.cluster import gateway
@@ -51,9 +51,8 @@ def throughput(given: argparse.Namespace) -> dict[str, Any]:
     rounds: dict[str, list[dict[str, Any]]] = {name: [] for name in names}
 
     def measure(name: str, url: str) -> None:
-        tasks = clients.make_tasks(url, TASKS)
-        found = clients.predict(url, tasks, CLIENTS, SECONDS, warm_up=WARM_UP)
-        rounds[name].append({key: value for key, value in found.items() if key not in ("clients", "trace")})
+        found = tasks.predict(url, tasks.make_tasks(url, TASKS), CLIENTS, SECONDS, warm_up=WARM_UP)
+        rounds[name].append({key: value for key, value in found.items() if key not in ("clients", "took")})
 
     with redis() as store, tempfile.TemporaryDirectory() as name:
         folder = Path(name)

@@ -142,7 +142,7 @@ def simulate(
 ) -> dict[str, Any]:
     """`clients` that ask again and again from this machine too, or requests from elsewhere at `rate` a second.
 
-    Gives predictions a second and milliseconds, as `bench.clients` does.
+    Gives predictions a second and milliseconds, as `bench.tasks` does.
     """
     machine, chance = Machine(cores, stages.slow), random.Random(seed)
     servers = [Replica(machine, stages) for _ in range(replicas)]

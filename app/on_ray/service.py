@@ -6,6 +6,8 @@ one task go to one replica, which has it warm: Ray's consistent hashing, by the 
     serve run deploy/ray/serve.yaml
 """
 
+import os
+import time
 from typing import Any
 
 from fastapi import FastAPI
@@ -29,6 +31,11 @@ def build() -> FastAPI:
     return create_app(settings)
 
 
+# Ray refuses a router where HAProxy does the routing.
+HAPROXY = os.environ.get("RAY_SERVE_ENABLE_HA_PROXY") == "1"
+ROUTER = RequestRouterConfig(**{} if HAPROXY else {"request_router_class": "app.on_ray.router:TaskRouter"})
+
+
 # What a config file may change, as deploy/ray/serve.yaml does.
 @serve.deployment(
     name="leo",
@@ -37,11 +44,7 @@ def build() -> FastAPI:
     # Beyond these a request goes to the next replica; beyond those it is refused at once, with 503.
     max_ongoing_requests=32,
     max_queued_requests=128,
-    request_router_config=RequestRouterConfig(
-        request_router_class="app.on_ray.router:TaskRouter",
-        # Four times Ray's own: replicas then have even shares of the tasks, to some hundredths.
-        request_router_kwargs={"num_virtual_nodes": 400},
-    ),
+    request_router_config=ROUTER,
     health_check_period_s=5,
     graceful_shutdown_timeout_s=40,
 )
@@ -55,6 +58,10 @@ class Leo:
         reason = replica.app.state.readiness.reason_not_ready()
         if reason:
             raise RuntimeError(reason)
+
+    def record_replica_metadata(self) -> dict[str, Any]:
+        """For `app.on_ray.router`: this replica's place is the lowest that was free when it was born."""
+        return {"born": time.time(), "place": serve.get_replica_context().rank.rank}
 
     def metrics(self) -> bytes:
         """This replica's page of metrics: `GET /metrics` asks any one, Ray's `broadcast` asks all."""

@@ -4,7 +4,7 @@ from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
-from bench.clients import make_tasks, predict_each
+from bench.tasks import make_tasks, predict_each
 from tests.ray.cluster import running, running_on_ray, wait_until
 from tests.redis_server import RedisServer
 
@@ -20,4 +20,4 @@ def test_a_second_replica_comes_with_load(store: RedisServer) -> None:
             asking = pool.submit(predict_each, cluster.url, tasks, 2000, clients=24)
             wait_until(lambda: running() == 2 or asking.done(), "a second replica")
             assert running() == 2
-            assert set(asking.result()) == {200}
+            assert set(asking.result()) == {"200"}
