@@ -33,6 +33,8 @@ IMAGES = (1, 2, 4, 8, 16)  # in one request, to see what a batch costs
 CLIENTS = (1, 2, 4, 8, 16)
 TASKS = 200
 FLEET_CORES = os.cpu_count() or 1  # of a replica in a fleet: as here
+PAUSE = 1.5  # times its median is what one client's request takes when the machine has held it up
+FITTED, FIT_SECONDS = 4, 40.0  # clients of the one load that the simulation is fitted to; simulated seconds
 PATIENCE_MS = 50.0  # p99 that a fleet is to hold
 
 
@@ -74,52 +76,87 @@ def mean_between(before: dict[str, float], after: dict[str, float], name: str, l
     return total / count
 
 
+def loop_seconds(process_id: int) -> float:
+    """Processor time of a process's first thread, which runs its event loop."""
+    return int(Path(f"/proc/{process_id}/schedstat").read_text().split()[0]) / 1e9
+
+
 def measure_stages(server: Server, tasks: list[str], seconds: float) -> dict[str, Any]:
     """With one client: milliseconds of each stage of a one-image prediction, and the device's by images."""
     device: list[float] = []
     first: dict[str, Any] = {}
     for images in IMAGES:
-        before, cpu = counters(server.url), cpu_seconds(server.process_id)
+        before, cpu, loop = counters(server.url), cpu_seconds(server.process_id), loop_seconds(server.process_id)
         found = predict(server.url, tasks, 1, seconds, warm_up=0.5, images=images)
-        after, used = counters(server.url), cpu_seconds(server.process_id) - cpu
+        looped, used = loop_seconds(server.process_id) - loop, cpu_seconds(server.process_id) - cpu
+        after = counters(server.url)
         # Readiness proofs are among the batches, one in some hundreds.
         device.append(1000 * mean_between(before, after, "leo_batch_seconds"))
         if images == 1:
             requests = after["leo_stage_seconds_count/device"] - before.get("leo_stage_seconds_count/device", 0)
             first = found | {
                 "decode_ms": 1000 * mean_between(before, after, "leo_stage_seconds", "/decode"),
+                "loop_ms": 1000 * looped / requests,
                 "server_cpu_ms": 1000 * used / requests,
             }
     per_image, once = np.polyfit(IMAGES, device, 1)
-    client, cpu_ms = first["client_ms"], first["server_cpu_ms"]
-    loop = max(0.0, cpu_ms - device[0])
-    waits = max(0.0, first["mean_ms"] - client - loop - device[0])
+    usual = float(np.median(first["took"]))
+    pauses = [round(took - usual, 2) for took in first["took"] if took > PAUSE * usual]
+    waits = max(0.0, usual - first["client_ms"] - first["loop_ms"] - device[0])
     return {
         "mean_ms": first["mean_ms"],
-        "client_ms": client,
-        "loop_ms": round(loop, 3),
+        "p50_ms": first["p50_ms"],
+        "client_ms": first["client_ms"],
+        "loop_ms": round(first["loop_ms"], 3),
         "decode_in_loop_ms": round(first["decode_ms"], 3),
         "device_ms": round(device[0], 3),
         "device_by_images_ms": dict(zip(map(str, IMAGES), [round(ms, 3) for ms in device], strict=True)),
         "device_further_image_ms": round(max(0.0, float(per_image)), 3),
         "device_once_ms": round(float(once), 3),
         "waits_ms": round(waits, 3),
-        "server_cpu_ms": round(cpu_ms, 3),
-        "trace": " ".join(f"{100 * took / first['mean_ms']:.0f}" for took in first["took"]),
+        "server_cpu_ms": round(first["server_cpu_ms"], 3),
+        "pauses_ms": pauses,
+        "pause_every_ms": round(sum(first["took"]) / max(1, len(pauses)), 1),
     }
 
 
-def stages_of(found: dict[str, Any]) -> Stages:
+def stages_of(found: dict[str, Any], python_ms: float = 0.0, held: float = 0.0) -> Stages:
     """What was measured, as the simulation takes it."""
+    ms = found["stages"]
+    around = (ms["loop_ms"] - ms["decode_in_loop_ms"]) / 2
     return Stages(
-        client=found["client_ms"] / 1000,
-        loop=found["loop_ms"] / 1000,
-        device=found["device_ms"] / 1000,
-        device_image=found["device_further_image_ms"] / 1000,
-        waits=found["waits_ms"] / 1000,
-        trace=tuple(int(share) / 100 for share in found["trace"].split()),
-        step=found["mean_ms"] / 1000,
+        client=ms["client_ms"] / 1000,
+        receive=around / 1000,
+        decode=ms["decode_in_loop_ms"] / 1000,
+        answer=around / 1000,
+        device=(ms["device_ms"] - python_ms) / 1000,
+        device_image=max(0.0, ms["device_further_image_ms"] - python_ms) / 1000,
+        python=python_ms / 1000,
+        held=held,
+        waits=ms["waits_ms"] / 1000,
+        gateway=found["gateway_ms"] / 1000,
+        pauses=tuple(pause / 1000 for pause in ms["pauses_ms"]),
+        pause_every=ms["pause_every_ms"] / 1000,
     )
+
+
+def fitted(found: dict[str, Any]) -> dict[str, float]:
+    """The two numbers that no stage tells, from one load: how much of the device's thread is Python, by the load's
+    throughput, and how often the loop holds that up, by its p99.
+    """
+    seen = next(load for load in found["loads"] if (load["clients"], load["replicas"]) == (FITTED, 1))
+
+    def said(python_ms: float, held: float) -> dict[str, Any]:
+        stages = stages_of(found, python_ms, held)
+        return simulate(stages, cores=found["cores"], clients=FITTED, seconds=FIT_SECONDS)
+
+    shares = [n / 10 for n in range(10)]
+    python_ms = min(
+        (share * found["stages"]["device_ms"] for share in shares),
+        key=lambda python_ms: abs(said(python_ms, 0.5)["a_second"] - seen["a_second"]),
+    )
+    held = min(shares, key=lambda held: abs(said(python_ms, held)["p99_ms"] - seen["p99_ms"]))
+    return {"clients": FITTED, "python_ms": round(python_ms, 3), "held": held}
 
 
 def compare(stages: Stages, cores: float, measured: dict[str, Any], replicas: int) -> dict[str, Any]:
@@ -201,11 +238,12 @@ def main() -> None:
     else:
         written = {"what": "leo serve, Redis and the clients on one machine", "date": today(), "machine": machine()}
         written |= measure(given.seconds)
-    stages = stages_of(written["stages"])
+    written["fitted"] = fitted(written)
+    stages = stages_of(written, written["fitted"]["python_ms"], written["fitted"]["held"])
     written["comparison"] = [compare(stages, written["cores"], one, one["replicas"]) for one in written["loads"]]
     written["a_replica"] = most_within(stages, written["cores"], PATIENCE_MS)
     target.write_text(json.dumps(written, indent=2) + "\n")
-    shown = {key: value for key, value in written["stages"].items() if key != "trace"}
+    shown = {key: value for key, value in written["stages"].items() if key != "pauses_ms"}
     print(json.dumps(written | {"stages": shown, "loads": "..."}, indent=1))
 
 
@@ -240,8 +278,9 @@ def measure(seconds: float) -> dict[str, Any]:
             predict_each(one.url, tasks, 1)
         stages = measure_stages(server, tasks, seconds)
         cores = measure_cores(running, tasks, seconds)
-        loads = [loaded(server, server.url, tasks, one, 1, seconds) for one in CLIENTS]
+        loads = [loaded(server, server.url, tasks, asking, 1, seconds) for asking in CLIENTS]
         with tempfile.TemporaryDirectory() as folder, gateway(Path(folder), running) as url:
+            through = predict(url, tasks, 1, seconds, warm_up=0.5)
             loads.append(loaded(server, url, tasks, 8, 2, seconds))
         made = measure_tasks(server, redis, 500)
         rates = measure_redis(redis)
@@ -251,6 +290,7 @@ def measure(seconds: float) -> dict[str, Any]:
     return {
         "stages": stages,
         "cores": cores,
+        "gateway_ms": round(max(0.0, through["p50_ms"] - loads[0]["p50_ms"]), 3),
         "loads": loads,
         "cold": {"mean_ms": without["mean_ms"], "p50_ms": without["p50_ms"]},
         "task": made,

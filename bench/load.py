@@ -81,7 +81,8 @@ class Connection(asyncio.Protocol):
         if len(self._buffer) < head + 4 + length:
             return
         if b"connection: close" in self._buffer[:head].lower() and self.transport:
-            self.transport, _ = None, self.transport.close()
+            self.transport.close()
+            self.transport = None
         status, body, self._buffer = int(self._buffer[9:12]), self._buffer[head + 4 :], b""
         self._answered(self, status, body)
 

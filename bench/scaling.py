@@ -82,7 +82,8 @@ def simulation(found: dict[str, Any]) -> str:
         said, off = one["simulated"], one["off"]
         rates = f"{one['a_second']:.0f}, {said['a_second']:.0f} ({100 * off['a_second']:+.0f} %)"
         slow = f"{one['p99_ms']:.1f}, {said['p99_ms']:.1f} ({100 * off['p99_ms']:+.0f} %)"
-        lines.append(f"| {one['clients']}, {one['replicas']} | {rates} | {slow} |")
+        fitted = ", fitted" if (one["clients"], one["replicas"]) == (found["fitted"]["clients"], 1) else ""
+        lines.append(f"| {one['clients']}, {one['replicas']}{fitted} | {rates} | {slow} |")
     return "\n".join(lines)
 
 
