@@ -93,8 +93,7 @@ capacity: $(INSTALLED)
 
 # The service on a Ray cluster of this machine; needs a Redis: make serve-ray LEO_STORE_URL=redis://127.0.0.1:6379/0
 serve-ray: $(VENV)/.ray
-	RAY_SERVE_HTTP_PROXY_CALLBACK_IMPORT_PATH=app.on_ray.proxy:middlewares RAY_USAGE_STATS_ENABLED=0 \
-		LEO_STORE_URL=$(LEO_STORE_URL) $(BIN)/serve run deploy/ray/serve.yaml
+	. deploy/ray/environment && LEO_STORE_URL=$(LEO_STORE_URL) $(BIN)/serve run deploy/ray/serve.yaml
 
 # Two raylets, a node killed under load: some minutes. And the long version, which writes bench/results/ray.json.
 test-ray: $(VENV)/.ray

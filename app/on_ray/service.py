@@ -1,8 +1,10 @@
 """The service on Ray Serve: the same app, its replicas wherever a Ray cluster has room.
 
 Every replica is all of it, with an engine and a cache of its own and the tasks in the shared store. Requests about
-one task go to one replica, which has it warm: Ray's consistent hashing, by the task id in the path.
+one task go to one replica, which has it warm: HAProxy's consistent hashing by the task id in the path, as
+deploy/ray/environment sets it; or, where Ray's own proxies are used, `app.on_ray.router`.
 
+    . deploy/ray/environment
     serve run deploy/ray/serve.yaml
 """
 
@@ -31,9 +33,11 @@ def build() -> FastAPI:
     return create_app(settings)
 
 
-# Ray refuses a router where HAProxy does the routing.
-HAPROXY = os.environ.get("RAY_SERVE_ENABLE_HA_PROXY") == "1"
-ROUTER = RequestRouterConfig(**{} if HAPROXY else {"request_router_class": "app.on_ray.router:TaskRouter"})
+def router() -> RequestRouterConfig:
+    """Ray refuses a router of one's own where HAProxy does the routing."""
+    if os.environ.get("RAY_SERVE_ENABLE_HA_PROXY") == "1":
+        return RequestRouterConfig()
+    return RequestRouterConfig(request_router_class="app.on_ray.router:TaskRouter")
 
 
 # What a config file may change, as deploy/ray/serve.yaml does.
@@ -44,7 +48,7 @@ ROUTER = RequestRouterConfig(**{} if HAPROXY else {"request_router_class": "app.
     # Beyond these a request goes to the next replica; beyond those it is refused at once, with 503.
     max_ongoing_requests=32,
     max_queued_requests=128,
-    request_router_config=ROUTER,
+    request_router_config=router(),
     health_check_period_s=5,
     graceful_shutdown_timeout_s=40,
 )

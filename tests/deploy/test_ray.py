@@ -1,6 +1,7 @@
 """What can be said of deploy/ray without Ray; tests/ray runs it (make test-ray)."""
 
 import importlib.util
+import subprocess
 import tomllib
 from itertools import pairwise
 from typing import Any
@@ -96,6 +97,18 @@ def test_kuberay_runs_the_application_that_runs_here(service: dict[str, Any]) ->
     assert there["http_options"] == here["http_options"] | {"host": "0.0.0.0"}  # noqa: S104
     module, _, _ = here["applications"][0]["import_path"].partition(":")
     assert importlib.util.find_spec(module) is not None
+
+
+def test_kuberays_pods_have_the_environment(service: dict[str, Any]) -> None:
+    told = ["sh", "-c", ". deploy/ray/environment && env -0"]
+    printed = subprocess.run(told, cwd=PROJECT, env={"PATH": "/usr/bin:/bin"}, check=True, capture_output=True).stdout
+    expected = dict(line.split("=", 1) for line in printed.decode().split("\0") if line.startswith("RAY_"))
+    cluster = service["spec"]["rayClusterConfig"]
+    for group in (cluster["headGroupSpec"], *cluster["workerGroupSpecs"]):
+        for container in group["template"]["spec"]["containers"]:
+            given = {one["name"]: one["value"] for one in container["env"]}
+            assert {name: value for name, value in given.items() if name.startswith("RAY_")} == expected
+            assert given["LEO_STORE_URL"].startswith("redis://")
 
 
 def test_kuberays_pods_are_valid_and_of_the_version_in_use(service: dict[str, Any]) -> None:
