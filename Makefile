@@ -95,9 +95,9 @@ capacity: $(INSTALLED)
 serve-ray: $(VENV)/.ray
 	. deploy/ray/environment && LEO_STORE_URL=$(LEO_STORE_URL) $(BIN)/serve run deploy/ray/serve.yaml
 
-# Two raylets, a node killed under load: some minutes. And the long version, which writes bench/results/ray.json.
+# Two raylets, a node killed under load: some minutes; Ray warns of things of its own. And the long version, which writes bench/results/ray.json.
 test-ray: $(VENV)/.ray
-	$(BIN)/python -m pytest tests/ray -o addopts="-ra --strict-markers --strict-config"
+	$(BIN)/python -m pytest tests/ray -o addopts="-ra --strict-markers --strict-config" -W ignore
 
 bench-ray: $(VENV)/.ray
 	$(BIN)/python -m bench.ray_serve

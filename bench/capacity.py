@@ -7,6 +7,7 @@ compares. Writes bench/results/capacity.json; `python -m bench.scaling` puts it 
 import argparse
 import json
 import os
+import statistics
 import subprocess
 import tempfile
 import time
@@ -16,24 +17,21 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-import httpx
-import numpy as np
-from prometheus_client.parser import text_string_to_metric_families
 from redis import Redis
 
 from bench.latency import RESULTS
 from bench.simulation import Stages, simulate
+from bench.stages import Load, counters, cpu_seconds, measure_device, stages_from
 from bench.tasks import make_tasks, predict, predict_each
 from model.card import machine, today
 from tests.e2e.cluster import gateway
 from tests.e2e.conftest import Server
 from tests.redis_server import RedisServer, started
 
-IMAGES = (1, 2, 4, 8, 16)  # in one request, to see what a batch costs
 CLIENTS = (1, 2, 4, 8, 16)
 TASKS = 200
+ROUNDS = 3
 FLEET_CORES = os.cpu_count() or 1  # of a replica in a fleet: as here
-PAUSE = 1.5  # times its median is what one client's request takes when the machine has held it up
 FITTED, FIT_SECONDS = 4, 40.0  # clients of the one load that the simulation is fitted to; simulated seconds
 PATIENCE_MS = 50.0  # p99 that a fleet is to hold
 
@@ -54,70 +52,6 @@ def servers(number: int, **settings: str) -> Iterator[tuple[list[Server], RedisS
             for server in running:
                 server.close()
             redis.kill()
-
-
-def counters(url: str) -> dict[str, float]:
-    """Every sample of /metrics by name and labels, as `leo_stage_seconds_sum/device`."""
-    families = text_string_to_metric_families(httpx.get(f"{url}/metrics").text)
-    return {"/".join([one.name, *one.labels.values()]): one.value for family in families for one in family.samples}
-
-
-def cpu_seconds(process_id: int) -> float:
-    """Of a process, from its start."""
-    fields = Path(f"/proc/{process_id}/stat").read_text().rpartition(")")[2].split()
-    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
-
-
-def mean_between(before: dict[str, float], after: dict[str, float], name: str, label: str = "") -> float:
-    """Mean of what a histogram saw in between."""
-    total, count = (
-        after[f"{name}_{part}{label}"] - before.get(f"{name}_{part}{label}", 0) for part in ("sum", "count")
-    )
-    return total / count
-
-
-def loop_seconds(process_id: int) -> float:
-    """Processor time of a process's first thread, which runs its event loop."""
-    return int(Path(f"/proc/{process_id}/schedstat").read_text().split()[0]) / 1e9
-
-
-def measure_stages(server: Server, tasks: list[str], seconds: float) -> dict[str, Any]:
-    """With one client: milliseconds of each stage of a one-image prediction, and the device's by images."""
-    device: list[float] = []
-    first: dict[str, Any] = {}
-    for images in IMAGES:
-        before, cpu, loop = counters(server.url), cpu_seconds(server.process_id), loop_seconds(server.process_id)
-        found = predict(server.url, tasks, 1, seconds, warm_up=0.5, images=images)
-        looped, used = loop_seconds(server.process_id) - loop, cpu_seconds(server.process_id) - cpu
-        after = counters(server.url)
-        # Readiness proofs are among the batches, one in some hundreds.
-        device.append(1000 * mean_between(before, after, "leo_batch_seconds"))
-        if images == 1:
-            requests = after["leo_stage_seconds_count/device"] - before.get("leo_stage_seconds_count/device", 0)
-            first = found | {
-                "decode_ms": 1000 * mean_between(before, after, "leo_stage_seconds", "/decode"),
-                "loop_ms": 1000 * looped / requests,
-                "server_cpu_ms": 1000 * used / requests,
-            }
-    per_image, once = np.polyfit(IMAGES, device, 1)
-    usual = float(np.median(first["took"]))
-    pauses = [round(took - usual, 2) for took in first["took"] if took > PAUSE * usual]
-    waits = max(0.0, usual - first["client_ms"] - first["loop_ms"] - device[0])
-    return {
-        "mean_ms": first["mean_ms"],
-        "p50_ms": first["p50_ms"],
-        "client_ms": first["client_ms"],
-        "loop_ms": round(first["loop_ms"], 3),
-        "decode_in_loop_ms": round(first["decode_ms"], 3),
-        "device_ms": round(device[0], 3),
-        "device_by_images_ms": dict(zip(map(str, IMAGES), [round(ms, 3) for ms in device], strict=True)),
-        "device_further_image_ms": round(max(0.0, float(per_image)), 3),
-        "device_once_ms": round(float(once), 3),
-        "waits_ms": round(waits, 3),
-        "server_cpu_ms": round(first["server_cpu_ms"], 3),
-        "pauses_ms": pauses,
-        "pause_every_ms": round(sum(first["took"]) / max(1, len(pauses)), 1),
-    }
 
 
 def stages_of(found: dict[str, Any], python_ms: float = 0.0, held: float = 0.0) -> Stages:
@@ -229,7 +163,7 @@ def measure_redis(redis: RedisServer) -> dict[str, float]:
 def main() -> None:
     """Measure, compare, write."""
     parser = argparse.ArgumentParser(description=main.__doc__)
-    parser.add_argument("--seconds", type=float, default=8.0, help="of each load")
+    parser.add_argument("--seconds", type=float, default=9.0, help="of each load, all rounds together")
     parser.add_argument("--simulate", action="store_true", help="only simulate anew, from the stages in the results")
     given = parser.parse_args()
     target = RESULTS / "capacity.json"
@@ -245,16 +179,6 @@ def main() -> None:
     target.write_text(json.dumps(written, indent=2) + "\n")
     shown = {key: value for key, value in written["stages"].items() if key != "pauses_ms"}
     print(json.dumps(written | {"stages": shown, "loads": "..."}, indent=1))
-
-
-def loaded(server: Server, url: str, tasks: list[str], asking: int, replicas: int, seconds: float) -> dict[str, Any]:
-    """A load, and what a request of it costs this server, if it has all of them."""
-    before, cpu = counters(server.url), cpu_seconds(server.process_id)
-    found = predict(url, tasks, asking, seconds, warm_up=1)
-    after, used = counters(server.url), cpu_seconds(server.process_id) - cpu
-    requests = after["leo_stage_seconds_count/device"] - before.get("leo_stage_seconds_count/device", 0)
-    del found["took"]
-    return {"replicas": replicas, **found, "server_cpu_ms": round(1000 * used / requests, 3)}
 
 
 def measure_cores(running: list[Server], tasks: list[str], seconds: float) -> float:
@@ -274,14 +198,18 @@ def measure(seconds: float) -> dict[str, Any]:
     with servers(2) as (running, redis):
         server = running[0]
         tasks = make_tasks(server.url, TASKS)
-        for one in running:
-            predict_each(one.url, tasks, 1)
-        stages = measure_stages(server, tasks, seconds)
-        cores = measure_cores(running, tasks, seconds)
-        loads = [loaded(server, server.url, tasks, asking, 1, seconds) for asking in CLIENTS]
+        for each in running:
+            predict_each(each.url, tasks, 1)
         with tempfile.TemporaryDirectory() as folder, gateway(Path(folder), running) as url:
-            through = predict(url, tasks, 1, seconds, warm_up=0.5)
-            loads.append(loaded(server, url, tasks, 8, 2, seconds))
+            loads = [Load(server, server.url, tasks, asking, 1) for asking in CLIENTS]
+            loads += [Load(server, url, tasks, asking, 2) for asking in (1, 8)]
+            cores = []
+            for _ in range(ROUNDS):
+                for load in loads:
+                    load.measure(seconds / ROUNDS)
+                cores.append(measure_cores(running, tasks, seconds / ROUNDS))
+        one, through = loads[0], loads[len(CLIENTS)]
+        stages = stages_from(one) | measure_device(server, tasks, seconds / ROUNDS)
         made = measure_tasks(server, redis, 500)
         rates = measure_redis(redis)
     with servers(1, LEO_CACHE_BYTES="0") as ((cold,), _):
@@ -289,9 +217,9 @@ def measure(seconds: float) -> dict[str, Any]:
         without = predict(cold.url, tasks, 1, seconds, warm_up=0.5)
     return {
         "stages": stages,
-        "cores": cores,
-        "gateway_ms": round(max(0.0, through["p50_ms"] - loads[0]["p50_ms"]), 3),
-        "loads": loads,
+        "cores": round(statistics.mean(cores), 3),
+        "gateway_ms": round(max(0.0, statistics.median(through.took) - stages["p50_ms"]), 3),
+        "loads": [load.found() for load in loads],
         "cold": {"mean_ms": without["mean_ms"], "p50_ms": without["p50_ms"]},
         "task": made,
         "redis": rates,

@@ -7,17 +7,23 @@ when they should have been sent.
 """
 
 import asyncio
+import itertools
+import json
 import random
 import statistics
+import subprocess
+import sys
 import time
 from collections import Counter
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
+from pathlib import Path
 
 import uvloop
 
 Next = Callable[[], bytes]  # the next request, whole; raises StopIteration after the last
 MOST_CONNECTIONS = 1024
+PROJECT = Path(__file__).resolve().parent.parent
 
 
 @dataclass
@@ -168,6 +174,29 @@ def each(port: int, requests: Iterable[bytes], clients: int, *, keep: bool = Fal
     return closed(port, iter(requests).__next__, clients, float("inf"), keep=keep)
 
 
+def apart(
+    port: int, requests: list[bytes], clients: int, seconds: float, warm_up: float = 0.0
+) -> tuple[Outcome, float]:
+    """`closed` with these requests in turn, in a process of its own, and the processor time that it took in seconds."""
+    order = {"port": port, "clients": clients, "seconds": seconds, "warm_up": warm_up}
+    given = json.dumps(order | {"requests": [one.decode("latin-1") for one in requests]})
+    command = [sys.executable, "-m", "bench.load"]
+    done = subprocess.run(command, input=given, stdout=subprocess.PIPE, text=True, check=True, cwd=PROJECT)
+    found = json.loads(done.stdout)
+    milliseconds = {int(status): times for status, times in found["milliseconds"].items()}
+    return Outcome(found["seconds"], milliseconds), found["cpu"]
+
+
+def _apart(port: int, requests: list[str], clients: int, seconds: float, warm_up: float) -> dict[str, object]:
+    turns = itertools.cycle([one.encode("latin-1") for one in requests])
+    if warm_up:
+        closed(port, turns.__next__, clients, warm_up)
+    cpu = time.process_time()
+    outcome = closed(port, turns.__next__, clients, seconds)
+    cpu = time.process_time() - cpu
+    return {"seconds": outcome.seconds, "milliseconds": outcome.milliseconds, "cpu": cpu}
+
+
 def open_loop(port: int, ask: Next, per_second: float, seconds: float, seed: int = 0) -> Outcome:
     """Requests at random times, `per_second` on average; what is unanswered ten seconds after the end is status 0."""
 
@@ -227,3 +256,7 @@ def request(path: str, body: bytes, boundary: str) -> bytes:
         f"Content-Length: {len(body)}\r\n\r\n"
     )
     return head.encode() + body
+
+
+if __name__ == "__main__":
+    print(json.dumps(_apart(**json.load(sys.stdin))))

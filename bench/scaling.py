@@ -61,6 +61,7 @@ def stages(found: dict[str, Any]) -> str:
         ("each further image in its batch", f"{measured['device_further_image_ms']:.2f} ms"),
         ("waits: Redis, threads, the network", f"{measured['waits_ms']:.2f} ms"),
         ("the client itself", f"{measured['client_ms']:.2f} ms"),
+        ("nginx, where it stands before the service", f"{found['gateway_ms']:.2f} ms"),
         ("the server's processor time for it", f"{measured['server_cpu_ms']:.2f} ms"),
         ("the same prediction of a task that is not in the cache", f"{found['cold']['mean_ms']:.2f} ms"),
         ("a new 5-way 1-shot task, the server's processor time", f"{task['server_cpu_ms']:.1f} ms"),

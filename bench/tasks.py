@@ -1,17 +1,13 @@
 """Tasks of drawings made and asked for over HTTP, with `bench.load`."""
 
-import itertools
 import json
 import random
 import statistics
-import subprocess
-import sys
-import time
 from typing import Any
 from urllib.parse import urlsplit
 
-from bench.latency import BOUNDARY, ROOT, multipart
-from bench.load import closed, each, percentiles, request
+from bench.latency import BOUNDARY, multipart
+from bench.load import apart, each, percentiles, request
 from bench.pictures import NAMES, creation, picture, prediction
 
 
@@ -42,23 +38,10 @@ def predict(
 
     In a process of its own: `client_ms` is its processor time for a request. `took` holds what each took, in order.
     """
-    order = [port_of(url), tasks, clients, seconds, warm_up, images]
-    command = [sys.executable, "-m", "bench.tasks"]
-    done = subprocess.run(command, input=json.dumps(order), stdout=subprocess.PIPE, text=True, check=True, cwd=ROOT)
-    found: dict[str, Any] = json.loads(done.stdout)
-    return found
-
-
-def _predict(port: int, tasks: list[str], clients: int, seconds: float, warm_up: float, images: int) -> dict[str, Any]:
     forms = [multipart([picture(NAMES[(n + m) % 5], 1000 + m) for m in range(images)], []) for n in range(5)]
     asked = [request(f"/tasks/{task}/predict", form, BOUNDARY) for task in tasks for form in forms]
     random.Random(0).shuffle(asked)
-    requests = itertools.cycle(asked)
-    if warm_up:
-        closed(port, requests.__next__, clients, warm_up)
-    cpu = time.process_time()
-    outcome = closed(port, requests.__next__, clients, seconds)
-    cpu = time.process_time() - cpu
+    outcome, cpu = apart(port_of(url), asked, clients, seconds, warm_up)
     return {
         "clients": clients,
         "a_second": round(outcome.per_second, 1),
@@ -66,9 +49,5 @@ def _predict(port: int, tasks: list[str], clients: int, seconds: float, warm_up:
         **percentiles(outcome.accepted),
         "statuses": outcome.statuses,
         "client_ms": round(1000 * cpu / sum(outcome.statuses.values()), 3),
-        "took": [round(took, 3) for took in outcome.accepted],
+        "took": outcome.accepted,
     }
-
-
-if __name__ == "__main__":
-    print(json.dumps(_predict(*json.load(sys.stdin))))

@@ -4,7 +4,6 @@ import subprocess
 import sys
 
 import httpx
-import pytest
 
 from app.settings import PROJECT
 from bench.tasks import make_tasks, predict_each
@@ -12,8 +11,6 @@ from tests.drawn import CHARACTERS, png
 from tests.ray import scenarios
 from tests.ray.cluster import RayCluster
 
-# Ray and what it brings along warn of things of their own.
-pytestmark = pytest.mark.filterwarnings("default")
 FIVE = list(CHARACTERS)[:5]
 
 
