@@ -164,18 +164,19 @@ def main() -> None:
     """Measure, compare, write."""
     parser = argparse.ArgumentParser(description=main.__doc__)
     parser.add_argument("--seconds", type=float, default=9.0, help="of each load, all rounds together")
-    parser.add_argument("--simulate", action="store_true", help="only simulate anew, from the stages in the results")
+    parser.add_argument("--only", choices=["measure", "simulate"], help="simulating needs no quiet machine")
     given = parser.parse_args()
     target = RESULTS / "capacity.json"
-    if given.simulate:
+    if given.only == "simulate":
         written = json.loads(target.read_text())
     else:
         written = {"what": "leo serve, Redis and the clients on one machine", "date": today(), "machine": machine()}
         written |= measure(given.seconds)
-    written["fitted"] = fitted(written)
-    stages = stages_of(written, written["fitted"]["python_ms"], written["fitted"]["held"])
-    written["comparison"] = [compare(stages, written["cores"], one, one["replicas"]) for one in written["loads"]]
-    written["a_replica"] = most_within(stages, written["cores"], PATIENCE_MS)
+    if given.only != "measure":
+        written["fitted"] = fitted(written)
+        stages = stages_of(written, written["fitted"]["python_ms"], written["fitted"]["held"])
+        written["comparison"] = [compare(stages, written["cores"], one, one["replicas"]) for one in written["loads"]]
+        written["a_replica"] = most_within(stages, written["cores"], PATIENCE_MS)
     target.write_text(json.dumps(written, indent=2) + "\n")
     shown = {key: value for key, value in written["stages"].items() if key != "pauses_ms"}
     print(json.dumps(written | {"stages": shown, "loads": "..."}, indent=1))
