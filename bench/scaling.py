@@ -79,12 +79,21 @@ def stages(found: dict[str, Any]) -> str:
 def simulation(found: dict[str, Any]) -> str:
     """Measured beside foretold."""
     lines = ["| clients, replicas | a second: measured, simulated | p99 ms: measured, simulated |", "|---|---|---|"]
+    foretold = []
     for one in found["comparison"]:
         said, off = one["simulated"], one["off"]
         rates = f"{one['a_second']:.0f}, {said['a_second']:.0f} ({100 * off['a_second']:+.0f} %)"
         slow = f"{one['p99_ms']:.1f}, {said['p99_ms']:.1f} ({100 * off['p99_ms']:+.0f} %)"
-        fitted = ", fitted" if (one["clients"], one["replicas"]) == (found["fitted"]["clients"], 1) else ""
-        lines.append(f"| {one['clients']}, {one['replicas']}{fitted} | {rates} | {slow} |")
+        if one["clients"] == 1:
+            from_it = ": stages"
+        elif (one["clients"], one["replicas"]) == (found["fitted"]["clients"], 1):
+            from_it = ": fitted"
+        else:
+            from_it = ""
+            foretold.append(off)
+        lines.append(f"| {one['clients']}, {one['replicas']}{from_it} | {rates} | {slow} |")
+    rate, p99 = (max((off[what] for off in foretold), key=abs) for what in ("a_second", "p99_ms"))
+    lines += ["", f"Furthest off where nothing was taken from: throughput {100 * rate:+.0f} %, p99 {100 * p99:+.0f} %."]
     return "\n".join(lines)
 
 
