@@ -45,7 +45,8 @@ def router() -> RequestRouterConfig:
     name="leo",
     ray_actor_options={"num_cpus": 1},
     autoscaling_config=AutoscalingConfig(min_replicas=1, max_replicas=8, target_ongoing_requests=8),
-    # Beyond these a request goes to the next replica; beyond those it is refused at once, with 503.
+    # Beyond these a request waits at its replica, or goes to the next one from Ray's own proxies; and beyond those,
+    # which is for each replica or for each of the proxies, it is refused at once, with 503.
     max_ongoing_requests=32,
     max_queued_requests=128,
     request_router_config=router(),
