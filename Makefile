@@ -93,12 +93,11 @@ capacity: $(INSTALLED)
 
 # The service on a Ray cluster of this machine; needs a Redis: make serve-ray LEO_STORE_URL=redis://127.0.0.1:6379/0
 serve-ray: $(VENV)/.ray
-	RAY_SERVE_HTTP_PROXY_CALLBACK_IMPORT_PATH=app.on_ray.proxy:middlewares RAY_USAGE_STATS_ENABLED=0 \
-		LEO_STORE_URL=$(LEO_STORE_URL) $(BIN)/serve run deploy/ray/serve.yaml
+	. deploy/ray/environment && LEO_STORE_URL=$(LEO_STORE_URL) $(BIN)/serve run deploy/ray/serve.yaml
 
-# Two raylets, a node killed under load: some minutes. And the long version, which writes bench/results/ray.json.
+# Two raylets, a node killed under load: some minutes; Ray warns of things of its own. And the long version, which writes bench/results/ray.json.
 test-ray: $(VENV)/.ray
-	$(BIN)/python -m pytest tests/ray -o addopts="-ra --strict-markers --strict-config"
+	$(BIN)/python -m pytest tests/ray -o addopts="-ra --strict-markers --strict-config" -W ignore
 
 bench-ray: $(VENV)/.ray
 	$(BIN)/python -m bench.ray_serve

@@ -126,6 +126,12 @@ class Keys:
         if not self._keys:
             raise KeyFileError(f"no keys in {path}: make one with: leo keys add NAME --file {path}")
 
+    @property
+    def owners(self) -> set[str]:
+        """Whose tasks there may be."""
+        self._refresh()
+        return {key.owner for key in self._keys.values()}
+
     def find(self, presented: str) -> Key | None:
         """The key that was presented, or None."""
         self._refresh()

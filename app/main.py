@@ -51,10 +51,11 @@ def create_app(settings: Settings | None = None) -> FastAPI:
     )
     app.state.settings = settings
     app.state.models = Models.load(settings)
+    app.state.keys = Keys(settings.keys_file) if settings.keys_file else None
     # The last one added is the first one asked.
     app.add_middleware(BodyLimit, max_bytes=settings.max_body_bytes)
     app.add_middleware(Admission, most=settings.queue_requests)
-    app.add_middleware(KeyCheck, keys=Keys(settings.keys_file) if settings.keys_file else None)
+    app.add_middleware(KeyCheck, keys=app.state.keys)
     app.add_middleware(SecurityHeaders)
     app.add_middleware(RequestLog)
     problems.install(app)

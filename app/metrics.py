@@ -47,6 +47,7 @@ cache_bytes = Gauge("leo_cache_bytes", "Bytes of tasks and decoded heads in memo
 cache_tasks = Gauge("leo_cache_tasks", "Tasks in memory", registry=REGISTRY)
 tasks_created = Counter("leo_tasks_created", "Tasks made, imports included", ["model"], registry=REGISTRY)
 tasks_deleted = Counter("leo_tasks_deleted", "Tasks deleted by a caller", registry=REGISTRY)
+tasks_alive = Gauge("leo_tasks_alive", "Tasks in the store, all replicas' together", registry=REGISTRY)
 adaptation_loss = Histogram(
     "leo_adaptation_loss", "Support loss before and after the inner loop", ["when"], buckets=LOSSES, registry=REGISTRY
 )

@@ -2,9 +2,10 @@
 
 import asyncio
 import contextlib
+import math
 import secrets
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from typing import Any, cast
@@ -237,6 +238,13 @@ class Tasks:
             if len(found) == limit or cursor is None:
                 break
         return found, cursor
+
+    async def alive(self, owners: Iterable[str]) -> float:
+        """How many tasks these have together; not a number while the store is away."""
+        try:
+            return sum(await asyncio.gather(*map(self._store.count, owners)))
+        except StoreUnavailable:
+            return math.nan
 
     async def predict(
         self, task_id: str, images: Sequence[bytes], owner: str

@@ -7,6 +7,7 @@ compares. Writes bench/results/capacity.json; `python -m bench.scaling` puts it 
 import argparse
 import json
 import os
+import statistics
 import subprocess
 import tempfile
 import time
@@ -16,23 +17,22 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-import httpx
-import numpy as np
-from prometheus_client.parser import text_string_to_metric_families
 from redis import Redis
 
-from bench import clients
 from bench.latency import RESULTS
 from bench.simulation import Stages, simulate
+from bench.stages import Load, counters, cpu_seconds, measure_device, stages_from
+from bench.tasks import make_tasks, predict, predict_each
 from model.card import machine, today
 from tests.e2e.cluster import gateway
 from tests.e2e.conftest import Server
 from tests.redis_server import RedisServer, started
 
-IMAGES = (1, 2, 4, 8, 16)  # in one request, to see what a batch costs
 CLIENTS = (1, 2, 4, 8, 16)
 TASKS = 200
+ROUNDS = 3
 FLEET_CORES = os.cpu_count() or 1  # of a replica in a fleet: as here
+FITTED, FIT_SECONDS = 4, 40.0  # clients of the one load that the simulation is fitted to; simulated seconds
 PATIENCE_MS = 50.0  # p99 that a fleet is to hold
 
 
@@ -54,72 +54,43 @@ def servers(number: int, **settings: str) -> Iterator[tuple[list[Server], RedisS
             redis.kill()
 
 
-def counters(url: str) -> dict[str, float]:
-    """Every sample of /metrics by name and labels, as `leo_stage_seconds_sum/device`."""
-    families = text_string_to_metric_families(httpx.get(f"{url}/metrics").text)
-    return {"/".join([one.name, *one.labels.values()]): one.value for family in families for one in family.samples}
-
-
-def cpu_seconds(process_id: int) -> float:
-    """Of a process, from its start."""
-    fields = Path(f"/proc/{process_id}/stat").read_text().rpartition(")")[2].split()
-    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
-
-
-def mean_between(before: dict[str, float], after: dict[str, float], name: str, label: str = "") -> float:
-    """Mean of what a histogram saw in between."""
-    total, count = (
-        after[f"{name}_{part}{label}"] - before.get(f"{name}_{part}{label}", 0) for part in ("sum", "count")
-    )
-    return total / count
-
-
-def measure_stages(server: Server, tasks: list[str], seconds: float) -> dict[str, Any]:
-    """With one client: milliseconds of each stage of a one-image prediction, and the device's by images."""
-    device: list[float] = []
-    first: dict[str, Any] = {}
-    for images in IMAGES:
-        before, cpu = counters(server.url), cpu_seconds(server.process_id)
-        found = clients.predict(server.url, tasks, 1, seconds, warm_up=0.5, images=images)
-        after, used = counters(server.url), cpu_seconds(server.process_id) - cpu
-        # Readiness proofs are among the batches, one in some hundreds.
-        device.append(1000 * mean_between(before, after, "leo_batch_seconds"))
-        if images == 1:
-            requests = after["leo_stage_seconds_count/device"] - before.get("leo_stage_seconds_count/device", 0)
-            first = found | {
-                "decode_ms": 1000 * mean_between(before, after, "leo_stage_seconds", "/decode"),
-                "server_cpu_ms": 1000 * used / requests,
-            }
-    per_image, once = np.polyfit(IMAGES, device, 1)
-    client, cpu_ms = first["cpu_ms"], first["server_cpu_ms"]
-    loop = max(0.0, cpu_ms - device[0])
-    waits = max(0.0, first["mean_ms"] - client - loop - device[0])
-    return {
-        "mean_ms": first["mean_ms"],
-        "client_ms": client,
-        "loop_ms": round(loop, 3),
-        "decode_in_loop_ms": round(first["decode_ms"], 3),
-        "device_ms": round(device[0], 3),
-        "device_by_images_ms": dict(zip(map(str, IMAGES), [round(ms, 3) for ms in device], strict=True)),
-        "device_further_image_ms": round(max(0.0, float(per_image)), 3),
-        "device_once_ms": round(float(once), 3),
-        "waits_ms": round(waits, 3),
-        "server_cpu_ms": round(cpu_ms, 3),
-        "trace": first["trace"],
-    }
-
-
-def stages_of(found: dict[str, Any]) -> Stages:
+def stages_of(found: dict[str, Any], python_ms: float = 0.0, held: float = 0.0) -> Stages:
     """What was measured, as the simulation takes it."""
+    ms = found["stages"]
+    around = (ms["loop_ms"] - ms["decode_in_loop_ms"]) / 2
     return Stages(
-        client=found["client_ms"] / 1000,
-        loop=found["loop_ms"] / 1000,
-        device=found["device_ms"] / 1000,
-        device_image=found["device_further_image_ms"] / 1000,
-        waits=found["waits_ms"] / 1000,
-        trace=tuple(int(share) / 100 for share in found["trace"].split()),
-        step=found["mean_ms"] / 1000,
+        client=ms["client_ms"] / 1000,
+        receive=around / 1000,
+        decode=ms["decode_in_loop_ms"] / 1000,
+        answer=around / 1000,
+        device=(ms["device_ms"] - python_ms) / 1000,
+        device_image=max(0.0, ms["device_further_image_ms"] - python_ms) / 1000,
+        python=python_ms / 1000,
+        held=held,
+        waits=ms["waits_ms"] / 1000,
+        gateway=found["gateway_ms"] / 1000,
+        pauses=tuple(pause / 1000 for pause in ms["pauses_ms"]),
+        pause_every=ms["pause_every_ms"] / 1000,
     )
+
+
+def fitted(found: dict[str, Any]) -> dict[str, float]:
+    """The two numbers that no stage tells, from one load: how much of the device's thread is Python, by the load's
+    throughput, and how often the loop holds that up, by its p99.
+    """
+    seen = next(load for load in found["loads"] if (load["clients"], load["replicas"]) == (FITTED, 1))
+
+    def said(python_ms: float, held: float) -> dict[str, Any]:
+        stages = stages_of(found, python_ms, held)
+        return simulate(stages, cores=found["cores"], clients=FITTED, seconds=FIT_SECONDS)
+
+    shares = [n / 10 for n in range(10)]
+    python_ms = min(
+        (share * found["stages"]["device_ms"] for share in shares),
+        key=lambda python_ms: abs(said(python_ms, 0.5)["a_second"] - seen["a_second"]),
+    )
+    held = min(shares, key=lambda held: abs(said(python_ms, held)["p99_ms"] - seen["p99_ms"]))
+    return {"clients": FITTED, "python_ms": round(python_ms, 3), "held": held}
 
 
 def compare(stages: Stages, cores: float, measured: dict[str, Any], replicas: int) -> dict[str, Any]:
@@ -151,7 +122,7 @@ def measure_tasks(server: Server, redis: RedisServer, number: int) -> dict[str, 
     with Redis.from_url(redis.url) as client:
         held, written = (client.info("memory")["used_memory"], client.info("persistence")["aof_current_size"])
         cpu, began = cpu_seconds(server.process_id), time.monotonic()
-        clients.make_tasks(server.url, number, clients=8)
+        make_tasks(server.url, number, clients=8)
         took, used = time.monotonic() - began, cpu_seconds(server.process_id) - cpu
         held = client.info("memory")["used_memory"] - held
         written = client.info("persistence")["aof_current_size"] - written
@@ -192,38 +163,30 @@ def measure_redis(redis: RedisServer) -> dict[str, float]:
 def main() -> None:
     """Measure, compare, write."""
     parser = argparse.ArgumentParser(description=main.__doc__)
-    parser.add_argument("--seconds", type=float, default=8.0, help="of each load")
-    parser.add_argument("--simulate", action="store_true", help="only simulate anew, from the stages in the results")
+    parser.add_argument("--seconds", type=float, default=9.0, help="of each load, all rounds together")
+    parser.add_argument("--only", choices=["measure", "simulate"], help="simulating needs no quiet machine")
     given = parser.parse_args()
     target = RESULTS / "capacity.json"
-    if given.simulate:
+    if given.only == "simulate":
         written = json.loads(target.read_text())
     else:
         written = {"what": "leo serve, Redis and the clients on one machine", "date": today(), "machine": machine()}
         written |= measure(given.seconds)
-    stages = stages_of(written["stages"])
-    written["comparison"] = [compare(stages, written["cores"], one, one["replicas"]) for one in written["loads"]]
-    written["a_replica"] = most_within(stages, written["cores"], PATIENCE_MS)
+    if given.only != "measure":
+        written["fitted"] = fitted(written)
+        stages = stages_of(written, written["fitted"]["python_ms"], written["fitted"]["held"])
+        written["comparison"] = [compare(stages, written["cores"], one, one["replicas"]) for one in written["loads"]]
+        written["a_replica"] = most_within(stages, written["cores"], PATIENCE_MS)
     target.write_text(json.dumps(written, indent=2) + "\n")
-    shown = {key: value for key, value in written["stages"].items() if key != "trace"}
+    shown = {key: value for key, value in written["stages"].items() if key != "pauses_ms"}
     print(json.dumps(written | {"stages": shown, "loads": "..."}, indent=1))
-
-
-def loaded(server: Server, url: str, tasks: list[str], asking: int, replicas: int, seconds: float) -> dict[str, Any]:
-    """A load, and what a request of it costs this server, if it has all of them."""
-    before, cpu = counters(server.url), cpu_seconds(server.process_id)
-    found = clients.predict(url, tasks, asking, seconds, warm_up=1)
-    after, used = counters(server.url), cpu_seconds(server.process_id) - cpu
-    requests = after["leo_stage_seconds_count/device"] - before.get("leo_stage_seconds_count/device", 0)
-    del found["trace"]
-    return {"replicas": replicas, **found, "server_cpu_ms": round(1000 * used / requests, 3)}
 
 
 def measure_cores(running: list[Server], tasks: list[str], seconds: float) -> float:
     """How many times one pair of server and client, so many pairs do at once: cores that share what they work with."""
 
     def one(server: Server) -> float:
-        rate: float = clients.predict(server.url, tasks, 1, seconds, warm_up=0.5)["a_second"]
+        rate: float = predict(server.url, tasks, 1, seconds, warm_up=0.5)["a_second"]
         return rate
 
     alone = one(running[0])
@@ -235,23 +198,29 @@ def measure(seconds: float) -> dict[str, Any]:
     """All that needs servers."""
     with servers(2) as (running, redis):
         server = running[0]
-        tasks = clients.make_tasks(server.url, TASKS)
-        for one in running:
-            clients.predict_each(one.url, tasks, 1)
-        stages = measure_stages(server, tasks, seconds)
-        cores = measure_cores(running, tasks, seconds)
-        loads = [loaded(server, server.url, tasks, one, 1, seconds) for one in CLIENTS]
+        tasks = make_tasks(server.url, TASKS)
+        for each in running:
+            predict_each(each.url, tasks, 1)
         with tempfile.TemporaryDirectory() as folder, gateway(Path(folder), running) as url:
-            loads.append(loaded(server, url, tasks, 8, 2, seconds))
+            loads = [Load(server, server.url, tasks, asking, 1) for asking in CLIENTS]
+            loads += [Load(server, url, tasks, asking, 2) for asking in (1, 8)]
+            cores = []
+            for _ in range(ROUNDS):
+                for load in loads:
+                    load.measure(seconds / ROUNDS)
+                cores.append(measure_cores(running, tasks, seconds / ROUNDS))
+        one, through = loads[0], loads[len(CLIENTS)]
+        stages = stages_from(one) | measure_device(server, tasks, seconds / ROUNDS)
         made = measure_tasks(server, redis, 500)
         rates = measure_redis(redis)
     with servers(1, LEO_CACHE_BYTES="0") as ((cold,), _):
-        tasks = clients.make_tasks(cold.url, TASKS)
-        without = clients.predict(cold.url, tasks, 1, seconds, warm_up=0.5)
+        tasks = make_tasks(cold.url, TASKS)
+        without = predict(cold.url, tasks, 1, seconds, warm_up=0.5)
     return {
         "stages": stages,
-        "cores": cores,
-        "loads": loads,
+        "cores": round(statistics.mean(cores), 3),
+        "gateway_ms": round(max(0.0, statistics.median(through.took) - stages["p50_ms"]), 3),
+        "loads": [load.found() for load in loads],
         "cold": {"mean_ms": without["mean_ms"], "p50_ms": without["p50_ms"]},
         "task": made,
         "redis": rates,

@@ -1,22 +1,29 @@
 """A load generator that costs little, since it shares the machine with what it measures.
 
 Requests are bytes made beforehand; answers are looked at no further than their status and length. `closed`: so many
-clients, each asking again as soon as it is answered. `open_loop`: requests that come when they come (Poisson), whether
-or not earlier ones were answered, and are timed from when they should have been sent.
+clients, each asking again as soon as it is answered; `each`: the same until a list of requests is at its end.
+`open_loop`: requests that come when they come (Poisson), whether or not earlier ones were answered, and are timed from
+when they should have been sent.
 """
 
 import asyncio
+import itertools
+import json
 import random
 import statistics
+import subprocess
+import sys
 import time
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
+from pathlib import Path
 
 import uvloop
 
-Next = Callable[[], bytes]  # the next request, whole
+Next = Callable[[], bytes]  # the next request, whole; raises StopIteration after the last
 MOST_CONNECTIONS = 1024
+PROJECT = Path(__file__).resolve().parent.parent
 
 
 @dataclass
@@ -79,6 +86,9 @@ class Connection(asyncio.Protocol):
         length = int(self._buffer[at + 15 : self._buffer.index(b"\r\n", at)]) if at >= 0 else 0
         if len(self._buffer) < head + 4 + length:
             return
+        if b"connection: close" in self._buffer[:head].lower() and self.transport:
+            self.transport.close()
+            self.transport = None
         status, body, self._buffer = int(self._buffer[9:12]), self._buffer[head + 4 :], b""
         self._answered(self, status, body)
 
@@ -89,33 +99,66 @@ class Connection(asyncio.Protocol):
 
 
 def closed(port: int, ask: Next, clients: int, seconds: float, *, keep: bool = False) -> Outcome:
-    """`clients` that ask again as soon as they are answered. With `keep` the bodies of answers are kept."""
+    """`clients` that ask again as soon as they are answered; one that cannot connect any more leaves.
+
+    With `keep` the bodies of answers are kept.
+    """
 
     async def run() -> Outcome:
         loop, outcome = asyncio.get_running_loop(), Outcome()
+        connections: list[Connection] = []
+        connecting: set[asyncio.Task[None]] = set()
         over, busy = asyncio.Event(), clients
         until = time.perf_counter() + seconds
 
         def answered(connection: Connection, status: int, body: bytes) -> None:
-            nonlocal busy
             now = time.perf_counter()
             outcome.milliseconds.setdefault(status, []).append(1000 * (now - connection.began))
             connection.began = 0.0
             if keep:
                 outcome.bodies.append(body)
-            if now < until and connection.transport:
-                connection.ask(ask(), now)
+            if now < until:
+                go_on(connection, now)
             else:
-                busy -= 1
-                if not busy:
-                    over.set()
+                leave()
 
-        connections = [
-            (await loop.create_connection(lambda: Connection(answered), "127.0.0.1", port))[1] for _ in range(clients)
-        ]
+        def go_on(connection: Connection, now: float) -> None:
+            try:
+                request = ask()
+            except StopIteration:
+                leave()
+                return
+            if connection.transport:
+                connection.ask(request, now)
+            else:
+                connecting.add(task := loop.create_task(connect_again(request)))
+                task.add_done_callback(connecting.discard)
+
+        async def connect_again(request: bytes) -> None:
+            began = time.perf_counter()
+            try:
+                connection = await connect()
+            except OSError:
+                outcome.milliseconds.setdefault(0, []).append(1000 * (time.perf_counter() - began))
+                leave()
+            else:
+                connection.ask(request, began)
+
+        async def connect() -> Connection:
+            _, connection = await loop.create_connection(lambda: Connection(answered), "127.0.0.1", port)
+            connections.append(connection)
+            return connection
+
+        def leave() -> None:
+            nonlocal busy
+            busy -= 1
+            if not busy:
+                over.set()
+
+        first = [await connect() for _ in range(clients)]
         began = time.perf_counter()
-        for connection in connections:
-            connection.ask(ask(), time.perf_counter())
+        for connection in first:
+            go_on(connection, time.perf_counter())
         await over.wait()
         outcome.seconds = time.perf_counter() - began
         for connection in connections:
@@ -124,6 +167,34 @@ def closed(port: int, ask: Next, clients: int, seconds: float, *, keep: bool = F
         return outcome
 
     return uvloop.run(run())
+
+
+def each(port: int, requests: Iterable[bytes], clients: int, *, keep: bool = False) -> Outcome:
+    """Every request once, by so many clients."""
+    return closed(port, iter(requests).__next__, clients, float("inf"), keep=keep)
+
+
+def apart(
+    port: int, requests: list[bytes], clients: int, seconds: float, warm_up: float = 0.0
+) -> tuple[Outcome, float]:
+    """`closed` with these requests in turn, in a process of its own, and the processor time that it took in seconds."""
+    order = {"port": port, "clients": clients, "seconds": seconds, "warm_up": warm_up}
+    given = json.dumps(order | {"requests": [one.decode("latin-1") for one in requests]})
+    command = [sys.executable, "-m", "bench.load"]
+    done = subprocess.run(command, input=given, stdout=subprocess.PIPE, text=True, check=True, cwd=PROJECT)
+    found = json.loads(done.stdout)
+    milliseconds = {int(status): times for status, times in found["milliseconds"].items()}
+    return Outcome(found["seconds"], milliseconds), found["cpu"]
+
+
+def _apart(port: int, requests: list[str], clients: int, seconds: float, warm_up: float) -> dict[str, object]:
+    turns = itertools.cycle([one.encode("latin-1") for one in requests])
+    if warm_up:
+        closed(port, turns.__next__, clients, warm_up)
+    cpu = time.process_time()
+    outcome = closed(port, turns.__next__, clients, seconds)
+    cpu = time.process_time() - cpu
+    return {"seconds": outcome.seconds, "milliseconds": outcome.milliseconds, "cpu": cpu}
 
 
 def open_loop(port: int, ask: Next, per_second: float, seconds: float, seed: int = 0) -> Outcome:
@@ -188,3 +259,7 @@ def request(path: str, body: bytes, boundary: str) -> bytes:
         f"Content-Length: {len(body)}\r\n\r\n"
     )
     return head.encode() + body
+
+
+if __name__ == "__main__":
+    print(json.dumps(_apart(**json.load(sys.stdin))))

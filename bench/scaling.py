@@ -61,6 +61,7 @@ def stages(found: dict[str, Any]) -> str:
         ("each further image in its batch", f"{measured['device_further_image_ms']:.2f} ms"),
         ("waits: Redis, threads, the network", f"{measured['waits_ms']:.2f} ms"),
         ("the client itself", f"{measured['client_ms']:.2f} ms"),
+        ("nginx, where it stands before the service", f"{found['gateway_ms']:.2f} ms"),
         ("the server's processor time for it", f"{measured['server_cpu_ms']:.2f} ms"),
         ("the same prediction of a task that is not in the cache", f"{found['cold']['mean_ms']:.2f} ms"),
         ("a new 5-way 1-shot task, the server's processor time", f"{task['server_cpu_ms']:.1f} ms"),
@@ -78,11 +79,21 @@ def stages(found: dict[str, Any]) -> str:
 def simulation(found: dict[str, Any]) -> str:
     """Measured beside foretold."""
     lines = ["| clients, replicas | a second: measured, simulated | p99 ms: measured, simulated |", "|---|---|---|"]
+    foretold = []
     for one in found["comparison"]:
         said, off = one["simulated"], one["off"]
         rates = f"{one['a_second']:.0f}, {said['a_second']:.0f} ({100 * off['a_second']:+.0f} %)"
         slow = f"{one['p99_ms']:.1f}, {said['p99_ms']:.1f} ({100 * off['p99_ms']:+.0f} %)"
-        lines.append(f"| {one['clients']}, {one['replicas']} | {rates} | {slow} |")
+        if one["clients"] == 1:
+            from_it = ": stages"
+        elif (one["clients"], one["replicas"]) == (found["fitted"]["clients"], 1):
+            from_it = ": fitted"
+        else:
+            from_it = ""
+            foretold.append(off)
+        lines.append(f"| {one['clients']}, {one['replicas']}{from_it} | {rates} | {slow} |")
+    rate, p99 = (max((off[what] for off in foretold), key=abs) for what in ("a_second", "p99_ms"))
+    lines += ["", f"Furthest off where nothing was taken from: throughput {100 * rate:+.0f} %, p99 {100 * p99:+.0f} %."]
     return "\n".join(lines)
 
 
@@ -126,15 +137,18 @@ def on_ray(found: dict[str, Any]) -> str:
             slow = ", ".join(f"{one['p99_ms']:.0f}" for one in rounds)
             lines.append(f"| {name} | {rates} | {slow} |")
         lines.append("")
-    if "affinity" in found:
-        kept = found["affinity"]
+    for name, proxies in (("affinity", "HAProxy"), ("affinity_of_places", "Ray's own proxies")):
+        if name not in found:
+            continue
+        kept = found[name]
         lines.append(
-            f"{kept['tasks']:,} tasks on {kept['replicas']} replicas, {kept['predictions_a_task']} predictions each: "
-            f"{100 * kept['hit_rate']:.1f} % found the head in their replica's cache. Of those that did not, "
-            f"{kept['misses_in_each_tasks_first_prediction']} were a task's first, as a task is made on any replica, "
-            f"and {kept['misses_later']} a later one. With one replica more {100 * kept['share_moved']:.1f} % of the "
-            "tasks moved."
+            f"{proxies}: {kept['tasks']:,} tasks on {kept['replicas']} replicas, {kept['predictions_a_task']} "
+            f"predictions each: {100 * kept['hit_rate']:.1f} % found the head in their replica's cache. Of those that "
+            f"did not, {kept['misses_in_each_tasks_first_prediction']} were a task's first, as a task is made on any "
+            f"replica, and {kept['misses_later']} a later one. With one replica more {100 * kept['share_moved']:.1f} % "
+            "of the tasks moved."
         )
+        lines.append("")
     if "node_killed" in found:
         killed = found["node_killed"]
         lines.append(

@@ -1,4 +1,4 @@
-"""Ray's HTTP proxy, taught the service's own form of errors.
+"""Ray's HTTP server, in its proxies or in the replicas behind HAProxy, taught the service's own form of errors.
 
 Ray calls `middlewares` where RAY_SERVE_HTTP_PROXY_CALLBACK_IMPORT_PATH=app.on_ray.proxy:middlewares is set.
 """
@@ -50,5 +50,5 @@ class ErrorsAsProblems:
 
 
 def middlewares() -> list[Middleware]:
-    """What Ray is to put around its proxies."""
+    """What Ray is to put around its servers."""
     return [Middleware(ErrorsAsProblems)]

@@ -1,11 +1,15 @@
 """The service on Ray Serve: the same app, its replicas wherever a Ray cluster has room.
 
 Every replica is all of it, with an engine and a cache of its own and the tasks in the shared store. Requests about
-one task go to one replica, which has it warm: Ray's consistent hashing, by the task id in the path.
+one task go to one replica, which has it warm: HAProxy's consistent hashing by the task id in the path, as
+deploy/ray/environment sets it; or, where Ray's own proxies are used, `app.on_ray.router`.
 
+    . deploy/ray/environment
     serve run deploy/ray/serve.yaml
 """
 
+import os
+import time
 from typing import Any
 
 from fastapi import FastAPI
@@ -29,19 +33,23 @@ def build() -> FastAPI:
     return create_app(settings)
 
 
+def router() -> RequestRouterConfig:
+    """Ray refuses a router of one's own where HAProxy does the routing."""
+    if os.environ.get("RAY_SERVE_ENABLE_HA_PROXY") == "1":
+        return RequestRouterConfig()
+    return RequestRouterConfig(request_router_class="app.on_ray.router:TaskRouter")
+
+
 # What a config file may change, as deploy/ray/serve.yaml does.
 @serve.deployment(
     name="leo",
     ray_actor_options={"num_cpus": 1},
     autoscaling_config=AutoscalingConfig(min_replicas=1, max_replicas=8, target_ongoing_requests=8),
-    # Beyond these a request goes to the next replica; beyond those it is refused at once, with 503.
+    # Beyond these a request waits at its replica, or goes to the next one from Ray's own proxies; and beyond those,
+    # which is for each replica or for each of the proxies, it is refused at once, with 503.
     max_ongoing_requests=32,
     max_queued_requests=128,
-    request_router_config=RequestRouterConfig(
-        request_router_class="app.on_ray.router:TaskRouter",
-        # Four times Ray's own: replicas then have even shares of the tasks, to some hundredths.
-        request_router_kwargs={"num_virtual_nodes": 400},
-    ),
+    request_router_config=router(),
     health_check_period_s=5,
     graceful_shutdown_timeout_s=40,
 )
@@ -55,6 +63,10 @@ class Leo:
         reason = replica.app.state.readiness.reason_not_ready()
         if reason:
             raise RuntimeError(reason)
+
+    def record_replica_metadata(self) -> dict[str, Any]:
+        """For `app.on_ray.router`: this replica's place is the lowest that was free when it was born."""
+        return {"born": time.time(), "place": serve.get_replica_context().rank.rank}
 
     def metrics(self) -> bytes:
         """This replica's page of metrics: `GET /metrics` asks any one, Ray's `broadcast` asks all."""

@@ -8,7 +8,7 @@ from typing import Annotated
 
 from fastapi import Depends, Request
 
-from app.keys import Key
+from app.keys import Key, Keys
 from app.models import Models
 from app.readiness import Readiness
 from app.settings import Settings
@@ -43,6 +43,11 @@ async def _owner(request: Request) -> str:
     return key.owner if key else NOBODY
 
 
+async def _owners(request: Request) -> set[str]:
+    keys: Keys | None = request.app.state.keys
+    return keys.owners if keys else {NOBODY}
+
+
 @dataclass(frozen=True)
 class Call:
     """What the busiest calls need, in one: each thing that FastAPI gathers costs 20 µs."""
@@ -65,5 +70,7 @@ TheReadiness = Annotated[Readiness, Depends(_readiness)]
 TheSettings = Annotated[Settings, Depends(_settings)]
 #: What was presented, or None where there are no keys.
 TheKey = Annotated[Key | None, Depends(_key)]
+#: Everybody who may have tasks.
+TheOwners = Annotated[set[str], Depends(_owners)]
 #: Whose tasks a request sees.
 TheOwner = Annotated[str, Depends(_owner)]

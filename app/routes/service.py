@@ -7,7 +7,7 @@ from prometheus_client import CONTENT_TYPE_LATEST
 from app import metrics, schemas
 from app.engine import Engine
 from app.problems import Problem
-from app.routes.deps import TheModels, TheReadiness, TheSettings
+from app.routes.deps import TheModels, TheOwners, TheReadiness, TheSettings, TheTasks
 from app.routes.tasks import problems
 
 router = APIRouter(tags=["service"])
@@ -44,7 +44,8 @@ def _shown(engine: Engine, default: bool, limits: dict[str, int]) -> schemas.Mod
 @router.get(
     "/metrics", summary="Prometheus metrics", response_class=PlainTextResponse, responses=problems(401, 403, 429)
 )
-async def metrics_page() -> Response:
+async def metrics_page(tasks: TheTasks, owners: TheOwners) -> Response:
+    metrics.tasks_alive.set(await tasks.alive(owners))
     return Response(metrics.page(), media_type=CONTENT_TYPE_LATEST)
 
 

@@ -96,6 +96,9 @@ class TaskStore(Protocol):
     async def page(self, owner: str, limit: int, cursor: str | None) -> tuple[list[TaskRecord], str | None]:
         """Newest first, and the next page's cursor. Raises `ValueError` for a cursor that is none of ours."""
 
+    async def count(self, owner: str) -> int:
+        """How many tasks an owner has."""
+
     async def close(self) -> None: ...
 
 

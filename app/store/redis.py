@@ -15,6 +15,7 @@ Without keys the owner is empty. Empty braces are no hash tag, so in a cluster i
 
 import asyncio
 import logging
+import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import replace
@@ -224,6 +225,14 @@ class RedisStore:
                 before = int(ids[-1][1])
         following = str(found[limit - 1][1]) if len(found) > limit else None
         return [unpack(packed) for packed, _ in found[:limit]], following
+
+    async def count(self, owner: str) -> int:
+        prefix = self._prefix(owner)
+        async with self._within(), self._redis.pipeline(transaction=True) as pipeline:
+            pipeline.zcard(f"{prefix}tasks")
+            pipeline.zcount(f"{prefix}expiries", "-inf", 1000 * time.time())  # gone, though `tasks` still has them
+            made, gone = await pipeline.execute()
+        return int(made - gone)
 
     async def close(self) -> None:
         await self._redis.aclose()

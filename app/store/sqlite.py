@@ -211,6 +211,15 @@ class SQLiteStore:
 
         return await self._run(call)
 
+    async def count(self, owner: str) -> int:
+        def call() -> int:
+            row = self._connection.execute(
+                f"SELECT count(*) FROM tasks WHERE owner = ? AND {ALIVE}", (owner, time.time())
+            ).fetchone()
+            return int(row[0])
+
+        return await self._run(call)
+
     async def close(self) -> None:
         self._thread.shutdown()  # once what was asked before is done
         self._connection.close()

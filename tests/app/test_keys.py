@@ -132,6 +132,16 @@ def test_owners_see_their_own_tasks_alone(guarded: Guarded) -> None:
     assert second.delete(f"/tasks/{task_id}").status_code == 204
 
 
+def test_all_owners_tasks_are_counted_together(guarded: Guarded) -> None:
+    def alive() -> int:
+        return int(re.findall(r"^leo_tasks_alive (\S+)\.0$", guarded.client("monitor").get("/metrics").text, re.M)[0])
+
+    before = alive()
+    for name in ("ann", "ann2", "bob"):
+        create(guarded.client(name))
+    assert alive() == before + 3
+
+
 def test_rights(guarded: Guarded) -> None:
     task_id = create(guarded.client("ann")).json()["task_id"]
     reader, monitor = guarded.client("reader"), guarded.client("monitor")

@@ -61,7 +61,9 @@ def test_they_count_what_happens(only: httpx.Client) -> None:
     unknown = sum(answer["unknown"] for answer in predict(client, task_id, [png("ring", 5), png("ex", 5)], threshold=1))
     for held in ("leo_cache_bytes", "leo_cache_tasks"):
         assert value(client, held) > 0
+    assert value(client, "leo_tasks_alive") == 1
     client.delete(f"/tasks/{task_id}")
+    assert value(client, "leo_tasks_alive") == 0
     assert client.get(f"/tasks/{task_id}").status_code == 404
     grown = {key: value(client, name, **labels) - before[key] for key, (name, labels) in watched.items()}
     assert grown["images"] >= 5 + 2 + 2  # and those of readiness proofs

@@ -184,6 +184,20 @@ def test_a_task_expires_when_its_time_is_over(with_store: WithStore) -> None:
     with_store(scenario)
 
 
+def test_what_lives_is_counted_for_each_owner(with_store: WithStore) -> None:
+    async def scenario(store: TaskStore) -> None:
+        assert await store.count("me") == 0
+        for n in range(3):
+            await store.add(record(f"t{n}", expires_at=time.time() + 1000))
+        await store.add(record("theirs", owner="two"))
+        await store.add(record("gone", expires_at=time.time() - 1))
+        await store.update(record("t0", expires_at=time.time() - 1))
+        await store.delete("t1", "me")
+        assert (await store.count("me"), await store.count("two")) == (1, 1)
+
+    with_store(scenario)
+
+
 def test_pages_stay_put_while_tasks_are_added_and_expire(with_store: WithStore) -> None:
     async def scenario(store: TaskStore) -> None:
         for n in range(5):

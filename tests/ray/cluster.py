@@ -2,6 +2,7 @@
 
 import contextlib
 import os
+import subprocess
 import time
 from collections.abc import Callable, Iterator
 from typing import Any
@@ -82,12 +83,31 @@ def wait_until(condition: Callable[[], bool], what: str) -> None:
         time.sleep(0.1)
 
 
+def environment(*, haproxy: bool) -> dict[str, str]:
+    """What deploy/ray/environment sets, and with Ray's own proxies what it says of them."""
+    printed = subprocess.run(
+        ["sh", "-c", ". deploy/ray/environment && env -0"],
+        cwd=PROJECT,
+        env={"PATH": os.environ["PATH"]},
+        check=True,
+        capture_output=True,
+        text=True,
+    ).stdout
+    found = dict(line.split("=", 1) for line in printed.split("\0") if line.startswith("RAY_"))
+    off = {"RAY_SERVE_ENABLE_HA_PROXY": "0", "RAY_SERVE_THROUGHPUT_OPTIMIZED": "0"}
+    return found if haproxy else found | off
+
+
 @contextlib.contextmanager
-def running_on_ray(store_url: str, nodes: int, cpus: int = 1, **settings: str) -> Iterator[RayCluster]:
+def running_on_ray(
+    store_url: str, nodes: int, cpus: int = 1, *, haproxy: bool = True, **settings: str
+) -> Iterator[RayCluster]:
     """A cluster of so many nodes, the head among them; the service is to be deployed yet."""
-    os.environ |= {
-        "RAY_USAGE_STATS_ENABLED": "0",
-        "RAY_SERVE_HTTP_PROXY_CALLBACK_IMPORT_PATH": "app.on_ray.proxy:middlewares",
+    os.environ |= environment(haproxy=haproxy) | {
+        "RAY_SERVE_HAPROXY_METRICS_PORT": str(free_port()),
+        "RAY_SERVE_HAPROXY_STATS_PORT": str(free_port()),
+        # Nobody outside this machine is to learn that a replica goes.
+        "RAY_SERVE_DIRECT_INGRESS_MIN_DRAINING_PERIOD_S": "1",
         # A machine that is busy otherwise takes longer to start one than Ray waits.
         "RAY_SERVE_PROXY_READY_CHECK_TIMEOUT_S": "50",
         "RAY_SERVE_PROXY_HEALTH_CHECK_TIMEOUT_S": "60",

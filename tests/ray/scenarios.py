@@ -1,11 +1,12 @@
 """What happens to a cluster on Ray, each as a function that returns its counts."""
 
 import time
+from collections import Counter
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 from app.client import Client, LeoError
-from bench.clients import make_tasks, predict_each
+from bench.tasks import make_tasks, predict_each
 from tests.drawn import CHARACTERS, png
 from tests.e2e.chaos import Load
 from tests.ray.cluster import RayCluster
@@ -89,7 +90,7 @@ def affinity(cluster: RayCluster, tasks: int, times: int, replicas: int = 4) -> 
         "replicas": replicas,
         "tasks": tasks,
         "predictions_a_task": times,
-        "statuses": dict(first + later + moved),
+        "statuses": dict(Counter(first) + Counter(later) + Counter(moved)),
         "hit_rate": round(hits / (hits + misses), 4),
         "misses_in_each_tasks_first_prediction": int(after_first["miss"] - before["miss"]),
         "misses_later": int(after["miss"] - after_first["miss"]),

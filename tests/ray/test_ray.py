@@ -4,16 +4,13 @@ import subprocess
 import sys
 
 import httpx
-import pytest
 
 from app.settings import PROJECT
-from bench.clients import make_tasks, predict_each
+from bench.tasks import make_tasks, predict_each
 from tests.drawn import CHARACTERS, png
 from tests.ray import scenarios
 from tests.ray.cluster import RayCluster
 
-# Ray and what it brings along warn of things of their own.
-pytestmark = pytest.mark.filterwarnings("default")
 FIVE = list(CHARACTERS)[:5]
 
 
@@ -40,7 +37,7 @@ def test_a_tasks_calls_go_to_one_replica_whatever_session_a_client_claims(cluste
     tasks = make_tasks(cluster.url, 20)
     predict_each(cluster.url, tasks, 1)
     before = scenarios.lookups(cluster)
-    assert predict_each(cluster.url, tasks, 3) == {200: 60}
+    assert predict_each(cluster.url, tasks, 3) == {"200": 60}
     with httpx.Client(base_url=cluster.url, timeout=60) as client:
         for n, task_id in enumerate(tasks):
             claim = {"x-session-id": f"session-{n}"}
