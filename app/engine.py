@@ -157,7 +157,9 @@ class Engine:
             for ask, mine, head in zip(asks[at : at + TOGETHER], some, theirs, strict=True):
                 height, width = len(mine), len(head.bias)
                 own = logits[row : row + height, column : column + width]  # [Q, N]
-                predicted.append(Predicted(softmax(own / np.float32(self.leo.config.temperature_at(ask.shots))), head))
+                predicted.append(
+                    Predicted(softmax(own / np.float32(self.leo.config.temperature_at(ask.shots, width))), head)
+                )
                 row, column = row + height, column + width
         return predicted
 

@@ -35,7 +35,7 @@ def to_onnx(
     graph, side = _Graph(), leo.config.resolution
     at = graph.phi(leo.classifier.phi, INPUT)
     at = graph.add("Gemm", at, graph.constant("fc.weight", weight), graph.constant("fc.bias", bias), transB=1)
-    at = graph.add("Div", at, graph.constant("temperature", np.float32(leo.config.temperature_at(shots))))
+    at = graph.add("Div", at, graph.constant("temperature", np.float32(leo.config.temperature_at(shots, len(labels)))))
     graph.add("Softmax", at, axis=-1, output=OUTPUT)
 
     images = helper.make_tensor_value_info(INPUT, TensorProto.FLOAT, ["batch", leo.config.channels, side, side])
