@@ -28,7 +28,7 @@ def train(
     ],
     out: Annotated[Path, typer.Option(help="Folder of the run. An interrupted run goes on from there.")],
     preset: Annotated[
-        str, typer.Option(help="Which run: omniglot, omniglot-105, photos-lite0 or photos-plain.")
+        str, typer.Option(help="Which run: omniglot, omniglot-105, photos-lite0, photos-lite2 or photos-plain.")
     ] = "omniglot",
     teacher: Annotated[
         Path | None, typer.Option(help="Folder of a trained model to learn from (omniglot-105 needs one).")
