@@ -161,7 +161,9 @@ class Engine:
             bias = torch.cat([head.bias for head in theirs]) if len(theirs) > 1 else theirs[0].bias
             queries = features[done : done + sum(heights)]  # [sum Q, F]
             logits = torch.addmm(bias, queries, weight.T).cpu().numpy()
-            temperatures = [self.leo.config.temperature_at(ask.shots) for ask in some]
+            temperatures = [
+                self.leo.config.temperature_at(ask.shots, width) for ask, width in zip(some, widths, strict=True)
+            ]
             shares = own_softmax(logits, heights, widths, temperatures)
             row = column = 0
             for height, width, head in zip(heights, widths, theirs, strict=True):

@@ -70,6 +70,12 @@ class LEOConfig(BaseModel):
         False,
         description="a class's code is scaled to length 1 before it meets the others: a spread-out class is no less",
     )
+    code_ridge: float | None = Field(
+        None,
+        gt=0,
+        description="a class's code is what ridge regression on its examples' codes, and against the others', gives; "
+        "this is its strength. None: the mean of its examples' codes",
+    )
     attention: bool = Field(
         False, description="a class's code is a weighted mean of its examples, weights learned, equal at first"
     )
@@ -111,10 +117,11 @@ class LEOConfig(BaseModel):
 
     shot_sharpness: float = Field(
         0.0,
-        ge=0,
+        ge=-1,
         le=1,
         description="logits are multiplied by K^this too, K the examples a class has on average",
     )
+    way_sharpness: float = Field(0.0, ge=-1, le=1, description="and by N^this, N the task's classes")
 
     # outer loop
     outer_lr: float = Field(1e-3, gt=0, description="beta, the meta-learner's step size")
@@ -124,9 +131,9 @@ class LEOConfig(BaseModel):
     l2: float = Field(0.0, ge=0, description="weight decay of the outer optimizer")
     max_grad_norm: float = Field(5.0, gt=0, description="gradients of all parameters together are clipped to it")
 
-    def temperature_at(self, shots: float) -> float:
-        """What the logits of a task with so many examples a class, on average, are divided by."""
-        return float(self.temperature / shots**self.shot_sharpness)
+    def temperature_at(self, shots: float, ways: int) -> float:
+        """What the logits of a task with so many examples a class, on average, and classes are divided by."""
+        return float(self.temperature / (shots**self.shot_sharpness * ways**self.way_sharpness))
 
     @property
     def pretrained(self) -> Backbone | None:
@@ -173,6 +180,8 @@ class LEOConfig(BaseModel):
             raise ValueError(f"decoder_hidden must be positive widths, not {self.decoder_hidden}")
         if self.decoder_tied and not self.decoder_skip:
             raise ValueError("decoder_tied needs decoder_skip=True: without it there is nothing to tie to the encoder")
+        if self.code_ridge is not None and (self.unit_codes or self.attention or self.relation_over == "examples"):
+            raise ValueError("code_ridge goes with neither unit_codes, attention nor relation_over='examples'")
         if self.kl_weight and not self.stochastic:
             raise ValueError("kl_weight needs stochastic=True: a fixed code has no distribution")
         if self.inner_steps:  # 0 steps is a deliberate "no inner loop", not a value out of range

@@ -184,7 +184,7 @@ class Gaussian:
 
 
 class LEOEncoder(nn.Module):
-    """Support features -> one code a class: a linear map, then the mean over the class's examples.
+    """Support features -> one code a class: a linear map, then the mean over the class's examples, or regression.
 
     With `own_encoder` it has convolution blocks of its own and takes images' features from those.
     """
@@ -193,7 +193,7 @@ class LEOEncoder(nn.Module):
         super().__init__()
         self.features = FeatureExtractor(config) if config.own_encoder else None
         self.dropout = nn.Dropout(config.dropout)
-        self.unit = config.unit_codes
+        self.unit, self.ridge = config.unit_codes, config.code_ridge
         self.to_code = nn.Linear(config.feature_dim, config.latent_dim, bias=not config.decoder_skip)
         self.salience = nn.Linear(config.latent_dim, 1, bias=False) if config.attention else None
         if self.salience is not None:
@@ -206,6 +206,8 @@ class LEOEncoder(nn.Module):
 
     def mean_by_class(self, codes: Tensor, membership: Tensor) -> Tensor:
         """[T,S,L], [T,S,N] (1 where example s is of class n) -> [T,N,L]; absent classes are 0."""
+        if self.ridge is not None:
+            return regressed(codes, membership, self.ridge)
         share = membership / membership.sum(dim=1, keepdim=True).clamp(min=1)  # [T, S, N], ragged K
         if self.salience is not None:
             scores = self.salience(codes).masked_fill(membership == 0, -1e9)  # [T, S, N]
@@ -216,6 +218,22 @@ class LEOEncoder(nn.Module):
     def forward(self, features: Tensor, membership: Tensor) -> Tensor:
         """[T,S,F], [T,S,N] -> class codes [T,N,L]."""
         return self.mean_by_class(self.each(features), membership)
+
+
+def regressed(codes: Tensor, membership: Tensor, ridge: float) -> Tensor:
+    """Ridge regression of classes on the codes of examples: [T,S,L], [T,S,N] -> [T,N,L]; absent classes are 0.
+
+    In the dual, since examples are few (Bertinetto et al., 2019). Each class counts the same, whatever its shots.
+    """
+    shots = membership.sum(dim=1, keepdim=True)  # [T, 1, N]
+    present = (shots > 0).to(codes.dtype)
+    real = membership.sum(dim=-1, keepdim=True)  # [T, S, 1], 0 for padding
+    targets = (membership - present / present.sum(dim=-1, keepdim=True)) * real  # [T, S, N], their mean taken out
+    even = shots.sum(dim=-1, keepdim=True) / present.sum(dim=-1, keepdim=True)  # [T, 1, 1], mean shots
+    strength = ridge * (membership * shots).sum(dim=-1) / even.squeeze(-1) + 1 - real.squeeze(-1)  # [T, S]
+    codes = codes * real
+    dual: Tensor = torch.linalg.solve(codes @ codes.mT + torch.diag_embed(strength), targets)  # [T, S, N]
+    return dual.mT @ codes
 
 
 class LEORelationNetwork(nn.Module):
