@@ -129,15 +129,16 @@ class Admission:
         self.app, self.most, self.under_way, self._clock = app, most, 0, clock
         self._few, self._crowded = max(1, most // FEW), False
         self._asked = self._refused = 0  # in the present second, which ends:
-        self._second_ends = -math.inf
+        self._second_ends = self._last_asked = -math.inf
 
     def _has_room(self) -> bool:
         now = self._clock()
         if now >= self._second_ends:
-            idle = now >= self._second_ends + 1
+            idle = now - self._last_asked > 1
             self._crowded = self._crowded and not idle and self._refused > TOO_MANY * self._asked
             self._asked = self._refused = 0
             self._second_ends = now + 1
+        self._last_asked = now
         self._asked += 1
         if self.under_way < (self._few if self._crowded else self.most):
             return True

@@ -2,10 +2,11 @@
 
 import itertools
 import time
+from concurrent.futures import ThreadPoolExecutor, wait
 from typing import Any
 
 from bench.engine.service import CLIENTS, Service
-from bench.load import Outcome, closed, open_loop, percentiles
+from bench.load import closed, open_loop, percentiles
 from bench.pictures import prediction
 
 
@@ -18,14 +19,16 @@ def overload(model: str, seconds: float = 60.0) -> dict[str, Any]:
         most = service.load(requests, CLIENTS, 4.0)["per_second"]
         unloaded = open_loop(service.port, turns.__next__, most / 10, 8.0)
         memory = [service.resident_mb()]
-        parts: list[Outcome] = []
-        for _ in range(int(seconds // 15)):
-            parts.append(open_loop(service.port, turns.__next__, 2 * most, 15.0))
-            memory.append(service.resident_mb())
+        with ThreadPoolExecutor(1) as pool:
+            under_load = pool.submit(open_loop, service.port, turns.__next__, 2 * most, seconds)
+            while not under_load.done():
+                wait([under_load], timeout=seconds / 4)
+                memory.append(service.resident_mb())
+        loaded = under_load.result()
         time.sleep(1.0)
         after = closed(service.port, turns.__next__, CLIENTS, 1.0)
-    accepted = [took for part in parts for took in part.accepted]
-    refused = [took for part in parts for status, times in part.milliseconds.items() if status >= 400 for took in times]
+    accepted = loaded.accepted
+    refused = [took for status, times in loaded.milliseconds.items() if status >= 400 for took in times]
     return {
         "sustainable_per_second": most,
         "asked_per_second": round(2 * most, 1),
@@ -33,7 +36,7 @@ def overload(model: str, seconds: float = 60.0) -> dict[str, Any]:
         "unloaded": percentiles(unloaded.accepted),
         "accepted": {"per_second": round(len(accepted) / seconds, 1), **percentiles(accepted)},
         "refused": {"per_second": round(len(refused) / seconds, 1), **percentiles(refused)},
-        "unanswered": sum(len(part.milliseconds.get(0, [])) for part in parts),
+        "unanswered": len(loaded.milliseconds.get(0, [])),
         "resident_mb": memory,
         "per_second_one_second_after": round(after.per_second, 1),
     }
