@@ -6,7 +6,7 @@ DATA ?= images_background.zip
 BIN := $(VENV)/bin
 INSTALLED := $(VENV)/.installed
 
-.PHONY: serve test check bench bench-engine bench-labels bench-page bench-photos bench-training ablation phi-search \
+.PHONY: serve test check bench bench-engine bench-labels bench-page bench-photos bench-photos-bytes bench-training ablation phi-search \
 	compare chaos hostile fuzz soak audit bench-ray capacity serve-ray test-ray test-containers clean
 
 serve: $(INSTALLED)
@@ -57,6 +57,10 @@ bench-labels: $(INSTALLED)
 # The model for photos: one client's wait, 16 clients' throughput, and what can run its phi; three minutes.
 bench-photos: $(INSTALLED)
 	$(BIN)/python -m bench.photos --compiled
+
+# Its backbone in bytes against float32, accuracy and time: make bench-photos-bytes PHOTOS="--data a.zip --data b.zip"
+bench-photos-bytes: $(INSTALLED)
+	$(BIN)/python -m bench.photos_bytes $(PHOTOS)
 
 # How soon the page's bars follow the hand, in Debian's chromium; writes bench/results/page.json.
 bench-page: $(INSTALLED)

@@ -1,12 +1,13 @@
 """One thread owns the device; requests that queue while it works share its next pass."""
 
 import asyncio
+import contextlib
 import logging
 import threading
 import time
-from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
+from queue import Empty, SimpleQueue
 
 from app.engine import Decode, Result, Work, is_out_of_memory, release_memory
 from app.problems import Problem, overloaded
@@ -33,7 +34,6 @@ class Entry:
 
     work: Work
     result: "asyncio.Future[Result]"
-    loop: asyncio.AbstractEventLoop
 
     @property
     def images(self) -> int:
@@ -41,9 +41,10 @@ class Entry:
 
 
 class Batcher:
-    """A bounded queue with one owner: `submit` from the event loop, `run` in a thread of its own.
+    """A bounded queue with one owner: `submit` from one event loop, `run` in a thread of its own.
 
-    Nothing waits while the device is idle: a batch is what queued during the one before.
+    Nothing waits while the device is idle: a batch is what queued during the one before. Neither side ever waits for a
+    lock that the other holds, and a batch's results wake the loop once.
     """
 
     def __init__(
@@ -54,14 +55,14 @@ class Batcher:
         batch_images: int = BATCH_IMAGES,
     ) -> None:
         self._run, self._max_images, self._timeout, self._batch_images = run, max_images, timeout, batch_images
-        self._waiting: deque[Entry] = deque()
-        self._waiting_images = 0
+        self._waiting: SimpleQueue[Entry | None] = SimpleQueue()  # None is the last
+        self._queued_images = self._taken_images = 0  # ever; the loop counts the first, the device's thread the second
         self._running: list[Entry] = []
         self._busy_since: float | None = None
         self.failed = 0  # pieces of work that the device could not do
         self.last_success: float | None = None  # by the monotonic clock: when the device last finished a batch
-        self._changed = threading.Condition()
         self._closing = False
+        self._loop: asyncio.AbstractEventLoop | None = None
         self._thread = threading.Thread(target=self._work, name="device", daemon=True)
 
     def start(self) -> None:
@@ -69,14 +70,13 @@ class Batcher:
 
     def close(self, within: float | None = None) -> None:
         """Finish what is queued, then stop; wait for that no longer than `within` seconds."""
-        with self._changed:
-            self._closing = True
-            self._changed.notify()
+        self._closing = True
+        self._waiting.put(None)
         self._thread.join(within)
 
     @property
     def waiting_images(self) -> int:
-        return self._waiting_images
+        return self._queued_images - self._taken_images
 
     @property
     def alive(self) -> bool:
@@ -90,27 +90,27 @@ class Batcher:
 
     def abandon(self, reason: str) -> None:
         """Give up on a device that is dead or hung: nobody waits for it any longer, and nobody new may."""
-        with self._changed:
-            self._closing = True
-            left = [*self._running, *self._waiting]
-            self._waiting.clear()
-            self._changed.notify()
-        for entry in left:
-            self._deliver(entry, overloaded(f"{reason}; try another replica, or again"))
+        self._closing = True
+        left = list(self._running)
+        with contextlib.suppress(Empty):
+            while True:
+                entry = self._waiting.get_nowait()
+                left += [entry] if entry else []
+        self._waiting.put(None)
+        self._deliver((entry, overloaded(f"{reason}; try another replica, or again")) for entry in left)
 
     async def submit(self, work: Work) -> Result:
         """Queue work and wait for its result. Raises `Problem` 503 if the queue is full or time runs out."""
-        loop = asyncio.get_running_loop()
-        entry = Entry(work, loop.create_future(), loop)
-        with self._changed:
-            if self._closing or not self.alive:
-                raise overloaded("the service is stopping; try another replica, or again")
-            # A request larger than the whole queue may still run when nothing else waits.
-            if self._waiting and self._waiting_images + entry.images > self._max_images:
-                raise overloaded(f"{self._waiting_images} images are waiting already; try again shortly")
-            self._waiting.append(entry)
-            self._waiting_images += entry.images
-            self._changed.notify()
+        self._loop = asyncio.get_running_loop()
+        entry = Entry(work, self._loop.create_future())
+        if self._closing or not self.alive:
+            raise overloaded("the service is stopping; try another replica, or again")
+        waiting = self.waiting_images
+        # A request larger than the whole queue may still run when nothing else waits.
+        if waiting and waiting + entry.images > self._max_images:
+            raise overloaded(f"{waiting} images are waiting already; try again shortly")
+        self._queued_images += entry.images
+        self._waiting.put(entry)
         try:
             async with asyncio.timeout(self._timeout):
                 return await entry.result
@@ -118,29 +118,32 @@ class Batcher:
             raise overloaded(f"the device was not free within {self._timeout:g} s; try again") from None
 
     def _take(self) -> list[Entry]:
-        """Wait for work, then take what is there, up to a batch. Empty when closing."""
-        with self._changed:
-            while not self._waiting and not self._closing:
-                self._changed.wait()
-            batch: list[Entry] = []
-            images = 0
-            while self._waiting and images < self._batch_images:
-                entry = self._waiting.popleft()
-                self._waiting_images -= entry.images
-                if not entry.result.cancelled():  # else its client has left, or its time ran out
-                    batch.append(entry)
-                    images += entry.images
-            return batch
+        """Wait for work, then take what is there, up to a batch. Empty when there will be no more."""
+        batch: list[Entry] = []
+        images = 0
+        while images < self._batch_images:
+            try:
+                entry = self._waiting.get(block=not batch)
+            except Empty:
+                break
+            if entry is None:
+                if not batch and self._waiting.empty():
+                    break
+                self._waiting.put(None)  # what was accepted at the same moment goes before it
+                if batch:
+                    break
+                continue
+            self._taken_images += entry.images
+            if not entry.result.cancelled():  # else its client has left, or its time ran out
+                batch.append(entry)
+                images += entry.images
+        return batch
 
     def _work(self) -> None:
-        while True:
-            batch = self._take()
-            if not batch and self._closing:
-                return
-            if batch:
-                self._running = batch
-                self._finish(batch)
-                self._running, self._busy_since = [], None
+        while batch := self._take():
+            self._running = batch
+            self._finish(batch)
+            self._running, self._busy_since = [], None
 
     def _finish(self, batch: list[Entry]) -> None:
         """Run a batch; if it fails, each entry alone, so that only the guilty one does.
@@ -162,34 +165,37 @@ class Batcher:
             log.exception("the model failed on a request")
             self.failed += 1
             failure = Problem(500, f"the model failed on this request: {type(error).__name__}")
-            self._deliver(batch[0], failure)
+            self._deliver([(batch[0], failure)])
             return
         self.last_success = time.monotonic()
-        for entry, result in zip(batch, results, strict=True):
-            self._deliver(entry, result)
+        self._deliver(zip(batch, results, strict=True))
 
     def _finish_halves(self, batch: list[Entry]) -> None:
         if len(batch) == 1:
             log.error("out of memory on one request of %d images", batch[0].images)
             self.failed += 1
-            self._deliver(batch[0], OutOfMemory(batch[0].images))
+            self._deliver([(batch[0], OutOfMemory(batch[0].images))])
             return
         log.warning("out of memory on a batch of %d requests: halving it", len(batch))
         middle = len(batch) // 2
         self._finish(batch[:middle])
         self._finish(batch[middle:])
 
-    @staticmethod
-    def _deliver(entry: Entry, outcome: Result | Problem) -> None:
-        def on_loop() -> None:
-            if entry.result.done():  # cancelled meanwhile
-                return
-            if isinstance(outcome, Problem):
-                entry.result.set_exception(outcome)
-            else:
-                entry.result.set_result(outcome)
+    def _deliver(self, outcomes: Iterable[tuple[Entry, Result | Problem]]) -> None:
+        every = list(outcomes)
 
+        def on_loop() -> None:
+            for entry, outcome in every:
+                if entry.result.done():  # cancelled meanwhile
+                    continue
+                if isinstance(outcome, Problem):
+                    entry.result.set_exception(outcome)
+                else:
+                    entry.result.set_result(outcome)
+
+        if not every or self._loop is None:
+            return
         try:
-            entry.loop.call_soon_threadsafe(on_loop)
+            self._loop.call_soon_threadsafe(on_loop)
         except RuntimeError:  # the event loop is gone, and its clients with it
-            log.warning("a result had no one left to take it")
+            log.warning("%d results had no one left to take them", len(every))

@@ -15,10 +15,10 @@ from model.adapt import AdaptedTask, Adapter, Support
 from model.checkpoint import read_info
 from model.devices import choose
 from model.leo import LatentEmbeddingOptimization
-from model.phi import OnCPU, Phi, for_serving
+from model.phi import OnCPU, for_serving
 from model.pictures import reader
 
-TOGETHER = 16  # requests whose heads are multiplied at once
+TOGETHER = 32  # requests whose heads are multiplied at once
 Images = NDArray[np.uint8]  # [B,R,R], 255 full ink, or [B,R,R,3]: what `model.pictures.reader` gives
 
 
@@ -130,42 +130,53 @@ class Engine:
         decoded = dict(zip(map(id, cold), self._decode([work.codes for work in cold]), strict=True))
         heads = [work.head or decoded[id(work)] for work in asks]
 
-        features = _through(self._phi, images)
-        supports = self._supports(teaches, features[len(asks) :])
+        of_encoder = None
+        if self._encoder_phi is not None and teaches:
+            of_encoder = self._encoder_phi.begin(_joined([work.images for work in teaches]))
+        features = self._phi(_joined(images)) if images else torch.empty(0)  # [B, F], of those who ask first
+        queries = sum(len(work.images) for work in asks)
+        taught = features[queries:]
+        encoded = taught if of_encoder is None else of_encoder()
+        supports = self._supports(teaches, taught, encoded) if teaches else []
         made = self._adapter.adapt(supports) if supports else []
         results: dict[type[Work], Iterator[Result]] = {
-            Predict: iter(self._predicted(asks, features[: len(asks)], heads)),
+            Predict: iter(self._predicted(asks, features, heads)),
             Adapt: iter([self._adapted(task, support) for task, support in zip(made, supports, strict=True)]),
             Decode: iter([decoded[id(work)] for work in cold if isinstance(work, Decode)]),
         }
         return [next(results[type(work)]) for work in batch]
 
-    def _predicted(self, asks: list[Predict], features: list[Tensor], heads: list[Head]) -> list[Predicted]:
-        """Features [Q,F] and their task's head -> probabilities [Q,N].
+    def _predicted(self, asks: list[Predict], features: Tensor, heads: list[Head]) -> list[Predicted]:
+        """Features [B,F], first those of each request's Q images, and their task's head -> probabilities [Q,N].
 
         Some requests at once, each with the heads of all, and only its own kept: this takes more arithmetic, of which
         it needs little anyway, and fewer calls, at each of which this thread would have to wait for the interpreter.
         """
         predicted: list[Predicted] = []
-        for at in range(0, len(heads), TOGETHER):
-            some, theirs = features[at : at + TOGETHER], heads[at : at + TOGETHER]
+        done = 0  # images
+        for at in range(0, len(asks), TOGETHER):
+            some, theirs = asks[at : at + TOGETHER], heads[at : at + TOGETHER]
+            heights, widths = [len(ask.images) for ask in some], [len(head.bias) for head in theirs]  # Q, N
             weight = torch.cat([head.weight for head in theirs]) if len(theirs) > 1 else theirs[0].weight  # [sum N, F]
             bias = torch.cat([head.bias for head in theirs]) if len(theirs) > 1 else theirs[0].bias
-            queries = torch.cat(some) if len(some) > 1 else some[0]  # [sum Q, F]
-            logits: NDArray[np.float32] = torch.addmm(bias, queries, weight.T).cpu().numpy()
+            queries = features[done : done + sum(heights)]  # [sum Q, F]
+            logits = torch.addmm(bias, queries, weight.T).cpu().numpy()
+            temperatures = [
+                self.leo.config.temperature_at(ask.shots, width) for ask, width in zip(some, widths, strict=True)
+            ]
+            shares = own_softmax(logits, heights, widths, temperatures)
             row = column = 0
-            for ask, mine, head in zip(asks[at : at + TOGETHER], some, theirs, strict=True):
-                height, width = len(mine), len(head.bias)
-                own = logits[row : row + height, column : column + width]  # [Q, N]
-                predicted.append(Predicted(softmax(own / np.float32(self.leo.config.temperature_at(ask.shots))), head))
+            for height, width, head in zip(heights, widths, theirs, strict=True):
+                predicted.append(Predicted(shares[row : row + height, column : column + width], head))
                 row, column = row + height, column + width
+            done += row
         return predicted
 
-    def _supports(self, teaches: list[Adapt], features: list[Tensor]) -> list[Support]:
-        of_encoder = features
-        if self._encoder_phi is not None:
-            of_encoder = _through(self._encoder_phi, [work.images for work in teaches])
-        return [self._with_kept(*each) for each in zip(teaches, features, of_encoder, strict=True)]
+    def _supports(self, teaches: list[Adapt], features: Tensor, encoder_features: Tensor) -> list[Support]:
+        """Features [sum S,F] of several requests, each request's behind those kept of earlier examples."""
+        lengths = [len(work.images) for work in teaches]
+        parts = zip(teaches, features.split(lengths), encoder_features.split(lengths), strict=True)
+        return [self._with_kept(*each) for each in parts]
 
     def _with_kept(self, work: Adapt, features: Tensor, encoder_features: Tensor) -> Support:
         """New features [S,F] behind those kept of earlier examples."""
@@ -204,16 +215,19 @@ class Engine:
         return [Head(each[:, :-1].contiguous(), each[:, -1].contiguous()) for each in rows]
 
 
-def _through(phi: Phi, parts: list[Images]) -> list[Tensor]:
-    """Features of several requests' images in one pass, cut apart again: [B,R,R] each -> [B,F] each."""
-    if not parts:
-        return []
-    features = phi(parts[0] if len(parts) == 1 else np.concatenate(parts))
-    return list(features.split([len(part) for part in parts]))
+def _joined(parts: list[Images]) -> Images:
+    return parts[0] if len(parts) == 1 else np.concatenate(parts)
 
 
-def softmax(logits: NDArray[np.float32]) -> NDArray[np.float32]:
-    """Over the last dimension."""
-    powers = np.exp(logits - logits.max(axis=-1, keepdims=True))
+def own_softmax(
+    logits: NDArray[np.float32], heights: list[int], widths: list[int], temperatures: list[float]
+) -> NDArray[np.float32]:
+    """Logits [sum Q, sum N] of several requests under the heads of all -> each row's softmax over its own head's
+    columns, 0 elsewhere. `heights` Q, `widths` N and `temperatures` by request."""
+    requests = np.arange(len(heights))
+    of_row, of_column = np.repeat(requests, heights), np.repeat(requests, widths)
+    scaled = logits / np.array(temperatures, dtype=np.float32)[of_row, None]
+    scaled[of_row[:, None] != of_column] = -np.inf
+    powers = np.exp(scaled - scaled.max(axis=-1, keepdims=True))
     shares: NDArray[np.float32] = powers / powers.sum(axis=-1, keepdims=True)
     return shares

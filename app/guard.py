@@ -1,7 +1,10 @@
 """Before any route, and before any body is read: who asks, whether they may, and how much they may send."""
 
 import asyncio
+import math
 import re
+import time
+from collections.abc import Callable
 
 from starlette.datastructures import Headers, MutableHeaders
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
@@ -16,6 +19,7 @@ PREDICTION = re.compile(r"/tasks/[^/]+/predict")
 # A refused body is thrown away for so many seconds and bytes, so that the refusal is read before the connection ends.
 LINGER, LINGER_BYTES = 1.0, 2**24
 SMALL_BODY = 2**16  # bytes
+FEW, TOO_MANY = 16, 0.2  # a sixteenth of what may be under way, while over a fifth of those who ask are refused
 
 
 def needed(method: str, path: str) -> Right:
@@ -115,16 +119,36 @@ class BodyLimit:
 class Admission:
     """ASGI middleware: 503 at once, unread and undecoded, for work beyond what may be under way.
 
-    What waits for the event loop stands in no queue that could be full; this counts it.
+    What waits for the event loop stands in no queue that could be full; this counts it. So many come from many clients
+    that each wait for an answer, or in a burst: they may. Once it was full, more come than can be done, and a queue
+    that stands only makes everybody wait and serves nobody sooner: then few are let in, until few had to be refused
+    in a second.
     """
 
-    def __init__(self, app: ASGIApp, most: int) -> None:
-        self.app, self.most, self.under_way = app, most, 0
+    def __init__(self, app: ASGIApp, most: int, clock: Callable[[], float] = time.monotonic) -> None:
+        self.app, self.most, self.under_way, self._clock = app, most, 0, clock
+        self._few, self._crowded = max(1, most // FEW), False
+        self._asked = self._refused = 0  # in the present second, which ends:
+        self._second_ends = -math.inf
+
+    def _has_room(self) -> bool:
+        now = self._clock()
+        if now >= self._second_ends:
+            idle = now >= self._second_ends + 1
+            self._crowded = self._crowded and not idle and self._refused > TOO_MANY * self._asked
+            self._asked = self._refused = 0
+            self._second_ends = now + 1
+        self._asked += 1
+        if self.under_way < (self._few if self._crowded else self.most):
+            return True
+        self._crowded = True
+        self._refused += 1
+        return False
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http" or scope["method"] != "POST":
             return await self.app(scope, receive, send)
-        if self.under_way >= self.most:
+        if not self._has_room():
             problem = overloaded(f"{self.under_way} requests are under way already; try again shortly")
             length = dict(scope["headers"]).get(b"content-length", b"")
             # A small body is here or nearly: the connection may stay, which costs a busy server less than a new one.

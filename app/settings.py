@@ -51,7 +51,12 @@ class Settings(BaseSettings):
 
     cache_bytes: int = Field(256 * 2**20, ge=0, description="bytes of decoded heads kept in memory")
     queue_images: int = Field(4096, ge=1, description="most images waiting for the device; over it 503 at once")
-    queue_requests: int = Field(512, ge=1, description="most POST requests under way; over it 503 at once")
+    queue_requests: int = Field(
+        128,
+        ge=1,
+        description="most POST requests under way; over it 503 at once, and then over a sixteenth of it while many "
+        "are refused",
+    )
     queue_bytes: int = Field(
         256 * 2**20, ge=1, description="most bytes of images waiting to be decoded; over it 503 at once"
     )

@@ -27,6 +27,7 @@ from app.support import Kept, pack, unpack
 from model.export import to_onnx
 
 STORE_GLANCE = 0.05  # seconds that a look at the store may keep a warm task's prediction waiting
+SMALL_SUPPORT = 50_000  # numbers, of whose report another thread and back would take longer than the report
 TRIES = 5  # at a change that others keep overtaking
 CONTENDED = "others keep changing this task; try again"
 PAGES_SEARCHED = 20  # of a store, for one page of a filtered list
@@ -186,7 +187,6 @@ class Tasks:
         if not adapted.is_finite:
             raise Problem(422, "adaptation turned non-finite on this support set; nothing was stored")
         metrics.adapted(adapted.losses)
-        loop = asyncio.get_running_loop()
         return Taught(
             shots=shots,
             codes=adapted.codes.cpu().numpy(),
@@ -197,8 +197,13 @@ class Tasks:
                 "support_accuracy": adapted.support_accuracy,
                 "milliseconds": round(1000 * took, 3),
             },
-            quality=await loop.run_in_executor(self._pool, reports.of_support, adapted.support),
+            quality=await self._report(adapted.support),
         )
+
+    async def _report(self, support: Kept) -> dict[str, Any]:
+        if support.features.size <= SMALL_SUPPORT:
+            return reports.of_support(support)
+        return await asyncio.get_running_loop().run_in_executor(self._pool, reports.of_support, support)
 
     def _check_room(self, record: TaskRecord, kept: Kept, labels: Sequence[str]) -> None:
         ways = len(record.shots.keys() | set(labels))

@@ -16,16 +16,17 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from model.augment import augment, to_side, working_side
 from model.baselines.latent import Leo
 from model.card import machine, today
 from model.config import LEOConfig
 from model.data.episodes import sample_episodes
 from model.data.omniglot import Drawings, load_drawings
 from model.evaluate import Setting, accuracies, draw, extract, mean_and_ci95
+from model.history import one_cycle
 from model.leo import LatentEmbeddingOptimization
 from model.memory import keep_freed_memory
-from model.train import ROTATIONS, one_cycle, pick, turn
+from model.resident import ROTATIONS, Resident
+from model.train import pick
 
 RESULTS = Path(__file__).parent / "results" / "ablation.json"
 
@@ -69,17 +70,18 @@ WAYS, SHOTS, QUERY, IMAGES_PER_STEP = (5, 10, 20), (1, 2, 5, 10), 5, 400
 
 def turned_features(leo: LatentEmbeddingOptimization, training: Drawings, seed: int = 0) -> Tensor:
     """One augmented view of every drawing in each quarter turn, through phi: [C*4,D,F]."""
-    side = working_side(leo.config.resolution)
-    images = to_side(training.images, side).flatten(0, 1)  # [C*D, W, W]
+    images = Resident(training, leo.config.resolution, torch.device("cpu"))
+    number, most = training.images.shape[:2]
+    classes, slots = torch.arange(number).repeat_interleave(most), torch.arange(most).repeat(number)
     generator = torch.Generator().manual_seed(seed)
     quarters = []
     for quarter in range(ROTATIONS):
         seen = []
-        for part in images.split(256):
-            shown = turn(part.unsqueeze(1).float() / 255, torch.full((len(part),), quarter))
+        for part, slot in zip(classes.split(256), slots.split(256), strict=True):
+            shown = images.bent(part, slot, torch.full_like(part, quarter), generator)
             with torch.no_grad():
-                seen.append(leo.features(leo.classifier.phi, augment(shown, leo.config.resolution, generator)))
-        quarters.append(torch.cat(seen).unflatten(0, training.images.shape[:2]))
+                seen.append(leo.features(leo.classifier.phi, shown))
+        quarters.append(torch.cat(seen).unflatten(0, (number, most)))
     return torch.stack(quarters, dim=1).flatten(0, 1)  # as the trainer numbers turned classes
 
 

@@ -3,17 +3,20 @@
 Each learns the training alphabets' characters from `--images` drawings (stage 1 of training), then classifies tasks
 of the validation alphabets by its class means. Longer training narrows the gaps; the order is what counts.
 
-    python -m bench.phi_search --data .../images_background.zip      # half an hour on one core
+An interrupted search goes on from `--runs` when the same command is given again.
+
+    python -m bench.phi_search --data .../images_background.zip      # an hour on one core
 """
 
 import argparse
 import json
+import re
 import statistics
-import tempfile
 import time
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 from matplotlib import pyplot
 
@@ -24,32 +27,38 @@ from model.data.omniglot import load_drawings
 from model.evaluate import Setting, accuracies, draw, extract, mean_and_ci95
 from model.leo import LatentEmbeddingOptimization
 from model.memory import keep_freed_memory
-from model.networks import FeatureExtractor
+from model.phi import OnCPU
 from model.train import TrainConfig, Trainer
 
 RESULTS = Path(__file__).parent / "results"
+SHIPPED = {"resolution": 28, "widths": (32, 64, 128, 512)}
 CANDIDATES: dict[str, dict[str, Any]] = {
-    "28 px, 64-64-64-64": {"resolution": 28, "widths": (64, 64, 64, 64)},
+    "28 px, 32-64-128-512": SHIPPED,
+    "pooled whole": SHIPPED | {"pool_whole": True},
+    "mean pooling": SHIPPED | {"pooling": "mean"},
+    "GroupNorm": SHIPPED | {"normalisation": "group"},
+    "no normalisation": SHIPPED | {"normalisation": "none"},
+    "residual, 24-48-96-512": SHIPPED | {"widths": (24, 48, 96, 512), "residual": True},
+    "32 px, 32-64-128-128": {"resolution": 32, "widths": (32, 64, 128, 128)},
     "28 px, 32-64-128": {"resolution": 28, "widths": (32, 64, 128)},
-    "28 px, 32-64-128-256": {"resolution": 28, "widths": (32, 64, 128, 256)},
-    "28 px, 32-64-128-512": {"resolution": 28, "widths": (32, 64, 128, 512)},
-    "56 px, stem of stride 2, 32-64-128-256": {"resolution": 56, "stem_stride": 2, "widths": (32, 64, 128, 256)},
-    "52 px, 64-64-64-64": {"resolution": 52, "widths": (64, 64, 64, 64)},
+    "28 px, 48-96-192-512": {"resolution": 28, "widths": (48, 96, 192, 512)},
 }
 VIEWS: tuple[tuple[float, ...], ...] = ((), (-9.0, 9.0), (-12.0, 0.0, 12.0))
 SETTINGS = {"5-way 1-shot": Setting(5, (1, 1), 15), "20-way 1-shot, one alphabet": Setting(20, (1, 1), 15, "alphabet")}
 
 
-def milliseconds(phis: list[FeatureExtractor], resolutions: list[int], rounds: int = 200) -> list[float]:
-    """Median time of one image through each, taking turns: the machine's own speed changes by the minute."""
-    took: list[list[float]] = [[] for _ in phis]
-    images = [torch.rand(1, 1, side, side) for side in resolutions]
-    with torch.inference_mode():
-        for _ in range(rounds):
-            for phi, image, times in zip(phis, images, took, strict=True):
-                began = time.perf_counter()
-                phi(image)
-                times.append(1000 * (time.perf_counter() - began))
+def milliseconds(models: list[LatentEmbeddingOptimization], rounds: int = 200) -> list[float]:
+    """Median time of one image through each phi as it is served, on one thread, taking turns: the machine's own
+    speed changes by the minute."""
+    took: list[list[float]] = [[] for _ in models]
+    sides = [leo.config.resolution for leo in models]
+    runs = [OnCPU(leo.classifier.phi, side).session(1) for leo, side in zip(models, sides, strict=True)]
+    images = [np.zeros((1, side, side), dtype=np.uint8) for side in sides]
+    for _ in range(rounds):
+        for run, image, times in zip(runs, images, took, strict=True):
+            began = time.perf_counter()
+            run(image)
+            times.append(1000 * (time.perf_counter() - began))
     return [statistics.median(times) for times in took]
 
 
@@ -80,26 +89,25 @@ def plot(rows: list[dict[str, Any]], path: Path) -> None:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--data", type=Path, required=True, help="Omniglot's images_background, folder or zip")
-    parser.add_argument("--images", type=int, default=64_000, help="drawings each learns from")
+    parser.add_argument("--images", type=int, default=192_000, help="drawings each learns from")
     parser.add_argument("--episodes", type=int, default=1000)
+    parser.add_argument("--runs", type=Path, default=Path("runs/phi-search"), help="where they are trained")
     given = parser.parse_args()
     keep_freed_memory()
     torch.set_num_threads(1)
     drawings = load_drawings(given.data)
     training, validation = drawings.split("train"), drawings.split("validation")
-    models: list[tuple[str, LatentEmbeddingOptimization]] = []
-    rows = []
+    models: list[LatentEmbeddingOptimization] = []
+    rows: list[dict[str, Any]] = []
     for name, shape in CANDIDATES.items():
         steps = given.images // 128
         config = TrainConfig(
             leo=LEOConfig(decoder_skip=True, **shape), pretrain_steps=steps, episode_steps=0, validate_every=steps
         )
-        began = time.perf_counter()
-        with tempfile.TemporaryDirectory() as folder:
-            trainer = Trainer(config, training, validation, Path(folder), torch.device("cpu"))
-            for _ in trainer.run():
-                pass
-        seconds = time.perf_counter() - began
+        folder = given.runs / re.sub(r"[^0-9a-z]+", "-", name.lower())
+        trainer = Trainer(config, training, validation, folder, torch.device("cpu"))
+        for _ in trainer.run():
+            pass
         for angles in VIEWS:
             leo = with_views(trainer.leo, angles)
             sight = extract(leo, validation)
@@ -107,14 +115,18 @@ def main() -> None:
             for label, setting in SETTINGS.items():
                 right = accuracies(Leo(leo, 0), sight, draw(sight, setting, given.episodes))
                 accuracy[label] = dict(zip(("mean", "ci95"), mean_and_ci95(right), strict=True))
-            models.append((name, leo))
-            rows.append({"phi": name, "view_angles": angles, "training_seconds": seconds, "accuracy": accuracy})
+            models.append(leo)
+            rows.append(
+                {
+                    "phi": name,
+                    "view_angles": angles,
+                    "training_seconds": round(trainer.seconds, 1),
+                    "accuracy": accuracy,
+                }
+            )
             shown = {k: f"{100 * v['mean']:.2f} ±{100 * v['ci95']:.2f}" for k, v in accuracy.items()}
             print(name, angles, shown, flush=True)
-    phis = [leo.classifier.phi for _, leo in models]
-    for phi in phis:
-        phi.fold_batch_norm()
-    for row, each in zip(rows, milliseconds(phis, [leo.config.resolution for _, leo in models]), strict=True):
+    for row, each in zip(rows, milliseconds(models), strict=True):
         row["milliseconds"] = each
     result = {
         "date": today(),

@@ -80,7 +80,7 @@ def forms(compiled: bool) -> list[dict[str, Any]]:
     found = []
     ways: list[tuple[str, Callable[[Any], torch.Tensor]]] = []
     for threads in (1, 2):
-        run = runtime._session(threads)
+        run = runtime.session(threads)
         ways.append(
             (f"ONNX Runtime, float32, {threads} threads", lambda images, run=run: torch.from_numpy(run(images)))
         )

@@ -64,8 +64,7 @@ def throughput() -> list[str]:
         "",
         "What the machine can do: 1/(1/a + 1/b), a what decoding and the model do in one process on all cores, b what "
         f"a FastAPI handler without a model answers. {machine['processor']}, {machine['cores']} cores shared with the "
-        f"load generator, {results['date']}: `make bench-engine`, its parts in runs of their own, between which the "
-        "code and the machine's load changed somewhat.",
+        f"load generator, {results['date']}: `make bench-engine`.",
     ]
     return lines
 
@@ -93,7 +92,8 @@ def photos() -> list[str]:
     lines += [
         "",
         f"{measured['episodes']} tasks each, validation classes; in brackets LEO's accuracy less that of the best of "
-        "cosine prototypes, nearest neighbour and a logistic head on the same features and tasks. Foreign: LEO trained "
+        "cosine prototypes, nearest neighbour and a logistic head on the same features and tasks, first and last on "
+        "centred features too. Foreign: LEO trained "
         f"on the other set alone, all classes ({measured['date']}: `leo card`, `leo compare`).",
     ]
     return lines

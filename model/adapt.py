@@ -17,8 +17,10 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from model.devices import CORES, WORKERS
 from model.leo import LatentEmbeddingOptimization, one_hot
 
+WORTH_SPLITTING = 16  # tasks on a CPU, from which each core takes a part of them
 NEVER = -1e9  # a logit whose probability is 0, but which 0 times is 0, unlike minus infinity
 
 
@@ -61,9 +63,17 @@ class Adapter:
             self.last = (torch.cat(last, dim=1) * scale).contiguous()  # [F+1, H+L], [V W]
             self.last_bias = decoder.fc3.bias * scale  # [F+1]
 
-    @torch.no_grad()
     def adapt(self, tasks: list[Support], inner_steps: int | None = None) -> list[AdaptedTask]:
         """Adapt tasks of any ways and shots together; each comes out as it would alone."""
+        if tasks[0].features.device.type != "cpu" or len(tasks) < WORTH_SPLITTING:
+            return self.adapt_here(tasks, inner_steps)
+        size = -(-len(tasks) // CORES)
+        parts = [tasks[at : at + size] for at in range(0, len(tasks), size)]
+        return [task for part in WORKERS.map(lambda part: self.adapt_here(part, inner_steps), parts) for task in part]
+
+    @torch.no_grad()
+    def adapt_here(self, tasks: list[Support], inner_steps: int | None = None) -> list[AdaptedTask]:
+        """`adapt`, all of them in this thread."""
         steps = self.leo.config.inner_steps if inner_steps is None else inner_steps
         most_support = max(len(task.labels) for task in tasks)
         ways = [int(task.labels.max()) + 1 for task in tasks]

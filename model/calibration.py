@@ -73,23 +73,28 @@ def fit_temperature(answers: Sequence[tuple[Tensor, Tensor]]) -> float:
     return math.exp(found)
 
 
-def fit_sharpness(answers: Sequence[tuple[Tensor, Tensor]], shots: Sequence[float]) -> tuple[float, float]:
-    """T and g, each within bounds, that minimise the mean negative log-likelihood of logits * shots^g / T.
+def fit_sharpness(answers: Sequence[tuple[Tensor, Tensor]], shots: Sequence[float]) -> tuple[float, float, float]:
+    """T, g and h, within bounds, that minimise the mean negative log-likelihood of logits * shots^g * ways^h / T.
 
-    As `fit_temperature`, with the shots each of the `answers` came of.
+    As `fit_temperature`, with the shots each of the `answers` came of; their ways are the logits'.
     """
     parts = [(logits.double(), labels) for logits, labels in answers]
 
     def loss(tried: Sequence[float]) -> float:
-        scales = [number ** tried[1] / math.exp(tried[0]) for number in shots]
+        log_t, by_shots, by_ways = tried
+        scales = [
+            k**by_shots * logits.shape[1] ** by_ways / math.exp(log_t)
+            for k, (logits, _) in zip(shots, parts, strict=True)
+        ]
         return sum(
             float(torch.nn.functional.cross_entropy(logits * scale, labels))
             for (logits, labels), scale in zip(parts, scales, strict=True)
         )
 
-    bounds = [(math.log(0.01), math.log(100)), (0.0, 1.0)]
-    found = minimize(loss, [0.0, 0.1], bounds=bounds, method="Nelder-Mead", options={"xatol": 1e-3, "fatol": 1e-5}).x
-    return math.exp(found[0]), float(found[1])
+    bounds = [(math.log(0.01), math.log(100)), (-1.0, 1.0), (-1.0, 1.0)]
+    precision = {"xatol": 1e-3, "fatol": 1e-6, "maxiter": 1000}
+    found = minimize(loss, [0.0, 0.1, 0.1], bounds=bounds, method="Nelder-Mead", options=precision).x
+    return math.exp(found[0]), float(found[1]), float(found[2])
 
 
 def temperature_of(
@@ -114,7 +119,7 @@ def sharpness_of(
     settings: Iterable[Setting],
     episodes: int = 200,
     seed: int = 1,
-) -> tuple[float, float]:
+) -> tuple[float, float, float]:
     """`fit_sharpness` of a LEO in evaluation mode over several data sets, each possible setting of each alike."""
     method, settings = Leo(leo), tuple(settings)
     chosen = [(sight, setting) for sight in sights for setting in possible(sight, settings)]

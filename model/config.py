@@ -16,6 +16,9 @@ RECOMMENDED = {
 }
 RECOMMENDED_FIXED_INNER_LR = (0.005, 0.05)
 
+#: Of GroupNorm, as many as divide all usual widths.
+GROUPS = 8
+
 
 class LEOConfig(BaseModel):
     """Shape and inner loop of a LEO. Immutable; an impossible value raises `pydantic.ValidationError`.
@@ -40,6 +43,14 @@ class LEOConfig(BaseModel):
     stem_stride: Literal[1, 2] = Field(
         1, description="2: the first block looks at 5x5 pixels, every second one, and so halves the side twice"
     )
+    pooling: Literal["max", "mean"] = Field(
+        "max", description="how a block halves the side: 2x2 pixels to their largest or mean"
+    )
+    pool_whole: bool = Field(False, description="the last block pools over all that is left of the image, not 2x2")
+    residual: bool = Field(False, description="after its pooling a block adds what one more convolution makes of it")
+    normalisation: Literal["batch", "group", "none"] = Field(
+        "batch", description="behind each convolution: BatchNorm, which costs nothing when serving, GroupNorm, none"
+    )
     view_angles: tuple[float, ...] = Field(
         (),
         max_length=9,
@@ -58,6 +69,12 @@ class LEOConfig(BaseModel):
     unit_codes: bool = Field(
         False,
         description="a class's code is scaled to length 1 before it meets the others: a spread-out class is no less",
+    )
+    code_ridge: float | None = Field(
+        None,
+        gt=0,
+        description="a class's code is what ridge regression on its examples' codes, and against the others', gives; "
+        "this is its strength. None: the mean of its examples' codes",
     )
     attention: bool = Field(
         False, description="a class's code is a weighted mean of its examples, weights learned, equal at first"
@@ -100,10 +117,11 @@ class LEOConfig(BaseModel):
 
     shot_sharpness: float = Field(
         0.0,
-        ge=0,
+        ge=-1,
         le=1,
         description="logits are multiplied by K^this too, K the examples a class has on average",
     )
+    way_sharpness: float = Field(0.0, ge=-1, le=1, description="and by N^this, N the task's classes")
 
     # outer loop
     outer_lr: float = Field(1e-3, gt=0, description="beta, the meta-learner's step size")
@@ -113,9 +131,9 @@ class LEOConfig(BaseModel):
     l2: float = Field(0.0, ge=0, description="weight decay of the outer optimizer")
     max_grad_norm: float = Field(5.0, gt=0, description="gradients of all parameters together are clipped to it")
 
-    def temperature_at(self, shots: float) -> float:
-        """What the logits of a task with so many examples a class, on average, are divided by."""
-        return float(self.temperature / shots**self.shot_sharpness)
+    def temperature_at(self, shots: float, ways: int) -> float:
+        """What the logits of a task with so many examples a class, on average, and classes are divided by."""
+        return float(self.temperature / (shots**self.shot_sharpness * ways**self.way_sharpness))
 
     @property
     def pretrained(self) -> Backbone | None:
@@ -135,7 +153,9 @@ class LEOConfig(BaseModel):
     @property
     def feature_dim(self) -> int:
         """F, what phi gives for one image: 2304 for four blocks of 64 at 105x105."""
-        return self.widths[-1] * self.feature_side**2 if self.pretrained is None else self.pretrained.feature_dim
+        if self.pretrained is not None:
+            return self.pretrained.feature_dim
+        return self.widths[-1] * (1 if self.pool_whole else self.feature_side**2)
 
     @model_validator(mode="after")
     def _check(self) -> Self:
@@ -154,10 +174,14 @@ class LEOConfig(BaseModel):
             )
         if min(self.widths) < 1:
             raise ValueError(f"widths must be positive, not {self.widths}")
+        if self.normalisation == "group" and any(width % GROUPS for width in self.widths):
+            raise ValueError(f"GroupNorm takes widths that {GROUPS} divides, not {self.widths}")
         if min(self.decoder_hidden) < 1:
             raise ValueError(f"decoder_hidden must be positive widths, not {self.decoder_hidden}")
         if self.decoder_tied and not self.decoder_skip:
             raise ValueError("decoder_tied needs decoder_skip=True: without it there is nothing to tie to the encoder")
+        if self.code_ridge is not None and (self.unit_codes or self.attention or self.relation_over == "examples"):
+            raise ValueError("code_ridge goes with neither unit_codes, attention nor relation_over='examples'")
         if self.kl_weight and not self.stochastic:
             raise ValueError("kl_weight needs stochastic=True: a fixed code has no distribution")
         if self.inner_steps:  # 0 steps is a deliberate "no inner loop", not a value out of range

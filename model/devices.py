@@ -1,8 +1,14 @@
-"""What the machine can do: which device, and whether bfloat16 pays on it."""
+"""What the machine can do: which device, how many cores, and whether bfloat16 pays on it."""
 
+import os
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import torch
+
+CORES = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+#: A thread for each core, for parts of a batch; none is started before it is needed.
+WORKERS = ThreadPoolExecutor(CORES, thread_name_prefix="part")
 
 
 def choose(name: str) -> torch.device:

@@ -54,7 +54,7 @@ def examine(method: Leo, sight: Sight, setting: Setting, episodes: int, seed: in
     for part in answer(method, sight, tasks):
         others, done = strangers[done : done + len(part.tasks)], done + len(part.tasks)
         predicted = part.logits.argmax(dim=-1)  # [T, Q]
-        t = torch.tensor([config.temperature_at(shots) for shots in part.tasks.mean_shots]).view(-1, 1, 1)
+        t = torch.tensor([config.temperature_at(shots, setting.way) for shots in part.tasks.mean_shots]).view(-1, 1, 1)
         t = t.to(part.logits)  # [T, 1, 1]
         correct.append((predicted == part.labels).cpu())
         confidences.append((part.logits / t).softmax(dim=-1).amax(dim=-1).cpu())

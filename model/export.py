@@ -5,13 +5,14 @@ from typing import Any
 
 import numpy as np
 import onnx
+import torch
 from numpy.typing import NDArray
 from onnx import TensorProto, helper, numpy_helper
 from torch import Tensor, nn
 
 from model.backbones.efficientnet import InvertedBottleneck, SameConv
 from model.leo import LatentEmbeddingOptimization
-from model.networks import FeatureExtractor, Frozen
+from model.networks import FeatureExtractor, Frozen, Residual
 
 OPSET = 17
 INPUT, FEATURES, OUTPUT = "images", "features", "probabilities"
@@ -34,7 +35,7 @@ def to_onnx(
     graph, side = _Graph(), leo.config.resolution
     at = graph.phi(leo.classifier.phi, INPUT)
     at = graph.add("Gemm", at, graph.constant("fc.weight", weight), graph.constant("fc.bias", bias), transB=1)
-    at = graph.add("Div", at, graph.constant("temperature", np.float32(leo.config.temperature_at(shots))))
+    at = graph.add("Div", at, graph.constant("temperature", np.float32(leo.config.temperature_at(shots, len(labels)))))
     graph.add("Softmax", at, axis=-1, output=OUTPUT)
 
     images = helper.make_tensor_value_info(INPUT, TensorProto.FLOAT, ["batch", leo.config.channels, side, side])
@@ -43,22 +44,21 @@ def to_onnx(
     return graph.made("leo", images, probabilities, props)
 
 
-def phi_to_onnx(phi: FeatureExtractor, side: int) -> bytes:
+def phi_to_onnx(phi: FeatureExtractor, side: int, *, bytewise: bool = False) -> bytes:
     """A phi whose BatchNorm is folded -> graph: `images` uint8 [B,R,R], 255 full ink, or of a pretrained backbone
     [B,R,R,3], red, green and blue -> `features` [B,F].
 
-    Raises `TypeError` for a layer it does not know.
+    With `bytewise` its convolutions take and give bytes, which some processors are much faster at.
+    Raises `TypeError` for a layer it does not know, or has no such form of.
     """
-    graph = _Graph()
-    levels = graph.add("Cast", INPUT, to=TensorProto.FLOAT)
+    graph = _Bytewise() if bytewise else _Graph()
     channels = [3] if isinstance(phi.blocks, Frozen) else []
     first = (
-        graph.add("Transpose", levels, perm=[0, 3, 1, 2])
+        graph.add("Transpose", INPUT, perm=[0, 3, 1, 2])
         if channels
-        else graph.add("Unsqueeze", levels, graph.integers(1))
+        else graph.add("Unsqueeze", INPUT, graph.integers(1))
     )
-    at = graph.phi(phi, graph.add("Div", first, graph.constant("full", np.float32(255))))
-    graph.add("Identity", at, output=FEATURES)
+    graph.add("Identity", graph.phi(phi, graph.shares(first)), output=FEATURES)
     images = helper.make_tensor_value_info(INPUT, TensorProto.UINT8, ["batch", side, side, *channels])
     features = helper.make_tensor_value_info(FEATURES, TensorProto.FLOAT, ["batch", len(phi.centre)])
     return graph.made("phi", images, features, {})
@@ -69,6 +69,7 @@ class _Graph:
 
     def __init__(self) -> None:
         self.nodes: list[onnx.NodeProto] = []
+        self.steps: dict[str, float] = {}  # between two levels, of what is rounded to bytes
         self.constants: list[onnx.TensorProto] = []
 
     def made(
@@ -119,6 +120,10 @@ class _Graph:
         name = self.constant(f"shortest_{len(self.nodes)}", np.float32(1e-12))
         return self.add("Div", at, self.add("Max", length, name))
 
+    def shares(self, levels: str) -> str:
+        """Bytes -> 0..1."""
+        return self.add("Div", self.add("Cast", levels, to=TensorProto.FLOAT), self.constant("full", np.float32(255)))
+
     def integers(self, *values: int) -> str:
         name = f"integers_{len(self.constants)}"
         self.constants.append(numpy_helper.from_array(np.array(values, dtype=np.int64), name))
@@ -153,11 +158,31 @@ class _Graph:
         if isinstance(layer, nn.MaxPool2d):
             size = int(layer.kernel_size)  # type: ignore[arg-type]
             return self.add("MaxPool", at, kernel_shape=[size, size], strides=[size, size])
+        if isinstance(layer, nn.AvgPool2d):
+            size = int(layer.kernel_size)  # type: ignore[arg-type]
+            return self.add("AveragePool", at, kernel_shape=[size, size], strides=[size, size])
+        if isinstance(layer, nn.AdaptiveMaxPool2d):
+            return self.add("GlobalMaxPool", at)
+        if isinstance(layer, nn.GroupNorm):
+            return self.group_norm(layer, at)
+        if isinstance(layer, Residual):
+            return self.add("Relu", self.add("Add", at, self.layer(layer.layers, at)))
         if isinstance(layer, nn.ReLU):
             return self.add("Relu", at)
         if isinstance(layer, nn.Flatten):
             return self.add("Flatten", at, axis=1)
         raise TypeError(f"no ONNX form is known here for {type(layer).__name__}")
+
+    def group_norm(self, layer: nn.GroupNorm, at: str) -> str:
+        """As instance normalisation of each group laid flat, then scaled and shifted channel by channel."""
+        flat = self.add("Reshape", at, self.integers(0, layer.num_groups, -1))
+        name = f"group_{len(self.nodes)}"
+        ones = self.constant(f"{name}.ones", torch.ones(layer.num_groups))
+        zeros = self.constant(f"{name}.zeros", torch.zeros(layer.num_groups))
+        flat = self.add("InstanceNormalization", flat, ones, zeros, epsilon=layer.eps)
+        back = self.add("Reshape", flat, self.add("Shape", at))
+        scaled = self.add("Mul", back, self.constant(f"{name}.weight", layer.weight.view(-1, 1, 1)))
+        return self.add("Add", scaled, self.constant(f"{name}.bias", layer.bias.view(-1, 1, 1)))
 
     def convolution(self, layer: nn.Conv2d, at: str, pads: list[int]) -> str:
         """`pads`: top, left, bottom, right."""
@@ -166,3 +191,80 @@ class _Graph:
         if layer.bias is not None:
             weights.append(self.constant(f"{name}.bias", layer.bias))
         return self.add("Conv", at, *weights, pads=pads, strides=list(layer.stride), group=layer.groups)
+
+
+class _Bytewise(_Graph):
+    """A graph of a pretrained backbone whose activations are bytes: what goes on between convolutions is rounded
+    to 256 levels, and their weights, each channel's by itself, to 255.
+
+    The levels of a ReLU6's output lie over 0 to 6. Those of any other layer's lie over what its BatchNorm says of
+    it, so that no picture is needed (Nagel et al., 2019, section 4.2).
+    """
+
+    def shares(self, levels: str) -> str:
+        return levels  # the first layer takes bytes as they are
+
+    def layer(self, layer: nn.Module, at: str) -> str:
+        if isinstance(layer, Frozen):
+            step, zero = 1 / (255 * layer.std), 255 * layer.mean
+            if step.unique().numel() > 1 or zero.unique().numel() > 1 or (zero - zero.round()).abs().max() > 1e-4:
+                raise TypeError("a backbone whose input is no multiple of a byte has no bytewise form")
+            return super().layer(layer.network, self.floats(at, float(step[0]), round(float(zero[0]))))
+        if isinstance(layer, InvertedBottleneck):
+            out = self.rounded(self.layer(layer.layers, at), *layer.projected)
+            return self.rounded(self.add("Add", out, at), *layer.given) if layer.residual else out
+        if isinstance(layer, nn.ReLU6):
+            return self.rounded(at, 0.0, 6.0)
+        if isinstance(layer, nn.Sequential | SameConv | nn.AdaptiveAvgPool2d | nn.Flatten):
+            return super().layer(layer, at)
+        raise TypeError(f"{type(layer).__name__} has no bytewise form")
+
+    def convolution(self, layer: nn.Conv2d, at: str, pads: list[int]) -> str:
+        name = f"conv_{len(self.nodes)}"
+        weight = layer.weight.detach()
+        step = weight.abs().amax(dim=(1, 2, 3)).clamp(min=1e-8) / 127  # [C']
+        whole = (weight / step.view(-1, 1, 1, 1)).round()
+        inputs = [
+            self.add(
+                "DequantizeLinear",
+                self.typed(f"{name}.weight", whole.to(torch.int8)),
+                self.constant(f"{name}.step", step),
+                axis=0,
+            )
+        ]
+        if layer.bias is not None:
+            fine = step * self.steps[at]
+            whole = (layer.bias.detach() / fine).round()
+            inputs.append(
+                self.add(
+                    "DequantizeLinear",
+                    self.typed(f"{name}.bias", whole.to(torch.int32)),
+                    self.constant(f"{name}.fine", fine),
+                    axis=0,
+                )
+            )
+        return self.add("Conv", at, *inputs, pads=pads, strides=list(layer.stride), group=layer.groups)
+
+    def rounded(self, at: str, low: float, high: float) -> str:
+        """The nearest of 256 levels from low to high, 0 among them."""
+        step = (high - low) / 255
+        zero = round(-low / step)
+        name = f"level_{len(self.nodes)}"
+        scale, offset = self.constant(f"{name}.step", np.float32(step)), self.byte(f"{name}.zero", zero)
+        return self.floats(self.add("QuantizeLinear", at, scale, offset), step, zero)
+
+    def floats(self, at: str, step: float, zero: int) -> str:
+        """Bytes -> what they stand for."""
+        name = f"float_{len(self.nodes)}"
+        scale, offset = self.constant(f"{name}.step", np.float32(step)), self.byte(f"{name}.zero", zero)
+        out = self.add("DequantizeLinear", at, scale, offset)
+        self.steps[out] = step
+        return out
+
+    def byte(self, name: str, value: int) -> str:
+        self.constants.append(numpy_helper.from_array(np.array(value, dtype=np.uint8), name))
+        return name
+
+    def typed(self, name: str, values: Tensor) -> str:
+        self.constants.append(numpy_helper.from_array(values.contiguous().numpy(), name))
+        return name

@@ -1,6 +1,6 @@
 """The networks of LEO. Every one works on T tasks at once; shapes are beside the lines."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -9,38 +9,70 @@ from torch.nn import functional as F
 from torch.nn.utils.fusion import fuse_conv_bn_eval
 
 from model.backbones import Backbone, BackboneError
-from model.config import LEOConfig
+from model.config import GROUPS, LEOConfig
 
 
 class ConvBlocks(nn.Sequential):
     """Blocks of Conv 3x3, BatchNorm, ReLU, MaxPool 2, then flatten: [B,1,R,R] -> [B,F].
 
-    Pooling goes before the ReLU: the maximum commutes with it, and a quarter is left to rectify.
+    What the config's `normalisation`, `pooling`, `pool_whole` and `residual` say goes in their places.
+    Max-pooling goes before the ReLU: the maximum commutes with it, and a quarter is left to rectify.
     """
 
     def __init__(self, config: LEOConfig) -> None:
         layers: list[nn.Module] = []
         width_in, stride = 1, config.stem_stride
-        for width in config.widths:
+        for number, width in enumerate(config.widths, start=1):
             size = 2 * stride + 1  # 3, or 5 where a strided stem would leave gaps
-            layers += [
-                nn.Conv2d(width_in, width, size, stride, padding=stride, bias=False),
-                nn.BatchNorm2d(width),
-                nn.MaxPool2d(2),
-                nn.ReLU(inplace=True),
-            ]
+            layers += convolution(config, width_in, width, size, stride)
+            whole = config.pool_whole and number == len(config.widths)
+            if config.pooling == "max":
+                layers += [nn.AdaptiveMaxPool2d(1) if whole else nn.MaxPool2d(2), nn.ReLU(inplace=True)]
+            else:
+                layers += [nn.ReLU(inplace=True), nn.AdaptiveAvgPool2d(1) if whole else nn.AvgPool2d(2)]
+            if config.residual and not whole:  # over a single pixel there is nothing to convolve
+                layers.append(Residual(convolution(config, width, width)))
             width_in, stride = width, 1
         super().__init__(*layers, nn.Flatten())
 
     def folded(self) -> nn.Sequential:
         """The same function for inference, each BatchNorm folded into the convolution before it."""
-        layers: list[nn.Module] = []
-        for layer in self:
-            if isinstance(layer, nn.BatchNorm2d) and isinstance(layers[-1], nn.Conv2d):
-                layers[-1] = fuse_conv_bn_eval(layers[-1], layer)
-            else:
-                layers.append(layer)
-        return nn.Sequential(*layers)
+        return nn.Sequential(*fold(self))
+
+
+class Residual(nn.Module):
+    """Adds to its input what some layers make of it, and rectifies the sum."""
+
+    def __init__(self, layers: list[nn.Module]) -> None:
+        super().__init__()
+        self.layers = nn.Sequential(*layers)
+
+    def forward(self, maps: Tensor) -> Tensor:
+        return F.relu(maps + self.layers(maps))
+
+
+def convolution(config: LEOConfig, width_in: int, width: int, size: int = 3, stride: int = 1) -> list[nn.Module]:
+    """A convolution that keeps the side, but for its stride, and the config's normalisation behind it."""
+    bare = config.normalisation == "none"
+    made: list[nn.Module] = [nn.Conv2d(width_in, width, size, stride, padding=size // 2, bias=bare)]
+    if config.normalisation == "batch":
+        made.append(nn.BatchNorm2d(width))
+    elif config.normalisation == "group":
+        made.append(nn.GroupNorm(GROUPS, width))
+    return made
+
+
+def fold(layers: Iterable[nn.Module]) -> list[nn.Module]:
+    """The same layers for inference, each BatchNorm folded into the convolution before it."""
+    folded: list[nn.Module] = []
+    for layer in layers:
+        if isinstance(layer, nn.BatchNorm2d) and isinstance(folded[-1], nn.Conv2d):
+            folded[-1] = fuse_conv_bn_eval(folded[-1], layer)
+        elif isinstance(layer, Residual):
+            folded.append(Residual(fold(layer.layers)))
+        else:
+            folded.append(layer)
+    return folded
 
 
 class FeatureExtractor(nn.Module):
@@ -152,7 +184,7 @@ class Gaussian:
 
 
 class LEOEncoder(nn.Module):
-    """Support features -> one code a class: a linear map, then the mean over the class's examples.
+    """Support features -> one code a class: a linear map, then the mean over the class's examples, or regression.
 
     With `own_encoder` it has convolution blocks of its own and takes images' features from those.
     """
@@ -161,7 +193,7 @@ class LEOEncoder(nn.Module):
         super().__init__()
         self.features = FeatureExtractor(config) if config.own_encoder else None
         self.dropout = nn.Dropout(config.dropout)
-        self.unit = config.unit_codes
+        self.unit, self.ridge = config.unit_codes, config.code_ridge
         self.to_code = nn.Linear(config.feature_dim, config.latent_dim, bias=not config.decoder_skip)
         self.salience = nn.Linear(config.latent_dim, 1, bias=False) if config.attention else None
         if self.salience is not None:
@@ -174,6 +206,8 @@ class LEOEncoder(nn.Module):
 
     def mean_by_class(self, codes: Tensor, membership: Tensor) -> Tensor:
         """[T,S,L], [T,S,N] (1 where example s is of class n) -> [T,N,L]; absent classes are 0."""
+        if self.ridge is not None:
+            return regressed(codes, membership, self.ridge)
         share = membership / membership.sum(dim=1, keepdim=True).clamp(min=1)  # [T, S, N], ragged K
         if self.salience is not None:
             scores = self.salience(codes).masked_fill(membership == 0, -1e9)  # [T, S, N]
@@ -184,6 +218,22 @@ class LEOEncoder(nn.Module):
     def forward(self, features: Tensor, membership: Tensor) -> Tensor:
         """[T,S,F], [T,S,N] -> class codes [T,N,L]."""
         return self.mean_by_class(self.each(features), membership)
+
+
+def regressed(codes: Tensor, membership: Tensor, ridge: float) -> Tensor:
+    """Ridge regression of classes on the codes of examples: [T,S,L], [T,S,N] -> [T,N,L]; absent classes are 0.
+
+    In the dual, since examples are few (Bertinetto et al., 2019). Each class counts the same, whatever its shots.
+    """
+    shots = membership.sum(dim=1, keepdim=True)  # [T, 1, N]
+    present = (shots > 0).to(codes.dtype)
+    real = membership.sum(dim=-1, keepdim=True)  # [T, S, 1], 0 for padding
+    targets = (membership - present / present.sum(dim=-1, keepdim=True)) * real  # [T, S, N], their mean taken out
+    even = shots.sum(dim=-1, keepdim=True) / present.sum(dim=-1, keepdim=True)  # [T, 1, 1], mean shots
+    strength = ridge * (membership * shots).sum(dim=-1) / even.squeeze(-1) + 1 - real.squeeze(-1)  # [T, S]
+    codes = codes * real
+    dual: Tensor = torch.linalg.solve(codes @ codes.mT + torch.diag_embed(strength), targets)  # [T, S, N]
+    return dual.mT @ codes
 
 
 class LEORelationNetwork(nn.Module):

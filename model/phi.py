@@ -3,35 +3,49 @@
 Everything else takes phi for a function of images. What was tried on a CPU: bench/results/phi_engines.json.
 """
 
-import os
+import contextlib
 import time
 from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 import onnxruntime
 import torch
 from numpy.typing import NDArray
+from PIL import Image
 from torch import Tensor
 
+from model.devices import CORES, WORKERS
 from model.export import phi_to_onnx
 from model.networks import FeatureExtractor, Frozen
 
-#: Framed drawings [B,R,R], 255 full ink, or photos [B,R,R,3] -> features [B,F] on the device.
-Phi = Callable[[NDArray[np.uint8]], Tensor]
+
+class Phi(Protocol):
+    """Framed drawings [B,R,R], 255 full ink, or photos [B,R,R,3] -> features [B,F] on the device."""
+
+    def __call__(self, images: NDArray[np.uint8]) -> Tensor:
+        """The features."""
+
+    def begin(self, images: NDArray[np.uint8]) -> Callable[[], Tensor]:
+        """Begin the same; what it gives waits for the features. So two of them share the cores."""
+
 
 CHUNKS = (1, 4, 16)  # images a call: the activations of more leave the processor's cache
 REPEATS = 3
+WORTH_ROUNDING = 1.3  # times as fast: for less, phi is computed as it was trained
+ALIKE = 0.95  # cosine of its features to phi's own: a processor that overflows on bytes is far below
 WORTH_A_THREAD = 0.001  # seconds
 
 
-def for_serving(phi: FeatureExtractor, side: int, device: torch.device) -> Phi:
-    """The fastest form of a phi that will not change any more, for pictures of `side` pixels."""
+def for_serving(phi: FeatureExtractor, side: int, device: torch.device, *, exact: bool = False) -> Phi:
+    """The fastest form of a phi that will not change any more, for pictures of `side` pixels.
+
+    With `exact` it gives what phi gives, but for rounding errors; else what `OnCPU` finds near enough.
+    """
     if device.type == "cuda":
         return OnTorch(phi, device)
     try:
-        return OnCPU(phi, side)
+        return OnCPU(phi, side, exact=exact)
     except TypeError:  # a torchvision backbone with layers that have no ONNX form here
         return OnTorch(phi, device)
 
@@ -52,32 +66,52 @@ class OnTorch:
         features: Tensor = self._phi((drawings.float() / 255).contiguous(memory_format=torch.channels_last))
         return features
 
+    def begin(self, images: NDArray[np.uint8]) -> Callable[[], Tensor]:
+        features = self(images)  # a GPU works on while its host goes on
+        return lambda: features
+
 
 class OnCPU:
-    """ONNX Runtime, in chunks and on threads that were found by timing."""
+    """ONNX Runtime, in chunks and on threads that were found by timing.
 
-    def __init__(self, phi: FeatureExtractor, side: int) -> None:
+    A pretrained backbone is computed in bytes where that is much faster and, seen by its features, nearly the same.
+    """
+
+    def __init__(self, phi: FeatureExtractor, side: int, *, exact: bool = False) -> None:
         phi.fold_batch_norm()
         self._graph = phi_to_onnx(phi, side)
         shape = (max(CHUNKS), side, side, *([3] if isinstance(phi.blocks, Frozen) else []))
         drawings = np.random.default_rng(0).integers(0, 256, shape, dtype=np.uint8)
-        cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+        self.bytewise = False
+        if isinstance(phi.blocks, Frozen) and not exact:
+            with contextlib.suppress(TypeError):  # a backbone that has no such form
+                self._try_bytes(phi_to_onnx(phi, side, bytewise=True), side)
         timed: dict[int, dict[int, float]] = {}  # by threads and chunk: seconds an image
-        for threads in {1, cores}:
+        for threads in {1, CORES}:
             session = self.session(threads)
             timed[threads] = {chunk: _seconds(session, drawings[:chunk]) / chunk for chunk in CHUNKS}
         # Several threads where one image alone clearly gains: waking them for less takes their cores from those who
         # read and decode requests.
-        several = timed[cores][1] < 0.8 * timed[1][1]
-        self.threads = cores if several else 1
+        several = timed[CORES][1] < 0.8 * timed[1][1]
+        self.threads = CORES if several else 1
         self.chunk = min(CHUNKS, key=lambda chunk: timed[1][chunk])
         self.seconds_an_image = timed[1][self.chunk]
         self._together = self.session(self.threads)  # for one image, all threads on it
         self._alone = self.session(1)  # for many, each thread on images of its own: they then need not wait for others
         # That pays wherever an image takes much longer than to hand it over; the small model leaves the other cores
         # to those who read and decode requests.
-        self.workers = cores if timed[1][self.chunk] > WORTH_A_THREAD else 1
-        self._pool = ThreadPoolExecutor(self.workers, thread_name_prefix="phi")
+        self.workers = CORES if timed[1][self.chunk] > WORTH_A_THREAD else 1
+
+    def _try_bytes(self, graph: bytes, side: int) -> None:
+        """Take phi's bytewise form if on this processor it is what it promises to be."""
+        exact = self.session(1)
+        plain, self._graph = self._graph, graph
+        bytewise, some = self.session(1), smooth(4, side)
+        alike = (unit(exact(some)) * unit(bytewise(some))).sum(axis=1).min()
+        faster = _seconds(exact, some) / _seconds(bytewise, some)
+        self.bytewise = bool(alike >= ALIKE and faster >= WORTH_ROUNDING)
+        if not self.bytewise:
+            self._graph = plain
 
     def session(self, threads: int) -> Callable[[NDArray[np.uint8]], NDArray[np.float32]]:
         """phi in one call, on so many threads."""
@@ -95,12 +129,25 @@ class OnCPU:
         return run
 
     def __call__(self, images: NDArray[np.uint8]) -> Tensor:
-        if len(images) == 1:
-            return torch.from_numpy(self._together(images))
+        return torch.from_numpy(self._together(images)) if len(images) == 1 else self.begin(images)()
+
+    def begin(self, images: NDArray[np.uint8]) -> Callable[[], Tensor]:
         size = min(self.chunk, -(-len(images) // self.workers))
         chunks = [images[at : at + size] for at in range(0, len(images), size)]
-        features = map(self._alone, chunks) if self.workers == 1 else self._pool.map(self._alone, chunks)
-        return torch.from_numpy(np.concatenate(list(features)))
+        features = map(self._alone, chunks) if self.workers == 1 else WORKERS.map(self._alone, chunks)
+        return lambda: torch.from_numpy(np.concatenate(list(features)))
+
+
+def smooth(count: int, side: int) -> NDArray[np.uint8]:
+    """Soft patches of colour, [B,R,R,3]: nearer to photos than noise is."""
+    coarse = np.random.default_rng(0).integers(0, 256, (count, 7, 7, 3), dtype=np.uint8)
+    return np.stack([np.asarray(Image.fromarray(one).resize((side, side), Image.Resampling.BICUBIC)) for one in coarse])
+
+
+def unit(rows: NDArray[np.float32]) -> NDArray[np.float32]:
+    """Rows of length 1."""
+    lengths: NDArray[np.float32] = rows / np.linalg.norm(rows, axis=1, keepdims=True)
+    return lengths
 
 
 def _seconds(run: Callable[[Any], object], images: NDArray[np.uint8]) -> float:

@@ -50,7 +50,7 @@ def table(validation: dict[str, Any]) -> list[str]:
         lines += [
             f"**{source['source']}**, {len(source['classes'])} classes",
             "",
-            "| way | shot | " + " | ".join(names) + " | LEO less the best of the last three | ECE, % | AUROC |",
+            "| way | shot | " + " | ".join(names) + " | LEO less the best that is none | ECE, % | AUROC |",
             "|---" * (5 + len(names)) + "|",
         ]
         for row in source["rows"]:

@@ -21,15 +21,18 @@ from torch import Tensor
 
 from model.baselines.latent import Leo
 from model.baselines.logistic import LogisticHead
-from model.baselines.method import Phi
+from model.baselines.method import Bare, Phi
+from model.calibration import sharpness_of
 from model.config import LEOConfig
 from model.data.episodes import sample_episodes
+from model.data.omniglot import DataError
 from model.data.photos import Photos, features
 from model.evaluate import Setting, Sight, accuracies, draw, possible
+from model.history import Progress, one_cycle
 from model.leo import LatentEmbeddingOptimization
-from model.train import Progress, one_cycle, pick
+from model.train import pick
 
-L2_GRID = (0.0001, 0.0003, 0.001, 0.003, 0.01, 0.03)  # of the logistic head LEO is compared with
+L2_GRID = (1e-5, 1e-4, 1e-3, 1e-2)  # of the logistic head LEO is compared with
 
 
 #: What the temperature is fitted on, each source of photos alike; the first fits small data sets too.
@@ -49,7 +52,8 @@ class PhotoTrainConfig(BaseModel):
     shots: tuple[int, ...] = (1, 2, 5, 10)
     query: int = Field(5, ge=1, description="queries a class")
     from_classes: bool = Field(True, description="encoder and decoder start from training classes, not at random")
-    shrinkage: float = Field(0.5, gt=0, le=1, description="of the covariance within classes; 1: it is not looked at")
+    shrinkage: float = Field(0.9, gt=0, le=1, description="of the covariance within classes; 1: it is not looked at")
+    centring: float = Field(0.0, ge=0, le=1, description="share of the training features' mean that phi takes out")
     views: int = Field(1, ge=1, description="of each picture; all but the first are augmented")
     trained: tuple[str, ...] = Field(
         ("alpha", "decoder.log_scale"), description="parameters that are trained, by the beginning of their names"
@@ -66,7 +70,7 @@ class PhotoTrainer:
         backbone = config.leo.pretrained
         if backbone is None:
             raise ValueError("this trains on a pretrained backbone's features; the config names none")
-        self.config, self.folder, self.device = config, folder, device
+        self.config, self.training, self.folder, self.device = config, training, folder, device
         folder.mkdir(parents=True, exist_ok=True)
         torch.manual_seed(config.seed)
         whose = {"backbone_sha256": backbone.load().sha256}
@@ -75,14 +79,11 @@ class PhotoTrainer:
             parameter.requires_grad_(name.startswith(config.trained))
         raw = features(training, backbone, config.views)  # [C, D, V, F]
         self.counts = training.counts
-        if config.from_classes:
-            start_from_classes(self.leo, raw[:, :, 0].to(device), self.counts, config.shrinkage)
-        else:
-            centre_on(self.leo, raw[:, :, 0].to(device), self.counts)
+        self._start(self.leo, raw[:, :, 0], self.counts)
         phi = self.leo.classifier.phi
         with torch.no_grad():
             self.seen = torch.cat([phi.finished(some.to(device)) for some in raw.split(16)])  # [C, D, V, F]
-        self.sights = sights_of(self.leo, validation)
+        self.sights = sights_of(Phi(self.leo), validation)
         self.best, self.seconds = -1.0, 0.0
 
     def run(self) -> Iterator[Progress]:
@@ -108,6 +109,28 @@ class PhotoTrainer:
             yield progress
         leo.load_state_dict(best_state)
         leo.eval()
+
+    def _start(self, leo: LatentEmbeddingOptimization, raw: Tensor, counts: Tensor) -> None:
+        """What is measured on training classes before anything is trained."""
+        raw = raw.to(self.device)
+        if self.config.from_classes:
+            start_from_classes(leo, raw, counts, self.config.shrinkage, self.config.centring)
+        else:
+            centre_on(leo, raw, counts, self.config.centring)
+
+    def sharpness(self) -> tuple[float, float, float]:
+        """`model.calibration.sharpness_of` the trained LEO, fitted on training classes: on one group of them in five,
+        by a twin that starts from the other four and has the same steps. Validation classes stay out of it.
+        """
+        try:
+            seen, unseen = self.training.split("train"), self.training.split("validation")
+            twin = copy.deepcopy(self.leo).eval()
+            backbone = self.config.leo.pretrained
+            assert backbone is not None  # noqa: S101  # __init__ saw to it
+            self._start(twin, features(seen, backbone)[:, :, 0], seen.counts)
+            return sharpness_of(twin, sights_of(Phi(twin), unseen), PHOTO_MIX)
+        except DataError:  # too few classes to part again
+            return sharpness_of(self.leo, self.sights, PHOTO_MIX)
 
     def _step(self, generator: torch.Generator) -> tuple[int, dict[str, float]]:
         config = self.config
@@ -169,23 +192,23 @@ def five_way(sight: Sight, shots: tuple[int, ...]) -> list[Setting]:
     return possible(sight, fitting)
 
 
-def sights_of(leo: LatentEmbeddingOptimization, validation: Photos) -> list[Sight]:
+def sights_of(eye: Phi, validation: Photos) -> list[Sight]:
     """Features of validation classes, each source of pictures by itself: tasks are of one kind of photo."""
-    return [
-        Sight(seen := Phi(leo).of_photos(part), part.counts, torch.arange(len(seen))) for part in validation.by_source()
-    ]
+    return [Sight(seen := eye.of_photos(part), part.counts, torch.arange(len(seen))) for part in validation.by_source()]
 
 
 @torch.no_grad()
-def centre_on(leo: LatentEmbeddingOptimization, raw: Tensor, counts: Tensor) -> Tensor:
-    """Set phi's centre to the mean of features [C,D,F] that are real, and give which those are, [C,D]."""
+def centre_on(leo: LatentEmbeddingOptimization, raw: Tensor, counts: Tensor, share: float) -> Tensor:
+    """Set phi's centre to a share of the mean of features [C,D,F] that are real; give which those are, [C,D]."""
     real = (torch.arange(raw.shape[1]) < counts.unsqueeze(1)).to(raw.device)
-    leo.classifier.phi.centre.copy_(raw[real].mean(dim=0))
+    leo.classifier.phi.centre.copy_(share * raw[real].mean(dim=0))
     return real
 
 
 @torch.no_grad()
-def start_from_classes(leo: LatentEmbeddingOptimization, raw: Tensor, counts: Tensor, shrinkage: float) -> None:
+def start_from_classes(
+    leo: LatentEmbeddingOptimization, raw: Tensor, counts: Tensor, shrinkage: float, centring: float = 0.0
+) -> None:
     """Set phi's centre, encoder and decoder by the features [C,D,F] of C training classes of `counts` pictures.
 
     The encoder takes features x to P^(1/2) B'x, [L]: B the L directions in which they vary most, P the inverse of their
@@ -193,7 +216,7 @@ def start_from_classes(leo: LatentEmbeddingOptimization, raw: Tensor, counts: Te
     (as in regularised linear discriminant analysis: Friedman, 1989). The decoder is the transpose.
     """
     phi, decoder, encoder = leo.classifier.phi, leo.decoder, leo.encoder
-    real = centre_on(leo, raw, counts)
+    real = centre_on(leo, raw, counts, centring)
     features = phi.finished(raw)  # [C, D, F]
     weights = real.unsqueeze(-1).to(features.dtype)
     means = (features * weights).sum(dim=1, keepdim=True) / weights.sum(dim=1, keepdim=True)  # [C, 1, F]
@@ -207,9 +230,10 @@ def start_from_classes(leo: LatentEmbeddingOptimization, raw: Tensor, counts: Te
     decoder.start_as_transpose_of(encoder)
 
 
-def choose_l2(leo: LatentEmbeddingOptimization, sights: list[Sight], episodes: int = 200) -> dict[float, float]:
+def choose_l2(leo: LatentEmbeddingOptimization, validation: Photos, episodes: int = 200) -> dict[float, float]:
     """Mean accuracy of a logistic head by L2 strength, on tasks of validation classes: 5-way, 1 shot, 5 and 10."""
-    eye, found = Phi(leo), {}
+    eye, found = Bare(leo), {}
+    sights = sights_of(eye, validation)
     for l2 in L2_GRID:
         method = LogisticHead(eye, l2)
         drawn = [

@@ -4,6 +4,25 @@ from model.config import LEOConfig
 from model.photo_training import PhotoTrainConfig
 from model.train import TrainConfig
 
+
+def photos(backbone: str, resolution: int) -> LEOConfig:
+    """A head over a pretrained network's features."""
+    return LEOConfig(
+        backbone=backbone,
+        resolution=resolution,
+        latent_dim=1280,
+        code_ridge=0.15,
+        relation_width=32,
+        decoder_skip=True,
+        decoder_tied=True,
+        decoder_hidden=(16, 16),
+        logit_scale=12.0,
+        inner_steps=10,
+        inner_lr=0.03,
+        outer_lr=0.003,
+    )
+
+
 PRESETS: dict[str, TrainConfig | PhotoTrainConfig] = {
     # Small and quick: most accurate per millisecond.
     "omniglot": TrainConfig(
@@ -30,26 +49,13 @@ PRESETS: dict[str, TrainConfig | PhotoTrainConfig] = {
         validate_every=500,
     ),
     # Photos: heads over the features of a frozen pretrained network.
-    "photos-lite0": PhotoTrainConfig(
-        leo=LEOConfig(
-            backbone="efficientnet-lite0",
-            resolution=224,
-            latent_dim=1280,
-            unit_codes=True,
-            relation_width=32,
-            decoder_skip=True,
-            decoder_tied=True,
-            decoder_hidden=(16, 16),
-            logit_scale=15.0,
-            inner_steps=10,
-            inner_lr=0.2,
-            outer_lr=0.003,
-        ),
-    ),
+    "photos-lite0": PhotoTrainConfig(leo=photos("efficientnet-lite0", 224)),
+    "photos-lite2": PhotoTrainConfig(leo=photos("efficientnet-lite2", 260)),
     # The same, as the paper has it: everything but phi trained from a random start, to compare with.
     "photos-plain": PhotoTrainConfig(
         leo=LEOConfig(backbone="efficientnet-lite0", resolution=224, latent_dim=64, dropout=0.3, l2=1e-4, inner_lr=1.0),
         from_classes=False,
+        centring=1.0,
         trained=("alpha", "encoder", "relation", "decoder"),
         steps=400,
     ),

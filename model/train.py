@@ -10,14 +10,11 @@ Every step draws its data from a generator seeded by (seed, stage, step), so a r
 and resumed draws what the uninterrupted one would have.
 """
 
-import csv
 import json
-import math
 import time
 from collections.abc import Iterator
-from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import torch
 from pydantic import BaseModel, ConfigDict, Field
@@ -26,17 +23,15 @@ from torch.nn import functional as F
 from torch.utils.data import DataLoader
 
 from model import parallel
-from model.augment import augment, to_side, working_side
 from model.checkpoint import save_model, write_whole
 from model.config import LEOConfig
 from model.data.episodes import sample_episodes
 from model.data.omniglot import Drawings, fingerprint
 from model.devices import bf16_is_fast
 from model.evaluate import evaluate, extract
+from model.history import Progress, Stage, append, one_cycle
 from model.leo import LatentEmbeddingOptimization
-
-Stage = Literal["pretrain", "episodes"]
-ROTATIONS = 4
+from model.resident import ROTATIONS, Resident
 
 
 class TrainConfig(BaseModel):
@@ -63,19 +58,6 @@ class TrainConfig(BaseModel):
     elastic: float = Field(0.0, ge=0, le=0.2, description="strokes are bent by up to this share of the side")
     # bookkeeping
     validate_every: int = Field(250, ge=1, description="steps between validations and checkpoints")
-
-
-@dataclass
-class Progress:
-    """One line of a run's history, as the progress bar and the curve show it."""
-
-    stage: Stage
-    step: int
-    steps: int
-    loss: float
-    images_per_second: float
-    validation: float | None = None
-    watch: dict[str, float] = field(default_factory=dict)
 
 
 class Trainer:
@@ -112,11 +94,8 @@ class Trainer:
             self._take_over(start)
         self.leo.to(device).to(memory_format=torch.channels_last)
         self.leo.bf16 = bf16_is_fast(device)
-        self.side = working_side(config.leo.resolution)
-        self.images = to_side(training.images, self.side).to(device)  # [C, D, W, W] uint8
-        self.teacher_images = None
-        if teacher is not None:
-            self.teacher_images = to_side(training.images, working_side(teacher.config.resolution)).to(device)
+        self.images = Resident(training, config.leo.resolution, device)
+        self.teacher_images = None if teacher is None else Resident(training, teacher.config.resolution, device)
         self.counts = training.counts
         names = {name: index for index, name in enumerate(dict.fromkeys(training.alphabets))}
         self.alphabets = torch.tensor([names[name] for name in training.alphabets])  # [C]
@@ -154,7 +133,7 @@ class Trainer:
                     parallel.average_statistics(self.leo)
                     progress.validation = self._validate()
                     if parallel.is_first():
-                        self._log(progress)
+                        append(self.folder / "log.csv", progress, self.seconds)
                         self._checkpoint()
                 yield progress
             if self.stage == "episodes":
@@ -172,12 +151,12 @@ class Trainer:
     def _prototypes_as_means(self) -> None:
         """Each class's row becomes the mean of its codes: random ones would undo what phi knows."""
         leo = self.leo.eval()
-        slots = torch.arange(self.images.shape[1])
+        slots = torch.arange(int(self.counts.max()))
         with torch.no_grad():
             for index in range(len(self.prototypes)):
                 mine = slots[: int(self.counts[index // ROTATIONS])]
                 classes, turns = (torch.full_like(mine, part) for part in divmod(index, ROTATIONS))
-                shown = self._plain(self.images, classes, mine, turns, leo.config.resolution)
+                shown = self.images.plain(classes, mine, turns)
                 codes = leo.encoder.to_code(leo.features(leo.classifier.phi, shown))  # [D, L]
                 self.prototypes[index] = F.normalize(codes, dim=-1).mean(dim=0)
 
@@ -216,7 +195,7 @@ class Trainer:
         turns = torch.randint(ROTATIONS, (config.pretrain_batch,), generator=generator)
         seed = int(torch.randint(2**62, (1,), generator=generator))
         classes, slots, turns = parallel.share(classes), parallel.share(slots), parallel.share(turns)
-        images = self._augmented(self.images, classes, slots, turns, config.leo.resolution, seed)
+        images = self.images.bent(classes, slots, turns, self._own_generator(seed))
         targets = (classes * ROTATIONS + turns).to(self.device)
         leo.train()
         if self.step == 0:
@@ -229,7 +208,7 @@ class Trainer:
         watch = {"accuracy": float((cosines.argmax(-1) == targets).float().mean())}
         if self.teacher is not None and self.teacher_images is not None:
             with torch.no_grad():  # the teacher sees the same drawings, as they were drawn
-                shown = self._plain(self.teacher_images, classes, slots, turns, self.teacher.config.resolution)
+                shown = self.teacher_images.plain(classes, slots, turns)
                 wanted = self.teacher.encoder.to_code(self.teacher.features(self.teacher.classifier.phi, shown))
             agreement = F.cosine_similarity(codes, wanted, dim=-1).mean()
             loss = loss + config.distill * (1 - agreement)
@@ -256,13 +235,11 @@ class Trainer:
         classes, turns = chosen // symmetries, chosen % symmetries  # [T, N]
         tasks, shape = len(chosen), drawings.shape  # [T, N, K+Q]
         seed = int(torch.randint(2**62, (1,), generator=generator))
-        images = self._augmented(
-            self.images,
+        images = self.images.bent(
             classes.unsqueeze(-1).expand(shape).flatten(),
             drawings.flatten(),
             turns.unsqueeze(-1).expand(shape).flatten(),
-            config.leo.resolution,
-            seed,
+            self._own_generator(seed),
             config.elastic,
         ).reshape(*shape, 1, config.leo.resolution, config.leo.resolution)
         labels = torch.arange(way, device=self.device).repeat(tasks, 1)
@@ -274,34 +251,15 @@ class Trainer:
         )
         return shape.numel(), watch
 
-    # -- images ------------------------------------------------------------------------------
-
-    def _plain(self, images: Tensor, classes: Tensor, slots: Tensor, turns: Tensor, resolution: int) -> Tensor:
-        """[B] indices -> [B,1,R,R], turned by quarter circles."""
-        shown = images[classes.to(self.device), slots.to(self.device)].unsqueeze(1).float() / 255
-        return F.avg_pool2d(turn(shown, turns), shown.shape[-1] // resolution)
-
-    def _augmented(
-        self,
-        images: Tensor,
-        classes: Tensor,
-        slots: Tensor,
-        turns: Tensor,
-        resolution: int,
-        seed: int,
-        elastic: float = 0.0,
-    ) -> Tensor:
-        """[B] indices -> [B,1,R,R], turned by quarter circles, then bent and inked at random."""
-        shown = images[classes.to(self.device), slots.to(self.device)].unsqueeze(1).float() / 255
-        # Each process of several bends its share by numbers of its own.
-        generator = torch.Generator().manual_seed((seed + parallel.rank()) % 2**63)
-        return augment(turn(shown, turns), resolution, generator, elastic)
-
     # -- state -------------------------------------------------------------------------------
 
     def _generator(self, stage: Stage, step: int) -> torch.Generator:
         part = 0 if stage == "pretrain" else 1
         return torch.Generator().manual_seed((self.config.seed * 2 + part) * 10_000_019 + step)
+
+    def _own_generator(self, seed: int) -> torch.Generator:
+        """Each process of several bends its share by numbers of its own."""
+        return torch.Generator().manual_seed((seed + parallel.rank()) % 2**63)
 
     def _validate(self) -> float:
         """5-way 1-shot accuracy over 400 fixed validation tasks. In stage 1 of the encoded class means."""
@@ -347,49 +305,9 @@ class Trainer:
         self.optimizer = self._make_optimizer()
         self.optimizer.load_state_dict(state["optimizer"])
 
-    def _log(self, progress: Progress) -> None:
-        path = self.folder / "log.csv"
-        columns = ["stage", "step", "seconds", "loss", "validation", "images_per_second", "watch"]
-        fresh = not path.exists()
-        with path.open("a", newline="") as file:
-            writer = csv.writer(file)
-            if fresh:
-                writer.writerow(columns)
-            watch = json.dumps({k: round(v, 5) for k, v in progress.watch.items()})
-            writer.writerow(
-                [
-                    progress.stage,
-                    progress.step,
-                    round(self.seconds, 1),
-                    round(progress.loss, 5),
-                    progress.validation,
-                    round(progress.images_per_second, 1),
-                    watch,
-                ]
-            )
-
-
-def one_cycle(done: float) -> float:
-    """Share of the peak learning rate when `done` (0..1) of the steps are: warm-up, then half a cosine."""
-    warm = 0.1
-    if done < warm:
-        return 0.05 + 0.95 * done / warm
-    return 0.5 * (1 + math.cos(math.pi * (done - warm) / (1 - warm))) + 1e-3
-
 
 def pick(choices: tuple[int, ...], generator: torch.Generator) -> int:
     return choices[int(torch.randint(len(choices), (1,), generator=generator))]
-
-
-def turn(images: Tensor, turns: Tensor) -> Tensor:
-    """Images [B,1,W,W], each turned by its own number of quarter circles [B]; mirrored too from 4 on."""
-    turned = images.clone()
-    for symmetry in range(1, 2 * ROTATIONS):
-        mine = (turns == symmetry).to(images.device)
-        if bool(mine.any()):
-            some = torch.rot90(images[mine], symmetry % ROTATIONS, dims=(-2, -1))
-            turned[mine] = some if symmetry < ROTATIONS else some.flip(-1)
-    return turned
 
 
 def train_leo(

@@ -76,7 +76,9 @@ def classify(
         if not task.is_finite:
             fail("adaptation turned non-finite on these examples")
         logits = features(asked) @ task.weight.T + task.bias  # [Q, N]
-        rows = (logits / leo.config.temperature_at(len(files) / len(classes))).softmax(dim=-1).cpu().numpy()
+        rows = (
+            (logits / leo.config.temperature_at(len(files) / len(classes), len(classes))).softmax(dim=-1).cpu().numpy()
+        )
     for suspect in examine(taught.cpu().numpy(), numbers).suspects:
         console.print(
             f"[yellow]worth a look:[/] {files[suspect.index]} looks more like {classes[suspect.looks_like]}",

@@ -28,7 +28,7 @@ def train(
     ],
     out: Annotated[Path, typer.Option(help="Folder of the run. An interrupted run goes on from there.")],
     preset: Annotated[
-        str, typer.Option(help="Which run: omniglot, omniglot-105, photos-lite0 or photos-plain.")
+        str, typer.Option(help="Which run: omniglot, omniglot-105, photos-lite0, photos-lite2 or photos-plain.")
     ] = "omniglot",
     teacher: Annotated[
         Path | None, typer.Option(help="Folder of a trained model to learn from (omniglot-105 needs one).")
@@ -177,20 +177,23 @@ def _finish(
 def _finish_photos(trainer: "PhotoTrainer", photos: "Photos", described: dict[str, Any]) -> None:
     """Evaluate on the validation classes of each source and write model, card and curve."""
     from model.baselines.training import best
-    from model.calibration import sharpness_of
     from model.card import machine, shape_of, today
     from model.checkpoint import read_info, save_model
     from model.curve import draw_curve
     from model.photo_card import validate_photos, write_photo_readme
-    from model.photo_training import PHOTO_MIX, choose_l2
+    from model.photo_training import choose_l2
 
     leo, validation = trainer.leo, photos.split("validation")
     with console.status("calibrating"):
-        temperature, sharpness = sharpness_of(leo, trainer.sights, PHOTO_MIX)
-        fitted = {"temperature": round(temperature, 4), "shot_sharpness": round(sharpness, 4)}
+        temperature, by_shots, by_ways = trainer.sharpness()
+        fitted = {
+            "temperature": round(temperature, 4),
+            "shot_sharpness": round(by_shots, 4),
+            "way_sharpness": round(by_ways, 4),
+        }
         leo.config = leo.config.model_copy(update=fitted)
     with console.status("choosing the logistic head's L2 on validation classes"):
-        tried = choose_l2(leo, trainer.sights)
+        tried = choose_l2(leo, validation)
     card = described | {
         "training_classes": len(photos.split("train")),
         "validation_classes": list(validation.names),

@@ -27,6 +27,7 @@ from redis.asyncio.connection import parse_url
 from redis.asyncio.retry import Retry
 from redis.backoff import NoBackoff
 from redis.exceptions import MovedError, RedisClusterException, RedisError
+from redis.maint_notifications import MaintNotificationsConfig
 
 from app.store import ONCE_SECONDS, Once, OtherBody, StoreUnavailable, TaskRecord, TooManyTasks, place_of
 from app.store.record import pack, unpack
@@ -249,11 +250,14 @@ class RedisStore:
 
 def _client(url: str) -> Redis | RedisCluster:
     """Not connected yet. Raises `ValueError`, or `RedisClusterException` for what only a single Redis can do."""
-    # A write that may have happened is not sent twice: the caller decides.
     options: dict[str, Any] = {
         "socket_connect_timeout": WITHIN,
         "socket_timeout": WITHIN,
+        # A write that may have happened is not sent twice: the caller decides.
         "retry": Retry(NoBackoff(), 0),
+        # While redis-py listens for these notices, it no longer looks whether a connection from its pool was closed
+        # meanwhile, as a restart does: the call would fail. Otherwise it connects anew before anything is sent.
+        "maint_notifications_config": MaintNotificationsConfig(enabled=False),
         "max_connections": CONNECTIONS,
     }
     scheme, separator, rest = url.partition("+cluster://")

@@ -6,12 +6,14 @@ BatchNorm is folded into its convolution on the way in. Only strides and repeats
 
 import math
 from collections.abc import Mapping
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
 BATCH_NORM_EPSILON = 1e-3
+REACH = 6.0  # standard deviations to either side of a mean that a channel's values are expected in
 #: Stride and repeats of each stage of Lite0; deeper variants repeat all but the first and last more often.
 STAGES = ((1, 1), (2, 2), (2, 2), (2, 3), (1, 3), (2, 4), (1, 1))
 
@@ -38,11 +40,28 @@ class SameConv(nn.Module):
         return convolved
 
 
+@dataclass(frozen=True)
+class Spread:
+    """What a BatchNorm says of its output: mean and variance of each channel, [C]."""
+
+    mean: Tensor
+    variance: Tensor
+
+    def __add__(self, other: "Spread") -> "Spread":
+        return Spread(self.mean + other.mean, self.variance + other.variance)
+
+    @property
+    def span(self) -> tuple[float, float]:
+        """Lowest and highest value to expect in any channel."""
+        reach = REACH * self.variance.sqrt()
+        return min(0.0, float((self.mean - reach).min())), max(0.0, float((self.mean + reach).max()))
+
+
 class InvertedBottleneck(nn.Module):
     """Expand by 1x1 (not in the first block), filter each channel alone, project by 1x1; added to what came in
     where the shapes allow it."""
 
-    def __init__(self, tensors: Mapping[str, Tensor], prefix: str, stride: int, side: int) -> None:
+    def __init__(self, tensors: Mapping[str, Tensor], prefix: str, stride: int, side: int, before: "Spread") -> None:
         super().__init__()
         layers: list[nn.Module] = []
         if f"{prefix}_expand_conv.weight" in tensors:
@@ -55,6 +74,10 @@ class InvertedBottleneck(nn.Module):
         first = layers[0] if layers else filtered
         assert isinstance(first, SameConv)  # noqa: S101
         self.residual = stride == 1 and first.conv.in_channels == projected.conv.out_channels
+        # What comes out of the projection and, where something is added, out of the block, [C'] each.
+        own = Spread(tensors[f"{prefix}_bn2.bias"], tensors[f"{prefix}_bn2.weight"].square())
+        self.spread = own + before if self.residual else own
+        self.projected, self.given = own.span, self.spread.span
 
     def forward(self, images: Tensor) -> Tensor:
         """[B,C,h,w] -> [B,C',h/stride,w/stride]."""
@@ -74,11 +97,12 @@ def efficientnet_lite(tensors: Mapping[str, Tensor], resolution: int, depth: flo
     stem = SameConv(*folded(tensors, "_conv_stem", "_bn0"), 2, resolution)
     layers: list[nn.Module] = [stem, nn.ReLU6(True)]
     side, index = stem.side, 0
+    spread = Spread(tensors["_bn0.bias"], tensors["_bn0.weight"].square())
     for stage, (stride, repeats) in enumerate(STAGES):
         middle = 0 < stage < len(STAGES) - 1
         for repeat in range(math.ceil(repeats * depth) if middle else repeats):
-            block = InvertedBottleneck(tensors, f"_blocks.{index}.", stride if repeat == 0 else 1, side)
+            block = InvertedBottleneck(tensors, f"_blocks.{index}.", stride if repeat == 0 else 1, side, spread)
             layers.append(block)
-            side, index = block.side, index + 1
+            side, index, spread = block.side, index + 1, block.spread
     layers += [SameConv(*folded(tensors, "_conv_head", "_bn1"), 1, side), nn.ReLU6(True)]
     return nn.Sequential(*layers, nn.AdaptiveAvgPool2d(1), nn.Flatten())

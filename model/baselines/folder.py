@@ -8,10 +8,11 @@ from safetensors import SafetensorError
 from safetensors.torch import load as load_tensors
 from safetensors.torch import save as save_tensors
 
+from model.baselines.centred import Centred
 from model.baselines.gradient import KINDS, GradientBased, Kind
 from model.baselines.latent import Leo
 from model.baselines.logistic import LogisticHead
-from model.baselines.method import Method, Phi
+from model.baselines.method import Bare, Method, Phi
 from model.baselines.neighbour import NearestNeighbour
 from model.baselines.prototypes import CosinePrototypes, EuclideanPrototypes
 from model.checkpoint import CheckpointError, write_whole
@@ -71,14 +72,17 @@ def all_methods(leo: LatentEmbeddingOptimization, folder: Path, described: dict[
 
 
 def photo_methods(leo: LatentEmbeddingOptimization, l2: float) -> list[Method]:
-    """What people put on a pretrained network's features, LEO first. `l2` is the logistic head's."""
-    eye = Phi(leo)
+    """What people put on a pretrained network's features, LEO first. `l2` is the logistic heads'."""
+    eye, bare = Phi(leo), Bare(leo)
+    cosine, logistic = CosinePrototypes(bare), LogisticHead(bare, l2)
     return [
         Leo(leo, eye=eye),
         Leo(leo, 0, eye=eye),
-        CosinePrototypes(eye),
-        NearestNeighbour(eye),
-        LogisticHead(eye, l2),
+        cosine,
+        Centred(cosine, bare),
+        NearestNeighbour(bare),
+        logistic,
+        Centred(logistic, bare),
     ]
 
 

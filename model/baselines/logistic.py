@@ -23,8 +23,9 @@ class Heads:
 class LogisticHead:
     """Multinomial logistic regression: mean cross-entropy + `l2` / 2 |W|², the bias in W like a weight.
 
-    All tasks at once by Nesterov's method, whose steps follow from the problem's curvature and so
-    need no tuning; the optimum is unique. Raises `RuntimeError` if it is not reached.
+    All tasks at once by Nesterov's method, whose steps follow from the problem's curvature and so need no tuning;
+    a task's momentum starts anew where it leads uphill (O'Donoghue and Candès, 2015). The optimum is
+    unique. Raises `RuntimeError` if it is not reached.
     """
 
     name = "logistic head"
@@ -44,8 +45,7 @@ class LogisticHead:
         share = real / real.sum(dim=1, keepdim=True)  # each example's part in the mean
         # The softmax's curvature is at most 1/2, and the largest eigenvalue at most the trace.
         steepest = 0.5 * (inputs.square() * share).sum(dim=(1, 2)).view(-1, 1, 1) + self.l2  # [T, 1, 1]
-        root = (self.l2 / steepest).sqrt()
-        momentum = (1 - root) / (1 + root)
+        age = torch.zeros_like(steepest)  # of each task's momentum, in steps
         rows = support.new_zeros(*membership.shape[::2], inputs.shape[-1])  # [T, N, M]
         ahead = rows
         for _ in range(MOST_ITERATIONS):
@@ -54,7 +54,9 @@ class LogisticHead:
             if float(gradient.abs().max()) < TOLERANCE:
                 return Heads(ahead @ basis.mT, membership)
             stepped = ahead - gradient / steepest
-            ahead = stepped + momentum * (stepped - rows)
+            uphill = (gradient * (stepped - rows)).sum(dim=(1, 2), keepdim=True) > 0
+            age = torch.where(uphill, 0, age + 1)
+            ahead = stepped + age / (age + 3) * (stepped - rows)
             rows = stepped
         raise RuntimeError(f"the logistic head did not converge in {MOST_ITERATIONS} iterations; raise l2={self.l2}")
 

@@ -5,6 +5,7 @@ from typing import Any, Protocol
 
 import torch
 from torch import Tensor
+from torch.nn import functional as F
 
 from model.data.omniglot import DataError
 from model.data.photos import Photos, features
@@ -48,8 +49,25 @@ class Phi:
         backbone = self.leo.config.pretrained
         if backbone is None:
             raise DataError("this model knows drawings: give data in Omniglot's layout, ALPHABET/CHARACTER/IMAGE.png")
-        phi = self.leo.classifier.phi
-        return phi.finished(features(photos, backbone)[:, :, 0].to(phi.centre.device))
+        return self._finished(features(photos, backbone)[:, :, 0].to(self.leo.alpha.device))
+
+    def _finished(self, of_backbone: Tensor) -> Tensor:
+        """What phi makes of what its backbone gives, [...,F]."""
+        return self.leo.classifier.phi.finished(of_backbone)
+
+
+class Bare(Phi):
+    """A backbone's features at length 1 as they are, no training set's mean taken out of them: [B,3,R,R] -> [B,F].
+
+    On pictures of a kind that nobody trained on, prototypes are often better off with these.
+    """
+
+    @torch.no_grad()
+    def __call__(self, images: Tensor) -> Tensor:
+        return self._finished(self.leo.classifier.phi.blocks(images))
+
+    def _finished(self, of_backbone: Tensor) -> Tensor:
+        return F.normalize(of_backbone, dim=-1)
 
 
 def class_means(features: Tensor, membership: Tensor) -> Tensor:

@@ -11,15 +11,16 @@ from pydantic import BaseModel, ConfigDict, Field
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from model.augment import augment, to_side, working_side
 from model.baselines.gradient import GradientBased
 from model.baselines.logistic import LogisticHead
 from model.baselines.method import Phi
 from model.data.episodes import sample_episodes
 from model.data.omniglot import Drawings
 from model.evaluate import Setting, accuracies, draw, look
+from model.history import one_cycle
 from model.leo import LatentEmbeddingOptimization, one_hot
-from model.train import ROTATIONS, one_cycle, pick, turn
+from model.resident import ROTATIONS, Resident
+from model.train import pick
 
 L2_GRID = (0.0001, 0.0003, 0.001, 0.003, 0.01, 0.03, 0.1)
 
@@ -44,7 +45,7 @@ def meta_train(
     method: GradientBased, training: Drawings, resolution: int, budget: Budget, device: torch.device
 ) -> Iterator[tuple[int, float]]:
     """Train in place, yielding (step, query loss); NaN where a step was not finite and changed nothing."""
-    images = to_side(training.images, working_side(resolution)).to(device)  # [C, D, W, W] uint8
+    images = Resident(training, resolution, device)
     counts = training.counts.repeat_interleave(ROTATIONS)
     method.to(device).train()
     phi = list(method.phi.parameters())
@@ -57,8 +58,7 @@ def meta_train(
         episodes = sample_episodes(counts, tasks, way, shot, budget.query, generator)
         shape = episodes.drawings.shape  # [T, N, K+Q]
         classes, turns = (part.unsqueeze(-1).expand(shape).flatten() for part in _divmod(episodes.classes))
-        shown = images[classes.to(device), episodes.drawings.flatten().to(device)].unsqueeze(1).float() / 255
-        bent = augment(turn(shown, turns), resolution, generator)
+        bent = images.bent(classes, episodes.drawings.flatten(), turns, generator)
         drawn = bent.reshape(*shape, *bent.shape[1:])  # [T, N, K+Q, 1, R, R]
         labels = torch.arange(way, device=device).repeat(tasks, 1)
         support, query = drawn[:, :, :shot].flatten(1, 2), drawn[:, :, shot:].flatten(1, 2)

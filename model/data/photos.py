@@ -189,7 +189,7 @@ def features(photos: Photos, backbone: Backbone, views: int = 1, cache: Path = C
         if not path.exists():
             if look is None:
                 config = LEOConfig(backbone=backbone.name, resolution=side, normalise_features=False)
-                look = for_serving(FeatureExtractor(config).eval(), side, torch.device("cpu"))
+                look = for_serving(FeatureExtractor(config).eval(), side, torch.device("cpu"), exact=True)
             cache.mkdir(parents=True, exist_ok=True)
             fresh = path.with_suffix(f".{os.getpid()}.new")
             save_file({"features": _of_class(photos, label, look, side, views).half()}, fresh)

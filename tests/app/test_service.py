@@ -86,3 +86,52 @@ def test_work_beyond_what_may_be_under_way_is_refused_unread(client: httpx.Clien
         assert admission.under_way == 0
 
     asyncio.run(scenario())
+
+
+def test_once_full_few_are_let_in_while_many_are_refused() -> None:
+    """A burst of as many as may be under way is served; a load that keeps coming finds a short queue."""
+    now = 100.0
+
+    async def scenario() -> None:
+        nonlocal now
+        gate = asyncio.Event()
+        statuses: list[int] = []
+
+        async def slow(*_: Any) -> None:
+            await gate.wait()
+
+        async def send(message: Any) -> None:
+            if message["type"] == "http.response.start":
+                statuses.append(message["status"])
+
+        async def never() -> Any:
+            raise AssertionError("the body was read")
+
+        admission = Admission(slow, most=32, clock=lambda: now)
+        scope = {"type": "http", "method": "POST", "path": "/tasks", "headers": [(b"content-length", b"100")]}
+
+        async def asked(requests: int) -> int:
+            """How many of so many at once are let in; they are done afterwards."""
+            refused_before = len(statuses)
+            gate.clear()
+            tasks = [asyncio.create_task(admission(scope, never, send)) for _ in range(requests)]
+            await asyncio.sleep(0)
+            gate.set()
+            await asyncio.gather(*tasks)
+            return requests - (len(statuses) - refused_before)
+
+        assert await asked(32) == 32
+        assert await asked(50) == 32
+        now += 1  # of the second over, 18 of 82 were refused: too many
+        assert await asked(10) == 2
+        now += 1  # 8 of 10
+        assert [await asked(2) for _ in range(10)] == [2] * 10
+        assert await asked(3) == 2
+        now += 1  # 1 of 23: it is through
+        assert await asked(32) == 32
+        assert await asked(33) == 32
+        now += 2.5  # nobody came meanwhile
+        assert await asked(32) == 32
+        assert set(statuses) == {503}
+
+    asyncio.run(scenario())

@@ -474,6 +474,27 @@ def test_redis_away_paused_and_back(tmp_path: Path) -> None:
         server.kill()
 
 
+def test_a_restart_of_redis_between_two_calls_costs_no_call(tmp_path: Path) -> None:
+    server = started(tmp_path)
+
+    async def scenario() -> None:
+        store = await RedisStore.open(server.url)
+        await store.add(record("a"))
+        assert all(await asyncio.gather(*[store.get("a", "me") for _ in range(8)]))  # each on a connection of its own
+        server.kill()
+        await asyncio.to_thread(server.start)  # meanwhile the loop hears that the connections are closed
+        # Reads and writes alike: every connection of the pool is dead.
+        assert all(await asyncio.gather(*[store.get("a", "me") for _ in range(4)]))
+        await asyncio.gather(*[store.add(record(name)) for name in "bcd"])
+        assert await store.delete("b", "me")
+        await store.close()
+
+    try:
+        asyncio.run(scenario())
+    finally:
+        server.kill()
+
+
 def test_a_redis_that_is_away_or_not_durable_is_warned_of(
     redis: Redis, redis_server: RedisServer, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:

@@ -1,7 +1,7 @@
 import pytest
 import torch
 
-from model.adapt import Adapter, Support
+from model.adapt import WORTH_SPLITTING, Adapter, Support
 from model.leo import LatentEmbeddingOptimization, one_hot
 from tests.conftest import tiny
 
@@ -37,6 +37,20 @@ def test_ragged_tasks_together_come_out_as_each_alone(own_encoder: bool) -> None
         assert together.is_finite
 
 
+@pytest.mark.parametrize("conditioned", [False, True])
+def test_many_tasks_whose_parts_go_to_different_cores_come_out_as_each_alone(conditioned: bool) -> None:
+    leo = tiny(own_encoder=True, decoder_conditioned=conditioned, inner_lr=0.5).eval()
+    torch.nn.init.normal_(leo.decoder.fc3.weight, std=0.05)
+    tasks = [random_support(leo, 2 + n % 4, [1 + n % 3] * (2 + n % 4), n) for n in range(2 * WORTH_SPLITTING + 1)]
+    with torch.inference_mode():  # as the engine calls it
+        together = Adapter(leo).adapt(tasks)
+        alone = [Adapter(leo).adapt([task])[0] for task in tasks]
+    for one, other in zip(together, alone, strict=True):
+        torch.testing.assert_close(one.codes, other.codes, atol=1e-5, rtol=1e-5)
+        torch.testing.assert_close(one.weight, other.weight, atol=1e-5, rtol=1e-5)
+        assert one.losses == pytest.approx(other.losses, abs=1e-5)
+
+
 def test_heads_do_not_keep_the_batch_alive() -> None:
     leo = tiny().eval()
     tasks = [random_support(leo, 2, [1, 1], 1), random_support(leo, 9, [1] * 9, 2)]
@@ -66,6 +80,7 @@ def test_a_non_finite_task_is_known_and_harms_no_neighbour() -> None:
         {"finetune_steps": 3, "finetune_lr": 0.5},
         {"finetune_steps": 2, "inner_lr_per_step": True, "decoder_skip": True},
         {"unit_codes": True, "decoder_skip": True, "decoder_tied": True, "relation_width": 5},
+        {"code_ridge": 0.3, "decoder_skip": True, "decoder_tied": True},
         {"decoder_conditioned": True},
         {"decoder_experts": 3, "decoder_skip": True},
     ],

@@ -4,7 +4,8 @@ from pathlib import Path
 import pytest
 import torch
 
-from model.calibration import fit_temperature, reliability, temperature_of
+from model.calibration import fit_sharpness, fit_temperature, reliability, temperature_of
+from model.config import LEOConfig
 from model.data.omniglot import load_drawings
 from model.evaluate import Setting
 from tests.conftest import tiny
@@ -40,6 +41,20 @@ def test_the_temperature_of_logits_made_too_large_is_found() -> None:
         labels = torch.multinomial(honest.softmax(dim=-1), 1, generator=generator).flatten()
         answers.append((3.0 * honest, labels))
     assert fit_temperature(answers) == pytest.approx(3.0, rel=0.03)
+
+
+def test_what_shots_and_ways_do_to_logits_is_found() -> None:
+    generator = torch.Generator().manual_seed(0)
+    answers, shots = [], []
+    for ways in (2, 5, 15):
+        for k in (1, 5, 10):
+            honest = 2 * torch.randn(20_000, ways, generator=generator)
+            labels = torch.multinomial(honest.softmax(dim=-1), 1, generator=generator).flatten()
+            answers.append((honest * 3.0 / (k**0.4 * ways**-0.3), labels))
+            shots.append(float(k))
+    assert fit_sharpness(answers, shots) == pytest.approx((3.0, 0.4, -0.3), abs=0.03)
+    config = LEOConfig(temperature=3.0, shot_sharpness=0.4, way_sharpness=-0.3)
+    assert config.temperature_at(5, 15) == pytest.approx(3.0 / (5**0.4 * 15**-0.3))
 
 
 def test_no_temperature_is_best_where_every_answer_is_right() -> None:

@@ -1,9 +1,18 @@
 import pytest
 import torch
+from torch.nn import functional as F
 
 from model.config import LEOConfig
 from model.leo import one_hot
-from model.networks import FeatureExtractor, Gaussian, LEOClassifier, LEODecoder, LEOEncoder, LEORelationNetwork
+from model.networks import (
+    FeatureExtractor,
+    Gaussian,
+    LEOClassifier,
+    LEODecoder,
+    LEOEncoder,
+    LEORelationNetwork,
+    regressed,
+)
 
 
 def test_shapes_of_the_source_document() -> None:
@@ -163,3 +172,23 @@ def test_views_are_the_mean_over_turned_drawings_at_inference_only() -> None:
     torch.testing.assert_close(turned.eval()(images), expected, atol=1e-5, rtol=1e-5)
     turned.fold_batch_norm()
     torch.testing.assert_close(turned(images), expected, atol=1e-5, rtol=1e-5)
+
+
+def test_codes_by_regression_weigh_classes_alike_and_see_nothing_of_padding() -> None:
+    torch.manual_seed(0)
+    codes = torch.randn(1, 6, 40, dtype=torch.double)
+    shots = torch.tensor([3, 1, 1])  # the sixth row is padding, the fourth class is not there
+    membership = F.one_hot(torch.arange(3).repeat_interleave(shots), 4).double()
+    membership = torch.cat([membership, torch.zeros(1, 4, dtype=torch.double)]).unsqueeze(0)
+    found = regressed(codes, membership, 0.7)[0]  # [4, 40]
+    # The primal: sum of w |x W - y|^2 + ridge |W|^2 with w such that each class counts the same.
+    x, y = codes[0, :5], membership[0, :5, :3] - 1 / 3
+    w = ((5 / 3) / shots.repeat_interleave(shots)).unsqueeze(1)
+    expected = torch.linalg.solve(x.T @ (w * x) + 0.7 * torch.eye(40, dtype=torch.double), x.T @ (w * y))  # [40, 3]
+    torch.testing.assert_close(found[:3], expected.T)
+    assert (found[3] == 0).all()
+
+
+def test_regression_goes_with_what_it_can() -> None:
+    with pytest.raises(ValueError, match="code_ridge goes with neither"):
+        LEOConfig(code_ridge=0.5, unit_codes=True)

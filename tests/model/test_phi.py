@@ -6,9 +6,14 @@ import numpy as np
 import pytest
 import torch
 
+from model.config import LEOConfig
+from model.export import phi_to_onnx
 from model.leo import LatentEmbeddingOptimization
+from model.networks import FeatureExtractor
 from model.phi import OnCPU, OnTorch, Phi
+from model.photos import to_pixels
 from tests.conftest import tiny
+from tests.photographed import PRODUCTS, product
 
 
 def drawings(count: int, side: int) -> np.ndarray:
@@ -32,7 +37,14 @@ def test_it_is_the_same_function(shipped: LatentEmbeddingOptimization, how: type
 
 @pytest.mark.parametrize(
     "shape",
-    [{"view_angles": (-10.0, 10.0)}, {"stem_stride": 2, "resolution": 16}, {"normalise_features": False}],
+    [
+        {"view_angles": (-10.0, 10.0)},
+        {"stem_stride": 2, "resolution": 16},
+        {"normalise_features": False},
+        {"residual": True, "pool_whole": True},
+        {"pooling": "mean", "normalisation": "none"},
+        {"residual": True, "pooling": "mean", "pool_whole": True, "normalisation": "group"},
+    ],
     ids=str,
 )
 def test_whatever_its_shape(shape: dict[str, object]) -> None:
@@ -41,3 +53,43 @@ def test_whatever_its_shape(shape: dict[str, object]) -> None:
     with torch.inference_mode():
         expected = leo.classifier.phi(torch.from_numpy(images).unsqueeze(1).float() / 255)
     torch.testing.assert_close(served(leo, OnCPU)(images), expected, atol=1e-4, rtol=1e-4)
+
+
+@pytest.fixture(scope="module")
+def lite0() -> FeatureExtractor:
+    return FeatureExtractor(LEOConfig(backbone="efficientnet-lite0", resolution=224)).eval()
+
+
+@pytest.fixture(scope="module")
+def products() -> np.ndarray:
+    return np.stack([to_pixels(product(name, seed), 224) for name in PRODUCTS for seed in (1, 2)])
+
+
+def test_bytes_are_nearly_what_they_stand_for(
+    lite0: FeatureExtractor, products: np.ndarray, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("model.phi.WORTH_ROUNDING", 0.0)  # however slow they are here
+    rounded, exact = OnCPU(lite0, 224), OnCPU(lite0, 224, exact=True)
+    assert (rounded.bytewise, exact.bytewise) == (True, False)
+    found, expected = rounded(products), exact(products)
+    assert float(torch.nn.functional.cosine_similarity(found, expected).min()) > 0.97
+    torch.testing.assert_close(rounded(products[3:4]), found[3:4])  # alone as among others
+    with torch.inference_mode():
+        as_trained = lite0(torch.from_numpy(products).movedim(3, 1).float() / 255)
+    torch.testing.assert_close(expected, as_trained, atol=1e-5, rtol=1e-4)
+
+
+@pytest.mark.parametrize(("name", "value"), [("WORTH_ROUNDING", float("inf")), ("ALIKE", 1.1)])
+def test_bytes_that_are_no_faster_or_wrong_here_are_not_taken(
+    lite0: FeatureExtractor, products: np.ndarray, monkeypatch: pytest.MonkeyPatch, name: str, value: float
+) -> None:
+    exact = OnCPU(lite0, 224, exact=True)(products[:1])
+    monkeypatch.setattr(f"model.phi.{name}", value)
+    phi = OnCPU(lite0, 224)
+    assert not phi.bytewise
+    torch.testing.assert_close(phi(products[:1]), exact, atol=1e-5, rtol=1e-5)
+
+
+def test_what_has_no_bytewise_form_is_said() -> None:
+    with pytest.raises(TypeError, match="Conv2d has no bytewise form"):
+        phi_to_onnx(tiny().eval().classifier.phi, 8, bytewise=True)

@@ -9,7 +9,8 @@ from model.augment import augment, to_side, working_side
 from model.config import LEOConfig
 from model.data.omniglot import Drawings, load_drawings
 from model.leo import LatentEmbeddingOptimization
-from model.train import TrainConfig, Trainer, turn
+from model.resident import turn
+from model.train import TrainConfig, Trainer
 from tests.drawn import write_omniglot
 
 

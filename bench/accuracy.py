@@ -1,0 +1,132 @@
+"""Writes the tables of docs/accuracy.md from results files, so that none is typed in.
+
+python -m bench.accuracy
+"""
+
+import json
+from itertools import groupby
+from typing import Any
+
+from bench.readme import BEGIN, END, ROOT
+
+DOCUMENT = ROOT / "docs" / "accuracy.md"
+RESULTS = ROOT / "bench" / "results"
+
+
+def tables() -> str:
+    """Everything between the document's two marks."""
+    parts = [compared("compare.json"), compared("compare-alphabet.json"), choices(), extractors(), speed()]
+    return "\n\n".join("\n".join(part) for part in parts)
+
+
+def compared(name: str) -> list[str]:
+    """Methods beside LEO: each's accuracy and, in brackets, how far LEO is ahead."""
+    found = _read(name)
+    settings = [(way, shot) for way, shot in dict.fromkeys((row["way"], row["shot"]) for row in found["rows"])]
+    of = {(row["method"], row["way"], row["shot"]): row for row in found["rows"]}
+    first = found["rows"][0]
+    lines = _head("classes from one alphabet, %" if first["within"] else "classes from anywhere, %", settings)
+    for method in dict.fromkeys(row["method"] for row in found["rows"]):
+        cells = []
+        for setting in settings:
+            row = of[(method, *setting)]
+            lead = "" if method == first["method"] else f" ({_plus_minus(-row['difference'], row['difference_ci95'])})"
+            cells.append(f"{100 * row['accuracy']:.2f}{lead}")
+        lines.append(f"| {method} | " + " | ".join(cells) + " |")
+    trained = found["baselines"]["budget"]
+    return [
+        *lines,
+        "",
+        f"{first['episodes']} tasks, {first['query']} queries a class; in brackets LEO's accuracy less the method's, "
+        f"on the same tasks, 95 % interval. MAML, Meta-SGD and ANIL start from LEO's own feature extractor and learn "
+        f"for {trained['steps']} steps of {trained['images_per_step']} images more ({found['date']}, {found['split']} "
+        f"alphabets, version {found['model_version']}).",
+    ]
+
+
+def choices() -> list[str]:
+    """The ablation."""
+    found = _read("ablation.json")
+    lines: list[str] = []
+    for name, several in groupby(found["rows"], key=lambda row: row["choice"]):
+        rows = list(several)
+        if not lines:
+            settings = [(row["way"], row["shot"], ", one alphabet" if row["within"] else "") for row in rows]
+            lines = _head("what differs, accuracy in %", settings)
+        cells = []
+        for row in rows:
+            against = row["against_first"]
+            apart = "" if name == found["rows"][0]["choice"] else f" ({_plus_minus(against['mean'], against['ci95'])})"
+            cells.append(f"{100 * row['accuracy']['mean']:.2f}{apart}")
+        lines.append(f"| {name} | " + " | ".join(cells) + " |")
+    return [
+        *lines,
+        "",
+        f"Each meta-trained alike for {found['training_steps']} steps on the features of the shipped "
+        f"`{found['model']}`, whose feature extractor stays as it is; {found['episodes']} tasks; in brackets the "
+        f"difference to the first row, on the same tasks, 95 % interval ({found['date']}).",
+    ]
+
+
+def extractors() -> list[str]:
+    """The search for phi."""
+    found = _read("phi_search.json")
+    labels = list(found["rows"][0]["accuracy"])
+    lines = ["| feature extractor | views | ms an image | " + " | ".join(f"{label}, %" for label in labels) + " |"]
+    lines.append("|---|" + "---|" * (2 + len(labels)))
+    for row in found["rows"]:
+        cells = [
+            f"{100 * row['accuracy'][label]['mean']:.2f} ± {100 * row['accuracy'][label]['ci95']:.2f}"
+            for label in labels
+        ]
+        views = max(1, len(row["view_angles"]))
+        lines.append(f"| {row['phi']} | {views} | {row['milliseconds']:.2f} | " + " | ".join(cells) + " |")
+    return [
+        *lines,
+        "",
+        f"{found['training_images']:,} drawings to learn from for each, far fewer than the shipped model had; class "
+        f"means, {found['episodes']} tasks; milliseconds on one thread, taking turns ({found['date']}).",
+        "",
+        "![Accuracy against milliseconds](../bench/results/phi_search.png)",
+    ]
+
+
+def speed() -> list[str]:
+    """How fast meta-training is."""
+    found = _read("training.json")
+    names = list(found["models"])
+    lines = ["| meta-training | " + " | ".join(names) + " |", "|---|" + "---|" * len(names)]
+    for key, title in (
+        ("images_per_second", "images a second"),
+        ("convolutions_images_per_second", "of them the convolutions alone would do"),
+        ("seconds_for_the_budget", f"seconds for {found['budget']:,} 5-way 1-shot tasks"),
+        ("peak_resident_mb", "memory, MB"),
+    ):
+        lines.append(f"| {title} | " + " | ".join(f"{found['models'][name][key]:,.0f}" for name in names) + " |")
+    machine = found["machine"]
+    return [*lines, "", f"{machine['processor']}, {machine['cores']} cores, {found['date']}: `make bench-training`."]
+
+
+def _read(name: str) -> dict[str, Any]:
+    found: dict[str, Any] = json.loads((RESULTS / name).read_text())
+    return found
+
+
+def _head(first: str, settings: list[tuple[Any, ...]]) -> list[str]:
+    titles = [f"{way}-way {shot}-shot{''.join(more)}" for way, shot, *more in settings]
+    return [f"| {first} | " + " | ".join(titles) + " |", "|---|" + "---|" * len(titles)]
+
+
+def _plus_minus(mean: float, ci95: float) -> str:
+    return f"{100 * mean:+.2f} ± {100 * ci95:.2f}"
+
+
+def written(document: str) -> str:
+    """The document with its tables brought up to date."""
+    before, rest = document.split(BEGIN)
+    _, after = rest.split(END)
+    return f"{before}{BEGIN}\n{tables()}\n{END}{after}"
+
+
+if __name__ == "__main__":
+    DOCUMENT.write_text(written(DOCUMENT.read_text()))

@@ -1,0 +1,48 @@
+"""10,000 tasks at random beside 5."""
+
+import itertools
+import json
+import random
+import statistics
+from functools import partial
+from typing import Any
+
+from bench.engine.service import CLIENTS, WARM_UP, Service
+from bench.load import closed
+from bench.pictures import creation, prediction
+
+TASKS = 10_000
+
+
+def cache(model: str) -> dict[str, Any]:
+    """Predictions a second over 5 tasks and over 10,000 at random, the cache at its default size and at a tenth."""
+    found: dict[str, Any] = {}
+    default = 256 * 2**20
+    for name, size in (("default", default), ("a_tenth", default // 10)):
+        with Service("ours", model, LEO_CACHE_BYTES=str(size)) as service:
+            made = itertools.cycle([creation(n) for n in range(40)])
+            ids: list[str] = []
+            while len(ids) < TASKS:
+                bodies = closed(service.port, made.__next__, CLIENTS, 5.0, keep=True).bodies
+                ids += [json.loads(body)["task_id"] for body in bodies]
+            ids = ids[:TASKS]
+            rates: dict[str, list[float]] = {"5": [], str(TASKS): []}
+            for _ in range(3):  # turn about: the machine's own speed changes
+                for which in rates:
+                    ask = partial(_of_one, ids[:5] if which == "5" else ids)
+                    closed(service.port, ask, CLIENTS, WARM_UP)
+                    rates[which].append(round(closed(service.port, ask, CLIENTS, 4.0).per_second, 1))
+            few, many = (statistics.median(each) for each in rates.values())
+            found[name] = {
+                "cache_bytes": size,
+                "per_second_by_tasks": rates,
+                "share": round(many / few, 3),
+                "lookups": service.samples("leo_cache_lookups_total"),
+                "resident_mb": service.resident_mb(),
+            }
+            print(model, "cache", name, found[name], flush=True)
+    return found
+
+
+def _of_one(tasks: list[str]) -> bytes:
+    return prediction(random.choice(tasks), random.randrange(40))
