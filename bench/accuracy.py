@@ -15,7 +15,8 @@ RESULTS = ROOT / "bench" / "results"
 
 def tables() -> str:
     """Everything between the document's two marks."""
-    parts = [compared("compare.json"), compared("compare-alphabet.json"), choices(), extractors(), speed()]
+    kinds = ("compare.json", "compare-alphabet.json", "compare-gradient.json")
+    parts = [*map(compared, kinds), choices(), extractors(), speed()]
     return "\n\n".join("\n".join(part) for part in parts)
 
 

@@ -126,18 +126,18 @@ def main() -> None:
             )
             shown = {k: f"{100 * v['mean']:.2f} ±{100 * v['ci95']:.2f}" for k, v in accuracy.items()}
             print(name, angles, shown, flush=True)
-    for row, each in zip(rows, milliseconds(models), strict=True):
-        row["milliseconds"] = each
-    result = {
-        "date": today(),
-        "machine": machine(),
-        "split": "validation alphabets",
-        "episodes": given.episodes,
-        "training_images": given.images,
-        "rows": rows,
-    }
-    (RESULTS / "phi_search.json").write_text(json.dumps(result, indent=2) + "\n")
-    plot(rows, RESULTS / "phi_search.png")
+        for row, each in zip(rows, milliseconds(models), strict=True):
+            row["milliseconds"] = each
+        result = {
+            "date": today(),
+            "machine": machine(),
+            "split": "validation alphabets",
+            "episodes": given.episodes,
+            "training_images": given.images,
+            "rows": rows,
+        }
+        (RESULTS / "phi_search.json").write_text(json.dumps(result, indent=2) + "\n")
+        plot(rows, RESULTS / "phi_search.png")
 
 
 if __name__ == "__main__":
