@@ -22,10 +22,8 @@ from torch import Tensor
 from model.baselines.latent import Leo
 from model.baselines.logistic import LogisticHead
 from model.baselines.method import Bare, Phi
-from model.calibration import sharpness_of
 from model.config import LEOConfig
 from model.data.episodes import sample_episodes
-from model.data.omniglot import DataError
 from model.data.photos import Photos, features
 from model.evaluate import Setting, Sight, accuracies, draw, possible
 from model.history import Progress, one_cycle
@@ -117,20 +115,6 @@ class PhotoTrainer:
             start_from_classes(leo, raw, counts, self.config.shrinkage, self.config.centring)
         else:
             centre_on(leo, raw, counts, self.config.centring)
-
-    def sharpness(self) -> tuple[float, float, float]:
-        """`model.calibration.sharpness_of` the trained LEO, fitted on training classes: on one group of them in five,
-        by a twin that starts from the other four and has the same steps. Validation classes stay out of it.
-        """
-        try:
-            seen, unseen = self.training.split("train"), self.training.split("validation")
-            twin = copy.deepcopy(self.leo).eval()
-            backbone = self.config.leo.pretrained
-            assert backbone is not None  # noqa: S101  # __init__ saw to it
-            self._start(twin, features(seen, backbone)[:, :, 0], seen.counts)
-            return sharpness_of(twin, sights_of(Phi(twin), unseen), PHOTO_MIX)
-        except DataError:  # too few classes to part again
-            return sharpness_of(self.leo, self.sights, PHOTO_MIX)
 
     def _step(self, generator: torch.Generator) -> tuple[int, dict[str, float]]:
         config = self.config

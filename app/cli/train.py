@@ -177,15 +177,16 @@ def _finish(
 def _finish_photos(trainer: "PhotoTrainer", photos: "Photos", described: dict[str, Any]) -> None:
     """Evaluate on the validation classes of each source and write model, card and curve."""
     from model.baselines.training import best
+    from model.calibration import sharpness_of
     from model.card import machine, shape_of, today
     from model.checkpoint import read_info, save_model
     from model.curve import draw_curve
     from model.photo_card import validate_photos, write_photo_readme
-    from model.photo_training import choose_l2
+    from model.photo_training import PHOTO_MIX, choose_l2
 
     leo, validation = trainer.leo, photos.split("validation")
     with console.status("calibrating"):
-        temperature, by_shots, by_ways = trainer.sharpness()
+        temperature, by_shots, by_ways = sharpness_of(leo, trainer.sights, PHOTO_MIX)
         fitted = {
             "temperature": round(temperature, 4),
             "shot_sharpness": round(by_shots, 4),
