@@ -70,9 +70,9 @@ def with_views(leo: LatentEmbeddingOptimization, angles: tuple[float, ...]) -> L
 
 
 def plot(rows: list[dict[str, Any]], path: Path) -> None:
-    figure, axes = pyplot.subplots(1, len(SETTINGS), figsize=(12, 5), layout="constrained")
+    figure, axes = pyplot.subplots(1, len(SETTINGS), figsize=(14, 5), layout="constrained")
     for axis, name in zip(axes, SETTINGS, strict=True):
-        for candidate in CANDIDATES:
+        for candidate in dict.fromkeys(row["phi"] for row in rows):
             mine = [row for row in rows if row["phi"] == candidate]
             axis.plot(
                 [row["milliseconds"] for row in mine],
@@ -82,8 +82,10 @@ def plot(rows: list[dict[str, Any]], path: Path) -> None:
             )
         axis.set(title=name, xlabel="milliseconds an image, one thread", ylabel="accuracy of class means, %")
         axis.grid(alpha=0.3)
-    axes[0].legend(title="each with 1, 2 and 3 views", fontsize="small")
+    lines, names = axes[0].get_legend_handles_labels()
+    figure.legend(lines, names, title="each with 1, 2 and 3 views", fontsize="small", loc="outside right upper")
     figure.savefig(path, dpi=100)
+    pyplot.close(figure)
 
 
 def main() -> None:
