@@ -41,6 +41,12 @@ ROWS: dict[str, dict[str, Any]] = {
     "decoder conditioned on the task": {"decoder_conditioned": True},
     "mixture of four decoders": {"decoder_experts": 4},
     "one alpha for each step": {"inner_lr_per_step": True},
+    "the whole paper": LEOConfig.paper().model_dump(
+        include={
+            "stochastic", "relation_over", "relation_residual", "dropout", "finetune_steps", "kl_weight",
+            "encoder_penalty", "orthogonality", "l2",
+        }
+    ) | {"decoder_skip": False},
     "alpha fixed": {"learn_inner_lr": False},
     "one inner step": {"inner_steps": 1},
     "ten inner steps": {"inner_steps": 10},
@@ -52,12 +58,6 @@ ROWS: dict[str, dict[str, Any]] = {
     "orthogonality 0.1": {"orthogonality": 0.1},
     "L2 0.00001": {"l2": 1e-5},
     "dropout 0.3": {"dropout": 0.3},
-    "the whole paper": LEOConfig.paper().model_dump(
-        include={
-            "stochastic", "relation_over", "relation_residual", "dropout", "finetune_steps", "kl_weight",
-            "encoder_penalty", "orthogonality", "l2",
-        }
-    ) | {"decoder_skip": False},
 }  # fmt: skip
 SETTINGS = (
     Setting(5, (1, 1), 15),
@@ -115,6 +115,16 @@ def train_heads(
     return leo.eval()
 
 
+def _measured(path: Path, described: dict[str, Any]) -> list[dict[str, Any]]:
+    """Rows of an interrupted run with the same settings, which this one goes on from."""
+    if not path.exists():
+        return []
+    found = json.loads(path.read_text())
+    same = all(found[key] == described[key] for key in ("machine", "model", "episodes", "training_steps"))
+    rows: list[dict[str, Any]] = found["rows"] if same else []
+    return rows
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--data", type=Path, required=True, help="Omniglot's images_background, folder or zip")
@@ -130,8 +140,20 @@ def main() -> None:
     seen, validation = turned_features(start, training), extract(start, drawings.split("validation"))
     tasks = {setting: draw(validation, setting, given.episodes) for setting in SETTINGS}
     first: dict[Setting, Tensor] = {}
-    rows = []
+    described = {
+        "date": today(),
+        "machine": machine(),
+        "model": given.model.name,
+        "split": "validation alphabets",
+        "episodes": given.episodes,
+        "training_steps": given.steps,
+    }
+    rows = _measured(given.out, described)
+    known = {row["choice"] for row in rows}
     for name, changes in ROWS.items():
+        if first and name in known:  # the first is always trained: the others are compared with it task by task
+            continue
+        rows = [row for row in rows if row["choice"] != name]
         began = time.perf_counter()
         leo = train_heads(start, changes, seen, training, given.steps, seed=0)
         seconds = time.perf_counter() - began
@@ -161,17 +183,9 @@ def main() -> None:
                 f" ±{100 * shown['steps_gain']['ci95']:.2f}",
                 flush=True,
             )
-        result = {
-            "date": today(),
-            "machine": machine(),
-            "model": given.model.name,
-            "split": "validation alphabets",
-            "episodes": given.episodes,
-            "training_steps": given.steps,
-            "rows": rows,
-        }
+        rows.sort(key=lambda row: list(ROWS).index(row["choice"]))
         given.out.parent.mkdir(parents=True, exist_ok=True)
-        given.out.write_text(json.dumps(result, indent=2) + "\n")
+        given.out.write_text(json.dumps(described | {"rows": rows}, indent=2) + "\n")
 
 
 if __name__ == "__main__":

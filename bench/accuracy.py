@@ -15,7 +15,8 @@ RESULTS = ROOT / "bench" / "results"
 
 def tables() -> str:
     """Everything between the document's two marks."""
-    parts = [compared("compare.json"), compared("compare-alphabet.json"), choices(), extractors(), speed()]
+    kinds = ("compare.json", "compare-alphabet.json", "compare-gradient.json")
+    parts = [*map(compared, kinds), choices(), extractors(), speed()]
     return "\n\n".join("\n".join(part) for part in parts)
 
 
@@ -98,7 +99,7 @@ def speed() -> list[str]:
     lines = ["| meta-training | " + " | ".join(names) + " |", "|---|" + "---|" * len(names)]
     for key, title in (
         ("images_per_second", "images a second"),
-        ("convolutions_images_per_second", "of them the convolutions alone would do"),
+        ("convolutions_images_per_second", "images a second, the convolutions alone"),
         ("seconds_for_the_budget", f"seconds for {found['budget']:,} 5-way 1-shot tasks"),
         ("peak_resident_mb", "memory, MB"),
     ):

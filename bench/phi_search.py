@@ -70,9 +70,9 @@ def with_views(leo: LatentEmbeddingOptimization, angles: tuple[float, ...]) -> L
 
 
 def plot(rows: list[dict[str, Any]], path: Path) -> None:
-    figure, axes = pyplot.subplots(1, len(SETTINGS), figsize=(12, 5), layout="constrained")
+    figure, axes = pyplot.subplots(1, len(SETTINGS), figsize=(14, 5), layout="constrained")
     for axis, name in zip(axes, SETTINGS, strict=True):
-        for candidate in CANDIDATES:
+        for candidate in dict.fromkeys(row["phi"] for row in rows):
             mine = [row for row in rows if row["phi"] == candidate]
             axis.plot(
                 [row["milliseconds"] for row in mine],
@@ -82,8 +82,10 @@ def plot(rows: list[dict[str, Any]], path: Path) -> None:
             )
         axis.set(title=name, xlabel="milliseconds an image, one thread", ylabel="accuracy of class means, %")
         axis.grid(alpha=0.3)
-    axes[0].legend(title="each with 1, 2 and 3 views", fontsize="small")
+    lines, names = axes[0].get_legend_handles_labels()
+    figure.legend(lines, names, title="each with 1, 2 and 3 views", fontsize="small", loc="outside right upper")
     figure.savefig(path, dpi=100)
+    pyplot.close(figure)
 
 
 def main() -> None:
@@ -126,18 +128,18 @@ def main() -> None:
             )
             shown = {k: f"{100 * v['mean']:.2f} ±{100 * v['ci95']:.2f}" for k, v in accuracy.items()}
             print(name, angles, shown, flush=True)
-    for row, each in zip(rows, milliseconds(models), strict=True):
-        row["milliseconds"] = each
-    result = {
-        "date": today(),
-        "machine": machine(),
-        "split": "validation alphabets",
-        "episodes": given.episodes,
-        "training_images": given.images,
-        "rows": rows,
-    }
-    (RESULTS / "phi_search.json").write_text(json.dumps(result, indent=2) + "\n")
-    plot(rows, RESULTS / "phi_search.png")
+        for row, each in zip(rows, milliseconds(models), strict=True):
+            row["milliseconds"] = each
+        result = {
+            "date": today(),
+            "machine": machine(),
+            "split": "validation alphabets",
+            "episodes": given.episodes,
+            "training_images": given.images,
+            "rows": rows,
+        }
+        (RESULTS / "phi_search.json").write_text(json.dumps(result, indent=2) + "\n")
+        plot(rows, RESULTS / "phi_search.png")
 
 
 if __name__ == "__main__":

@@ -10,7 +10,7 @@ import httpx
 import pytest
 
 from app.settings import PROJECT, Settings
-from bench import scaling
+from bench import accuracy, scaling
 from tests.drawn import png
 
 GUIDES = sorted((PROJECT / "docs").glob("*.md"))
@@ -79,3 +79,8 @@ def test_a_guide_names_what_exists(guide: Path) -> None:
 def test_the_figures_on_scaling_are_those_of_the_results_files() -> None:
     guide = (PROJECT / "docs" / "scaling.md").read_text()
     assert scaling.written(guide) == guide, "run: python -m bench.scaling"
+
+
+def test_tables_of_accuracy_are_those_of_the_results_files() -> None:
+    document = accuracy.DOCUMENT.read_text()
+    assert accuracy.written(document) == document, "run: python -m bench.accuracy"
