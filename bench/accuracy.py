@@ -7,7 +7,7 @@ import json
 from itertools import groupby
 from typing import Any
 
-from bench.readme import BEGIN, END, ROOT
+from bench.readme import ROOT, between_marks
 
 DOCUMENT = ROOT / "docs" / "accuracy.md"
 RESULTS = ROOT / "bench" / "results"
@@ -124,9 +124,7 @@ def _plus_minus(mean: float, ci95: float) -> str:
 
 def written(document: str) -> str:
     """The document with its tables brought up to date."""
-    before, rest = document.split(BEGIN)
-    _, after = rest.split(END)
-    return f"{before}{BEGIN}\n{tables()}\n{END}{after}"
+    return between_marks(document, tables())
 
 
 if __name__ == "__main__":

@@ -107,11 +107,16 @@ def beside_the_best(methods: list[dict[str, Any]]) -> str:
     return f"{100 * first['accuracy']:.2f} ({lead:+.2f} ± {ci95:.2f})"
 
 
+def between_marks(document: str, figures: str) -> str:
+    """A document with what stands between its two marks replaced."""
+    before, rest = document.split(BEGIN)
+    _, after = rest.split(END)
+    return f"{before}{BEGIN}\n{figures}\n{END}{after}"
+
+
 def written(readme: str) -> str:
     """The README with its figures brought up to date."""
-    before, rest = readme.split(BEGIN)
-    _, after = rest.split(END)
-    return f"{before}{BEGIN}\n{figures()}\n{END}{after}"
+    return between_marks(readme, figures())
 
 
 if __name__ == "__main__":
