@@ -89,6 +89,11 @@ def train(
         begun = None if start is None else load_leo(start, where)
         trainer = Trainer(config, training, validation, out, where, taught_by, begun)
         if parallel.is_first():
+            console.print(
+                f"budget: {config.pretrain_steps:,} steps of {config.pretrain_batch} images, then "
+                f"{config.episode_steps:,} of up to {config.images_per_step} in tasks",
+                highlight=False,
+            )
             _show_training(trainer)
         else:
             for _ in trainer.run():
