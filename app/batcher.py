@@ -55,7 +55,7 @@ class Batcher:
         batch_images: int = BATCH_IMAGES,
     ) -> None:
         self._run, self._max_images, self._timeout, self._batch_images = run, max_images, timeout, batch_images
-        self._waiting: SimpleQueue[Entry | None] = SimpleQueue()  # None is the last
+        self._waiting: SimpleQueue[Entry | None] = SimpleQueue()  # None wakes who waits for the next
         self._queued_images = self._taken_images = 0  # ever; the loop counts the first, the device's thread the second
         self._running: list[Entry] = []
         self._busy_since: float | None = None
@@ -123,15 +123,10 @@ class Batcher:
         images = 0
         while images < self._batch_images:
             try:
-                entry = self._waiting.get(block=not batch)
+                entry = self._waiting.get(block=not batch and not self._closing)
             except Empty:
                 break
-            if entry is None:
-                if not batch and self._waiting.empty():
-                    break
-                self._waiting.put(None)  # what was accepted at the same moment goes before it
-                if batch:
-                    break
+            if entry is None:  # woken to see that it is closing: what was accepted until then is still done
                 continue
             self._taken_images += entry.images
             if not entry.result.cancelled():  # else its client has left, or its time ran out

@@ -172,6 +172,24 @@ def test_closing_finishes_what_was_accepted_and_takes_no_more() -> None:
     run(scenario)
 
 
+def test_an_abandoned_device_ends_when_it_comes_back() -> None:
+    async def scenario(batcher: Batcher, device: Device) -> None:
+        first = await occupy(batcher, device)
+        waiting = asyncio.create_task(batcher.submit(work()))
+        await asyncio.sleep(0)
+        batcher.abandon("the device hangs")
+        for asked in (first, waiting):
+            with pytest.raises(Problem, match="the device hangs"):
+                await asked
+        batcher.close(0)  # the service stops while it hangs
+        device.gate.set()
+        await asyncio.to_thread(batcher.close, 10)
+        assert not batcher.alive
+        assert len(device.batches) == 1
+
+    run(scenario)
+
+
 def test_out_of_memory_halves_the_batch_until_it_fits() -> None:
     async def scenario(batcher: Batcher, device: Device) -> None:
         first = await occupy(batcher, device)
