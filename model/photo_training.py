@@ -68,7 +68,7 @@ class PhotoTrainer:
         backbone = config.leo.pretrained
         if backbone is None:
             raise ValueError("this trains on a pretrained backbone's features; the config names none")
-        self.config, self.training, self.folder, self.device = config, training, folder, device
+        self.config, self.folder, self.device = config, folder, device
         folder.mkdir(parents=True, exist_ok=True)
         torch.manual_seed(config.seed)
         whose = {"backbone_sha256": backbone.load().sha256}
@@ -77,7 +77,11 @@ class PhotoTrainer:
             parameter.requires_grad_(name.startswith(config.trained))
         raw = features(training, backbone, config.views)  # [C, D, V, F]
         self.counts = training.counts
-        self._start(self.leo, raw[:, :, 0], self.counts)
+        first = raw[:, :, 0].to(device)  # [C, D, F]
+        if config.from_classes:
+            start_from_classes(self.leo, first, self.counts, config.shrinkage, config.centring)
+        else:
+            centre_on(self.leo, first, self.counts, config.centring)
         phi = self.leo.classifier.phi
         with torch.no_grad():
             self.seen = torch.cat([phi.finished(some.to(device)) for some in raw.split(16)])  # [C, D, V, F]
@@ -107,14 +111,6 @@ class PhotoTrainer:
             yield progress
         leo.load_state_dict(best_state)
         leo.eval()
-
-    def _start(self, leo: LatentEmbeddingOptimization, raw: Tensor, counts: Tensor) -> None:
-        """What is measured on training classes before anything is trained."""
-        raw = raw.to(self.device)
-        if self.config.from_classes:
-            start_from_classes(leo, raw, counts, self.config.shrinkage, self.config.centring)
-        else:
-            centre_on(leo, raw, counts, self.config.centring)
 
     def _step(self, generator: torch.Generator) -> tuple[int, dict[str, float]]:
         config = self.config
