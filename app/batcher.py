@@ -1,10 +1,17 @@
-"""One thread owns the device; requests that queue while it works share its next pass."""
+"""Requests that queue while the device works share its next pass.
+
+What takes the device long is done by a thread of its own. What is quickly done is done between two turns of the event
+loop: a thread that wants the interpreter for moments, beside a loop that always has it, waits longer for it than
+all its work takes, and its comings and goings cost the loop as much again.
+"""
 
 import asyncio
 import contextlib
 import logging
+import math
 import threading
 import time
+from collections import deque
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from queue import Empty, SimpleQueue
@@ -17,6 +24,10 @@ log = logging.getLogger(__name__)
 # A batch ends with the entry that reaches so many images, so that no one waits for the whole queue,
 # nor a single picture for somebody's thousand.
 BATCH_IMAGES = 256
+# A piece of work that takes no longer, in seconds, the loop does itself; and where nothing else is to be done, one that
+# takes as long as the second. Several of the larger ones are for the thread: its arithmetic then leaves the loop free.
+QUICK, QUICK_ALONE = 0.0005, 0.02
+TURN = 0.01  # seconds of work after which the loop sees to its connections again
 
 
 class OutOfMemory(Problem):
@@ -30,10 +41,12 @@ class OutOfMemory(Problem):
 
 @dataclass(frozen=True)
 class Entry:
-    """A piece of work and who waits for it."""
+    """A piece of work, who waits for it and until when, and about how many seconds it takes."""
 
     work: Work
     result: "asyncio.Future[Result]"
+    deadline: float
+    seconds: float
 
     @property
     def images(self) -> int:
@@ -41,10 +54,11 @@ class Entry:
 
 
 class Batcher:
-    """A bounded queue with one owner: `submit` from one event loop, `run` in a thread of its own.
+    """A bounded queue: `submit` from one event loop, `run` there or in a thread of its own.
 
     Nothing waits while the device is idle: a batch is what queued during the one before. Neither side ever waits for a
-    lock that the other holds, and a batch's results wake the loop once.
+    lock that the other holds, and a batch's results wake the loop once. What is quick by `seconds` the loop runs
+    itself, and so it never waits behind a large piece; without `seconds` all is the thread's.
     """
 
     def __init__(
@@ -53,10 +67,15 @@ class Batcher:
         max_images: int,
         timeout: float,
         batch_images: int = BATCH_IMAGES,
+        seconds: Callable[[Work], float] | None = None,
     ) -> None:
         self._run, self._max_images, self._timeout, self._batch_images = run, max_images, timeout, batch_images
+        self._seconds = seconds or (lambda _: math.inf)
+        self._quick: deque[Entry] = deque()  # what the loop will run itself
+        self._turn_asked = False
         self._waiting: SimpleQueue[Entry | None] = SimpleQueue()  # None wakes who waits for the next
-        self._queued_images = self._taken_images = 0  # ever; the loop counts the first, the device's thread the second
+        self._queued_images = self._taken_images = 0  # the thread's, ever: the loop counts the first, it the second
+        self._quick_images = 0
         self._running: list[Entry] = []
         self._busy_since: float | None = None
         self.failed = 0  # pieces of work that the device could not do
@@ -76,7 +95,7 @@ class Batcher:
 
     @property
     def waiting_images(self) -> int:
-        return self._queued_images - self._taken_images
+        return self._queued_images - self._taken_images + self._quick_images
 
     @property
     def alive(self) -> bool:
@@ -84,14 +103,15 @@ class Batcher:
 
     @property
     def busy_for(self) -> float:
-        """Seconds since the device was given what it works on."""
+        """Seconds since the device's thread was given what it works on."""
         since = self._busy_since
         return 0.0 if since is None else time.monotonic() - since
 
     def abandon(self, reason: str) -> None:
         """Give up on a device that is dead or hung: nobody waits for it any longer, and nobody new may."""
         self._closing = True
-        left = list(self._running)
+        left = [*self._running, *self._quick]
+        self._quick.clear()
         with contextlib.suppress(Empty):
             while True:
                 entry = self._waiting.get_nowait()
@@ -102,20 +122,57 @@ class Batcher:
     async def submit(self, work: Work) -> Result:
         """Queue work and wait for its result. Raises `Problem` 503 if the queue is full or time runs out."""
         self._loop = asyncio.get_running_loop()
-        entry = Entry(work, self._loop.create_future())
+        entry = Entry(work, self._loop.create_future(), time.monotonic() + self._timeout, self._seconds(work))
         if self._closing or not self.alive:
             raise overloaded("the service is stopping; try another replica, or again")
         waiting = self.waiting_images
         # A request larger than the whole queue may still run when nothing else waits.
         if waiting and waiting + entry.images > self._max_images:
             raise overloaded(f"{waiting} images are waiting already; try again shortly")
+        if entry.seconds <= (QUICK if self._occupied else QUICK_ALONE):
+            self._quick.append(entry)
+            self._quick_images += entry.images
+            self._ask_for_a_turn()
+            return await entry.result
         self._queued_images += entry.images
         self._waiting.put(entry)
         try:
             async with asyncio.timeout(self._timeout):
                 return await entry.result
         except TimeoutError:
-            raise overloaded(f"the device was not free within {self._timeout:g} s; try again") from None
+            raise self._too_late() from None
+
+    @property
+    def _occupied(self) -> bool:
+        return bool(self._quick) or self._busy_since is not None or self.waiting_images > 0
+
+    def _too_late(self) -> Problem:
+        return overloaded(f"the device was not free within {self._timeout:g} s; try again")
+
+    def _ask_for_a_turn(self) -> None:
+        if not self._turn_asked and self._loop:
+            self._turn_asked = True
+            self._loop.call_soon(self._turn)  # behind everything that came in meanwhile
+
+    def _turn(self) -> None:
+        """Run what waits for the loop, up to `TURN` of it; the rest at its next turn."""
+        self._turn_asked = False
+        batch: list[Entry] = []
+        seconds, now = 0.0, time.monotonic()
+        while self._quick and seconds < TURN:
+            entry = self._quick.popleft()
+            self._quick_images -= entry.images
+            if entry.result.cancelled():  # its client has left
+                continue
+            if now > entry.deadline:
+                entry.result.set_exception(self._too_late())
+                continue
+            batch.append(entry)
+            seconds += entry.seconds
+        if batch:
+            self._finish(batch, self._run)
+        if self._quick:
+            self._ask_for_a_turn()
 
     def _take(self) -> list[Entry]:
         """Wait for work, then take what is there, up to a batch. Empty when there will be no more."""
@@ -137,25 +194,28 @@ class Batcher:
     def _work(self) -> None:
         while batch := self._take():
             self._running = batch
-            self._finish(batch)
+            self._finish(batch, self._run_watched)
             self._running, self._busy_since = [], None
 
-    def _finish(self, batch: list[Entry]) -> None:
+    def _run_watched(self, batch: list[Work]) -> list[Result]:
+        self._busy_since = time.monotonic()
+        return self._run(batch)
+
+    def _finish(self, batch: list[Entry], run: Callable[[list[Work]], list[Result]]) -> None:
         """Run a batch; if it fails, each entry alone, so that only the guilty one does.
 
         Where memory ran out the batch is halved instead: together they were too much, and nobody is guilty.
         """
-        self._busy_since = time.monotonic()
         try:
-            results = self._run([entry.work for entry in batch])
+            results = run([entry.work for entry in batch])
         except Exception as error:
             if is_out_of_memory(error):
                 release_memory()
-                self._finish_halves(batch)
+                self._finish_halves(batch, run)
                 return
             if len(batch) > 1:
                 for entry in batch:
-                    self._finish([entry])
+                    self._finish([entry], run)
                 return
             log.exception("the model failed on a request")
             self.failed += 1
@@ -165,7 +225,7 @@ class Batcher:
         self.last_success = time.monotonic()
         self._deliver(zip(batch, results, strict=True))
 
-    def _finish_halves(self, batch: list[Entry]) -> None:
+    def _finish_halves(self, batch: list[Entry], run: Callable[[list[Work]], list[Result]]) -> None:
         if len(batch) == 1:
             log.error("out of memory on one request of %d images", batch[0].images)
             self.failed += 1
@@ -173,8 +233,8 @@ class Batcher:
             return
         log.warning("out of memory on a batch of %d requests: halving it", len(batch))
         middle = len(batch) // 2
-        self._finish(batch[:middle])
-        self._finish(batch[middle:])
+        self._finish(batch[:middle], run)
+        self._finish(batch[middle:], run)
 
     def _deliver(self, outcomes: Iterable[tuple[Entry, Result | Problem]]) -> None:
         every = list(outcomes)
@@ -188,6 +248,9 @@ class Batcher:
                 else:
                     entry.result.set_result(outcome)
 
+        if threading.current_thread() is not self._thread:
+            on_loop()
+            return
         if not every or self._loop is None:
             return
         try:

@@ -1,5 +1,6 @@
 """The model on its device. Its methods block and belong to the batcher's one thread."""
 
+import math
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -105,6 +106,18 @@ class Engine:
     def seconds_an_image(self) -> float | None:
         """What phi takes, where it was timed."""
         return self._phi.seconds_an_image if isinstance(self._phi, OnCPU) else None
+
+    def seconds(self, work: Work) -> float:
+        """About how long a piece of work takes, by what phi does; without end where that was not timed."""
+        each = self.seconds_an_image
+        if each is None:
+            return math.inf
+        if isinstance(work, Decode):
+            return 0.0
+        if isinstance(work, Predict):
+            return len(work.images) * each
+        passes = 1 if self._encoder_phi is None else 2
+        return (passes * len(work.images) + (len(work.kept) if work.kept else 0)) * each
 
     @property
     def takes_drawings(self) -> bool:

@@ -26,6 +26,7 @@ from app.store import StoreUnavailable, TaskStore
 from app.store.redis import RedisStore
 from app.store.sqlite import SQLiteStore
 from app.tasks import Tasks
+from app.watchdog import Watchdog
 
 DESCRIPTION = """
 Send a few labelled drawings to `POST /tasks`, get a classifier back within milliseconds,
@@ -83,7 +84,8 @@ async def _lifespan(app: FastAPI) -> AsyncIterator[None]:
     settings: Settings = app.state.settings
     models: Models = app.state.models
     store = await open_store(settings)
-    batcher = Batcher(metrics.counted(models.run), settings.queue_images, settings.request_timeout, models.batch_images)
+    run, limits = metrics.counted(models.run), (settings.queue_images, settings.request_timeout)
+    batcher = Batcher(run, *limits, models.batch_images, models.seconds)
     batcher.start()
     readiness = Readiness(batcher, models.default.shape, settings.device_deadline, _exit_soon)
     await readiness.prove()
@@ -92,10 +94,13 @@ async def _lifespan(app: FastAPI) -> AsyncIterator[None]:
     metrics.queue_images.set_function(lambda: batcher.waiting_images)
     publish(models)
     Reload(settings, models, readiness).listen()
-    watching = asyncio.create_task(readiness.watch())
+    watchdog = Watchdog(settings.device_deadline)
+    watchdog.start()
+    watching = asyncio.create_task(readiness.watch(watchdog.beat))
     try:
         yield
     finally:
+        watchdog.stop()
         watching.cancel()
         await asyncio.to_thread(batcher.close, settings.stop_seconds)
         app.state.tasks.close()

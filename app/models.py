@@ -30,6 +30,7 @@ class Models:
             )
         self.default = engines[0]
         self._earlier: dict[str, Engine] = {}
+        self._by_version = {engine.info.version: engine for engine in engines}
 
     @classmethod
     def load(cls, settings: Settings) -> "Models":
@@ -48,6 +49,7 @@ class Models:
         # Whole dictionaries, so that the device's thread sees the old one or the new one.
         self._earlier = self._earlier | gone
         self._engines, self.default = fresh._engines, fresh.default
+        self._by_version = {each.info.version: each for each in (*self._earlier.values(), *self._engines.values())}
         return changed
 
     def __iter__(self) -> Iterator[Engine]:
@@ -58,6 +60,10 @@ class Models:
         """Images that the slowest model does in `BATCH_SECONDS`; all that fit the device where it was not timed."""
         timed = [engine.seconds_an_image for engine in self]
         return min([BATCH_IMAGES, *(max(1, int(BATCH_SECONDS / seconds)) for seconds in timed if seconds)])
+
+    def seconds(self, work: Work) -> float:
+        """About how long a piece of work takes; see `Engine.seconds`."""
+        return self._by_version.get(work.model_version, self.default).seconds(work)
 
     def named(self, name: str | None) -> Engine:
         """A loaded model; the default for None. Raises `Problem` 422."""
@@ -91,13 +97,12 @@ class Models:
         """A batch of work for any of the models: each does its part in one go."""
         if len(self._engines) == 1 and not self._earlier:
             return self.default.run(batch)
-        by_version = {engine.info.version: engine for engine in (*self._earlier.values(), *self._engines.values())}
         parts: dict[str, list[int]] = {}
         for position, work in enumerate(batch):
             parts.setdefault(work.model_version or self.default.info.version, []).append(position)
         results: dict[int, Result] = {}
         for version, positions in parts.items():
-            done = by_version[version].run([batch[position] for position in positions])
+            done = self._by_version[version].run([batch[position] for position in positions])
             results.update(zip(positions, done, strict=True))
         return [results[position] for position in range(len(batch))]
 

@@ -14,6 +14,7 @@ import numpy as np
 from app.batcher import Batcher, OutOfMemory
 from app.engine import Adapt, Images, Predict, Predicted
 from app.problems import Problem
+from app.watchdog import ASLEEP
 from model.adapt import AdaptedTask
 
 log = logging.getLogger(__name__)
@@ -21,7 +22,6 @@ log = logging.getLogger(__name__)
 EVERY = 5.0  # seconds between proofs
 STALE = 15.0  # seconds after which the last proof, and the last batch of others' work, no longer count
 LOOK_EVERY = 0.2  # seconds between looks at the device
-ASLEEP = 2.0  # seconds between two looks that say that the whole process did not get to run meanwhile
 FAILURES = 3  # proofs in a row that must fail for the service to give up
 
 
@@ -55,12 +55,13 @@ class Readiness:
             raise RuntimeError("the model cannot tell a horizontal from a vertical stroke")
         self._last_proof, self._failures, self._reason = time.monotonic(), 0, None
 
-    async def watch(self) -> None:
-        """Prove for ever, and look at the device meanwhile; give up on it once it is lost."""
+    async def watch(self, beat: Callable[[], object] = lambda: None) -> None:
+        """Prove for ever, and look at the device meanwhile; give up on it once it is lost. `beat` at each look."""
         proof: asyncio.Task[None] | None = None
         looked = time.monotonic()
         try:
             while True:
+                beat()
                 now = time.monotonic()
                 if now - looked > ASLEEP:
                     # A paused container, a suspended machine: the device was stopped too, and has not hung.

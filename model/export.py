@@ -194,8 +194,8 @@ class _Graph:
 
 
 class _Bytewise(_Graph):
-    """A graph of a pretrained backbone whose activations are bytes: what goes on between convolutions is rounded
-    to 256 levels, and their weights, each channel's by itself, to 255.
+    """A graph whose activations are bytes: what goes on between convolutions is rounded to 256 levels, and their
+    weights, each channel's by itself, to 255.
 
     The levels of a ReLU6's output lie over 0 to 6. Those of any other layer's lie over what its BatchNorm says of
     it, so that no picture is needed (Nagel et al., 2019, section 4.2).
@@ -203,6 +203,9 @@ class _Bytewise(_Graph):
 
     def shares(self, levels: str) -> str:
         return levels  # the first layer takes bytes as they are
+
+    def seen(self, images: str, grid: Tensor) -> str:  # noqa: ARG002
+        raise TypeError("turned copies have no bytewise form")
 
     def layer(self, layer: nn.Module, at: str) -> str:
         if isinstance(layer, Frozen):
@@ -215,6 +218,14 @@ class _Bytewise(_Graph):
             return self.rounded(self.add("Add", out, at), *layer.given) if layer.residual else out
         if isinstance(layer, nn.ReLU6):
             return self.rounded(at, 0.0, 6.0)
+        if isinstance(layer, nn.Conv2d) and "reach" in dict(layer.named_buffers()):
+            # Of phi's own blocks: behind it, or its pooling, is a ReLU, and so no level need be negative.
+            at = at if at in self.steps else self.floats(at, 1 / 255, 0)  # the first one's: drawings
+            return self.rounded(super().layer(layer, at), 0.0, float(layer.get_buffer("reach")))
+        if isinstance(layer, nn.MaxPool2d):
+            return self.rounded(super().layer(layer, at), 0.0, 255 * self.steps[at])
+        if isinstance(layer, nn.ReLU):
+            return at
         if isinstance(layer, nn.Sequential | SameConv | nn.AdaptiveAvgPool2d | nn.Flatten):
             return super().layer(layer, at)
         raise TypeError(f"{type(layer).__name__} has no bytewise form")

@@ -9,6 +9,7 @@ from torch.nn import functional as F
 from torch.nn.utils.fusion import fuse_conv_bn_eval
 
 from model.backbones import Backbone, BackboneError
+from model.backbones.efficientnet import REACH
 from model.config import GROUPS, LEOConfig
 
 
@@ -68,6 +69,8 @@ def fold(layers: Iterable[nn.Module]) -> list[nn.Module]:
     for layer in layers:
         if isinstance(layer, nn.BatchNorm2d) and isinstance(folded[-1], nn.Conv2d):
             folded[-1] = fuse_conv_bn_eval(folded[-1], layer)
+            reach = (layer.bias + REACH * layer.weight.abs()).max().detach()  # above which hardly anything comes out
+            folded[-1].register_buffer("reach", reach, persistent=False)
         elif isinstance(layer, Residual):
             folded.append(Residual(fold(layer.layers)))
         else:

@@ -12,7 +12,7 @@ import numpy as np
 import onnxruntime
 import torch
 from numpy.typing import NDArray
-from PIL import Image
+from PIL import Image, ImageDraw
 from torch import Tensor
 
 from model.devices import CORES, WORKERS
@@ -33,7 +33,7 @@ class Phi(Protocol):
 CHUNKS = (1, 4, 16)  # images a call: the activations of more leave the processor's cache
 REPEATS = 3
 WORTH_ROUNDING = 1.3  # times as fast: for less, phi is computed as it was trained
-ALIKE = 0.95  # cosine of its features to phi's own: a processor that overflows on bytes is far below
+ALIKE = 0.9  # cosine of its features to phi's own: on a processor that overflows on bytes it is far below
 WORTH_A_THREAD = 0.001  # seconds
 
 
@@ -74,22 +74,21 @@ class OnTorch:
 class OnCPU:
     """ONNX Runtime, in chunks and on threads that were found by timing.
 
-    A pretrained backbone is computed in bytes where that is much faster and, seen by its features, nearly the same.
+    phi is computed in bytes where that is much faster and, seen by its features, nearly the same.
     """
 
     def __init__(self, phi: FeatureExtractor, side: int, *, exact: bool = False) -> None:
         phi.fold_batch_norm()
         self._graph = phi_to_onnx(phi, side)
-        shape = (max(CHUNKS), side, side, *([3] if isinstance(phi.blocks, Frozen) else []))
-        drawings = np.random.default_rng(0).integers(0, 256, shape, dtype=np.uint8)
+        images = smooth(max(CHUNKS), side) if isinstance(phi.blocks, Frozen) else strokes(max(CHUNKS), side)
         self.bytewise = False
-        if isinstance(phi.blocks, Frozen) and not exact:
-            with contextlib.suppress(TypeError):  # a backbone that has no such form
-                self._try_bytes(phi_to_onnx(phi, side, bytewise=True), side)
+        if not exact:
+            with contextlib.suppress(TypeError):  # a phi that has no such form
+                self._try_bytes(phi_to_onnx(phi, side, bytewise=True), images[:4])
         timed: dict[int, dict[int, float]] = {}  # by threads and chunk: seconds an image
         for threads in {1, CORES}:
             session = self.session(threads)
-            timed[threads] = {chunk: _seconds(session, drawings[:chunk]) / chunk for chunk in CHUNKS}
+            timed[threads] = {chunk: _seconds(session, images[:chunk]) / chunk for chunk in CHUNKS}
         # Several threads where one image alone clearly gains: waking them for less takes their cores from those who
         # read and decode requests.
         several = timed[CORES][1] < 0.8 * timed[1][1]
@@ -102,11 +101,11 @@ class OnCPU:
         # to those who read and decode requests.
         self.workers = CORES if timed[1][self.chunk] > WORTH_A_THREAD else 1
 
-    def _try_bytes(self, graph: bytes, side: int) -> None:
-        """Take phi's bytewise form if on this processor it is what it promises to be."""
+    def _try_bytes(self, graph: bytes, some: NDArray[np.uint8]) -> None:
+        """Take phi's bytewise form if on this processor it is, with some images, what it promises to be."""
         exact = self.session(1)
         plain, self._graph = self._graph, graph
-        bytewise, some = self.session(1), smooth(4, side)
+        bytewise = self.session(1)
         alike = (unit(exact(some)) * unit(bytewise(some))).sum(axis=1).min()
         faster = _seconds(exact, some) / _seconds(bytewise, some)
         self.bytewise = bool(alike >= ALIKE and faster >= WORTH_ROUNDING)
@@ -142,6 +141,16 @@ def smooth(count: int, side: int) -> NDArray[np.uint8]:
     """Soft patches of colour, [B,R,R,3]: nearer to photos than noise is."""
     coarse = np.random.default_rng(0).integers(0, 256, (count, 7, 7, 3), dtype=np.uint8)
     return np.stack([np.asarray(Image.fromarray(one).resize((side, side), Image.Resampling.BICUBIC)) for one in coarse])
+
+
+def strokes(count: int, side: int) -> NDArray[np.uint8]:
+    """Framed scribbles, [B,R,R]: each a line through some points."""
+    scribbles, places = [], np.random.default_rng(0).integers(side // 10, side - side // 10, (count, 5, 2))
+    for points in places.tolist():
+        paper = Image.new("L", (side, side))
+        ImageDraw.Draw(paper).line([tuple(point) for point in points], fill=255, width=max(1, side // 28))
+        scribbles.append(np.asarray(paper))
+    return np.stack(scribbles)
 
 
 def unit(rows: NDArray[np.float32]) -> NDArray[np.float32]:

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 import torch
 
-from app.batcher import Batcher, OutOfMemory
+from app.batcher import QUICK, QUICK_ALONE, TURN, Batcher, OutOfMemory
 from app.engine import Decode, Predict, Result, Work
 from app.problems import Problem
 
@@ -41,8 +41,10 @@ def work(images: int = 1) -> Work:
     return Predict(np.zeros((images, 2, 2), dtype=np.uint8), None, np.zeros((2, 2), dtype=np.float32))
 
 
-def run(scenario: Callable[[Batcher, Device], Coroutine[Any, Any, None]], **limits: Any) -> None:
-    device = Device()
+def run(
+    scenario: Callable[[Batcher, Device], Coroutine[Any, Any, None]], device: Device | None = None, **limits: Any
+) -> None:
+    device = device or Device()
     batcher = Batcher(device.run, **{"max_images": 100, "timeout": 10} | limits)
     batcher.start()
 
@@ -234,3 +236,107 @@ def test_a_batch_ends_with_the_entry_that_fills_it() -> None:
         assert [len(batch) for batch in device.batches] == [1, 2, 2]  # nobody waits for more than one full batch
 
     run(scenario, batch_images=10)
+
+
+# -- what the loop does itself -----------------------------------------------------------------------------------
+
+
+def quick(images: int = 1) -> Work:
+    return work(images)
+
+
+def by_images(each: Work) -> float:
+    """A single image is quick, several are so where there is nothing else, many never are."""
+    images = 0 if isinstance(each, Decode) else len(each.images)
+    return {0: 0.0, 1: QUICK}.get(images, QUICK_ALONE if images < 10 else 1.0)
+
+
+class Lanes(Device):
+    """A device that notes who runs it, and whose gate holds up large pieces only."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.by: list[str] = []
+
+    def run(self, batch: list[Work]) -> list[Result]:
+        self.by.append(threading.current_thread().name)
+        if all(isinstance(each, Decode) or len(each.images) < 10 for each in batch):
+            self.batches.append(batch)
+            if any(each is bad for each in batch for bad in self.guilty):
+                raise RuntimeError("out of order")
+            return list(batch)  # type: ignore[arg-type]
+        return super().run(batch)
+
+
+def run_lanes(scenario: Callable[[Batcher, Lanes], Coroutine[Any, Any, None]], **limits: Any) -> None:
+    run(scenario, device=Lanes(), seconds=by_images, **limits)  # type: ignore[arg-type]
+
+
+def test_quick_work_is_the_loops_and_shares_its_batches() -> None:
+    async def scenario(batcher: Batcher, device: Lanes) -> None:
+        items = [quick() for _ in range(45)]
+        assert await asyncio.gather(*[batcher.submit(item) for item in items]) == items
+        most = round(TURN / QUICK)
+        assert [len(batch) for batch in device.batches] == [most, most, 45 - 2 * most]  # others had a turn between
+        assert set(device.by) == {"MainThread"}
+        assert batcher.waiting_images == 0
+
+    run_lanes(scenario)
+
+
+def test_quick_work_never_waits_behind_a_large_piece() -> None:
+    async def scenario(batcher: Batcher, device: Lanes) -> None:
+        device.gate.clear()
+        large = asyncio.create_task(batcher.submit(work(50)))
+        await asyncio.to_thread(device.entered.wait, 10)
+        item, decoding = quick(), Decode(np.zeros((2, 2), dtype=np.float32))
+        assert await asyncio.gather(batcher.submit(item), batcher.submit(decoding)) == [item, decoding]
+        assert not large.done()
+        device.gate.set()
+        await large
+        assert device.by == ["device", "MainThread"]
+
+    run_lanes(scenario)
+
+
+def test_a_middling_piece_is_the_loops_only_where_there_is_nothing_else() -> None:
+    async def scenario(batcher: Batcher, device: Lanes) -> None:
+        await batcher.submit(work(5))
+        assert device.by == ["MainThread"]
+        items = [quick(), work(5)]
+        assert await asyncio.gather(*[batcher.submit(item) for item in items]) == items
+        assert sorted(device.by) == ["MainThread", "MainThread", "device"]
+
+    run_lanes(scenario)
+
+
+def test_of_quick_work_too_only_the_guilty_fails_and_what_nobody_waits_for_is_not_run() -> None:
+    async def scenario(batcher: Batcher, device: Lanes) -> None:
+        items = [quick() for _ in range(4)]
+        device.guilty = [items[1]]
+        waiting = [asyncio.create_task(batcher.submit(item)) for item in items]
+        asyncio.get_running_loop().call_soon(waiting[3].cancel)  # after they queued, before their turn
+        results = await asyncio.gather(*waiting, return_exceptions=True)
+        assert (results[0], results[2]) == (items[0], items[2])
+        assert isinstance(results[1], Problem)
+        assert results[1].status == 500
+        assert not any(items[3] is each for batch in device.batches for each in batch)
+
+    run_lanes(scenario)
+
+
+def test_quick_work_that_comes_too_late_or_is_given_up_is_refused() -> None:
+    async def late(batcher: Batcher, device: Lanes) -> None:
+        with pytest.raises(Problem, match="not free within") as refused:
+            await batcher.submit(quick())
+        assert (refused.value.status, device.batches) == (503, [])
+
+    async def given_up(batcher: Batcher, device: Lanes) -> None:
+        waiting = asyncio.create_task(batcher.submit(quick()))
+        asyncio.get_running_loop().call_soon(batcher.abandon, "the device hangs")
+        with pytest.raises(Problem, match="the device hangs"):
+            await waiting
+        assert device.batches == []
+
+    run_lanes(late, timeout=-1.0)
+    run_lanes(given_up)

@@ -42,5 +42,5 @@ def test_a_batch_of_everything_is_each_alone(engine: Engine) -> None:
             np.testing.assert_allclose(together.probabilities, alone.probabilities, atol=1e-4)
             assert together.probabilities.sum(axis=1) == pytest.approx(1, abs=1e-5)
         elif not isinstance(alone, Predicted) and not isinstance(together, Predicted):
-            np.testing.assert_allclose(together.weight, alone.weight, atol=1e-3)  # noise for drawings: weights up to 5
+            np.testing.assert_allclose(together.weight, alone.weight, atol=1e-3, rtol=1e-3)  # noise: weights up to 18
             np.testing.assert_allclose(together.bias, alone.bias, atol=1e-3)

@@ -29,7 +29,7 @@ class Server:
         self._module = module
         self.port = free_port()
         self.log = data_dir / "log"
-        self._environment = {key: value for key, value in os.environ.items() if not key.startswith("LEO_")} | {
+        self.settings = {key: value for key, value in os.environ.items() if not key.startswith("LEO_")} | {
             "LEO_PORT": str(self.port),
             "LEO_DATA_DIR": str(data_dir),
             "LEO_DEVICE": "cpu",
@@ -49,7 +49,7 @@ class Server:
     def start(self, *, wait: bool = True) -> None:
         with self.log.open("ab") as log:
             command = [sys.executable, "-m", self._module, "serve"]
-            self._process = subprocess.Popen(command, env=self._environment, cwd=PROJECT, stdout=log, stderr=log)
+            self._process = subprocess.Popen(command, env=self.settings, cwd=PROJECT, stdout=log, stderr=log)
         if wait:
             self.wait()
 

@@ -63,7 +63,29 @@ def test_a_hung_device_ends_the_process_and_a_new_one_serves(faulty: Server, tmp
     assert answer.json()["predictions"][0]["label"] == "ring"
 
 
-def test_a_paused_process_has_not_hung(faulty: Server, tmp_path: Path) -> None:
+def test_a_hung_event_loop_ends_the_process_and_a_new_one_serves(faulty: Server, tmp_path: Path) -> None:
+    faulty.stop(signal.SIGTERM)
+    faulty.settings["LEO_TEST_QUICK"] = "1"
+    faulty.start()
+    task_id = create(faulty)
+    (tmp_path / "fault").write_text("hang")
+    with pytest.raises(httpx.TransportError):  # nobody is left to say more
+        predict(faulty, task_id)
+    assert faulty.ended() == 1
+    log = faulty.log.read_text()
+    assert "the event loop has hung for over 2 s: giving up" in log
+    assert "faulty.py" in log  # where it hung
+    (tmp_path / "fault").unlink()
+    faulty.start()
+    assert predict(faulty, task_id).json()["predictions"][0]["label"] == "ring"
+
+
+@pytest.mark.parametrize("quick", [False, True])
+def test_a_paused_process_has_not_hung(faulty: Server, tmp_path: Path, quick: bool) -> None:
+    if quick:
+        faulty.stop(signal.SIGTERM)
+        faulty.settings["LEO_TEST_QUICK"] = "1"
+        faulty.start()
     task_id = create(faulty)
     (tmp_path / "fault").write_text("hold")
     with ThreadPoolExecutor(1) as pool:

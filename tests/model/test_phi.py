@@ -10,7 +10,7 @@ from model.config import LEOConfig
 from model.export import phi_to_onnx
 from model.leo import LatentEmbeddingOptimization
 from model.networks import FeatureExtractor
-from model.phi import OnCPU, OnTorch, Phi
+from model.phi import OnCPU, OnTorch, Phi, strokes
 from model.photos import to_pixels
 from tests.conftest import tiny
 from tests.photographed import PRODUCTS, product
@@ -22,7 +22,7 @@ def drawings(count: int, side: int) -> np.ndarray:
 
 def served(leo: LatentEmbeddingOptimization, how: type[OnCPU] | type[OnTorch]) -> Phi:
     phi = copy.deepcopy(leo.classifier.phi)
-    return OnCPU(phi, leo.config.resolution) if how is OnCPU else OnTorch(phi, torch.device("cpu"))
+    return OnCPU(phi, leo.config.resolution, exact=True) if how is OnCPU else OnTorch(phi, torch.device("cpu"))
 
 
 @pytest.mark.parametrize("how", [OnCPU, OnTorch])
@@ -93,3 +93,22 @@ def test_bytes_that_are_no_faster_or_wrong_here_are_not_taken(
 def test_what_has_no_bytewise_form_is_said() -> None:
     with pytest.raises(TypeError, match="Conv2d has no bytewise form"):
         phi_to_onnx(tiny().eval().classifier.phi, 8, bytewise=True)
+
+
+def test_drawings_in_bytes_are_nearly_what_they_stand_for(
+    shipped: LatentEmbeddingOptimization, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("model.phi.WORTH_ROUNDING", 0.0)  # however slow they are here
+    side, parts = shipped.config.resolution, [shipped.classifier.phi, shipped.encoder.features]
+    images = strokes(24, side)[8:]
+    for phi in [copy.deepcopy(part) for part in parts if part is not None]:
+        rounded, exact = OnCPU(phi, side), OnCPU(phi, side, exact=True)
+        assert (rounded.bytewise, exact.bytewise) == (True, False)
+        found, expected = rounded(images), exact(images)
+        assert float(torch.nn.functional.cosine_similarity(found, expected).min()) > 0.93
+        torch.testing.assert_close(rounded(images[3:4]), found[3:4])  # alone as among others
+
+
+@pytest.mark.parametrize("shape", [{"view_angles": (-10.0, 10.0)}, {"normalisation": "group"}], ids=str)
+def test_drawings_that_have_no_bytewise_form_are_computed_as_trained(shape: dict[str, object]) -> None:
+    assert not OnCPU(tiny(**shape).eval().classifier.phi, 8).bytewise
