@@ -35,6 +35,7 @@ def serve(
 
     from app import logs
     from app.draining import DrainingServer
+    from app.listening import listening
     from app.main import create_app
     from app.problems import describe
     from app.settings import Settings
@@ -64,6 +65,11 @@ def serve(
             settings.host,
             settings.port,
         )
+    try:
+        sockets = listening(settings.host, settings.port)
+    except OSError as error:
+        where = f"{settings.host}:{settings.port}"
+        fail(f"cannot listen on {where}: {error.strerror}; choose another with LEO_HOST and LEO_PORT")
     config = uvicorn.Config(
         service,
         host=settings.host,
@@ -78,7 +84,7 @@ def serve(
     # each time for a sixth of a second.
     gc.collect()
     gc.freeze()
-    server.run()
+    server.run(sockets)
 
 
 def _is_loopback(host: str) -> bool:
