@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from onnx import TensorProto, helper, numpy_helper
 from torch import Tensor, nn
 
-from model.backbones.efficientnet import InvertedBottleneck, SameConv
+from model.backbones.efficientnet import InvertedBottleneck, Pooled, SameConv
 from model.leo import LatentEmbeddingOptimization
 from model.networks import FeatureExtractor, Frozen, Residual
 
@@ -88,7 +88,7 @@ class _Graph:
         at, views = images, len(phi.views)
         if views:  # turned copies one behind the other in the batch, as many as phi looks at
             at = self.add("Concat", *(self.seen(images, grid) for grid in phi.views), axis=0)
-        at = self.layer(phi.blocks, at)
+        at = self.chosen(phi, self.layer(phi.blocks, at))
         if phi.normalise:
             at = self.normalised(self.add("Sub", at, self.constant("centre", phi.centre)))
         if views:
@@ -96,6 +96,20 @@ class _Graph:
             at = self.add("ReduceMean", apart, axes=[0], keepdims=0)
             at = self.normalised(at) if phi.normalise else at
         return at
+
+    def chosen(self, phi: FeatureExtractor, at: str) -> str:
+        """What a backbone gives, [B,W] -> what `FeatureExtractor.chosen` makes of it, [B,F]."""
+        seen = []
+        for part in phi.parts:
+            one = self.add("Slice", at, *(self.integers(number) for number in (part.first, part.first + part.width, 1)))
+            if phi.normalise and phi.power != 1:
+                name = self.constant(f"power_{len(self.nodes)}", np.float32(phi.power))
+                one = self.add("Mul", self.add("Sign", one), self.add("Pow", self.add("Abs", one), name))
+            if phi.normalise and len(phi.parts) > 1:
+                name = self.constant(f"weight_{len(self.nodes)}", np.float32(part.weight**0.5))
+                one = self.add("Mul", self.normalised(one), name)
+            seen.append(one)
+        return self.add("Concat", *seen, axis=-1) if seen else at
 
     def add(self, kind: str, *inputs: str, output: str = "", **attributes: Any) -> str:
         output = output or f"{kind}_{len(self.nodes)}"
@@ -141,6 +155,8 @@ class _Graph:
         if isinstance(layer, InvertedBottleneck):
             out = self.layer(layer.layers, at)
             return self.add("Add", out, at) if layer.residual else out
+        if isinstance(layer, Pooled):
+            return self.pooled(layer, at)
         if isinstance(layer, SameConv):
             left, right, top, bottom = layer.uneven or (*layer.conv.padding[:1],) * 4
             return self.convolution(layer.conv, at, [int(side) for side in (top, left, bottom, right)])
@@ -172,6 +188,18 @@ class _Graph:
         if isinstance(layer, nn.Flatten):
             return self.add("Flatten", at, axis=1)
         raise TypeError(f"no ONNX form is known here for {type(layer).__name__}")
+
+    def pooled(self, layer: Pooled, taken: str) -> str:
+        """A backbone's last layer and its means over positions, [B,C,h,h] -> [B,W]."""
+        given = self.layer(layer.last, taken)
+        flat = [self.add("Reshape", at, self.integers(0, 0, -1)) for at in (given, taken)]  # [B, C', h h], [B, C, h h]
+        means = [
+            self.add("MatMul", at, self.constant(f"window_{len(self.nodes)}", layer.windows[:, window]))
+            for at, window in ((flat[0], 0), (flat[0], 1), (flat[1], 1))
+        ]
+        apart = self.add("Sub", means.pop(), self.constant("taken.mean", layer.mean))
+        means.append(self.add("Div", apart, self.constant("taken.deviation", layer.deviation)))
+        return self.add("Concat", *means, axis=-1)
 
     def group_norm(self, layer: nn.GroupNorm, at: str) -> str:
         """As instance normalisation of each group laid flat, then scaled and shifted channel by channel."""
@@ -215,7 +243,7 @@ class _Bytewise(_Graph):
             return self.rounded(self.add("Add", out, at), *layer.given) if layer.residual else out
         if isinstance(layer, nn.ReLU6):
             return self.rounded(at, 0.0, 6.0)
-        if isinstance(layer, nn.Sequential | SameConv | nn.AdaptiveAvgPool2d | nn.Flatten):
+        if isinstance(layer, nn.Sequential | SameConv | Pooled):
             return super().layer(layer, at)
         raise TypeError(f"{type(layer).__name__} has no bytewise form")
 
