@@ -183,7 +183,7 @@ class LEOConfig(BaseModel):
             raise ValueError(str(error)) from error
         if pretrained is not None and self.resolution != pretrained.resolution:
             raise ValueError(f"{self.backbone} takes a resolution of {pretrained.resolution}, not {self.resolution}")
-        if pretrained is not None and self.backbone_pooling not in pretrained.views:
+        if pretrained is not None and self.backbone_pooling not in pretrained.parts:
             raise ValueError(f"{self.backbone} has no backbone_pooling {self.backbone_pooling!r}: use 'mean'")
         if self.feature_power != 1 and not (pretrained and self.normalise_features):
             raise ValueError("feature_power goes with a pretrained backbone and normalise_features=True")

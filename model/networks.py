@@ -88,7 +88,7 @@ class FeatureExtractor(nn.Module):
         super().__init__()
         self.normalise, self.power = config.normalise_features, config.feature_power
         pretrained = config.pretrained
-        self.parts = () if pretrained is None else pretrained.views[config.backbone_pooling]
+        self.parts = () if pretrained is None else pretrained.parts[config.backbone_pooling]
         self.blocks: nn.Module = (
             ConvBlocks(config) if pretrained is None else Frozen(pretrained, config.backbone_sha256)
         )

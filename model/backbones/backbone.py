@@ -42,20 +42,20 @@ class Loaded:
 class Backbone:
     """What it takes, images of side `resolution` as (x - mean) / std with x in 0..1, and what it gives, W numbers.
 
-    `views` says which of them are phi's: its last layer's mean over all positions, as people use them, a mean in
+    `parts` says which of them are phi's: its last layer's mean over all positions, as people use them, a mean in
     which the `centre` counts most, or all.
     """
 
     name: str
     resolution: int
-    views: Mapping[Pooling, tuple[Part, ...]] = field(hash=False)
+    parts: Mapping[Pooling, tuple[Part, ...]] = field(hash=False)
     mean: tuple[float, float, float]
     std: tuple[float, float, float]
     load: Callable[[], Loaded]  # raises BackboneError
 
     def width(self, pooling: Pooling) -> int:
         """F, or W for all."""
-        return sum(part.width for part in self.views[pooling])
+        return sum(part.width for part in self.parts[pooling])
 
 
 def find(name: str) -> Backbone:
@@ -90,13 +90,13 @@ def _lite(name: str, resolution: int, depth: float, file: str, sha256: str) -> B
         tensors: dict[str, Tensor] = torch.load(path, weights_only=True)
         return Loaded(efficientnet_lite(tensors, resolution, depth), digest)
 
-    views: dict[Pooling, tuple[Part, ...]] = {
+    parts: dict[Pooling, tuple[Part, ...]] = {
         "mean": (Part(0, 1280),),
         "centre": (Part(1280, 1280), Part(2560, 320, weight=0.35)),
         "all": (Part(0, 2880),),
     }
     half = (127 / 255,) * 3  # (levels - 127) / 128, as these weights were trained with
-    return Backbone(name, resolution, views, half, (128 / 255,) * 3, load)
+    return Backbone(name, resolution, parts, half, (128 / 255,) * 3, load)
 
 
 LITE = {
@@ -150,8 +150,8 @@ def _torchvision(name: str) -> Backbone:
         return Loaded(network, digest.hexdigest())
 
     side = seen.crop_size[0]
-    views: dict[Pooling, tuple[Part, ...]] = {"mean": (whole := Part(0, last.in_features),), "all": (whole,)}
-    return Backbone(name, side, views, tuple(seen.mean), tuple(seen.std), load)
+    parts: dict[Pooling, tuple[Part, ...]] = {"mean": (whole := Part(0, last.in_features),), "all": (whole,)}
+    return Backbone(name, side, parts, tuple(seen.mean), tuple(seen.std), load)
 
 
 def _last_linear(network: nn.Module) -> tuple[str, nn.Linear]:

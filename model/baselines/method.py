@@ -69,7 +69,7 @@ class Bare(Phi):
     def _finished(self, of_backbone: Tensor) -> Tensor:
         backbone = self.leo.config.pretrained
         assert backbone is not None  # noqa: S101, as its `blocks` are one
-        (plain,) = backbone.views["mean"]
+        (plain,) = backbone.parts["mean"]
         return F.normalize(of_backbone[..., plain.first : plain.first + plain.width], dim=-1)
 
 
