@@ -135,11 +135,11 @@ class LEOConfig(BaseModel):
 
     shot_sharpness: float = Field(
         0.0,
-        ge=-1,
-        le=1,
+        ge=-2,
+        le=2,
         description="logits are multiplied by K^this too, K the examples a class has on average",
     )
-    way_sharpness: float = Field(0.0, ge=-1, le=1, description="and by N^this, N the task's classes")
+    way_sharpness: float = Field(0.0, ge=-2, le=2, description="and by N^this, N the task's classes")
 
     # outer loop
     outer_lr: float = Field(1e-3, gt=0, description="beta, the meta-learner's step size")

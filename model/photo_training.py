@@ -135,12 +135,12 @@ class PhotoTrainer:
         return picked[..., 0].numel(), watch | {"loss": self.leo.step_if_finite(loss, self.leo.optimizer, picked)}
 
     def _validate(self) -> float:
-        """Mean accuracy over fixed tasks of validation classes, each source's: 5-way, 1 shot and 5."""
+        """Mean accuracy over fixed tasks of validation classes, each source's: 5-way, 1 shot, 5 and 10."""
         method = Leo(self.leo.eval())
         found = [
             accuracies(method, sight, draw(sight, setting, 100, seed=1))
             for sight in self.sights
-            for setting in five_way(sight, (1, 5))
+            for setting in five_way(sight, (1, 5, 10))
         ]
         return float(torch.stack(found).mean())
 

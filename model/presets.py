@@ -14,14 +14,14 @@ def photos(backbone: str, resolution: int) -> LEOConfig:
         resolution=resolution,
         latent_dim=1600,
         code_ridge=0.08,
-        code_evenness=2.6,
+        code_evenness=3.0,
         relation_width=32,
         decoder_skip=True,
         decoder_tied=True,
         decoder_hidden=(16, 16),
         logit_scale=12.0,
         inner_steps=3,
-        inner_lr=0.01,
+        inner_lr=0.003,
         outer_lr=0.003,
     )
 
