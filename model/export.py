@@ -191,15 +191,14 @@ class _Graph:
 
     def pooled(self, layer: Pooled, taken: str) -> str:
         """A backbone's last layer and its means over positions, [B,C,h,h] -> [B,W]."""
-        given = self.layer(layer.last, taken)
-        flat = [self.add("Reshape", at, self.integers(0, 0, -1)) for at in (given, taken)]  # [B, C', h h], [B, C, h h]
-        means = [
-            self.add("MatMul", at, self.constant(f"window_{len(self.nodes)}", layer.windows[:, window]))
-            for at, window in ((flat[0], 0), (flat[0], 1), (flat[1], 1))
-        ]
-        apart = self.add("Sub", means.pop(), self.constant("taken.mean", layer.mean))
-        means.append(self.add("Div", apart, self.constant("taken.deviation", layer.deviation)))
-        return self.add("Concat", *means, axis=-1)
+        given = self.add("Reshape", self.layer(layer.last, taken), self.integers(0, 0, -1))  # [B, C', h h]
+        both = self.add("MatMul", given, self.constant("windows", layer.windows))  # [B, C', 2]
+        means = self.add("Flatten", self.add("Transpose", both, perm=[0, 2, 1]), axis=1)  # [B, 2C']
+        before = self.add("Reshape", taken, self.integers(0, 0, -1))  # [B, C, h h]
+        before = self.add("MatMul", before, self.constant("window", layer.windows[:, 1]))  # [B, C]
+        apart = self.add("Sub", before, self.constant("taken.mean", layer.mean))
+        apart = self.add("Div", apart, self.constant("taken.deviation", layer.deviation))
+        return self.add("Concat", means, apart, axis=-1)
 
     def group_norm(self, layer: nn.GroupNorm, at: str) -> str:
         """As instance normalisation of each group laid flat, then scaled and shifted channel by channel."""

@@ -221,8 +221,7 @@ class LEOEncoder(nn.Module):
     def mean_by_class(self, codes: Tensor, membership: Tensor) -> Tensor:
         """[T,S,L], [T,S,N] (1 where example s is of class n) -> [T,N,L]; absent classes are 0."""
         if self.ridge is not None:
-            present = (membership.sum(dim=1) > 0).to(codes.dtype)  # [T, N]
-            return evened(regressed(codes, membership, self.ridge), present, self.evenness)
+            return evened(regressed(codes, membership, self.ridge), membership, self.evenness)
         share = membership / membership.sum(dim=1, keepdim=True).clamp(min=1)  # [T, S, N], ragged K
         if self.salience is not None:
             scores = self.salience(codes).masked_fill(membership == 0, -1e9)  # [T, S, N]
@@ -251,16 +250,20 @@ def regressed(codes: Tensor, membership: Tensor, ridge: float) -> Tensor:
     return dual.mT @ codes
 
 
-def evened(codes: Tensor, present: Tensor, power: float) -> Tensor:
-    """Codes [T,N,L] less long the longer they are: divided by that power of the root of their mean square length.
+def evened(codes: Tensor, membership: Tensor, power: float) -> Tensor:
+    """Regression's codes [T,N,L] less long where classes are alike: divided by a power of how long they are.
 
-    `present` [T,N] is 1 for the classes a task has. Where classes are alike, regression makes long codes of what
-    little tells them apart, and of what is chance; answers by them would sound surer than they are.
+    For such classes it makes long codes of what little tells them apart, and of what is chance; answers by them would
+    sound surer than they are. Their size is the root of their mean square length over the cube root of the
+    shots, with which the codes of any classes grow. `membership` [T,S,N].
     """
     if not power:
         return codes
-    squares = codes.square().sum(dim=(1, 2)) / present.sum(dim=1)  # [T]
-    return codes / squares.clamp(min=1e-12).pow(power / 2).view(-1, 1, 1)
+    shots = membership.sum(dim=1)  # [T, N]
+    ways = (shots > 0).sum(dim=1)  # [T]
+    length = (codes.square().sum(dim=(1, 2)) / ways).clamp(min=1e-12).sqrt()  # [T]
+    size = length / (shots.sum(dim=1) / ways).pow(1 / 3)
+    return codes / size.pow(power).view(-1, 1, 1)
 
 
 class LEORelationNetwork(nn.Module):

@@ -198,12 +198,13 @@ def test_codes_of_classes_that_are_alike_are_no_longer_than_others() -> None:
     plain = regressed(torch.stack([apart, near]), membership, 0.08)  # [2, 6, 40]
     length = plain[:, :5].square().sum(dim=-1).mean(dim=-1).sqrt()
     assert length[1] > 1.5 * length[0]
-    present = torch.ones(2, 6).index_fill(1, torch.tensor(5), 0)
-    even = evened(plain, present, 1.0)
+    even = evened(plain, membership, 1.0)
     torch.testing.assert_close(even[:, :5].square().sum(dim=-1).mean(dim=-1), torch.ones(2))
     torch.testing.assert_close(F.cosine_similarity(even[:, :5], plain[:, :5], dim=-1), torch.ones(2, 5))
-    torch.testing.assert_close(evened(plain, present, 3.0), plain / length.view(-1, 1, 1) ** 3)
-    assert evened(plain, present, 0.0) is plain
+    torch.testing.assert_close(evened(plain, membership, 3.0), plain / length.view(-1, 1, 1) ** 3)
+    assert evened(plain, membership, 0.0) is plain
+    eightfold = evened(plain, membership.repeat_interleave(8, dim=1), 1.0)  # more shots make any codes longer
+    torch.testing.assert_close(eightfold, 2 * even)
 
 
 def test_regression_goes_with_what_it_can() -> None:
