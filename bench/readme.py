@@ -92,8 +92,8 @@ def photos() -> list[str]:
     lines += [
         "",
         f"{measured['episodes']} tasks each, validation classes; in brackets LEO's accuracy less that of the best of "
-        "cosine prototypes, nearest neighbour and a logistic head on the same features and tasks, first and last on "
-        "centred features too. Foreign: LEO trained "
+        "cosine prototypes, nearest neighbour and a logistic head on the same tasks and the backbone's own features, "
+        "first and last on centred ones too. Foreign: LEO trained "
         f"on the other set alone, all classes ({measured['date']}: `leo card`, `leo compare`).",
     ]
     return lines

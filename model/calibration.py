@@ -91,9 +91,8 @@ def fit_sharpness(answers: Sequence[tuple[Tensor, Tensor]], shots: Sequence[floa
             for (logits, labels), scale in zip(parts, scales, strict=True)
         )
 
-    bounds = [(math.log(0.01), math.log(100)), (-1.0, 1.0), (-1.0, 1.0)]
-    precision = {"xatol": 1e-3, "fatol": 1e-6, "maxiter": 1000}
-    found = minimize(loss, [0.0, 0.1, 0.1], bounds=bounds, method="Nelder-Mead", options=precision).x
+    bounds = [(math.log(0.01), math.log(100)), (-2.0, 2.0), (-2.0, 2.0)]
+    found = minimize(loss, [0.0, 0.0, 0.0], bounds=bounds, method="L-BFGS-B", options={"ftol": 1e-10}).x
     return math.exp(found[0]), float(found[1]), float(found[2])
 
 

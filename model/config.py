@@ -5,7 +5,7 @@ from typing import Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
-from model.backbones import Backbone, BackboneError, find
+from model.backbones import Backbone, BackboneError, Pooling, find
 
 #: Ranges the LEO guide this project grew from recommends. Outside them: a warning, not an error.
 #: The one for `inner_lr` was given for a step size that never changes.
@@ -36,6 +36,17 @@ class LEOConfig(BaseModel):
         description="the blocks below, trained with the rest, or a frozen pretrained network: `model.backbones`",
     )
     backbone_sha256: str = Field("", description="of that network's weights, which are not part of the model's own")
+    backbone_pooling: Pooling = Field(
+        "mean",
+        description="mean: its last layer's mean over all positions; centre: a mean of it, and of the layer before, "
+        "in which the middle counts most; all: whatever it gives",
+    )
+    feature_power: float = Field(
+        1.0,
+        gt=0,
+        le=1,
+        description="of a pretrained network's normalised features: under 1, the few largest decide less",
+    )
     resolution: int = Field(105, ge=8, le=1024, description="side of the square input, pixels")
     widths: tuple[int, ...] = Field(
         (64, 64, 64, 64), min_length=1, max_length=8, description="filters of each block, which halves the side"
@@ -69,6 +80,13 @@ class LEOConfig(BaseModel):
     unit_codes: bool = Field(
         False,
         description="a class's code is scaled to length 1 before it meets the others: a spread-out class is no less",
+    )
+    code_evenness: float = Field(
+        0.0,
+        ge=0,
+        le=4,
+        description="by what power of their own size a task's codes are divided: regression needs large ones to tell "
+        "apart classes that are alike, and is then no surer",
     )
     code_ridge: float | None = Field(
         None,
@@ -117,11 +135,11 @@ class LEOConfig(BaseModel):
 
     shot_sharpness: float = Field(
         0.0,
-        ge=-1,
-        le=1,
+        ge=-2,
+        le=2,
         description="logits are multiplied by K^this too, K the examples a class has on average",
     )
-    way_sharpness: float = Field(0.0, ge=-1, le=1, description="and by N^this, N the task's classes")
+    way_sharpness: float = Field(0.0, ge=-2, le=2, description="and by N^this, N the task's classes")
 
     # outer loop
     outer_lr: float = Field(1e-3, gt=0, description="beta, the meta-learner's step size")
@@ -154,7 +172,7 @@ class LEOConfig(BaseModel):
     def feature_dim(self) -> int:
         """F, what phi gives for one image: 2304 for four blocks of 64 at 105x105."""
         if self.pretrained is not None:
-            return self.pretrained.feature_dim
+            return self.pretrained.width(self.backbone_pooling)
         return self.widths[-1] * (1 if self.pool_whole else self.feature_side**2)
 
     @model_validator(mode="after")
@@ -165,6 +183,10 @@ class LEOConfig(BaseModel):
             raise ValueError(str(error)) from error
         if pretrained is not None and self.resolution != pretrained.resolution:
             raise ValueError(f"{self.backbone} takes a resolution of {pretrained.resolution}, not {self.resolution}")
+        if pretrained is not None and self.backbone_pooling not in pretrained.parts:
+            raise ValueError(f"{self.backbone} has no backbone_pooling {self.backbone_pooling!r}: use 'mean'")
+        if self.feature_power != 1 and not (pretrained and self.normalise_features):
+            raise ValueError("feature_power goes with a pretrained backbone and normalise_features=True")
         if pretrained is not None and self.own_encoder:
             raise ValueError("own_encoder: beside a pretrained backbone there are no convolutions of LEO's own")
         if pretrained is None and self.feature_side < 1:
@@ -182,6 +204,8 @@ class LEOConfig(BaseModel):
             raise ValueError("decoder_tied needs decoder_skip=True: without it there is nothing to tie to the encoder")
         if self.code_ridge is not None and (self.unit_codes or self.attention or self.relation_over == "examples"):
             raise ValueError("code_ridge goes with neither unit_codes, attention nor relation_over='examples'")
+        if self.code_evenness and self.code_ridge is None:
+            raise ValueError("code_evenness goes with code_ridge")
         if self.kl_weight and not self.stochastic:
             raise ValueError("kl_weight needs stochastic=True: a fixed code has no distribution")
         if self.inner_steps:  # 0 steps is a deliberate "no inner loop", not a value out of range

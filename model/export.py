@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from onnx import TensorProto, helper, numpy_helper
 from torch import Tensor, nn
 
-from model.backbones.efficientnet import InvertedBottleneck, SameConv
+from model.backbones.efficientnet import InvertedBottleneck, Pooled, SameConv
 from model.leo import LatentEmbeddingOptimization
 from model.networks import FeatureExtractor, Frozen, Residual
 
@@ -88,7 +88,7 @@ class _Graph:
         at, views = images, len(phi.views)
         if views:  # turned copies one behind the other in the batch, as many as phi looks at
             at = self.add("Concat", *(self.seen(images, grid) for grid in phi.views), axis=0)
-        at = self.layer(phi.blocks, at)
+        at = self.chosen(phi, self.layer(phi.blocks, at))
         if phi.normalise:
             at = self.normalised(self.add("Sub", at, self.constant("centre", phi.centre)))
         if views:
@@ -96,6 +96,20 @@ class _Graph:
             at = self.add("ReduceMean", apart, axes=[0], keepdims=0)
             at = self.normalised(at) if phi.normalise else at
         return at
+
+    def chosen(self, phi: FeatureExtractor, at: str) -> str:
+        """What a backbone gives, [B,W] -> what `FeatureExtractor.chosen` makes of it, [B,F]."""
+        seen = []
+        for part in phi.parts:
+            one = self.add("Slice", at, *(self.integers(number) for number in (part.first, part.first + part.width, 1)))
+            if phi.normalise and phi.power != 1:
+                name = self.constant(f"power_{len(self.nodes)}", np.float32(phi.power))
+                one = self.add("Mul", self.add("Sign", one), self.add("Pow", self.add("Abs", one), name))
+            if phi.normalise and len(phi.parts) > 1:
+                name = self.constant(f"weight_{len(self.nodes)}", np.float32(part.weight**0.5))
+                one = self.add("Mul", self.normalised(one), name)
+            seen.append(one)
+        return self.add("Concat", *seen, axis=-1) if seen else at
 
     def add(self, kind: str, *inputs: str, output: str = "", **attributes: Any) -> str:
         output = output or f"{kind}_{len(self.nodes)}"
@@ -141,6 +155,8 @@ class _Graph:
         if isinstance(layer, InvertedBottleneck):
             out = self.layer(layer.layers, at)
             return self.add("Add", out, at) if layer.residual else out
+        if isinstance(layer, Pooled):
+            return self.pooled(layer, at)
         if isinstance(layer, SameConv):
             left, right, top, bottom = layer.uneven or (*layer.conv.padding[:1],) * 4
             return self.convolution(layer.conv, at, [int(side) for side in (top, left, bottom, right)])
@@ -172,6 +188,17 @@ class _Graph:
         if isinstance(layer, nn.Flatten):
             return self.add("Flatten", at, axis=1)
         raise TypeError(f"no ONNX form is known here for {type(layer).__name__}")
+
+    def pooled(self, layer: Pooled, taken: str) -> str:
+        """A backbone's last layer and its means over positions, [B,C,h,h] -> [B,W]."""
+        given = self.add("Reshape", self.layer(layer.last, taken), self.integers(0, 0, -1))  # [B, C', h h]
+        both = self.add("MatMul", given, self.constant("windows", layer.windows))  # [B, C', 2]
+        means = self.add("Flatten", self.add("Transpose", both, perm=[0, 2, 1]), axis=1)  # [B, 2C']
+        before = self.add("Reshape", taken, self.integers(0, 0, -1))  # [B, C, h h]
+        before = self.add("MatMul", before, self.constant("window", layer.windows[:, 1]))  # [B, C]
+        apart = self.add("Sub", before, self.constant("taken.mean", layer.mean))
+        apart = self.add("Div", apart, self.constant("taken.deviation", layer.deviation))
+        return self.add("Concat", means, apart, axis=-1)
 
     def group_norm(self, layer: nn.GroupNorm, at: str) -> str:
         """As instance normalisation of each group laid flat, then scaled and shifted channel by channel."""
@@ -226,7 +253,7 @@ class _Bytewise(_Graph):
             return self.rounded(super().layer(layer, at), 0.0, 255 * self.steps[at])
         if isinstance(layer, nn.ReLU):
             return at
-        if isinstance(layer, nn.Sequential | SameConv | nn.AdaptiveAvgPool2d | nn.Flatten):
+        if isinstance(layer, nn.Sequential | SameConv | Pooled | nn.Flatten):
             return super().layer(layer, at)
         raise TypeError(f"{type(layer).__name__} has no bytewise form")
 

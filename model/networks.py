@@ -89,8 +89,9 @@ class FeatureExtractor(nn.Module):
 
     def __init__(self, config: LEOConfig) -> None:
         super().__init__()
-        self.normalise = config.normalise_features
+        self.normalise, self.power = config.normalise_features, config.feature_power
         pretrained = config.pretrained
+        self.parts = () if pretrained is None else pretrained.parts[config.backbone_pooling]
         self.blocks: nn.Module = (
             ConvBlocks(config) if pretrained is None else Frozen(pretrained, config.backbone_sha256)
         )
@@ -120,8 +121,21 @@ class FeatureExtractor(nn.Module):
         return self.finished(self.blocks(images).to(images.dtype))  # [B, F]; out of bf16 under autocast
 
     def finished(self, features: Tensor) -> Tensor:
-        """What the blocks give, [...,F], normalised as the config says."""
-        return F.normalize(features - self.centre, dim=-1) if self.normalise else features
+        """What the blocks give, normalised as the config says: [...,F], of a pretrained backbone [...,W] -> [...,F]."""
+        chosen = self.chosen(features)
+        return F.normalize(chosen - self.centre, dim=-1) if self.normalise else chosen
+
+    def chosen(self, features: Tensor) -> Tensor:
+        """Of all that a pretrained backbone gives, [...,W], what the config wants, not yet centred: [...,F]."""
+        if not self.parts:
+            return features
+        chosen = [features[..., part.first : part.first + part.width] for part in self.parts]
+        if self.power != 1:  # Tukey's ladder, for features that are many small and few large (Yang et al., 2021)
+            chosen = [part.sign() * part.abs().pow(self.power) for part in chosen]
+        if len(chosen) > 1 and self.normalise:
+            weights = [part.weight**0.5 for part in self.parts]
+            chosen = [weight * F.normalize(part, dim=-1) for weight, part in zip(weights, chosen, strict=True)]
+        return torch.cat(chosen, dim=-1)
 
 
 def turned_grids(degrees: Sequence[float], resolution: int) -> Tensor:
@@ -196,7 +210,7 @@ class LEOEncoder(nn.Module):
         super().__init__()
         self.features = FeatureExtractor(config) if config.own_encoder else None
         self.dropout = nn.Dropout(config.dropout)
-        self.unit, self.ridge = config.unit_codes, config.code_ridge
+        self.unit, self.ridge, self.evenness = config.unit_codes, config.code_ridge, config.code_evenness
         self.to_code = nn.Linear(config.feature_dim, config.latent_dim, bias=not config.decoder_skip)
         self.salience = nn.Linear(config.latent_dim, 1, bias=False) if config.attention else None
         if self.salience is not None:
@@ -210,7 +224,7 @@ class LEOEncoder(nn.Module):
     def mean_by_class(self, codes: Tensor, membership: Tensor) -> Tensor:
         """[T,S,L], [T,S,N] (1 where example s is of class n) -> [T,N,L]; absent classes are 0."""
         if self.ridge is not None:
-            return regressed(codes, membership, self.ridge)
+            return evened(regressed(codes, membership, self.ridge), membership, self.evenness)
         share = membership / membership.sum(dim=1, keepdim=True).clamp(min=1)  # [T, S, N], ragged K
         if self.salience is not None:
             scores = self.salience(codes).masked_fill(membership == 0, -1e9)  # [T, S, N]
@@ -237,6 +251,22 @@ def regressed(codes: Tensor, membership: Tensor, ridge: float) -> Tensor:
     codes = codes * real
     dual: Tensor = torch.linalg.solve(codes @ codes.mT + torch.diag_embed(strength), targets)  # [T, S, N]
     return dual.mT @ codes
+
+
+def evened(codes: Tensor, membership: Tensor, power: float) -> Tensor:
+    """Regression's codes [T,N,L] less long where classes are alike: divided by a power of how long they are.
+
+    For such classes it makes long codes of what little tells them apart, and of what is chance; answers by them would
+    sound surer than they are. Their size is the root of their mean square length over the cube root of the
+    shots, with which the codes of any classes grow. `membership` [T,S,N].
+    """
+    if not power:
+        return codes
+    shots = membership.sum(dim=1)  # [T, N]
+    ways = (shots > 0).sum(dim=1)  # [T]
+    length = (codes.square().sum(dim=(1, 2)) / ways).clamp(min=1e-12).sqrt()  # [T]
+    size = length / (shots.sum(dim=1) / ways).pow(1 / 3)
+    return codes / size.pow(power).view(-1, 1, 1)
 
 
 class LEORelationNetwork(nn.Module):

@@ -75,9 +75,9 @@ class PhotoTrainer:
         self.leo = LatentEmbeddingOptimization(config=config.leo.model_copy(update=whose)).to(device)
         for name, parameter in self.leo.named_parameters():
             parameter.requires_grad_(name.startswith(config.trained))
-        raw = features(training, backbone, config.views)  # [C, D, V, F]
+        raw = features(training, backbone, config.views)  # [C, D, V, W]
         self.counts = training.counts
-        first = raw[:, :, 0].to(device)  # [C, D, F]
+        first = raw[:, :, 0].to(device)  # [C, D, W]
         if config.from_classes:
             start_from_classes(self.leo, first, self.counts, config.shrinkage, config.centring)
         else:
@@ -135,12 +135,12 @@ class PhotoTrainer:
         return picked[..., 0].numel(), watch | {"loss": self.leo.step_if_finite(loss, self.leo.optimizer, picked)}
 
     def _validate(self) -> float:
-        """Mean accuracy over fixed tasks of validation classes, each source's: 5-way, 1 shot and 5."""
+        """Mean accuracy over fixed tasks of validation classes, each source's: 5-way, 1 shot, 5 and 10."""
         method = Leo(self.leo.eval())
         found = [
             accuracies(method, sight, draw(sight, setting, 100, seed=1))
             for sight in self.sights
-            for setting in five_way(sight, (1, 5))
+            for setting in five_way(sight, (1, 5, 10))
         ]
         return float(torch.stack(found).mean())
 
@@ -179,9 +179,10 @@ def sights_of(eye: Phi, validation: Photos) -> list[Sight]:
 
 @torch.no_grad()
 def centre_on(leo: LatentEmbeddingOptimization, raw: Tensor, counts: Tensor, share: float) -> Tensor:
-    """Set phi's centre to a share of the mean of features [C,D,F] that are real; give which those are, [C,D]."""
+    """Set phi's centre to a share of the mean of features [C,D,W] that are real; give which those are, [C,D]."""
     real = (torch.arange(raw.shape[1]) < counts.unsqueeze(1)).to(raw.device)
-    leo.classifier.phi.centre.copy_(share * raw[real].mean(dim=0))
+    phi = leo.classifier.phi
+    phi.centre.copy_(share * phi.chosen(raw[real]).mean(dim=0))
     return real
 
 
@@ -189,7 +190,7 @@ def centre_on(leo: LatentEmbeddingOptimization, raw: Tensor, counts: Tensor, sha
 def start_from_classes(
     leo: LatentEmbeddingOptimization, raw: Tensor, counts: Tensor, shrinkage: float, centring: float = 0.0
 ) -> None:
-    """Set phi's centre, encoder and decoder by the features [C,D,F] of C training classes of `counts` pictures.
+    """Set phi's centre, encoder and decoder by the features [C,D,W] of C training classes of `counts` pictures.
 
     The encoder takes features x to P^(1/2) B'x, [L]: B the L directions in which they vary most, P the inverse of their
     covariance within classes there, of which `shrinkage` is replaced by the same variance in every direction

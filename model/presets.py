@@ -9,16 +9,19 @@ def photos(backbone: str, resolution: int) -> LEOConfig:
     """A head over a pretrained network's features."""
     return LEOConfig(
         backbone=backbone,
+        backbone_pooling="centre",
+        feature_power=0.7,
         resolution=resolution,
-        latent_dim=1280,
-        code_ridge=0.15,
+        latent_dim=1600,
+        code_ridge=0.08,
+        code_evenness=3.0,
         relation_width=32,
         decoder_skip=True,
         decoder_tied=True,
         decoder_hidden=(16, 16),
         logit_scale=12.0,
-        inner_steps=10,
-        inner_lr=0.03,
+        inner_steps=3,
+        inner_lr=0.003,
         outer_lr=0.003,
     )
 

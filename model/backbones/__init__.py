@@ -5,6 +5,6 @@ efficientnet-lite0   and -lite2: weights from packages of that name, the extra `
 torchvision:NAME     any of torchvision's classification models, its default weights downloaded by torchvision
 """
 
-from model.backbones.backbone import Backbone, BackboneError, Loaded, find
+from model.backbones.backbone import Backbone, BackboneError, Loaded, Part, Pooling, find
 
-__all__ = ["Backbone", "BackboneError", "Loaded", "find"]
+__all__ = ["Backbone", "BackboneError", "Loaded", "Part", "Pooling", "find"]

@@ -3,9 +3,10 @@
 import functools
 import hashlib
 import importlib.util
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Literal
 
 import torch
 from torch import Tensor, nn
@@ -17,9 +18,21 @@ class BackboneError(ValueError):
     """A backbone that is not there, or whose weights are not those expected; the message says the mend."""
 
 
+Pooling = Literal["mean", "centre", "all"]
+
+
+@dataclass(frozen=True)
+class Part:
+    """Some of the numbers a backbone gives, that begin at `first`, and their weight beside other parts."""
+
+    first: int
+    width: int
+    weight: float = 1.0
+
+
 @dataclass(frozen=True)
 class Loaded:
-    """A backbone with its weights: `network` maps normalised images [B,3,R,R] to features [B,F]."""
+    """A backbone with its weights: `network` maps normalised images [B,3,R,R] to all that it gives, [B,W]."""
 
     network: nn.Module
     sha256: str  # of its weights
@@ -27,14 +40,22 @@ class Loaded:
 
 @dataclass(frozen=True)
 class Backbone:
-    """What it takes, images of side `resolution` as (x - mean) / std with x in 0..1, and what it gives, F numbers."""
+    """What it takes, images of side `resolution` as (x - mean) / std with x in 0..1, and what it gives, W numbers.
+
+    `parts` says which of them are phi's: its last layer's mean over all positions, as people use them, a mean in
+    which the `centre` counts most, or all.
+    """
 
     name: str
     resolution: int
-    feature_dim: int
+    parts: Mapping[Pooling, tuple[Part, ...]] = field(hash=False)
     mean: tuple[float, float, float]
     std: tuple[float, float, float]
     load: Callable[[], Loaded]  # raises BackboneError
+
+    def width(self, pooling: Pooling) -> int:
+        """F, or W for all."""
+        return sum(part.width for part in self.parts[pooling])
 
 
 def find(name: str) -> Backbone:
@@ -69,8 +90,13 @@ def _lite(name: str, resolution: int, depth: float, file: str, sha256: str) -> B
         tensors: dict[str, Tensor] = torch.load(path, weights_only=True)
         return Loaded(efficientnet_lite(tensors, resolution, depth), digest)
 
+    parts: dict[Pooling, tuple[Part, ...]] = {
+        "mean": (Part(0, 1280),),
+        "centre": (Part(1280, 1280), Part(2560, 320, weight=0.35)),
+        "all": (Part(0, 2880),),
+    }
     half = (127 / 255,) * 3  # (levels - 127) / 128, as these weights were trained with
-    return Backbone(name, resolution, 1280, half, (128 / 255,) * 3, load)
+    return Backbone(name, resolution, parts, half, (128 / 255,) * 3, load)
 
 
 LITE = {
@@ -124,7 +150,8 @@ def _torchvision(name: str) -> Backbone:
         return Loaded(network, digest.hexdigest())
 
     side = seen.crop_size[0]
-    return Backbone(name, side, last.in_features, tuple(seen.mean), tuple(seen.std), load)
+    parts: dict[Pooling, tuple[Part, ...]] = {"mean": (whole := Part(0, last.in_features),), "all": (whole,)}
+    return Backbone(name, side, parts, tuple(seen.mean), tuple(seen.std), load)
 
 
 def _last_linear(network: nn.Module) -> tuple[str, nn.Linear]:

@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 BATCH_NORM_EPSILON = 1e-3
+CENTRED = 2 / 7  # of the map's side: how far from its middle a position's weight in the second mean has fallen to 0.6
 REACH = 6.0  # standard deviations to either side of a mean that a channel's values are expected in
 #: Stride and repeats of each stage of Lite0; deeper variants repeat all but the first and last more often.
 STAGES = ((1, 1), (2, 2), (2, 2), (2, 3), (1, 3), (2, 4), (1, 1))
@@ -92,8 +93,37 @@ def folded(tensors: Mapping[str, Tensor], conv: str, norm: str) -> tuple[Tensor,
     return weight, tensors[f"{norm}.bias"] - tensors[f"{norm}.running_mean"] * scale
 
 
+class Pooled(nn.Module):
+    """The network's last layer and three means over positions, one behind the other, [B,C,h,h] -> [B,2C'+C].
+
+    Of what the last layer gives [B,C',h,h], as its classifier was trained on. Of the same, the middle counting most:
+    there the subject is, and positions at the edge see padding beside it. And of what the last layer takes, likewise,
+    each channel as far from its mean on ImageNet, in standard deviations, as its BatchNorm says.
+    """
+
+    windows: Tensor
+    mean: Tensor
+    deviation: Tensor
+
+    def __init__(self, last: nn.Sequential, side: int, taken: Spread) -> None:
+        super().__init__()
+        self.last = last
+        away = (torch.arange(side) - (side - 1) / 2).square()
+        middle = torch.exp(-(away.unsqueeze(1) + away) / (2 * (CENTRED * side) ** 2)).flatten()  # [h h]
+        even = torch.full_like(middle, 1 / len(middle))
+        self.register_buffer("windows", torch.stack([even, middle / middle.sum()], dim=1))  # [h h, 2]
+        self.register_buffer("mean", taken.mean)  # [C]
+        self.register_buffer("deviation", taken.variance.sqrt())  # [C]
+
+    def forward(self, taken: Tensor) -> Tensor:
+        """[B,C,h,h] -> [B,2C'+C]."""
+        given = self.last(taken).flatten(2) @ self.windows  # [B, C', 2]
+        before = taken.flatten(2) @ self.windows[:, 1]  # [B, C]
+        return torch.cat([given[..., 0], given[..., 1], (before - self.mean) / self.deviation], dim=-1)
+
+
 def efficientnet_lite(tensors: Mapping[str, Tensor], resolution: int, depth: float) -> nn.Sequential:
-    """Pooled features: normalised images [B,3,R,R] -> [B,F]. Raises `KeyError` for a tensor that is not there."""
+    """Normalised images [B,3,R,R] -> what `Pooled` gives. Raises `KeyError` for a tensor that is not there."""
     stem = SameConv(*folded(tensors, "_conv_stem", "_bn0"), 2, resolution)
     layers: list[nn.Module] = [stem, nn.ReLU6(True)]
     side, index = stem.side, 0
@@ -104,5 +134,5 @@ def efficientnet_lite(tensors: Mapping[str, Tensor], resolution: int, depth: flo
             block = InvertedBottleneck(tensors, f"_blocks.{index}.", stride if repeat == 0 else 1, side, spread)
             layers.append(block)
             side, index, spread = block.side, index + 1, block.spread
-    layers += [SameConv(*folded(tensors, "_conv_head", "_bn1"), 1, side), nn.ReLU6(True)]
-    return nn.Sequential(*layers, nn.AdaptiveAvgPool2d(1), nn.Flatten())
+    last = nn.Sequential(SameConv(*folded(tensors, "_conv_head", "_bn1"), 1, side), nn.ReLU6(True))
+    return nn.Sequential(*layers, Pooled(last, side, spread))

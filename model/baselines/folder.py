@@ -72,12 +72,13 @@ def all_methods(leo: LatentEmbeddingOptimization, folder: Path, described: dict[
 
 
 def photo_methods(leo: LatentEmbeddingOptimization, l2: float) -> list[Method]:
-    """What people put on a pretrained network's features, LEO first. `l2` is the logistic heads'."""
+    """LEO, prototypes on its features, then what people put on a pretrained network's. `l2` is the logistic heads'."""
     eye, bare = Phi(leo), Bare(leo)
     cosine, logistic = CosinePrototypes(bare), LogisticHead(bare, l2)
     return [
         Leo(leo, eye=eye),
         Leo(leo, 0, eye=eye),
+        CosinePrototypes(eye, "LEO's features, prototypes"),
         cosine,
         Centred(cosine, bare),
         NearestNeighbour(bare),

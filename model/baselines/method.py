@@ -57,7 +57,7 @@ class Phi:
 
 
 class Bare(Phi):
-    """A backbone's features at length 1 as they are, no training set's mean taken out of them: [B,3,R,R] -> [B,F].
+    """A backbone's last layer's mean over all positions at length 1, as people use it: [B,3,R,R] -> [B,F].
 
     On pictures of a kind that nobody trained on, prototypes are often better off with these.
     """
@@ -67,7 +67,10 @@ class Bare(Phi):
         return self._finished(self.leo.classifier.phi.blocks(images))
 
     def _finished(self, of_backbone: Tensor) -> Tensor:
-        return F.normalize(of_backbone, dim=-1)
+        backbone = self.leo.config.pretrained
+        assert backbone is not None  # noqa: S101, as its `blocks` are one
+        (plain,) = backbone.parts["mean"]
+        return F.normalize(of_backbone[..., plain.first : plain.first + plain.width], dim=-1)
 
 
 def class_means(features: Tensor, membership: Tensor) -> Tensor:

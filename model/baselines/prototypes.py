@@ -20,10 +20,8 @@ class Means:
 class CosinePrototypes:
     """The class whose mean points most nearly where the query does; logits are 10 times the cosine."""
 
-    name = "cosine prototypes"
-
-    def __init__(self, eye: Phi) -> None:
-        self.eye = eye
+    def __init__(self, eye: Phi, name: str = "cosine prototypes") -> None:
+        self.eye, self.name = eye, name
 
     @torch.no_grad()
     def adapt(self, support: Tensor, membership: Tensor) -> Means:

@@ -35,9 +35,7 @@ from model.photos import Pixels, to_pixels
 ENDINGS = (".jpg", ".jpeg", ".png", ".webp")
 FORMATS = ("JPEG", "PNG", "WEBP")
 VALIDATE_EVERY = 5  # one group in five, by name, is never trained on
-FRAMING = (
-    "centre square 1"  # to be raised when `model.photos` or the augmentation changes: kept features are then stale
-)
+FRAMING = "centre square 2"  # to be raised when `model.photos`, the augmentation or what a backbone gives changes
 CACHE = Path(".cache/photos")
 
 
@@ -177,18 +175,20 @@ def decoded(data: bytes, name: str, resolution: int) -> Pixels:
 
 
 def features(photos: Photos, backbone: Backbone, views: int = 1, cache: Path = CACHE) -> Tensor:
-    """What a backbone gives for each view of each picture: [C,D,V,F], zeros where a class has fewer than D.
+    """All that a backbone gives for each view of each picture: [C,D,V,W], zeros where a class has fewer than D.
 
     Kept under `cache`, a file a class, and read from there the next time. Raises `DataError`, `BackboneError`.
     """
     sha256, side = backbone.load().sha256, backbone.resolution
     look: Phi | None = None
-    found = torch.zeros(len(photos), int(photos.counts.max()), views, backbone.feature_dim)
+    found = torch.zeros(len(photos), int(photos.counts.max()), views, backbone.width("all"))
     for label, files in enumerate(photos.files):
         path = cache / f"{_key(photos, label, sha256, views)}.safetensors"
         if not path.exists():
             if look is None:
-                config = LEOConfig(backbone=backbone.name, resolution=side, normalise_features=False)
+                config = LEOConfig(
+                    backbone=backbone.name, backbone_pooling="all", resolution=side, normalise_features=False
+                )
                 look = for_serving(FeatureExtractor(config).eval(), side, torch.device("cpu"), exact=True)
             cache.mkdir(parents=True, exist_ok=True)
             fresh = path.with_suffix(f".{os.getpid()}.new")

@@ -34,7 +34,7 @@ def taught(client: httpx.Client, **options: str) -> dict[str, object]:
 def test_models_are_listed_with_what_they_take(both: httpx.Client) -> None:
     listed = {model["name"]: model for model in both.get("/models").json()["models"]}
     assert {name: model["input"] for name, model in listed.items()} == {"omniglot": "drawings", "photos": "photos"}
-    assert (listed["photos"]["resolution"], listed["photos"]["feature_dim"]) == (224, 1280)
+    assert (listed["photos"]["resolution"], listed["photos"]["feature_dim"]) == (224, 1600)
     assert both.get("/page/models.json").json() == {"omniglot": "drawings", "photos": "photos"}
 
 

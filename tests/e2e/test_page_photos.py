@@ -1,10 +1,13 @@
 """The page with a model for photos beside the one for drawings."""
 
+import io
+import zipfile
 from pathlib import Path
 
 import httpx
 import pytest
 from axe_playwright_python.sync_playwright import Axe
+from PIL import ExifTags, Image
 from playwright.sync_api import Browser, expect
 
 from tests.conftest import DATA
@@ -16,15 +19,22 @@ PAIR = ("orange", "carton")
 
 @pytest.fixture(scope="module")
 def snaps(tmp_path_factory: pytest.TempPathFactory) -> dict[str, list[Path]]:
-    """Six photos of each of two products, as large as a phone's."""
+    """Six photos of each of two products."""
     folder = tmp_path_factory.mktemp("snaps")
     found: dict[str, list[Path]] = {}
     for name in PAIR:
         for seed in range(6):
             path = folder / f"{name}{seed}.jpg"
-            path.write_bytes(jpeg(product(name, seed).resize((4000, 3000))))
+            path.write_bytes(from_a_phone(product(name, seed)))
             found.setdefault(name, []).append(path)
     return found
+
+
+def from_a_phone(picture: Image.Image) -> bytes:
+    """A JPEG of 4032x3024 that was taken upright: its pixels lie on their side, EXIF says how."""
+    exif = Image.Exif()
+    exif[ExifTags.Base.Orientation] = 6
+    return jpeg(picture.resize((3024, 4032)).transpose(Image.Transpose.ROTATE_90), exif=exif)
 
 
 def ask_about(visit: Visit, snaps: dict[str, list[Path]]) -> None:
@@ -74,8 +84,6 @@ def test_with_one_kind_of_model_there_is_nothing_to_choose(browser: Browser, cli
 
 
 def test_real_photos_of_two_products(browser: Browser, both: httpx.Client, tmp_path: Path) -> None:  # noqa: F811
-    import zipfile
-
     path = DATA / "natural" / "grocery.zip"
     if not path.exists():
         pytest.skip("the grocery photos are not here; set LEO_TEST_DATA to a folder with natural/grocery.zip")
@@ -84,5 +92,8 @@ def test_real_photos_of_two_products(browser: Browser, both: httpx.Client, tmp_p
         for name in ("Kiwi", "Yellow-Onion"):
             inside = sorted(each for each in archive.namelist() if f"/{name}/" in each and each.endswith(".jpg"))[:6]
             snaps[name] = [Path(archive.extract(each, tmp_path)) for each in inside]
+            for file in snaps[name]:
+                file.write_bytes(from_a_phone(Image.open(io.BytesIO(file.read_bytes()))))
     with Visit(browser, both, DESKTOP) as visit:
         ask_about(visit, snaps)
+        visit.page.screenshot(path=tmp_path / "real.png", full_page=True)

@@ -29,12 +29,58 @@ def lite0() -> FeatureExtractor:
     return phi
 
 
-def test_lite0_gives_what_onnx_runtime_gives(lite0: FeatureExtractor) -> None:
+@pytest.mark.parametrize(
+    ("choice", "width"),
+    [
+        ({}, 1280),
+        ({"backbone_pooling": "centre", "feature_power": 0.7}, 1600),
+        ({"backbone_pooling": "centre"}, 1600),
+        ({"backbone_pooling": "all", "normalise_features": False}, 2880),
+    ],
+    ids=str,
+)
+def test_lite0_gives_what_onnx_runtime_gives(choice: dict[str, object], width: int) -> None:
+    torch.manual_seed(0)
+    config = LEOConfig.model_validate({"backbone": "efficientnet-lite0", "resolution": 224} | choice)
+    phi = FeatureExtractor(config).eval()
+    phi.centre.data.uniform_(0, 0.3)
     pixels = np.stack([to_pixels(product(name, 1), 224) for name in ("orange", "carton", "lime")])
     with torch.no_grad():
-        expected = lite0(torch.from_numpy(pixels).movedim(3, 1).float() / 255)
-    assert expected.shape == (3, 1280)
-    torch.testing.assert_close(OnCPU(lite0, 224, exact=True)(pixels), expected, atol=1e-5, rtol=1e-4)
+        expected = phi(torch.from_numpy(pixels).movedim(3, 1).float() / 255)
+    assert expected.shape == (3, width)
+    # A channel that its BatchNorm says hardly moves is divided by little, and so is its rounding error.
+    torch.testing.assert_close(OnCPU(phi, 224, exact=True)(pixels), expected, atol=1e-5, rtol=1e-3)
+
+
+@torch.no_grad()
+def test_the_middle_of_a_photo_counts_most() -> None:
+    """Something in a corner moves the plain mean more than the one that the middle decides."""
+    network = find("efficientnet-lite0").load().network
+    pixels = torch.from_numpy(to_pixels(product("orange", 1), 224)).movedim(2, 0)[None]
+    plain = (pixels.float() - 127) / 128
+    marked = plain.clone()
+    marked[:, :, :48, :48] = torch.rand(3, 48, 48, generator=torch.Generator().manual_seed(0)) - 0.5
+    before, after = network(plain), network(marked)
+    moved = [
+        float((after[:, part] - before[:, part]).norm() / before[:, part].norm())
+        for part in (slice(0, 1280), slice(1280, 2560))
+    ]
+    assert moved[1] < 0.8 * moved[0]
+
+
+@torch.no_grad()
+def test_parts_are_weighed_and_a_power_evens_what_is_in_them() -> None:
+    config = LEOConfig(backbone="efficientnet-lite0", resolution=224, backbone_pooling="centre", feature_power=0.5)
+    phi = FeatureExtractor(config)
+    raw = torch.zeros(1, 2880)
+    raw[0, :4] = 100.0  # nobody's but the plain mean's
+    raw[0, 1280:1282] = torch.tensor([4.0, 9.0])
+    raw[0, 2560:2562] = torch.tensor([-4.0, 9.0])
+    weight = 0.35**0.5
+    (found,) = phi.finished(raw)  # [1600]
+    expected = torch.tensor([2.0, 3.0, -2.0 * weight, 3.0 * weight]) / (13 * 1.35) ** 0.5
+    torch.testing.assert_close(found[[0, 1, 1280, 1281]], expected)
+    assert int((found != 0).sum()) == 4
 
 
 def test_lite0_knows_an_orange() -> None:
@@ -44,7 +90,8 @@ def test_lite0_knows_an_orange() -> None:
     tensors = torch.load(next(package.glob("models/*.pth")), weights_only=True)
     pixels = torch.from_numpy(np.stack([to_pixels(product("orange", seed), 224) for seed in range(4)])).movedim(3, 1)
     with torch.no_grad():
-        logits = loaded.network((pixels.float() - 127) / 128) @ tensors["_fc.weight"].T + tensors["_fc.bias"]
+        pooled = loaded.network((pixels.float() - 127) / 128)[:, :1280]
+        logits = pooled @ tensors["_fc.weight"].T + tensors["_fc.bias"]
     round_things = {429, 430, 522, 574, 722, 747, 768, 805, 852, 890, 950, 951}  # balls of all sports, orange, lemon
     assert all(set(row.topk(5).indices.tolist()) & round_things for row in logits)
 
@@ -83,13 +130,17 @@ def test_configs_that_do_not_fit_a_backbone() -> None:
         LEOConfig(backbone="vgg")
     with pytest.raises(ValidationError, match="Unknown model nothing"):
         LEOConfig(backbone="torchvision:nothing")
+    with pytest.raises(ValidationError, match="has no backbone_pooling 'centre'"):
+        LEOConfig(backbone="torchvision:resnet18", resolution=224, backbone_pooling="centre")
+    with pytest.raises(ValidationError, match="feature_power goes with a pretrained backbone"):
+        LEOConfig(feature_power=0.5)
     with pytest.raises(ValidationError, match="own_encoder"):
         LEOConfig(backbone="efficientnet-lite0", resolution=224, own_encoder=True)
 
 
 def test_torchvisions_models_are_known_without_their_weights() -> None:
     backbone = backbones.find("torchvision:resnet18")
-    assert (backbone.resolution, backbone.feature_dim) == (224, 512)
+    assert (backbone.resolution, backbone.width("all")) == (224, 512)
     assert LEOConfig(backbone="torchvision:resnet18", resolution=224).feature_dim == 512
 
 

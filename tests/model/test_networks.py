@@ -11,6 +11,7 @@ from model.networks import (
     LEODecoder,
     LEOEncoder,
     LEORelationNetwork,
+    evened,
     regressed,
 )
 
@@ -189,6 +190,25 @@ def test_codes_by_regression_weigh_classes_alike_and_see_nothing_of_padding() ->
     assert (found[3] == 0).all()
 
 
+def test_codes_of_classes_that_are_alike_are_no_longer_than_others() -> None:
+    torch.manual_seed(0)
+    apart, alike = F.normalize(torch.randn(5, 40), dim=-1), F.normalize(torch.randn(40), dim=-1)
+    near = F.normalize(alike + 0.3 * apart, dim=-1)
+    membership = torch.eye(6)[None, :5].expand(2, -1, -1)  # the sixth class is not there
+    plain = regressed(torch.stack([apart, near]), membership, 0.08)  # [2, 6, 40]
+    length = plain[:, :5].square().sum(dim=-1).mean(dim=-1).sqrt()
+    assert length[1] > 1.5 * length[0]
+    even = evened(plain, membership, 1.0)
+    torch.testing.assert_close(even[:, :5].square().sum(dim=-1).mean(dim=-1), torch.ones(2))
+    torch.testing.assert_close(F.cosine_similarity(even[:, :5], plain[:, :5], dim=-1), torch.ones(2, 5))
+    torch.testing.assert_close(evened(plain, membership, 3.0), plain / length.view(-1, 1, 1) ** 3)
+    assert evened(plain, membership, 0.0) is plain
+    eightfold = evened(plain, membership.repeat_interleave(8, dim=1), 1.0)  # more shots make any codes longer
+    torch.testing.assert_close(eightfold, 2 * even)
+
+
 def test_regression_goes_with_what_it_can() -> None:
+    with pytest.raises(ValueError, match="code_evenness goes with code_ridge"):
+        LEOConfig(code_evenness=1.0)
     with pytest.raises(ValueError, match="code_ridge goes with neither"):
         LEOConfig(code_ridge=0.5, unit_codes=True)

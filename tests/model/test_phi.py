@@ -57,7 +57,9 @@ def test_whatever_its_shape(shape: dict[str, object]) -> None:
 
 @pytest.fixture(scope="module")
 def lite0() -> FeatureExtractor:
-    return FeatureExtractor(LEOConfig(backbone="efficientnet-lite0", resolution=224)).eval()
+    """As the shipped model has it."""
+    seen = {"backbone_pooling": "centre", "feature_power": 0.7}
+    return FeatureExtractor(LEOConfig(backbone="efficientnet-lite0", resolution=224, **seen)).eval()  # type: ignore[arg-type]
 
 
 @pytest.fixture(scope="module")

@@ -72,7 +72,7 @@ def test_features_are_computed_once_and_views_differ(
 ) -> None:
     two = shop.only([0, 1])
     first = features(two, find("efficientnet-lite0"), views=3, cache=cache)
-    assert first.shape == (2, 4, 3, 1280)
+    assert first.shape == (2, 4, 3, 2880)
     apart = (first[:, :, 0] - first[:, :, 1]).norm(dim=-1) / first[:, :, 0].norm(dim=-1)
     assert (apart > 0.05).all()
     assert (apart < 1.5).all()
