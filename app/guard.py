@@ -15,7 +15,7 @@ from app.problems import Problem, overloaded
 # What needs no key: it tells nothing of anyone's tasks.
 OPEN = {"/", "/docs", "/redoc", "/openapi.json", "/healthz", "/readyz"}
 OPEN_FOLDERS = ("/page/", "/static/", "/static-offline-docs/")
-PREDICTION = re.compile(r"/tasks/[^/]+/predict")
+PREDICTION = re.compile(r"/tasks/(?P<task_id>[^/]+)/predict")
 # A refused body is thrown away for so many seconds and bytes, so that the refusal is read before the connection ends.
 LINGER, LINGER_BYTES = 1.0, 2**24
 SMALL_BODY = 2**16  # bytes

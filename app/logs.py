@@ -3,14 +3,13 @@
 import json
 import logging
 import re
+import secrets
 import sys
 import time
-import uuid
 from datetime import UTC, datetime
 from typing import Literal
 
 import structlog
-from starlette.datastructures import Headers
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from app import metrics
@@ -72,8 +71,8 @@ class RequestLog:
         if scope["type"] != "http":
             return await self.app(scope, receive, send)
         began = time.perf_counter()
-        given = Headers(scope=scope).get("x-request-id", "")
-        request_id = given if SANE_ID.fullmatch(given) else uuid.uuid4().hex
+        given = next((value.decode("latin-1") for name, value in scope["headers"] if name == b"x-request-id"), "")
+        request_id = given if SANE_ID.fullmatch(given) else secrets.token_hex(16)
         status = 500  # unless an answer begins
 
         async def answering(message: Message) -> None:
@@ -89,7 +88,6 @@ class RequestLog:
             finally:
                 took = time.perf_counter() - began
                 route = getattr(scope.get("route"), "path", "none")  # not the path: ids would make endless series
-                metrics.requests.labels(scope["method"], route, str(status)).inc()
-                metrics.request_seconds.labels(route).observe(took)
+                metrics.answered(scope["method"], route, status, took)
                 said = {"method": scope["method"], "route": route, "status": status, "request_id": request_id}
                 log.info("request", extra=said | {"milliseconds": round(1000 * took, 1)})

@@ -63,6 +63,7 @@ def create_app(settings: Settings | None = None) -> FastAPI:
     app.include_router(tasks.router)
     app.include_router(service.router)
     page.install(app, app.state.models)
+    app.router.middleware_stack = tasks.StraightToPredict(app.router.middleware_stack)
 
     @app.exception_handler(StoreUnavailable)
     async def store_unavailable(_: Request, error: StoreUnavailable) -> JSONResponse:

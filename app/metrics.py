@@ -6,6 +6,7 @@ They belong to the process, as its clock does: several apps in one process count
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, nullcontext
+from functools import cache
 
 from opentelemetry import trace
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
@@ -62,6 +63,18 @@ model_info = Gauge("leo_model_info", "1 for each model loaded", ["model", "versi
 def page() -> bytes:
     """All metrics, as Prometheus reads them."""
     return generate_latest(REGISTRY)
+
+
+@cache  # to look them up takes time
+def _of_answers(method: str, route: str, status: int) -> tuple[Counter, Histogram]:
+    return requests.labels(method, route, str(status)), request_seconds.labels(route)
+
+
+def answered(method: str, route: str, status: int, seconds: float) -> None:
+    """One request."""
+    count, took = _of_answers(method, route, status)
+    count.inc()
+    took.observe(seconds)
 
 
 @contextmanager

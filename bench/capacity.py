@@ -32,7 +32,6 @@ CLIENTS = (1, 2, 4, 8, 16)
 TASKS = 200
 ROUNDS = 3
 FLEET_CORES = os.cpu_count() or 1  # of a replica in a fleet: as here
-FITTED, FIT_SECONDS = 4, 40.0  # clients of the one load that the simulation is fitted to; simulated seconds
 PATIENCE_MS = 50.0  # p99 that a fleet is to hold
 
 
@@ -54,7 +53,7 @@ def servers(number: int, **settings: str) -> Iterator[tuple[list[Server], RedisS
             redis.kill()
 
 
-def stages_of(found: dict[str, Any], python_ms: float = 0.0, held: float = 0.0) -> Stages:
+def stages_of(found: dict[str, Any]) -> Stages:
     """What was measured, as the simulation takes it."""
     ms = found["stages"]
     around = (ms["loop_ms"] - ms["decode_in_loop_ms"]) / 2
@@ -63,34 +62,13 @@ def stages_of(found: dict[str, Any], python_ms: float = 0.0, held: float = 0.0) 
         receive=around / 1000,
         decode=ms["decode_in_loop_ms"] / 1000,
         answer=around / 1000,
-        device=(ms["device_ms"] - python_ms) / 1000,
-        device_image=max(0.0, ms["device_further_image_ms"] - python_ms) / 1000,
-        python=python_ms / 1000,
-        held=held,
+        device=ms["device_ms"] / 1000,
+        device_image=ms["device_further_image_ms"] / 1000,
         waits=ms["waits_ms"] / 1000,
         gateway=found["gateway_ms"] / 1000,
         pauses=tuple(pause / 1000 for pause in ms["pauses_ms"]),
         pause_every=ms["pause_every_ms"] / 1000,
     )
-
-
-def fitted(found: dict[str, Any]) -> dict[str, float]:
-    """The two numbers that no stage tells, from one load: how much of the device's thread is Python, by the load's
-    throughput, and how often the loop holds that up, by its p99.
-    """
-    seen = next(load for load in found["loads"] if (load["clients"], load["replicas"]) == (FITTED, 1))
-
-    def said(python_ms: float, held: float) -> dict[str, Any]:
-        stages = stages_of(found, python_ms, held)
-        return simulate(stages, cores=found["cores"], clients=FITTED, seconds=FIT_SECONDS)
-
-    shares = [n / 10 for n in range(10)]
-    python_ms = min(
-        (share * found["stages"]["device_ms"] for share in shares),
-        key=lambda python_ms: abs(said(python_ms, 0.5)["a_second"] - seen["a_second"]),
-    )
-    held = min(shares, key=lambda held: abs(said(python_ms, held)["p99_ms"] - seen["p99_ms"]))
-    return {"clients": FITTED, "python_ms": round(python_ms, 3), "held": held}
 
 
 def compare(stages: Stages, cores: float, measured: dict[str, Any], replicas: int) -> dict[str, Any]:
@@ -173,8 +151,7 @@ def main() -> None:
         written = {"what": "leo serve, Redis and the clients on one machine", "date": today(), "machine": machine()}
         written |= measure(given.seconds)
     if given.only != "measure":
-        written["fitted"] = fitted(written)
-        stages = stages_of(written, written["fitted"]["python_ms"], written["fitted"]["held"])
+        stages = stages_of(written)
         written["comparison"] = [compare(stages, written["cores"], one, one["replicas"]) for one in written["loads"]]
         written["a_replica"] = most_within(stages, written["cores"], PATIENCE_MS)
     target.write_text(json.dumps(written, indent=2) + "\n")

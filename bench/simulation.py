@@ -1,25 +1,21 @@
 """A discrete-event model of the service, from measured stage times: what machines would do, before buying them.
 
-A prediction goes from its client to the event loop, where small pictures are decoded too, waits for the store, goes to
-the device (which takes all that waits as one batch) and back over the loop. The loop and the device's thread share one
-interpreter, which runs one of them at a time: the device's thread waits for its turn before and after what it computes
-without it, and now and then for as long as CPython lets a thread go on (`sys.getswitchinterval`). Whatever runs shares
-the machine's cores evenly, and is held up by it now and then. A client asks again as soon as it is answered, or
-requests come at random at a given rate.
+A prediction goes from its client to the event loop, where small pictures are decoded too, and waits for the store.
+Then it waits for the device, whose work is the loop's too where it is quick: at its turn the loop takes all that waits
+as one batch, and answers. Whatever runs shares the machine's cores evenly, and is held up by it now and then. A client asks
+again as soon as it is answered, or requests come at random at a given rate.
 """
 
 import heapq
 import itertools
 import random
 import statistics
-import sys
 from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
 Then = Callable[[], None]
-SWITCH = sys.getswitchinterval()
 
 
 @dataclass(frozen=True)
@@ -30,10 +26,8 @@ class Stages:
     receive: float  # in the event loop: until the store is asked
     decode: float  # in the event loop: from the store's answer to the device's queue
     answer: float  # in the event loop: from the device's result to the answer
-    device: float  # for the first image of a batch, without the interpreter
+    device: float  # in the event loop: for the first image of a batch
     device_image: float  # for each further one
-    python: float = 0.0  # in the device's thread with the interpreter, for each image; half before, half after the rest
-    held: float = 0.0  # how often the loop keeps the interpreter for as long as it may, although that thread waits
     waits: float = 0.0  # for the store, the network and threads to wake: no core is busy
     gateway: float = 0.0  # before several replicas
     # How long the machine holds up what runs on it, one drawn each time; and after how much work that happens.
@@ -74,34 +68,27 @@ class Machine:
                 heapq.heappop(self._later)[2]()
 
 
-class Interpreter:
-    """Runs one piece of Python at a time: the loop's, first come first served, or the device's thread's."""
+class Loop:
+    """Does one thing at a time, first come first served."""
 
     def __init__(self, machine: Machine) -> None:
         self._machine = machine
-        self._loop: deque[tuple[float, Then]] = deque()
-        self._device: tuple[float, float, Then] | None = None  # from when on it is its turn
+        self._things: deque[Callable[[], tuple[float, Then]]] = deque()
         self._busy = False
 
-    def on_loop(self, seconds: float, then: Then) -> None:
-        self._loop.append((seconds, then))
-        self._next()
+    def soon(self, seconds: float, then: Then) -> None:
+        self.at_its_turn(lambda: (seconds, then))
 
-    def in_thread(self, seconds: float, then: Then, patience: float) -> None:
-        """When the loop pauses, or when it has gone on for so long."""
-        self._device = (self._machine.now + patience, seconds, then)
+    def at_its_turn(self, begin: Callable[[], tuple[float, Then]]) -> None:
+        """How long a thing takes, and what follows, is asked when it begins."""
+        self._things.append(begin)
         self._next()
 
     def _next(self) -> None:
-        if self._busy:
-            return
-        if self._device and (not self._loop or self._machine.now >= self._device[0]):
-            (_, seconds, then), self._device = self._device, None
-        elif self._loop:
-            seconds, then = self._loop.popleft()
-        else:
+        if self._busy or not self._things:
             return
         self._busy = True
+        seconds, then = self._things.popleft()()
 
         def done() -> None:
             self._busy = False
@@ -112,50 +99,37 @@ class Interpreter:
 
 
 class Replica:
-    """One process: an event loop, and a device that works in batches."""
+    """One process: an event loop, which is the device too."""
 
-    def __init__(self, machine: Machine, stages: Stages, chance: random.Random) -> None:
-        self._machine, self._stages, self._chance = machine, stages, chance
-        self._python = Interpreter(machine)
+    def __init__(self, machine: Machine, stages: Stages) -> None:
+        self._machine, self._stages, self._loop = machine, stages, Loop(machine)
         self._waiting: list[Then] = []
-        self._busy = False
 
     def predict(self, then: Then) -> None:
         """Answer one request."""
-        stages, on_loop = self._stages, self._python.on_loop
+        stages, soon = self._stages, self._loop.soon
 
         def queue() -> None:
-            self._waiting.append(lambda: on_loop(stages.answer, then))
-            self._next_batch()
+            self._waiting.append(lambda: soon(stages.answer, then))
+            if len(self._waiting) == 1:
+                self._loop.at_its_turn(self._batch)
 
         def decode() -> None:
-            on_loop(stages.decode, queue)
+            soon(stages.decode, queue)
 
         def ask_store() -> None:
             self._machine.at(self._machine.now + stages.waits, decode)
 
-        on_loop(stages.receive, ask_store)
+        soon(stages.receive, ask_store)
 
-    def _next_batch(self) -> None:
-        if self._busy or not self._waiting:
-            return
-        batch, self._waiting, self._busy = self._waiting, [], True
-        stages = self._stages
-
-        def in_thread(then: Then) -> None:
-            patience = SWITCH if self._chance.random() < stages.held else 0.0
-            self._python.in_thread(stages.python * len(batch) / 2, then, patience)
-
-        def compute() -> None:
-            self._machine.work(stages.device + stages.device_image * (len(batch) - 1), lambda: in_thread(done))
+    def _batch(self) -> tuple[float, Then]:
+        batch, self._waiting = self._waiting, []
 
         def done() -> None:
-            self._busy = False
             for answered in batch:
                 answered()
-            self._next_batch()
 
-        in_thread(compute)
+        return self._stages.device + self._stages.device_image * (len(batch) - 1), done
 
 
 def simulate(
@@ -175,8 +149,8 @@ def simulate(
     """
     chance = random.Random(seed)
     machine = Machine(cores, stages.pauses, stages.pause_every, chance)
-    servers = [Replica(machine, stages, chance) for _ in range(replicas)]
-    asking = Interpreter(machine)  # one process is all the clients
+    servers = [Replica(machine, stages) for _ in range(replicas)]
+    asking = Loop(machine)  # one process is all the clients
     gateway = stages.gateway if replicas > 1 else 0.0
     took: list[float] = []
 
@@ -192,12 +166,12 @@ def simulate(
             ask_again()
 
         def back() -> None:
-            asking.on_loop(stages.client / 2, received)
+            asking.soon(stages.client / 2, received)
 
         def send() -> None:
             machine.work(gateway, lambda: chance.choice(servers).predict(back))
 
-        asking.on_loop(stages.client / 2, send)
+        asking.soon(stages.client / 2, send)
 
     def arrive() -> None:
         sent = machine.now

@@ -1,17 +1,17 @@
 """Tasks: create from labelled images, predict, list, read, change, delete, take the head away and bring it back."""
 
-from collections.abc import Callable, Coroutine
 from datetime import UTC, datetime
 from typing import Annotated, Any
 
 import numpy as np
 from fastapi import APIRouter, Query, Request, Response
 from fastapi.responses import JSONResponse
-from fastapi.routing import APIRoute
 from numpy.typing import NDArray
 from pydantic import BaseModel
+from starlette.types import ASGIApp, Receive, Scope, Send
 
 from app import metrics, reports, schemas
+from app.guard import PREDICTION
 from app.idempotency import IdempotencyKey
 from app.problems import MEDIA_TYPE
 from app.routes import deps
@@ -93,23 +93,6 @@ async def predict(
     return JSONResponse({"task_id": task_id, "model_version": record.model_version, "predictions": predictions})
 
 
-class PredictRoute(APIRoute):
-    """Predictions come by the thousand: one without a query string goes straight to `predict`.
-
-    There is then no parameter for FastAPI to gather and check, which takes it as long as parsing the request.
-    """
-
-    def get_route_handler(self) -> Callable[[Request], Coroutine[Any, Any, Response]]:
-        with_parameters = super().get_route_handler()
-
-        async def handle(request: Request) -> Response:
-            if request.scope["query_string"]:
-                return await with_parameters(request)
-            return await predict(request.path_params["task_id"], request, await deps.call(request))
-
-        return handle
-
-
 router.add_api_route(
     "/{task_id}/predict",
     predict,
@@ -118,8 +101,28 @@ router.add_api_route(
     response_model=schemas.Predictions,
     responses=problems(401, 403, 404, 409, 413, 415, 422, 429, 503),
     openapi_extra=body_of(schemas.PredictImages, {"images": FILES}, ["images"]),
-    route_class_override=PredictRoute,
 )
+PREDICT = router.routes[-1]
+
+
+class StraightToPredict:
+    """Before the routes: predictions come by the thousand, and one without a query string goes straight to `predict`.
+
+    There is then nothing for FastAPI to choose, gather and check, which takes it as long as parsing the request.
+    """
+
+    def __init__(self, routes: ASGIApp) -> None:
+        self.routes = routes
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        straight = scope["type"] == "http" and scope["method"] == "POST" and not scope["query_string"]
+        found = PREDICTION.fullmatch(scope["path"]) if straight else None
+        if found is None:
+            return await self.routes(scope, receive, send)
+        scope["route"] = PREDICT
+        request = Request(scope, receive, send)
+        response = await predict(found["task_id"], request, await deps.call(request))
+        await response(scope, receive, send)
 
 
 @router.get(

@@ -7,6 +7,7 @@ import pytest
 
 from app.cache import Head
 from app.engine import Adapt, Adapted, Decode, Engine, Predict, Predicted, Work
+from app.support import Kept
 from tests.conftest import WEIGHTS
 
 
@@ -44,3 +45,19 @@ def test_a_batch_of_everything_is_each_alone(engine: Engine) -> None:
         elif not isinstance(alone, Predicted) and not isinstance(together, Predicted):
             np.testing.assert_allclose(together.weight, alone.weight, atol=1e-3, rtol=1e-3)  # noise: weights up to 18
             np.testing.assert_allclose(together.bias, alone.bias, atol=1e-3)
+
+
+def test_how_long_work_takes_is_said_beforehand(engine: Engine, monkeypatch: pytest.MonkeyPatch) -> None:
+    two = np.zeros((2, *engine.shape), dtype=np.uint8)
+    codes = np.zeros((2, engine.info.config.latent_dim), dtype=np.float32)
+    kept = Kept(np.zeros((6, 1), dtype=np.float16), None, np.zeros(6, dtype=np.int64))
+    predicts, teaches, adds = Predict(two, None, codes), Adapt(two, np.arange(2)), Adapt(two, np.arange(2), kept)
+    each = engine.seconds_an_image
+    assert each
+    passes = 2 if engine.info.config.own_encoder else 1  # the encoder may have blocks of its own
+    assert engine.seconds(Decode(codes)) == 0
+    assert engine.seconds(predicts) == pytest.approx(2 * each)
+    assert engine.seconds(teaches) == pytest.approx(2 * passes * each)
+    assert engine.seconds(adds) == pytest.approx((2 * passes + 6) * each)
+    monkeypatch.setattr(Engine, "seconds_an_image", None)  # as on a GPU
+    assert {engine.seconds(work) for work in (predicts, teaches, Decode(codes))} == {float("inf")}

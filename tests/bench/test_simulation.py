@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 
-from bench.simulation import SWITCH, Stages, simulate
+from bench.simulation import Stages, simulate
 
 
 def stages(*, client: float, loop: float, device: float, device_image: float = 0.0, **more: Any) -> Stages:
@@ -24,18 +24,19 @@ def test_one_client_waits_for_the_sum_of_the_stages() -> None:
 
 
 def test_the_busiest_stage_is_the_limit_and_cores_are_shared() -> None:
-    loop = stages(client=0.0001, loop=0.01, device=0.001)
+    loop = stages(client=0.0001, loop=0.01, device=0.0)
     assert simulate(loop, cores=4, clients=8)["a_second"] == pytest.approx(100, rel=0.02)  # one loop, 10 ms each
     # Two: each request to either, so that one has none now and then; n clients and k loops give n / (n + k - 1).
     assert simulate(loop, cores=4, clients=8, replicas=2)["a_second"] == pytest.approx(200 * 8 / 9, rel=0.05)
     # Three loops on two cores.
-    assert simulate(loop, cores=2, clients=12, replicas=3)["a_second"] == pytest.approx(2 / 0.0111, rel=0.1)
+    assert simulate(loop, cores=2, clients=12, replicas=3)["a_second"] == pytest.approx(2 / 0.0101, rel=0.1)
 
 
 def test_what_queues_shares_a_batch() -> None:
     given = stages(client=1e-6, loop=1e-6, device=0.01, device_image=0.001)
-    # The first goes alone, in 10 ms; meanwhile the seven others come and go together, in 16: all eight in 26.
-    assert simulate(given, cores=4, clients=8)["a_second"] == pytest.approx(8 / 0.026, rel=0.02)
+    # The first goes alone, in 10 ms, and so does the next, whose turn the loop took down before it heard of more; six
+    # came meanwhile and go together, in 15: all eight in 35.
+    assert simulate(given, cores=4, clients=8)["a_second"] == pytest.approx(8 / 0.035, rel=0.02)
 
 
 def test_requests_at_random_wait_seldom_when_few_and_are_limited_by_the_loop_when_many() -> None:
@@ -45,21 +46,8 @@ def test_requests_at_random_wait_seldom_when_few_and_are_limited_by_the_loop_whe
     assert few["p50_ms"] == pytest.approx(10, rel=0.01)
     assert few["p99_ms"] < 20
     many = simulate(given, cores=4, rate=250, seconds=20)
-    assert many["a_second"] <= 126
+    assert many["a_second"] <= 101
     assert many["p50_ms"] > 1000
-
-
-def test_the_device_waits_for_the_interpreter_and_the_loop_for_it() -> None:
-    # Two clients: the loop and the thread together take 10 ms a request, of which no two can go on at once.
-    both = stages(client=0.0, loop=0.006, device=0.0, python=0.004)
-    assert simulate(both, cores=4, clients=8)["a_second"] == pytest.approx(100, rel=0.02)
-    # Kept from its turn each time, but never for longer than a thread may go on.
-    kept = simulate(stages(client=0.0, loop=0.001, device=0.0, python=0.0002, held=1.0), cores=4, clients=1)
-    assert kept["p99_ms"] == pytest.approx(1.2, rel=0.01)  # nobody else wants it
-    many = stages(client=0.0, loop=0.001, device=0.0, python=0.0002)
-    held = stages(client=0.0, loop=0.001, device=0.0, python=0.0002, held=0.2)
-    often, seldom = (simulate(one, cores=4, clients=8) for one in (held, many))
-    assert seldom["p99_ms"] < often["p99_ms"] < seldom["p99_ms"] + 3000 * SWITCH
 
 
 def test_pauses_come_with_work_and_not_with_time() -> None:
