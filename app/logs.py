@@ -82,12 +82,18 @@ class RequestLog:
                 message["headers"] = [*message["headers"], (b"x-request-id", request_id.encode())]
             await send(message)
 
-        with structlog.contextvars.bound_contextvars(request_id=request_id):
-            try:
-                await self.app(scope, receive, answering)
-            finally:
-                took = time.perf_counter() - began
-                route = getattr(scope.get("route"), "path", "none")  # not the path: ids would make endless series
-                metrics.answered(scope["method"], route, status, took)
-                said = {"method": scope["method"], "route": route, "status": status, "request_id": request_id}
-                log.info("request", extra=said | {"milliseconds": round(1000 * took, 1)})
+        bound = structlog.contextvars.bind_contextvars(request_id=request_id)
+        try:
+            await self.app(scope, receive, answering)
+        finally:
+            took = time.perf_counter() - began
+            method, route = (
+                scope["method"],
+                getattr(scope.get("route"), "path", "none"),
+            )  # paths would make endless series
+            metrics.answered(method, route, status, took)
+            if log.isEnabledFor(logging.INFO):  # made here, as `info` would look up which line of code it is
+                said = {"method": method, "route": route, "status": status, "request_id": request_id}
+                said["milliseconds"] = round(1000 * took, 1)
+                log.handle(log.makeRecord(log.name, logging.INFO, __file__, 0, "request", (), None, extra=said))
+            structlog.contextvars.reset_contextvars(**bound)

@@ -215,8 +215,9 @@ async def decode(images: Sequence[bytes], read: Reader, settings: Settings, pool
     """
     if are_small(images):
         few = [decode_one(data, at, read, settings.max_image_pixels, SMALL_PIXELS) for at, data in enumerate(images)]
-        if not any(image is None for image in few):  # else one lied: its second header counts
-            return np.stack(cast(list[NDArray[np.uint8]], few))
+        decoded = [image for image in few if image is not None]
+        if len(decoded) == len(few):  # else one lied: its second header counts
+            return decoded[0][np.newaxis] if len(decoded) == 1 else np.stack(decoded)
     loop = asyncio.get_running_loop()
     deadline = time.monotonic() + settings.decode_deadline
     most = settings.max_image_pixels
@@ -234,11 +235,11 @@ async def decode(images: Sequence[bytes], read: Reader, settings: Settings, pool
     parts = [loop.run_in_executor(pool, several, at, images[at : at + size]) for at in range(0, len(images), size)]
     try:
         async with asyncio.timeout(settings.decode_deadline):
-            decoded = [image for part in await asyncio.gather(*parts) for image in part]
-            for index in [index for index, image in enumerate(decoded) if image is None]:
+            pictures = [image for part in await asyncio.gather(*parts) for image in part]
+            for index in [index for index, image in enumerate(pictures) if image is None]:
                 parts.append(loop.run_in_executor(_large_lane, several, index, images[index : index + 1], most))
-                decoded[index : index + 1] = await parts[-1]
-            return np.stack(cast(list[NDArray[np.uint8]], decoded))
+                pictures[index : index + 1] = await parts[-1]
+            return np.stack(cast(list[NDArray[np.uint8]], pictures))
     except TimeoutError:
         raise overloaded(
             f"the images were not decoded within {settings.decode_deadline:g} s; send fewer, or try again"

@@ -2,8 +2,8 @@
 
 A prediction goes from its client to the event loop, where small pictures are decoded too, and waits for the store.
 Then it waits for the device, whose work is the loop's too where it is quick: at its turn the loop takes all that waits
-as one batch, and answers. Whatever runs shares the machine's cores evenly, and is held up by it now and then. A client asks
-again as soon as it is answered, or requests come at random at a given rate.
+as one batch, and answers. Whatever runs shares the machine's cores evenly, and is held up by it now and then. A client
+asks again as soon as it is answered, or requests come at random at a given rate.
 """
 
 import heapq

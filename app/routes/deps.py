@@ -34,12 +34,18 @@ async def _settings(request: Request) -> Settings:
     return request.app.state.settings  # type: ignore[no-any-return]
 
 
+def key_of(request: Request) -> Key | None:
+    """What was presented, which `app.guard` found to be good."""
+    key: Key | None = request.scope.get("state", {}).get("key")
+    return key
+
+
 async def _key(request: Request) -> Key | None:
-    return getattr(request.state, "key", None)
+    return key_of(request)
 
 
 async def _owner(request: Request) -> str:
-    key = await _key(request)
+    key = key_of(request)
     return key.owner if key else NOBODY
 
 
@@ -59,8 +65,8 @@ class Call:
 
 
 async def call(request: Request) -> Call:
-    state = request.app.state
-    return Call(state.tasks, state.settings, await _owner(request), await _key(request))
+    state, key = request.app.state, key_of(request)
+    return Call(state.tasks, state.settings, key.owner if key else NOBODY, key)
 
 
 TheCall = Annotated[Call, Depends(call)]
