@@ -97,7 +97,7 @@ def write_photo_readme(folder: Path, name: str, version: str, card: dict[str, An
         "",
         f"Validation classes, {validation['episodes']} tasks a row, 15 queries a class, 95 % intervals; all methods "
         "on the same pictures and tasks, differences paired. What is not LEO's works on the backbone's last layer as "
-        "people use it, its mean over all positions; prototypes on LEO's features show what is due to those. "
+        "people use it, its mean over all positions; the two heads on LEO's features show what is due to those. "
         "ECE: expected calibration error of LEO's probabilities. AUROC: queries told from those of five classes "
         "outside the task.",
         "",

@@ -72,13 +72,14 @@ def all_methods(leo: LatentEmbeddingOptimization, folder: Path, described: dict[
 
 
 def photo_methods(leo: LatentEmbeddingOptimization, l2: float) -> list[Method]:
-    """LEO, prototypes on its features, then what people put on a pretrained network's. `l2` is the logistic heads'."""
+    """LEO, heads of others on its features, then what people put on a pretrained network's. `l2`: of logistic heads."""
     eye, bare = Phi(leo), Bare(leo)
     cosine, logistic = CosinePrototypes(bare), LogisticHead(bare, l2)
     return [
         Leo(leo, eye=eye),
         Leo(leo, 0, eye=eye),
         CosinePrototypes(eye, "LEO's features, prototypes"),
+        LogisticHead(eye, l2, "LEO's features, logistic head"),
         cosine,
         Centred(cosine, bare),
         NearestNeighbour(bare),

@@ -42,6 +42,7 @@ def test_compare_and_card_measure_photos(tmp_path: Path, monkeypatch: pytest.Mon
         "LEO 3 steps",
         "LEO 0 steps",
         "LEO's features, prototypes",
+        "LEO's features, logistic head",
         "cosine prototypes",
         "cosine prototypes, centred",
         "nearest neighbour",
