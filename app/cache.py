@@ -2,6 +2,7 @@
 
 import time
 from dataclasses import dataclass, replace
+from functools import cached_property
 
 from cachetools import LRUCache
 from torch import Tensor
@@ -18,7 +19,7 @@ class Head:
     weight: Tensor
     bias: Tensor
 
-    @property
+    @cached_property
     def size(self) -> int:
         """Bytes."""
         return self.weight.nbytes + self.bias.nbytes

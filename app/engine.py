@@ -220,12 +220,15 @@ class Engine:
         """Codes [N,L] of tasks -> their heads, in one pass where a class's row depends on its code alone."""
         if not codes:
             return []
-        tensors = [torch.from_numpy(each).to(self.device) for each in codes]
+        lengths = [len(each) for each in codes]
+        together = torch.from_numpy(codes[0] if len(codes) == 1 else np.concatenate(codes)).to(self.device)
         if self.leo.decoder.is_plain:
-            rows = self.leo.decoder(torch.cat(tensors)).split([len(each) for each in codes])  # [N, F+1] each
+            rows = self.leo.decoder(together)  # [sum N, F+1]
         else:
-            rows = [self.leo.decoder(each) for each in tensors]
-        return [Head(each[:, :-1].contiguous(), each[:, -1].contiguous()) for each in rows]
+            rows = torch.cat([self.leo.decoder(each) for each in together.split(lengths)])
+        parts = zip(rows[:, :-1].split(lengths), rows[:, -1].split(lengths), strict=True)
+        # Copies: a part of the whole would keep all of it in memory.
+        return [Head(weight.clone(memory_format=torch.contiguous_format), bias.clone()) for weight, bias in parts]
 
 
 def _joined(parts: list[Images]) -> Images:

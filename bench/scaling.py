@@ -86,6 +86,8 @@ def simulation(found: dict[str, Any]) -> str:
         slow = f"{one['p99_ms']:.1f}, {said['p99_ms']:.1f} ({100 * off['p99_ms']:+.0f} %)"
         if one["clients"] == 1:
             from_it = ": stages"
+        elif (one["clients"], one["replicas"]) == (found["fitted"]["clients"], 1):
+            from_it = ": fitted"
         else:
             from_it = ""
             foretold.append(off)

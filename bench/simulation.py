@@ -28,6 +28,7 @@ class Stages:
     answer: float  # in the event loop: from the device's result to the answer
     device: float  # in the event loop: for the first image of a batch
     device_image: float  # for each further one
+    together: float = 1.0  # of the loop's seconds, what is left where a replica has several requests: nothing is cold
     waits: float = 0.0  # for the store, the network and threads to wake: no core is busy
     gateway: float = 0.0  # before several replicas
     # How long the machine holds up what runs on it, one drawn each time; and after how much work that happens.
@@ -104,13 +105,22 @@ class Replica:
     def __init__(self, machine: Machine, stages: Stages) -> None:
         self._machine, self._stages, self._loop = machine, stages, Loop(machine)
         self._waiting: list[Then] = []
+        self._under_way = 0
 
     def predict(self, then: Then) -> None:
         """Answer one request."""
-        stages, soon = self._stages, self._loop.soon
+        stages = self._stages
+        self._under_way += 1
+
+        def soon(seconds: float, then: Then) -> None:
+            self._loop.at_its_turn(lambda: (self._at_pace(seconds), then))
+
+        def answered() -> None:
+            self._under_way -= 1
+            then()
 
         def queue() -> None:
-            self._waiting.append(lambda: soon(stages.answer, then))
+            self._waiting.append(lambda: soon(stages.answer, answered))
             if len(self._waiting) == 1:
                 self._loop.at_its_turn(self._batch)
 
@@ -129,7 +139,10 @@ class Replica:
             for answered in batch:
                 answered()
 
-        return self._stages.device + self._stages.device_image * (len(batch) - 1), done
+        return self._at_pace(self._stages.device + self._stages.device_image * (len(batch) - 1)), done
+
+    def _at_pace(self, seconds: float) -> float:
+        return seconds * (self._stages.together if self._under_way > 1 else 1.0)
 
 
 def simulate(
