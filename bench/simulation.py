@@ -28,7 +28,7 @@ class Stages:
     answer: float  # in the event loop: from the device's result to the answer
     device: float  # in the event loop: for the first image of a batch
     device_image: float  # for each further one
-    together: float = 1.0  # of the loop's seconds, what is left where a replica has several requests: nothing is cold
+    together: float = 1.0  # of the loop's seconds, what a request takes behind another: nothing is cold then
     waits: float = 0.0  # for the store, the network and threads to wake: no core is busy
     gateway: float = 0.0  # before several replicas
     # How long the machine holds up what runs on it, one drawn each time; and after how much work that happens.
@@ -142,7 +142,8 @@ class Replica:
         return self._at_pace(self._stages.device + self._stages.device_image * (len(batch) - 1)), done
 
     def _at_pace(self, seconds: float) -> float:
-        return seconds * (self._stages.together if self._under_way > 1 else 1.0)
+        several = max(1, self._under_way)  # one of which finds everything cold
+        return seconds * (1 + (several - 1) * self._stages.together) / several
 
 
 def simulate(
