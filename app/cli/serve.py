@@ -70,6 +70,8 @@ def serve(
     except OSError as error:
         where = f"{settings.host}:{settings.port}"
         fail(f"cannot listen on {where}: {error.strerror}; choose another with LEO_HOST and LEO_PORT")
+    shown = f"[{settings.host}]" if ":" in settings.host else settings.host
+    logging.getLogger("app").info("listening on http://%s:%d", shown, sockets[0].getsockname()[1])
     config = uvicorn.Config(
         service,
         host=settings.host,

@@ -23,6 +23,7 @@ def test_json_lines_carry_the_request_id_and_nothing_private(tmp_path: Path) -> 
     text = server.log.read_text()
     lines = [json.loads(line) for line in text.splitlines()]
     assert all({"level", "timestamp", "event"} <= set(line) for line in lines)
+    assert f"listening on {server.url}" in [line["event"] for line in lines]
     mine = [line for line in lines if line.get("request_id") == "from-the-gateway"]
     assert [(line["method"], line["route"], line["status"]) for line in mine] == [
         ("POST", "/tasks", 201),
