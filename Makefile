@@ -6,8 +6,8 @@ DATA ?= images_background.zip
 BIN := $(VENV)/bin
 INSTALLED := $(VENV)/.installed
 
-.PHONY: serve test check bench bench-engine bench-labels bench-page bench-photos bench-photos-bytes bench-training ablation phi-search \
-	compare chaos hostile fuzz soak audit bench-ray capacity serve-ray test-ray test-containers clean
+.PHONY: serve test check bench bench-engine bench-labels bench-page bench-photos bench-bytes bench-photos-bytes \
+	bench-training ablation phi-search compare chaos hostile fuzz soak audit bench-ray capacity serve-ray test-ray test-containers clean
 
 serve: $(INSTALLED)
 	LEO_MODELS=$${LEO_MODELS-photos-lite0} $(BIN)/leo serve
@@ -64,7 +64,11 @@ bench-labels: $(INSTALLED)
 bench-photos: $(INSTALLED)
 	$(BIN)/python -m bench.photos --compiled
 
-# Its backbone in bytes against float32, accuracy and time: make bench-photos-bytes PHOTOS="--data a.zip --data b.zip"
+# phi of the models for drawings in bytes against float32; needs DATA=.../images_background.zip.
+bench-bytes: $(INSTALLED)
+	$(BIN)/python -m bench.bytes --data $(DATA)
+
+# The backbone of the model for photos in bytes against float32, accuracy and time: make bench-photos-bytes PHOTOS="--data a.zip --data b.zip"
 bench-photos-bytes: $(INSTALLED)
 	$(BIN)/python -m bench.photos_bytes $(PHOTOS)
 

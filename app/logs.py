@@ -87,10 +87,8 @@ class RequestLog:
             await self.app(scope, receive, answering)
         finally:
             took = time.perf_counter() - began
-            method, route = (
-                scope["method"],
-                getattr(scope.get("route"), "path", "none"),
-            )  # paths would make endless series
+            # Not the path: ids would make endless series.
+            method, route = scope["method"], getattr(scope.get("route"), "path", "none")
             metrics.answered(method, route, status, took)
             if log.isEnabledFor(logging.INFO):  # made here, as `info` would look up which line of code it is
                 said = {"method": method, "route": route, "status": status, "request_id": request_id}
