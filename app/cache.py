@@ -1,6 +1,7 @@
 """Tasks kept in memory, the most recently used ones with their heads decoded, bounded in bytes."""
 
 import time
+from collections import OrderedDict
 from dataclasses import dataclass, replace
 from functools import cached_property
 
@@ -34,6 +35,7 @@ class Warm:
 
     record: TaskRecord
     head: Head | None
+    mark: int  # the task's, as it was before the record was read; see `app.company`
 
 
 class WarmTasks:
@@ -45,35 +47,54 @@ class WarmTasks:
 
     def __init__(self, max_bytes: int) -> None:
         self._max_bytes = max_bytes
-        self._records: LRUCache[str, TaskRecord] = LRUCache(max_bytes, _size)
+        self._records: LRUCache[str, tuple[TaskRecord, int]] = LRUCache(max_bytes, lambda kept: _size(kept[0]))
         self._heads: LRUCache[str, Head] = LRUCache(max_bytes, lambda head: head.size)
+        self._head_size = 0  # bytes of the last one
+        self._passed: OrderedDict[str, None] = OrderedDict()  # tasks asked for of late whose heads were not worth it
         # Deleted while a prediction was under way, a task must not come back with its result.
         self._deleted: LRUCache[str, bool] = LRUCache(10_000)
         self._next_sweep = 0.0  # by the monotonic clock
 
     def get(self, task_id: str, owner: str) -> Warm | None:
         """The owner's task, if it is here and has not expired."""
-        record = self._records.get(task_id)
+        record, mark = self._records.get(task_id, (None, 0))
         if record is None or record.owner != owner:
             return None
         if record.expires_at is not None and record.expires_at <= time.time():
             self._forget(task_id)
             return None
-        return Warm(record, self._heads.get(task_id))
+        return Warm(record, self._heads.get(task_id), mark)
 
-    def put(self, record: TaskRecord, head: Head) -> None:
+    def is_worth_a_head(self, task_id: str) -> bool:
+        """Whether a head that would have to be decoded is likely to be used again before it has to go.
+
+        There is room for it, or it was asked for so shortly before that it would still be here. So tasks that come by
+        once in a while do not push out those that are in use, nor is anything decoded in vain.
+        """
+        if self.size + self._head_size <= self._max_bytes:
+            return True
+        if task_id in self._passed:
+            del self._passed[task_id]
+            return True
+        self._passed[task_id] = None
+        while len(self._passed) > len(self._heads):
+            self._passed.popitem(last=False)
+        return False
+
+    def put(self, record: TaskRecord, head: Head | None, mark: int = 0) -> None:
         self._sweep()
         task_id = record.task_id
-        held = self._records.get(task_id)
+        held, held_mark = self._records.get(task_id, (None, 0))
         if task_id in self._deleted or (held and held.revision > record.revision):  # changed while a prediction ran
             return
-        if held is None or held.revision < record.revision:
+        if held is None or held.revision < record.revision or held_mark != mark:
             self._forget(task_id)
             if _size(record) > self._max_bytes:
                 return
-            self._records[task_id] = replace(record, adaptation={}, quality=None)  # as large as all the rest
-        if head.size <= self._max_bytes:
-            self._heads[task_id] = head
+            light = replace(record, adaptation={}, quality=None)  # those are as large as all the rest
+            self._records[task_id] = (light, mark)
+        if head and head.size <= self._max_bytes:
+            self._heads[task_id], self._head_size = head, head.size
         while self.size > self._max_bytes:
             (self._heads or self._records).popitem()
 
@@ -87,7 +108,7 @@ class WarmTasks:
             self._next_sweep = time.monotonic() + SWEEP_EVERY
             now = time.time()
             for task_id in [
-                key for key, record in self._records.items() if record.expires_at and record.expires_at <= now
+                key for key, (record, _) in self._records.items() if record.expires_at and record.expires_at <= now
             ]:
                 self._forget(task_id)
 

@@ -1,7 +1,9 @@
 """A server that stops as those around it expect: not ready first, then no new work, then gone."""
 
 import signal
+import socket
 import time
+from collections.abc import Callable
 from types import FrameType
 
 import uvicorn
@@ -14,10 +16,18 @@ class DrainingServer(uvicorn.Server):
     Then, as uvicorn does: the port is closed, accepted work finished, and the process ends, with status 0.
     """
 
-    def __init__(self, config: uvicorn.Config, app: FastAPI, seconds: float) -> None:
+    def __init__(
+        self, config: uvicorn.Config, app: FastAPI, seconds: float, is_up: Callable[[], None] = lambda: None
+    ) -> None:
+        """`is_up` is called once it serves."""
         super().__init__(config)
-        self._app, self._seconds = app, seconds
+        self._app, self._seconds, self._is_up = app, seconds, is_up
         self._stop_at: float | None = None
+
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        await super().startup(sockets)
+        if self.started:
+            self._is_up()
 
     def handle_exit(self, sig: int, frame: FrameType | None) -> None:
         """A first SIGTERM only begins the stop; any other signal, or a second, is uvicorn's to handle."""

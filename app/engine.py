@@ -1,9 +1,10 @@
 """The model on its device. Its methods block and belong to the batcher's one thread."""
 
 import math
-from collections.abc import Iterator
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TypeVar
 
 import numpy as np
 import torch
@@ -16,10 +17,11 @@ from model.adapt import AdaptedTask, Adapter, Support
 from model.checkpoint import read_info
 from model.devices import choose
 from model.leo import LatentEmbeddingOptimization
-from model.phi import OnCPU, for_serving
+from model.phi import OnCPU, always, for_serving
 from model.pictures import reader
 
 TOGETHER = 32  # requests whose heads are multiplied at once
+Number = TypeVar("Number", bound=np.generic)
 Images = NDArray[np.uint8]  # [B,R,R], 255 full ink, or [B,R,R,3]: what `model.pictures.reader` gives
 
 
@@ -49,14 +51,15 @@ class Predict:
     codes: NDArray[np.float32]
     model_version: str = ""
     shots: float = 1.0  # examples a class of its task has on average
+    decode: bool = True  # a head that is not there, and give it back; else its answers are had for less
 
 
 @dataclass(frozen=True)
 class Predicted:
-    """Probabilities [Q,N] and the head they came from, to be cached."""
+    """Probabilities [Q,N] and the head they came from, where it was decoded."""
 
     probabilities: NDArray[np.float32]
-    head: Head
+    head: Head | None
 
 
 @dataclass(frozen=True)
@@ -86,18 +89,19 @@ Result = Adapted | Predicted | Head
 class Engine:
     """A LEO and the passes that requests share."""
 
-    def __init__(self, weights: Path, device: str = "auto") -> None:
-        """Load a model folder. Raises `CheckpointError`, `BackboneError`, or `ValueError` for a device that is not
-        there.
+    def __init__(self, weights: Path, device: str = "auto", cores_are_free: Callable[[], bool] = always) -> None:
+        """Load a model folder. A CPU's cores are used all at once only where they are free.
+
+        Raises `CheckpointError`, `BackboneError`, or `ValueError` for a device that is not there.
         """
         self.device = choose(device)
         self.info = read_info(weights)
         self.leo = LatentEmbeddingOptimization.from_pretrained(weights, self.device)
         self.read = reader(self.info.config)
         side = self.info.config.resolution
-        self._phi = for_serving(self.leo.classifier.phi, side, self.device)
+        self._phi = for_serving(self.leo.classifier.phi, side, self.device, cores_are_free)
         own = self.leo.encoder.features
-        self._encoder_phi = None if own is None else for_serving(own, side, self.device)
+        self._encoder_phi = None if own is None else for_serving(own, side, self.device, cores_are_free)
         self._adapter = Adapter(self.leo)
         if self.device.type == "cpu":
             torch.set_num_threads(1)  # what is left to torch is small: waking other threads costs more than they save
@@ -136,31 +140,36 @@ class Engine:
             return self._run(batch)
 
     def _run(self, batch: list[Work]) -> list[Result]:
-        asks = [work for work in batch if isinstance(work, Predict)]
+        by_head: list[Predict] = []
+        by_codes: list[Predict] = []
+        for work in batch:
+            if isinstance(work, Predict):
+                needs_head = work.head or work.decode or not self.leo.decoder.is_plain
+                (by_head if needs_head else by_codes).append(work)
         teaches = [work for work in batch if isinstance(work, Adapt)]
-        images = [work.images for work in asks] + [work.images for work in teaches]
-        cold = [work for work in batch if isinstance(work, Decode) or (isinstance(work, Predict) and not work.head)]
-        decoded = dict(zip(map(id, cold), self._decode([work.codes for work in cold]), strict=True))
-        heads = [work.head or decoded[id(work)] for work in asks]
+        cold = [work for work in batch if isinstance(work, Decode)] + [work for work in by_head if not work.head]
+        heads = dict(zip(map(id, cold), self._decode([work.codes for work in cold]), strict=True))
+        images = [work.images for works in (by_head, by_codes, teaches) for work in works]
 
         of_encoder = None
         if self._encoder_phi is not None and teaches:
             of_encoder = self._encoder_phi.begin(_joined([work.images for work in teaches]))
-        features = self._phi(_joined(images)) if images else torch.empty(0)  # [B, F], of those who ask first
-        queries = sum(len(work.images) for work in asks)
-        taught = features[queries:]
+        features = self._phi(_joined(images)) if images else torch.empty(0)  # [B, F]
+        first, second = (sum(len(work.images) for work in works) for works in (by_head, by_codes))
+        taught = features[first + second :]
         encoded = taught if of_encoder is None else of_encoder()
         supports = self._supports(teaches, taught, encoded) if teaches else []
         made = self._adapter.adapt(supports) if supports else []
-        results: dict[type[Work], Iterator[Result]] = {
-            Predict: iter(self._predicted(asks, features, heads)),
-            Adapt: iter([self._adapted(task, support) for task, support in zip(made, supports, strict=True)]),
-            Decode: iter([decoded[id(work)] for work in cold if isinstance(work, Decode)]),
-        }
-        return [next(results[type(work)]) for work in batch]
+        results: dict[int, Result] = {**heads}
+        for works, theirs in ((by_head, features[:first]), (by_codes, features[first : first + second])):
+            with_heads = [work.head or heads.get(id(work)) for work in works]
+            results.update(zip(map(id, works), self._predicted(works, theirs, with_heads), strict=True))
+        for work, task, support in zip(teaches, made, supports, strict=True):
+            results[id(work)] = self._adapted(task, support)
+        return [results[id(work)] for work in batch]
 
-    def _predicted(self, asks: list[Predict], features: Tensor, heads: list[Head]) -> list[Predicted]:
-        """Features [B,F], first those of each request's Q images, and their task's head -> probabilities [Q,N].
+    def _predicted(self, asks: list[Predict], features: Tensor, heads: list[Head | None]) -> list[Predicted]:
+        """Features [B,F] of each request's Q images, and their task's heads, or none of them: probabilities [Q,N].
 
         Some requests at once, each with the heads of all, and only its own kept: this takes more arithmetic, of which
         it needs little anyway, and fewer calls, at each of which this thread would have to wait for the interpreter.
@@ -169,11 +178,9 @@ class Engine:
         done = 0  # images
         for at in range(0, len(asks), TOGETHER):
             some, theirs = asks[at : at + TOGETHER], heads[at : at + TOGETHER]
-            heights, widths = [len(ask.images) for ask in some], [len(head.bias) for head in theirs]  # Q, N
-            weight = torch.cat([head.weight for head in theirs]) if len(theirs) > 1 else theirs[0].weight  # [sum N, F]
-            bias = torch.cat([head.bias for head in theirs]) if len(theirs) > 1 else theirs[0].bias
+            heights, widths = [len(ask.images) for ask in some], [len(ask.codes) for ask in some]  # Q, N
             queries = features[done : done + sum(heights)]  # [sum Q, F]
-            logits = torch.addmm(bias, queries, weight.T).cpu().numpy()
+            logits = self._logits(queries, some, [head for head in theirs if head]).cpu().numpy()
             temperatures = [
                 self.leo.config.temperature_at(ask.shots, width) for ask, width in zip(some, widths, strict=True)
             ]
@@ -184,6 +191,15 @@ class Engine:
                 row, column = row + height, column + width
             done += row
         return predicted
+
+    def _logits(self, queries: Tensor, asks: list[Predict], heads: list[Head]) -> Tensor:
+        """Queries [Q,F] by the classes of all tasks: [Q, sum N]. By their heads or, without, by their codes."""
+        if not heads:
+            codes = _joined([ask.codes for ask in asks])  # [sum N, L]
+            return self._adapter.logits(queries, torch.from_numpy(codes).to(self.device))
+        weight = torch.cat([head.weight for head in heads]) if len(heads) > 1 else heads[0].weight  # [sum N, F]
+        bias = torch.cat([head.bias for head in heads]) if len(heads) > 1 else heads[0].bias
+        return torch.addmm(bias, queries, weight.T)
 
     def _supports(self, teaches: list[Adapt], features: Tensor, encoder_features: Tensor) -> list[Support]:
         """Features [sum S,F] of several requests, each request's behind those kept of earlier examples."""
@@ -231,7 +247,7 @@ class Engine:
         return [Head(weight.clone(memory_format=torch.contiguous_format), bias.clone()) for weight, bias in parts]
 
 
-def _joined(parts: list[Images]) -> Images:
+def _joined(parts: list[NDArray[Number]]) -> NDArray[Number]:
     return parts[0] if len(parts) == 1 else np.concatenate(parts)
 
 

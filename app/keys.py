@@ -7,9 +7,8 @@ import math
 import re
 import secrets
 import time
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal, get_args
+from typing import Literal, Protocol, get_args
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
@@ -95,34 +94,25 @@ def new_key(
     return kept, presented
 
 
-@dataclass
-class Bucket:
-    """Requests a key may make now: fills at its rate, up to a second's worth."""
+class Turns(Protocol):
+    """A number for each key, zeros at first."""
 
-    per_second: float
-    filled: float
-    at: float
-
-    def take(self) -> int | None:
-        """None if one was there, else in how many whole seconds one will be."""
-        now, most = time.monotonic(), max(1.0, self.per_second)
-        self.filled = min(most, self.filled + (now - self.at) * self.per_second)
-        self.at = now
-        if self.filled < 1:
-            return math.ceil((1 - self.filled) / self.per_second)
-        self.filled -= 1
-        return None
+    def __len__(self) -> int: ...
+    def __getitem__(self, place: int, /) -> float: ...
+    def __setitem__(self, place: int, number: float, /) -> None: ...
 
 
 class Keys:
     """The keys in a file, read again whenever it changes."""
 
-    def __init__(self, path: Path) -> None:
-        """Raises `KeyFileError`, also where the file is not there or empty: nobody could come in."""
-        self._path = path
+    def __init__(self, path: Path, turns: Turns) -> None:
+        """`turns` are of all processes that count as one.
+
+        Raises `KeyFileError`, also where the file is not there or empty: nobody could come in.
+        """
+        self._path, self._turns = path, turns
         self._seen = self._stamp()
-        self._keys = {key.id: key for key in read_keys(path).keys}
-        self._buckets: dict[str, Bucket] = {}
+        self._hold(read_keys(path))
         if not self._keys:
             raise KeyFileError(f"no keys in {path}: make one with: leo keys add NAME --file {path}")
 
@@ -140,13 +130,25 @@ class Keys:
         return key if key.fits(presented) and key is not NO_KEY else None
 
     def take_turn(self, key: Key) -> int | None:
-        """Count a request: None if the key may make it, else after how many seconds it may."""
+        """Count a request: None if the key may make it, else after how many whole seconds it may.
+
+        A bucket that holds a second's worth and fills at the key's rate, as one number: when it will be full again.
+        (The generic cell rate algorithm of ATM networks, ITU-T I.371.)
+        """
         if key.per_second is None:
             return None
-        bucket = self._buckets.get(key.id)
-        if bucket is None or bucket.per_second != key.per_second:
-            bucket = self._buckets[key.id] = Bucket(key.per_second, max(1.0, key.per_second), time.monotonic())
-        return bucket.take()
+        place = self._places[key.id]
+        now, each = time.monotonic(), 1 / key.per_second
+        full = max(now, self._turns[place])
+        too_early = full - now - (max(1.0, key.per_second) - 1) * each
+        if too_early > 0:
+            return math.ceil(too_early)
+        self._turns[place] = full + each
+        return None
+
+    def _hold(self, file: KeyFile) -> None:
+        self._keys = {key.id: key for key in file.keys}
+        self._places = {key.id: number % len(self._turns) for number, key in enumerate(file.keys)}  # of its turns
 
     def _stamp(self) -> tuple[int, int, int] | None:
         try:
@@ -164,7 +166,7 @@ class Keys:
             log.error("%s is gone; the keys read last stay in force", self._path)
             return
         try:
-            self._keys = {key.id: key for key in read_keys(self._path).keys}
+            self._hold(read_keys(self._path))
             log.info("read %d keys from %s", len(self._keys), self._path)
         except KeyFileError as error:
             log.error("%s; the keys read last stay in force", error)

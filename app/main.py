@@ -12,6 +12,7 @@ from pydantic import BaseModel
 
 from app import metrics, problems
 from app.batcher import Batcher
+from app.company import Company
 from app.guard import Admission, BodyLimit, KeyCheck, SecurityHeaders
 from app.keys import Keys
 from app.logs import RequestLog
@@ -34,13 +35,13 @@ and send everything else to `POST /tasks/{task_id}/predict`.
 """
 
 
-def create_app(settings: Settings | None = None) -> FastAPI:
-    """The service with its model loaded; the store is opened when it starts.
+def create_app(settings: Settings | None = None, company: Company | None = None) -> FastAPI:
+    """The service with its model loaded; the store is opened when it starts. It may be one of a company of workers.
 
     Raises `CheckpointError`, `KeyFileError` or `ValueError` (no such device), and on starting
     `StoreUnavailable`, each saying why.
     """
-    settings = settings or Settings()
+    settings, company = settings or Settings(), company or Company()
     # FastAPI's own /docs loads its scripts from elsewhere; this one brings them along.
     app = FastAPIOffline(
         title="LEO",
@@ -50,9 +51,9 @@ def create_app(settings: Settings | None = None) -> FastAPI:
         # Spans go where OTEL_EXPORTER_OTLP_ENDPOINT says. No logs: they would hold what callers sent.
         telemetry={"auto_configure": True, "operation_spans": False, "metrics": False, "logs": False},
     )
-    app.state.settings = settings
-    app.state.models = Models.load(settings)
-    app.state.keys = Keys(settings.keys_file) if settings.keys_file else None
+    app.state.settings, app.state.company = settings, company
+    app.state.models = Models.load(settings, company.is_idle)
+    app.state.keys = Keys(settings.keys_file, company.turns) if settings.keys_file else None
     # The last one added is the first one asked.
     app.add_middleware(BodyLimit, max_bytes=settings.max_body_bytes)
     app.add_middleware(Admission, most=settings.queue_requests)
@@ -84,20 +85,26 @@ async def open_store(settings: Settings) -> TaskStore:
 async def _lifespan(app: FastAPI) -> AsyncIterator[None]:
     settings: Settings = app.state.settings
     models: Models = app.state.models
+    company: Company = app.state.company
     store = await open_store(settings)
-    run, limits = metrics.counted(models.run), (settings.queue_images, settings.request_timeout)
+    run, limits = company.computing(metrics.counted(models.run)), (settings.queue_images, settings.request_timeout)
     batcher = Batcher(run, *limits, models.batch_images, models.seconds)
     batcher.start()
     readiness = Readiness(batcher, models.default.shape, settings.device_deadline, _exit_soon)
     await readiness.prove()
     app.state.readiness = readiness
-    app.state.tasks = Tasks(settings, models, batcher, store)
-    metrics.queue_images.set_function(lambda: batcher.waiting_images)
+    app.state.tasks = Tasks(settings, models, batcher, store, company)
+    metrics.level(metrics.queue_images, lambda: batcher.waiting_images)
     publish(models)
     Reload(settings, models, readiness).listen()
     watchdog = Watchdog(settings.device_deadline)
     watchdog.start()
-    watching = asyncio.create_task(readiness.watch(watchdog.beat))
+
+    def beat() -> None:
+        watchdog.beat()
+        metrics.read_levels()
+
+    watching = asyncio.create_task(readiness.watch(beat))
     try:
         yield
     finally:

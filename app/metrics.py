@@ -1,8 +1,10 @@
 """What Prometheus is told. Each metric is counted on the line where its event happens; docs/metrics.md explains them.
 
-They belong to the process, as its clock does: several apps in one process count together.
+They belong to the process, as its clock does: several apps in one process count together. So do the workers of one
+service, each in a file that all of them read, where prometheus_client is told of a folder before it is imported.
 """
 
+import os
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, nullcontext
@@ -10,6 +12,7 @@ from functools import cache
 
 from opentelemetry import trace
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
+from prometheus_client.multiprocess import MultiProcessCollector
 
 from app.engine import Decode, Result, Work
 
@@ -40,15 +43,24 @@ _stages = {name: stage_seconds.labels(name) for name in ("decode", "device", "st
 batch_requests = Histogram("leo_batch_requests", "Requests that shared a pass", buckets=COUNTS, registry=REGISTRY)
 batch_images = Histogram("leo_batch_images", "Images in a pass", buckets=COUNTS, registry=REGISTRY)
 batch_seconds = Histogram("leo_batch_seconds", "The device's work on a pass", buckets=SECONDS, registry=REGISTRY)
-queue_images = Gauge("leo_queue_images", "Images that wait for the device now", registry=REGISTRY)
+queue_images = Gauge(
+    "leo_queue_images", "Images that wait for the device now", registry=REGISTRY, multiprocess_mode="livesum"
+)
 cache_lookups = Counter(
     "leo_cache_lookups", "Predictions by cache result: hit, codes, miss", ["result"], registry=REGISTRY
 )
-cache_bytes = Gauge("leo_cache_bytes", "Bytes of tasks and decoded heads in memory", registry=REGISTRY)
-cache_tasks = Gauge("leo_cache_tasks", "Tasks in memory", registry=REGISTRY)
+cache_bytes = Gauge(
+    "leo_cache_bytes", "Bytes of tasks and decoded heads in memory", registry=REGISTRY, multiprocess_mode="livesum"
+)
+cache_tasks = Gauge("leo_cache_tasks", "Tasks in memory", registry=REGISTRY, multiprocess_mode="livesum")
 tasks_created = Counter("leo_tasks_created", "Tasks made, imports included", ["model"], registry=REGISTRY)
 tasks_deleted = Counter("leo_tasks_deleted", "Tasks deleted by a caller", registry=REGISTRY)
-tasks_alive = Gauge("leo_tasks_alive", "Tasks in the store, all replicas' together", registry=REGISTRY)
+tasks_alive = Gauge(
+    "leo_tasks_alive",
+    "Tasks in the store, all replicas' together",
+    registry=REGISTRY,
+    multiprocess_mode="livemostrecent",
+)
 adaptation_loss = Histogram(
     "leo_adaptation_loss", "Support loss before and after the inner loop", ["when"], buckets=LOSSES, registry=REGISTRY
 )
@@ -57,12 +69,36 @@ adaptation_gain = Histogram(
 )
 confidence = Histogram("leo_confidence", "Probability of the likeliest class", buckets=SHARES, registry=REGISTRY)
 unknown = Counter("leo_unknown", "Answers under their request's threshold", registry=REGISTRY)
-model_info = Gauge("leo_model_info", "1 for each model loaded", ["model", "version"], registry=REGISTRY)
+model_info = Gauge(
+    "leo_model_info",
+    "1 for each model loaded, 0 for one that was",
+    ["model", "version"],
+    registry=REGISTRY,
+    multiprocess_mode="livemax",
+)
+
+_levels: dict[Gauge, Callable[[], float]] = {}
+
+
+def level(gauge: Gauge, now: Callable[[], float]) -> None:
+    """A gauge that `read_levels` sets."""
+    _levels[gauge] = now
+
+
+def read_levels() -> None:
+    """Set the gauges of what this process holds now."""
+    for gauge, now in _levels.items():
+        gauge.set(now())
 
 
 def page() -> bytes:
-    """All metrics, as Prometheus reads them."""
-    return generate_latest(REGISTRY)
+    """All metrics, of all workers, as Prometheus reads them."""
+    read_levels()
+    if "PROMETHEUS_MULTIPROC_DIR" not in os.environ:
+        return generate_latest(REGISTRY)
+    registry = CollectorRegistry()
+    MultiProcessCollector(registry)  # type: ignore[no-untyped-call]
+    return generate_latest(registry)
 
 
 @cache  # to look them up takes time

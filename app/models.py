@@ -1,7 +1,7 @@
 """The models that one service runs, on one device, behind one queue."""
 
 import logging
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 from app.batcher import BATCH_IMAGES
@@ -11,6 +11,7 @@ from app.settings import PROJECT, Settings
 from app.store import TaskRecord
 from model.backbones import BackboneError
 from model.checkpoint import read_info
+from model.phi import always
 
 log = logging.getLogger(__name__)
 
@@ -20,8 +21,9 @@ BATCH_SECONDS = 0.05
 class Models:
     """Engines by their model's name; the first is the default. Behind each, after a reload, the version before."""
 
-    def __init__(self, engines: list[Engine]) -> None:
+    def __init__(self, engines: list[Engine], cores_are_free: Callable[[], bool] = always) -> None:
         """Raises `ValueError` where two models have one name."""
+        self._cores_are_free = cores_are_free
         self._engines = {engine.info.name: engine for engine in engines}
         if len(self._engines) < len(engines):
             raise ValueError(
@@ -33,16 +35,16 @@ class Models:
         self._by_version = {engine.info.version: engine for engine in engines}
 
     @classmethod
-    def load(cls, settings: Settings) -> "Models":
+    def load(cls, settings: Settings, cores_are_free: Callable[[], bool] = always) -> "Models":
         """Those the settings name. Raises `CheckpointError`, or `ValueError` for a device that is not there."""
-        return cls(_engines(settings, {}))
+        return cls(_engines(settings, {}, cores_are_free), cores_are_free)
 
     def reload(self, settings: Settings) -> list[Engine]:
         """Load again what has changed in the folders, and return it. Raises as `load` does; then all is as before.
 
         Tasks of the version before keep predicting, until the next change of the same model or the process's end.
         """
-        engines = _engines(settings, {engine.info.version: engine for engine in self})
+        engines = _engines(settings, {engine.info.version: engine for engine in self}, self._cores_are_free)
         fresh = Models(engines)
         gone = {name: engine for name, engine in self._engines.items() if engine not in engines}
         changed = [engine for engine in engines if engine not in self]
@@ -107,12 +109,13 @@ class Models:
         return [results[position] for position in range(len(batch))]
 
 
-def _engines(settings: Settings, held: dict[str, Engine]) -> list[Engine]:
+def _engines(settings: Settings, held: dict[str, Engine], cores_are_free: Callable[[], bool]) -> list[Engine]:
     """One for each folder that the settings name; those whose version is held already are not loaded again."""
     engines: list[Engine] = []
     for folder in _folders(settings):
         try:
-            engines.append(held.get(read_info(folder).version) or Engine(folder, settings.device))
+            known = held.get(read_info(folder).version)
+            engines.append(known or Engine(folder, settings.device, cores_are_free))
         except BackboneError as error:
             if not engines:
                 raise

@@ -12,6 +12,8 @@ from app.settings import Settings
 
 log = logging.getLogger(__name__)
 
+_published: set[tuple[str, str]] = set()  # names and versions
+
 
 class Reload:
     """Listens for the signal; a reload that fails leaves everything as it was, and says why in the log."""
@@ -47,6 +49,7 @@ class Reload:
 
 def publish(models: Models) -> None:
     """Which models serve, as a metric."""
-    metrics.model_info.clear()
-    for engine in models:
-        metrics.model_info.labels(engine.info.name, engine.info.version).set(1)
+    now = {(engine.info.name, engine.info.version) for engine in models}
+    _published.update(now)  # not cleared: what other workers read of this one has no way to forget
+    for labels in _published:
+        metrics.model_info.labels(*labels).set(labels in now)

@@ -33,6 +33,13 @@ class Settings(BaseSettings):
     )
     device: Literal["auto", "cpu", "cuda"] = Field("auto", description="`auto` takes a GPU where there is one")
 
+    workers: int = Field(
+        0,
+        ge=0,
+        description="processes that serve, each with queues and a cache of its own; 0: one a core, at most 4, where "
+        "tasks are kept in `LEO_DATA_DIR` and models run on a CPU, else one",
+    )
+
     log_format: Literal["text", "json"] = Field("text", description="log lines for people or as JSON")
 
     max_body_bytes: int = Field(

@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 from app import heads, metrics, reports, uploads
 from app.batcher import Batcher
 from app.cache import Head, Warm, WarmTasks
+from app.company import Company
 from app.engine import Adapt, Adapted, Decode, Engine, Images, Predict, Predicted
 from app.idempotency import once_for
 from app.models import Models
@@ -36,13 +37,16 @@ PAGES_SEARCHED = 20  # of a store, for one page of a filtered list
 class Tasks:
     """Tasks of the models loaded: decode, adapt or predict through the batcher, keep in the store, cache heads."""
 
-    def __init__(self, settings: Settings, models: Models, batcher: Batcher, store: TaskStore) -> None:
+    def __init__(
+        self, settings: Settings, models: Models, batcher: Batcher, store: TaskStore, company: Company | None = None
+    ) -> None:
         self._settings, self._models, self._batcher, self._store = settings, models, batcher, store
+        self._company = company or Company()
         self._warm = WarmTasks(settings.cache_bytes)
         self._decoding_bytes = 0
         self._pool = ThreadPoolExecutor(max_workers=4, thread_name_prefix="decode")
-        metrics.cache_bytes.set_function(lambda: self._warm.size)
-        metrics.cache_tasks.set_function(lambda: len(self._warm))
+        metrics.level(metrics.cache_bytes, lambda: self._warm.size)
+        metrics.level(metrics.cache_tasks, lambda: len(self._warm))
 
     def close(self) -> None:
         self._pool.shutdown(cancel_futures=True)
@@ -84,17 +88,19 @@ class Tasks:
             quality=taught.quality,
         )
         payload = pack(taught.support) if options.keep_support else None
+        mark = self._company.mark(record.task_id)
         with _store_refusals(max_tasks), metrics.stage("store"):
             stored = await self._store.add(record, support=payload, once=once, max_tasks=max_tasks)
         metrics.tasks_created.labels(record.model).inc()
         if stored.task_id == record.task_id:  # else the same request came twice at once, and the other one was first
-            self._warm.put(record, taught.head)
+            self._warm.put(record, taught.head, mark)
         return stored
 
     async def add_support(self, task_id: str, images: Sequence[bytes], labels: Sequence[str], owner: str) -> TaskRecord:
         """Adapt a task anew to its kept examples and these. Raises `Problem`; the task is then as it was."""
         inputs: Images | None = None
         for _ in range(TRIES):
+            mark = self._company.mark(task_id)
             record = await self._usable(task_id, owner)
             engine = self._models.of(record)
             payload = await self._store.support(task_id, owner)
@@ -112,8 +118,9 @@ class Tasks:
                 record, shots=taught.shots, codes=taught.codes, adaptation=taught.adaptation, quality=taught.quality
             )
             if await self._store.update(changed, support=pack(taught.support)):
+                self._company.changed(task_id)
                 changed = replace(changed, revision=record.revision + 1)
-                self._warm.put(changed, taught.head)
+                self._warm.put(changed, taught.head, mark)
                 return changed
         raise Problem(409, CONTENDED, retry_after=1)
 
@@ -121,16 +128,18 @@ class Tasks:
         """Another name or time to live. Raises `Problem`."""
         given = changes.model_dump(exclude_unset=True)
         for _ in range(TRIES):
+            mark = self._company.mark(task_id)
             record = await self.get(task_id, owner)
             changed = replace(record, name=given.get("name", record.name))
             if "ttl_seconds" in given:
                 seconds = given["ttl_seconds"]
                 changed = replace(changed, expires_at=None if seconds is None else time.time() + seconds)
             if await self._store.update(changed):
+                self._company.changed(task_id)
                 changed = replace(changed, revision=record.revision + 1)
                 warm = self._warm.get(task_id, owner)
                 if warm and warm.head and warm.record.revision == record.revision:
-                    self._warm.put(changed, warm.head)
+                    self._warm.put(changed, warm.head, mark)
                 return changed
         raise Problem(409, CONTENDED, retry_after=1)
 
@@ -155,19 +164,20 @@ class Tasks:
         config = self._models.of(record).info.config
         if exported.codes.shape[1] != config.latent_dim or exported.weight.shape[1] != config.feature_dim:
             raise Problem(422, f"codes must be [N,{config.latent_dim}] and fc.weight [N,{config.feature_dim}]")
-        head = await self._decode(record)
+        head, mark = await self._decode(record), self._company.mark(record.task_id)
         for name, given, ours in (("fc.weight", exported.weight, head.weight), ("fc.bias", exported.bias, head.bias)):
             if not np.allclose(given, ours.cpu().numpy(), rtol=1e-3, atol=1e-3):
                 raise Problem(422, f"{name} is not what the file's codes decode to: it was changed after its export")
         with _store_refusals(max_tasks):
             await self._store.add(record, max_tasks=max_tasks)
         metrics.tasks_created.labels(record.model).inc()
-        self._warm.put(record, head)
+        self._warm.put(record, head, mark)
         return record
 
     async def delete(self, task_id: str, owner: str) -> None:
         if not await self._store.delete(task_id, owner):
             raise no_such_task()
+        self._company.changed(task_id)
         self._warm.drop(task_id)
         metrics.tasks_deleted.inc()
 
@@ -250,18 +260,21 @@ class Tasks:
         self, task_id: str, images: Sequence[bytes], owner: str
     ) -> tuple[TaskRecord, NDArray[np.float32]]:
         """Probabilities [Q,N] of each image under the task's classes. Raises `Problem`."""
-        warm = await self._warm_and_current(task_id, owner)
+        mark = self._company.mark(task_id)
+        warm = await self._warm_and_current(task_id, owner, mark)
         metrics.cache_lookups.labels("miss" if not warm else "hit" if warm.head else "codes").inc()
         record = warm.record if warm else await self._usable(task_id, owner)
         engine = self._models.of(record)
         inputs = await self._decoded(images, engine)
-        work = Predict(inputs, warm.head if warm else None, record.codes, record.model_version, mean_shots(record))
+        head = warm.head if warm else None
+        decode = head is None and self._warm.is_worth_a_head(task_id)
+        work = Predict(inputs, head, record.codes, record.model_version, mean_shots(record), decode)
         with metrics.stage("device"):
             predicted = cast(Predicted, await self._batcher.submit(work))
         for share in predicted.probabilities.max(axis=1):
             metrics.confidence.observe(float(share))
-        if not warm or not warm.head:
-            self._warm.put(record, predicted.head)
+        if not warm or decode:
+            self._warm.put(record, predicted.head, mark)
         return record, predicted.probabilities
 
     async def parameters(self, task_id: str, owner: str) -> bytes:
@@ -308,11 +321,13 @@ class Tasks:
     async def _decode(self, record: TaskRecord) -> Head:
         return cast(Head, await self._batcher.submit(Decode(record.codes, record.model_version)))
 
-    async def _warm_and_current(self, task_id: str, owner: str) -> Warm | None:
-        """The task from the cache, unless another replica has changed or deleted it."""
+    async def _warm_and_current(self, task_id: str, owner: str, mark: int) -> Warm | None:
+        """The task from the cache, unless another worker or replica has changed or deleted it."""
         warm = self._warm.get(task_id, owner)
-        if warm is None or not self._store.shared:
-            return warm
+        if warm is None:
+            return None
+        if not self._store.shared:
+            return warm if warm.mark == mark else None
         try:
             async with asyncio.timeout(STORE_GLANCE):
                 stored = await self._store.get(task_id, owner)

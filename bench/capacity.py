@@ -20,8 +20,9 @@ from typing import Any
 from redis import Redis
 
 from bench.latency import RESULTS
+from bench.processes import cpu_seconds
 from bench.simulation import Stages, simulate
-from bench.stages import Load, counters, cpu_seconds, measure_device, stages_from
+from bench.stages import Load, counters, measure_device, stages_from
 from bench.tasks import make_tasks, predict, predict_each
 from model.card import machine, today
 from tests.e2e.cluster import gateway

@@ -26,7 +26,7 @@ from scipy import stats
 
 from app.keys import KeyFile, new_key, write_keys
 from bench.latency import RESULTS
-from bench.soak import resident
+from bench.processes import resident
 from model.card import machine, today
 from tests.drawn import CHARACTERS, png
 from tests.e2e.conftest import Server

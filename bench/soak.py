@@ -26,6 +26,7 @@ import httpx
 import numpy as np
 
 from bench.latency import RESULTS
+from bench.processes import resident
 from model.card import machine, today
 from tests.drawn import CHARACTERS, png
 from tests.e2e.conftest import Server
@@ -136,12 +137,6 @@ class Memory:
 
     def saw_a_pause(self, failure: Failure) -> bool:
         return any(start < failure.at and failure.since < end for start, end in self.pauses)
-
-
-def resident(process_id: int) -> float:
-    """MB."""
-    status = Path(f"/proc/{process_id}/status").read_text()
-    return int(next(line.split()[1] for line in status.splitlines() if line.startswith("VmRSS"))) / 1024
 
 
 def soak(minutes: float) -> dict[str, Any]:

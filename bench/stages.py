@@ -1,6 +1,5 @@
 """What a load of a server costs, stage by stage."""
 
-import os
 import statistics
 from collections import Counter
 from pathlib import Path
@@ -11,6 +10,7 @@ import numpy as np
 from prometheus_client.parser import text_string_to_metric_families
 
 from bench.load import percentiles
+from bench.processes import cpu_seconds
 from bench.tasks import predict
 from tests.e2e.conftest import Server
 
@@ -22,12 +22,6 @@ def counters(url: str) -> dict[str, float]:
     """Every sample of /metrics by name and labels, as `leo_stage_seconds_sum/device`."""
     families = text_string_to_metric_families(httpx.get(f"{url}/metrics").text)
     return {"/".join([one.name, *one.labels.values()]): one.value for family in families for one in family.samples}
-
-
-def cpu_seconds(process_id: int) -> float:
-    """Of a process, from its start."""
-    fields = Path(f"/proc/{process_id}/stat").read_text().rpartition(")")[2].split()
-    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
 
 
 def mean_between(before: dict[str, float], after: dict[str, float], name: str, label: str = "") -> float:

@@ -63,6 +63,18 @@ class Adapter:
             self.last = (torch.cat(last, dim=1) * scale).contiguous()  # [F+1, H+L], [V W]
             self.last_bias = decoder.fc3.bias * scale  # [F+1]
 
+    @torch.no_grad()
+    def logits(self, features: Tensor, codes: Tensor) -> Tensor:
+        """Features [Q,F] and codes [N,L] -> [Q,N], up to a number a row that is the same for all classes.
+
+        By the same factors as the inner loop: for few queries far less work than to write the heads, N F numbers.
+        Only for a decoder that is plain.
+        """
+        decoder = self.leo.decoder
+        hidden = decoder.fc2(decoder.fc1(codes).relu_()).relu_()  # [N, H]
+        state = hidden if decoder.skip is None else torch.cat([hidden, codes], dim=-1)  # [N, H+L]
+        return torch.addmm(self.last[-1], features, self.last[:-1]) @ state.T
+
     def adapt(self, tasks: list[Support], inner_steps: int | None = None) -> list[AdaptedTask]:
         """Adapt tasks of any ways and shots together; each comes out as it would alone."""
         if tasks[0].features.device.type != "cpu" or len(tasks) < WORTH_SPLITTING:

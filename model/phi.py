@@ -34,10 +34,23 @@ CHUNKS = (1, 4, 16)  # images a call: the activations of more leave the processo
 REPEATS = 3
 WORTH_ROUNDING = 1.3  # times as fast: for less, phi is computed as it was trained
 ALIKE = 0.9  # cosine of its features to phi's own: on a processor that overflows on bytes it is far below
-WORTH_A_THREAD = 0.001  # seconds
+WORTH_SHARING = 0.9  # of the time that one thread takes
+WORTH_A_THREAD = 0.0005  # seconds
 
 
-def for_serving(phi: FeatureExtractor, side: int, device: torch.device, *, exact: bool = False) -> Phi:
+def always() -> bool:
+    """Nobody else wants the cores."""
+    return True
+
+
+def for_serving(
+    phi: FeatureExtractor,
+    side: int,
+    device: torch.device,
+    cores_are_free: Callable[[], bool] = always,
+    *,
+    exact: bool = False,
+) -> Phi:
     """The fastest form of a phi that will not change any more, for pictures of `side` pixels.
 
     With `exact` it gives what phi gives, but for rounding errors; else what `OnCPU` finds near enough.
@@ -45,7 +58,7 @@ def for_serving(phi: FeatureExtractor, side: int, device: torch.device, *, exact
     if device.type == "cuda":
         return OnTorch(phi, device)
     try:
-        return OnCPU(phi, side, exact=exact)
+        return OnCPU(phi, side, cores_are_free, exact=exact)
     except TypeError:  # a torchvision backbone with layers that have no ONNX form here
         return OnTorch(phi, device)
 
@@ -72,13 +85,16 @@ class OnTorch:
 
 
 class OnCPU:
-    """ONNX Runtime, in chunks and on threads that were found by timing.
+    """ONNX Runtime, in chunks and on threads that were found by timing; on one where the cores are not free.
 
     phi is computed in bytes where that is much faster and, seen by its features, nearly the same.
     """
 
-    def __init__(self, phi: FeatureExtractor, side: int, *, exact: bool = False) -> None:
+    def __init__(
+        self, phi: FeatureExtractor, side: int, cores_are_free: Callable[[], bool] = always, *, exact: bool = False
+    ) -> None:
         phi.fold_batch_norm()
+        self._cores_are_free = cores_are_free
         self._graph = phi_to_onnx(phi, side)
         images = smooth(max(CHUNKS), side) if isinstance(phi.blocks, Frozen) else strokes(max(CHUNKS), side)
         self.bytewise = False
@@ -89,14 +105,14 @@ class OnCPU:
         for threads in {1, CORES}:
             session = self.session(threads)
             timed[threads] = {chunk: _seconds(session, images[:chunk]) / chunk for chunk in CHUNKS}
-        # Several threads where one image alone clearly gains: waking them for less takes their cores from those who
-        # read and decode requests.
-        several = timed[CORES][1] < 0.8 * timed[1][1]
+        # Several threads where one image alone gains: waking them for less takes their cores from those who read and
+        # decode requests.
+        several = timed[CORES][1] < WORTH_SHARING * timed[1][1]
         self.threads = CORES if several else 1
         self.chunk = min(CHUNKS, key=lambda chunk: timed[1][chunk])
         self.seconds_an_image = timed[1][self.chunk]
-        self._together = self.session(self.threads)  # for one image, all threads on it
         self._alone = self.session(1)  # for many, each thread on images of its own: they then need not wait for others
+        self._together = self.session(CORES) if several else self._alone  # for one image, all threads on it
         # That pays wherever an image takes much longer than to hand it over; the small model leaves the other cores
         # to those who read and decode requests.
         self.workers = CORES if timed[1][self.chunk] > WORTH_A_THREAD else 1
@@ -128,12 +144,16 @@ class OnCPU:
         return run
 
     def __call__(self, images: NDArray[np.uint8]) -> Tensor:
-        return torch.from_numpy(self._together(images)) if len(images) == 1 else self.begin(images)()
+        if len(images) > 1:
+            return self.begin(images)()
+        shared = self.threads > 1 and self._cores_are_free()
+        return torch.from_numpy(self._together(images) if shared else self._alone(images))
 
     def begin(self, images: NDArray[np.uint8]) -> Callable[[], Tensor]:
-        size = min(self.chunk, -(-len(images) // self.workers))
+        workers = self.workers if self.workers > 1 and self._cores_are_free() else 1
+        size = min(self.chunk, -(-len(images) // workers))
         chunks = [images[at : at + size] for at in range(0, len(images), size)]
-        features = map(self._alone, chunks) if self.workers == 1 else WORKERS.map(self._alone, chunks)
+        features = map(self._alone, chunks) if workers == 1 else WORKERS.map(self._alone, chunks)
         return lambda: torch.from_numpy(np.concatenate(list(features)))
 
 

@@ -51,7 +51,8 @@ def add(
     ] = None,
     max_tasks: Annotated[int | None, typer.Option(help="Most live tasks.", show_default="no limit")] = None,
     per_second: Annotated[
-        float | None, typer.Option(help="Most requests a second, at each replica.", show_default="no limit")
+        float | None,
+        typer.Option(help="Most requests a second, at each replica (its workers together).", show_default="no limit"),
     ] = None,
     file: File = None,
 ) -> None:

@@ -8,6 +8,9 @@ import logging
 import math
 import os
 import sys
+import tempfile
+from collections.abc import Callable
+from itertools import chain
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -15,6 +18,11 @@ import typer
 from app.cli.common import app, fail
 
 if TYPE_CHECKING:
+    import socket
+
+    from fastapi import FastAPI
+
+    from app.company import Company
     from app.settings import Settings
 
 
@@ -30,16 +38,11 @@ def serve(
     Settings come from the environment: LEO_HOST, LEO_PORT, LEO_DATA_DIR, LEO_WEIGHTS, LEO_DEVICE
     and more; the README lists them. A flag wins over its variable.
     """
-    import uvicorn
     from pydantic import ValidationError
 
-    from app import logs
-    from app.draining import DrainingServer
-    from app.listening import listening
-    from app.main import create_app
+    from app.company import Company, how_many
     from app.problems import describe
     from app.settings import Settings
-    from app.store import StoreUnavailable
     from model.memory import keep_freed_memory
 
     keep_freed_memory()
@@ -50,28 +53,108 @@ def serve(
     given = {key: value for key, value in {"host": host, "port": port}.items() if value is not None}
     try:
         settings = Settings(**given)  # type: ignore[arg-type]
+        workers = how_many(settings)
     except ValidationError as error:
         fail(f"a setting (LEO_...) is wrong: {describe(error.errors())}")
-    logs.configure(settings.log_format)
-    try:
-        service = create_app(settings)
-        asyncio.run(_check_store(settings))
-    except (ValueError, StoreUnavailable) as error:
+    except ValueError as error:
         fail(error)
+    if workers > 1:
+        with tempfile.TemporaryDirectory(prefix="leo-metrics-") as folder:
+            os.environ["PROMETHEUS_MULTIPROC_DIR"] = folder  # before anything counts
+            try:
+                raise typer.Exit(_serve_together(settings, workers))
+            finally:
+                del os.environ["PROMETHEUS_MULTIPROC_DIR"]
+    _configure_logs(settings)
+    service = _loaded(settings, Company())
+    (sockets,) = _listening(settings)
+    _settle()
+    _run(settings, service, sockets)
+
+
+def _serve_together(settings: "Settings", workers: int) -> int:
+    """Several processes; the exit status of them all."""
+    from app import main  # noqa: F401 - once for all of them
+    from app.company import Company
+    from app.workers import Workers
+
+    _configure_logs(settings)
+    company, sockets = Company(workers), _listening(settings, workers)
+
+    def work(number: int, is_up: Callable[[], None]) -> None:
+        for each in chain(*sockets[:number], *sockets[number + 1 :]):
+            each.close()
+        try:
+            service = _loaded(settings, company)
+        except typer.Exit as end:
+            sys.exit(end.exit_code)
+        _settle()
+        _run(settings, service, sockets[number], is_up)
+
+    _settle()
+    return Workers(company, work, list(chain(*sockets)), settings.drain_seconds + settings.stop_seconds).run()
+
+
+def _configure_logs(settings: "Settings") -> None:
+    from app import logs  # which counts, and so comes after the decision where
+
+    logs.configure(settings.log_format)
+
+
+def _loaded(settings: "Settings", company: "Company") -> "FastAPI":
+    """The service with its models; or one line that says why that cannot be."""
+    from app.main import create_app
+
+    try:
+        return create_app(settings, company)
+    except ValueError as error:
+        fail(error)
+
+
+def _listening(settings: "Settings", workers: int = 1) -> "list[list[socket.socket]]":
+    """Sockets for each worker, once there is a store to serve from."""
+    from app.listening import listening
+    from app.store import StoreUnavailable
+
+    try:
+        asyncio.run(_check_store(settings))
+    except StoreUnavailable as error:
+        fail(error)
+    log = logging.getLogger("app")
     if settings.keys_file is None and not _is_loopback(settings.host):
-        logging.getLogger("app").warning(
+        log.warning(
             "NO KEYS: everyone who reaches %s:%d may use, read and delete every task. "
             "Make one with `leo keys add NAME` and set LEO_KEYS_FILE",
             settings.host,
             settings.port,
         )
     try:
-        sockets = listening(settings.host, settings.port)
+        sockets = listening(settings.host, settings.port, workers)
     except OSError as error:
         where = f"{settings.host}:{settings.port}"
         fail(f"cannot listen on {where}: {error.strerror}; choose another with LEO_HOST and LEO_PORT")
     shown = f"[{settings.host}]" if ":" in settings.host else settings.host
-    logging.getLogger("app").info("listening on http://%s:%d", shown, sockets[0].getsockname()[1])
+    log.info("listening on http://%s:%d", shown, sockets[0][0].getsockname()[1])
+    return sockets
+
+
+def _settle() -> None:
+    """What is loaded by now stays. To look through all of it for garbage again and again would hold every request up,
+    each time for a sixth of a second; and write to memory that processes share as long as nobody does."""
+    gc.collect()
+    gc.freeze()
+
+
+def _run(
+    settings: "Settings",
+    service: "FastAPI",
+    sockets: "list[socket.socket]",
+    is_up: Callable[[], None] = lambda: None,
+) -> None:
+    import uvicorn
+
+    from app.draining import DrainingServer
+
     config = uvicorn.Config(
         service,
         host=settings.host,
@@ -81,12 +164,7 @@ def serve(
         timeout_keep_alive=75,  # longer than gateways keep idle connections, so that they never meet a closed one
         timeout_graceful_shutdown=math.ceil(settings.stop_seconds),
     )
-    server = DrainingServer(config, service, settings.drain_seconds)
-    # What is loaded by now stays. To look through all of it for garbage again and again would hold every request up,
-    # each time for a sixth of a second.
-    gc.collect()
-    gc.freeze()
-    server.run(sockets)
+    DrainingServer(config, service, settings.drain_seconds, is_up).run(sockets)
 
 
 def _is_loopback(host: str) -> bool:

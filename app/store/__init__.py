@@ -58,7 +58,7 @@ class TaskStore(Protocol):
     """
 
     shared: bool
-    """Whether other processes change its tasks too."""
+    """Whether other services change its tasks too."""
 
     async def add(
         self,

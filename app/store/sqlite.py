@@ -1,4 +1,4 @@
-"""The embedded task store: one SQLite file in WAL mode, one connection with a thread of its own."""
+"""The embedded task store: one SQLite file in WAL mode, in each process one connection with a thread of its own."""
 
 import asyncio
 import json
@@ -53,7 +53,8 @@ Returned = TypeVar("Returned")
 class SQLiteStore:
     """`TaskStore` in a file. Every write is on disk, past the operating system's cache, when it returns.
 
-    Each call is one function in the store's thread: calls run one after another, each in a transaction.
+    Each call is one function in the store's thread: calls run one after another, each in a transaction. Several workers
+    of one service may have the file open; of changes they tell each other by `app.company`.
     """
 
     shared = False
@@ -73,11 +74,14 @@ class SQLiteStore:
             raise
         return cls(connection, thread)
 
-    async def _run(self, call: Callable[[], Returned]) -> Returned:
+    async def _read(self, call: Callable[[], Returned]) -> Returned:
+        return await self._run(call, "BEGIN")  # waits for no other process that writes
+
+    async def _run(self, call: Callable[[], Returned], begin: str = "BEGIN IMMEDIATE") -> Returned:
         def transaction() -> Returned:
             try:
                 with self._connection:
-                    self._connection.execute("BEGIN IMMEDIATE")
+                    self._connection.execute(begin)
                     return call()
             except sqlite3.Error as error:
                 raise StoreUnavailable(f"the task store failed: {error}") from error
@@ -154,7 +158,7 @@ class SQLiteStore:
             ).fetchone()
             return unpack(row["record"]) if row else None
 
-        return await self._run(call)
+        return await self._read(call)
 
     async def support(self, task_id: str, owner: str) -> bytes | None:
         def call() -> bytes | None:
@@ -164,7 +168,7 @@ class SQLiteStore:
             ).fetchone()
             return row["payload"] if row else None
 
-        return await self._run(call)
+        return await self._read(call)
 
     async def update(self, record: TaskRecord, *, support: bytes | None = None) -> bool:
         def call() -> bool:
@@ -209,7 +213,7 @@ class SQLiteStore:
             following = str(rows[limit - 1]["number"]) if len(rows) > limit else None
             return [unpack(row["record"]) for row in rows[:limit]], following
 
-        return await self._run(call)
+        return await self._read(call)
 
     async def count(self, owner: str) -> int:
         def call() -> int:
@@ -218,7 +222,7 @@ class SQLiteStore:
             ).fetchone()
             return int(row[0])
 
-        return await self._run(call)
+        return await self._read(call)
 
     async def close(self) -> None:
         self._thread.shutdown()  # once what was asked before is done

@@ -16,6 +16,7 @@ from typing import Any
 from bench.latency import multipart, post
 from bench.load import Outcome, closed, open_loop
 from bench.pictures import support
+from bench.processes import cpu_seconds, family, resident
 
 ROOT = Path(__file__).resolve().parent.parent.parent
 CLIENTS, SECONDS, WARM_UP = 32, 6.0, 1.5
@@ -52,35 +53,17 @@ class Service:
         return self
 
     def __exit__(self, *_: object) -> None:
-        for process in reversed(self._family()):
+        for process in reversed(family(self._process.pid)):
             with contextlib.suppress(ProcessLookupError):
                 os.kill(process, 15)
         self._process.wait()
         self._data.cleanup()
 
-    def _family(self) -> list[int]:
-        family = [self._process.pid]
-        for process in family:
-            with contextlib.suppress(OSError):
-                children = Path(f"/proc/{process}/task/{process}/children").read_text()
-                family += [int(child) for child in children.split()]
-        return family
-
     def cpu_seconds(self) -> float:
-        ticks = 0
-        for process in self._family():
-            with contextlib.suppress(OSError):
-                fields = Path(f"/proc/{process}/stat").read_text().rsplit(")", 1)[1].split()
-                ticks += int(fields[11]) + int(fields[12])
-        return ticks / os.sysconf("SC_CLK_TCK")
+        return cpu_seconds(self._process.pid)
 
     def resident_mb(self) -> float:
-        total = 0
-        for process in self._family():
-            with contextlib.suppress(OSError, StopIteration):
-                lines = Path(f"/proc/{process}/status").read_text().splitlines()
-                total += int(next(line for line in lines if line.startswith("VmRSS")).split()[1])
-        return round(total / 1024, 1)
+        return resident(self._process.pid)
 
     def created(self, hand: int = 0) -> str:
         connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=60)

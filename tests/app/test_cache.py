@@ -58,6 +58,32 @@ def test_the_cache_knows_owners_and_expiry() -> None:
     assert len(cache) == 1
 
 
+def test_a_head_is_worth_decoding_where_there_is_room_or_it_is_soon_asked_for_again() -> None:
+    bare = WarmTasks(10**6)
+    put(bare, "x", floats=0)
+    cache = WarmTasks(50 * bare.size + 3 * head(1000).size)
+    for n in range(3):
+        assert cache.is_worth_a_head(f"t{n}")
+        put(cache, f"t{n}", floats=1000)
+    for n in range(3, 40):
+        cache.put(record(f"t{n}"), None)
+    put(cache, "last", floats=1000)
+    assert not cache.is_worth_a_head("t30")
+    assert cache.is_worth_a_head("t30")  # the second time
+    assert not cache.is_worth_a_head("t30")
+    assert not any(cache.is_worth_a_head(f"t{n}") for n in range(3, 30))
+    assert not cache.is_worth_a_head("t30")  # too long ago
+
+
+def test_a_task_seen_anew_is_kept_with_its_new_mark() -> None:
+    cache = WarmTasks(10**6)
+    put(cache, "t")
+    cache.put(record("t"), None, mark=7)
+    found = cache.get("t", "me")
+    assert found is not None
+    assert (found.mark, found.head) == (7, None)
+
+
 def test_a_newer_revision_stays() -> None:
     cache = WarmTasks(10**6)
     put(cache, "t", revision=2)

@@ -36,6 +36,8 @@ def test_a_batch_of_everything_is_each_alone(engine: Engine) -> None:
         Decode(codes[0]),
         tasks[1],
         Predict(images(2), None, codes[0]),
+        Predict(images(2), None, codes[1], decode=False),
+        Predict(images(1), None, codes[0], decode=False),
     ]
     for alone, together in zip([engine.run([work])[0] for work in batch], engine.run(batch), strict=True):
         assert type(alone) is type(together)
@@ -45,6 +47,19 @@ def test_a_batch_of_everything_is_each_alone(engine: Engine) -> None:
         elif not isinstance(alone, Predicted) and not isinstance(together, Predicted):
             np.testing.assert_allclose(together.weight, alone.weight, atol=1e-3, rtol=1e-3)  # noise: weights up to 18
             np.testing.assert_allclose(together.bias, alone.bias, atol=1e-3)
+
+
+def test_answers_by_codes_are_those_by_the_head_that_they_decode_to(engine: Engine) -> None:
+    chance = np.random.default_rng(1)
+    for ways in (2, 7):
+        codes = chance.normal(size=(ways, engine.info.config.latent_dim)).astype(np.float32)
+        images = chance.integers(0, 256, (3, *engine.shape), dtype=np.uint8)
+        by_codes, by_head = engine.run([Predict(images, None, codes, decode=False), Predict(images, None, codes)])
+        assert isinstance(by_codes, Predicted)
+        assert isinstance(by_head, Predicted)
+        assert by_codes.head is None
+        assert by_head.head is not None
+        np.testing.assert_allclose(by_codes.probabilities, by_head.probabilities, atol=1e-5)
 
 
 def test_how_long_work_takes_is_said_beforehand(engine: Engine, monkeypatch: pytest.MonkeyPatch) -> None:

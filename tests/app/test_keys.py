@@ -248,10 +248,10 @@ def test_what_the_command_refuses(tmp_path: Path) -> None:
 
 def test_a_service_with_no_usable_keys_does_not_start(tmp_path: Path) -> None:
     with pytest.raises(KeyFileError, match="leo keys add"):
-        Keys(tmp_path / "absent.json")
+        Keys(tmp_path / "absent.json", [0.0])
     (tmp_path / "broken.json").write_text("{")
     with pytest.raises(KeyFileError, match=r"cannot use the keys in .*broken\.json"):
-        Keys(tmp_path / "broken.json")
+        Keys(tmp_path / "broken.json", [0.0])
 
 
 def test_a_key_fits_only_itself() -> None:

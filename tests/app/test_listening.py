@@ -1,8 +1,10 @@
 """New clients are let in however long the event loop's turns are."""
 
 import asyncio
+import contextlib
 import socket
 from collections.abc import Callable
+from itertools import chain
 
 import pytest
 import uvloop
@@ -37,18 +39,43 @@ def turns_until_accepted(sockets: list[socket.socket], clients: int) -> int:
 
 
 def test_a_crowd_of_new_clients_is_let_in_within_a_few_turns() -> None:
-    sockets = listening("127.0.0.1", 0)
+    (sockets,) = listening("127.0.0.1", 0)
     assert len(sockets) == ACCEPTED_A_TURN
     assert len({each.getsockname() for each in sockets}) == 1
     assert turns_until_accepted(sockets, 4 * ACCEPTED_A_TURN) <= 8
 
 
 def test_every_address_of_a_name_has_the_same_port() -> None:
-    sockets = listening("localhost", 0)
+    sockets = list(chain(*listening("localhost", 0, workers=2)))
     try:
         assert len({each.getsockname()[1] for each in sockets}) == 1
     finally:
         for each in sockets:
+            each.close()
+
+
+def test_workers_share_the_port_with_each_other_and_with_nobody_else() -> None:
+    first, second = listening("127.0.0.1", 0, workers=2)
+    address = first[0].getsockname()
+    try:
+        for each in (first[0], second[0]):
+            each.setblocking(False)
+        accepted, clients = [0, 0], []
+        for _ in range(64):
+            clients.append(socket.create_connection(address))
+            for number, each in enumerate((first[0], second[0])):
+                with contextlib.suppress(BlockingIOError):
+                    each.accept()[0].close()
+                    accepted[number] += 1
+        assert sum(accepted) == len(clients)
+        assert min(accepted) >= 8
+        for workers in (1, 2):
+            with pytest.raises(OSError, match="in use"):
+                listening(*address, workers)
+        for client in clients:
+            client.close()
+    finally:
+        for each in (*first, *second):
             each.close()
 
 

@@ -25,6 +25,7 @@ def faulty(tmp_path: Path) -> Iterator[Server]:
         LEO_TEST_FAULT=str(tmp_path / "fault"),
         LEO_DEVICE_DEADLINE="2",
         LEO_DRAIN_SECONDS="1.5",
+        LEO_WORKERS="1",
     )
     try:
         server.start()

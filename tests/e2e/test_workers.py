@@ -1,0 +1,217 @@
+"""Several processes serve as one: whichever is asked knows what another was told."""
+
+import concurrent.futures
+import os
+import signal
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+
+import httpx
+import pytest
+from prometheus_client.parser import text_string_to_metric_families
+
+from app.keys import KeyFile, new_key, write_keys
+from tests.drawn import CHARACTERS, png
+from tests.e2e.conftest import Server
+
+FIVE = list(CHARACTERS)[:5]
+WORKERS = 3
+
+
+def workers_of(server: Server) -> list[int]:
+    """Their process ids."""
+    parent = server.process_id
+    return [int(child) for child in Path(f"/proc/{parent}/task/{parent}/children").read_text().split()]
+
+
+def until(true: "threading.Event | None" = None, *, holds: object) -> None:
+    """Wait until `holds()` is true, for half a minute at most."""
+    pause = true or threading.Event()
+    for _ in range(300):
+        if holds():  # type: ignore[operator]
+            return
+        pause.wait(0.1)
+    raise AssertionError("it never came to hold")
+
+
+@pytest.fixture
+def several(tmp_path: Path) -> Iterator[Server]:
+    server = Server(tmp_path / "data", LEO_WORKERS=str(WORKERS))
+    try:
+        server.start()
+        until(holds=lambda: server.log.read_text().count("Application startup complete") == WORKERS)
+        yield server
+    finally:
+        server.close()
+
+
+class Everyone:
+    """A connection to each worker, found by opening connections until each has one."""
+
+    def __init__(self, server: Server) -> None:
+        self.clients: list[httpx.Client] = []
+        served: set[int] = set()
+        workers = workers_of(server)
+        while len(served) < len(workers):
+            client = httpx.Client(base_url=server.url, timeout=30)
+            before = {worker: _connections(worker) for worker in workers}
+            client.get("/healthz")
+            (worker,) = (worker for worker in workers if _connections(worker) > before[worker])
+            if worker in served:
+                client.close()
+                until(holds=lambda worker=worker, before=before: _connections(worker) == before[worker])
+            else:
+                served.add(worker)
+                self.clients.append(client)
+
+    def __enter__(self) -> list[httpx.Client]:
+        return self.clients
+
+    def __exit__(self, *_: object) -> None:
+        for client in self.clients:
+            client.close()
+
+
+def _connections(worker: int) -> int:
+    """Sockets that a worker has open."""
+    descriptors = Path(f"/proc/{worker}/fd")
+    links = []
+    for each in os.listdir(descriptors):
+        try:
+            links.append(os.readlink(descriptors / each))
+        except FileNotFoundError:  # closed meanwhile
+            continue
+    return sum(link.startswith("socket:") for link in links)
+
+
+def create(client: httpx.Client, names: list[str] = FIVE) -> str:
+    images = [("images", (name, png(name), "image/png")) for name in names]
+    response = client.post("/tasks", data={"labels": names}, files=images)
+    assert response.status_code == 201, response.text
+    return str(response.json()["task_id"])
+
+
+def ask(client: httpx.Client, task_id: str, name: str = "ring") -> httpx.Response:
+    return client.post(f"/tasks/{task_id}/predict", files=[("images", ("q", png(name, 70), "image/png"))])
+
+
+def test_what_one_was_told_all_know_at_once(several: Server) -> None:
+    with Everyone(several) as clients:
+        first, *others = clients
+        task_id = create(first, FIVE[:3])
+        for client in clients:
+            for _ in range(2):  # the second time from its own memory
+                assert ask(client, task_id).json()["predictions"][0]["label"] == "ring"
+        new = FIVE[3]
+        more = [("images", (new, png(new, seed), "image/png")) for seed in (1, 2)]
+        assert others[0].post(f"/tasks/{task_id}/support", data={"labels": [new] * 2}, files=more).status_code == 200
+        for client in clients:
+            for _ in range(2):
+                assert ask(client, task_id, new).json()["predictions"][0]["label"] == new
+        assert others[1].patch(f"/tasks/{task_id}", json={"name": "another"}).status_code == 200
+        assert [client.get(f"/tasks/{task_id}").json()["name"] for client in clients] == ["another"] * WORKERS
+        assert first.delete(f"/tasks/{task_id}").status_code == 204
+        assert [ask(client, task_id).status_code for client in clients] == [404] * WORKERS
+
+
+def test_they_count_together(several: Server) -> None:
+    with Everyone(several) as clients:
+        tasks = [create(client) for client in clients]
+        for client in clients:
+            for task_id in tasks:
+                assert ask(client, task_id).status_code == 200
+
+        def values(client: httpx.Client) -> dict[str, float]:
+            families = text_string_to_metric_families(client.get("/metrics").text)
+            return {
+                sample.name: sample.value
+                for family in families
+                for sample in family.samples
+                if sample.labels.get("result") != "hit"
+                and sample.name
+                in ("leo_tasks_created_total", "leo_confidence_count", "leo_tasks_alive", "leo_cache_tasks")
+            }
+
+        expected = {"leo_tasks_created_total": 3, "leo_confidence_count": 9, "leo_tasks_alive": 3, "leo_cache_tasks": 9}
+        for client in clients:
+            until(holds=lambda client=client: values(client) == expected)
+    killed, *_ = workers_of(several)
+    os.kill(killed, signal.SIGKILL)
+    until(holds=lambda: len(workers_of(several)) == WORKERS and killed not in workers_of(several))
+    with httpx.Client(base_url=several.url) as client:
+        after = values(client)
+    assert after["leo_tasks_created_total"] == 3  # what it counted stays counted,
+    assert after["leo_cache_tasks"] == 6  # what it held is gone
+
+
+def test_a_killed_worker_is_replaced_and_loses_nothing(several: Server) -> None:
+    with httpx.Client(base_url=several.url) as client:
+        tasks = [create(client) for _ in range(3)]
+    for killed in workers_of(several):
+        os.kill(killed, signal.SIGKILL)
+        until(holds=lambda killed=killed: killed not in workers_of(several) and len(workers_of(several)) == WORKERS)
+        for task_id in tasks:
+            with httpx.Client(base_url=several.url, timeout=30) as client:  # whoever comes meanwhile waits
+                assert ask(client, task_id).json()["predictions"][0]["label"] == "ring"
+    assert several.log.read_text().count("starting it anew") == WORKERS
+
+
+def test_told_to_stop_they_finish_and_all_are_gone(several: Server) -> None:
+    workers = workers_of(several)
+    with Everyone(several) as clients, concurrent.futures.ThreadPoolExecutor(WORKERS) as pool:
+        task_id = create(clients[0])
+        stopping = threading.Event()
+
+        def go_on(client: httpx.Client) -> int:
+            answered = 0
+            try:
+                while True:
+                    assert ask(client, task_id).status_code == 200
+                    answered += 1
+                    if answered == 5:
+                        stopping.set()
+            except httpx.TransportError:  # between two requests, never within one
+                return answered
+
+        asking = [pool.submit(go_on, client) for client in clients]
+        stopping.wait(30)
+        assert several.stop(signal.SIGTERM) == 0
+        assert sum(each.result() for each in asking) >= 5
+    assert not any(Path(f"/proc/{worker}").exists() for worker in workers)
+
+
+def test_nobody_goes_on_without_the_one_that_started_them(several: Server) -> None:
+    workers = workers_of(several)
+    several.stop(signal.SIGKILL)
+    until(holds=lambda: not any(Path(f"/proc/{worker}").exists() for worker in workers))
+    several.start()  # the port is free again
+
+
+def test_new_weights_reach_all(several: Server) -> None:
+    several.send(signal.SIGHUP)
+    until(holds=lambda: several.log.read_text().count("no model has changed") == WORKERS)
+
+
+def test_a_folder_that_holds_no_model_is_said_once(tmp_path: Path) -> None:
+    server = Server(tmp_path / "data", LEO_WORKERS=str(WORKERS), LEO_WEIGHTS=str(tmp_path))
+    server.start(wait=False)
+    assert server.ended() == 1
+    log = server.log.read_text()
+    assert log.count("error:") == 1
+    assert "Traceback" not in log
+
+
+def test_a_key_cannot_go_round_to_be_served_more(tmp_path: Path) -> None:
+    path = tmp_path / "keys.json"
+    key, presented = new_key("slow", "me", ["read"], per_second=0.02)
+    write_keys(path, KeyFile(keys=[key]))
+    server = Server(tmp_path / "data", LEO_WORKERS="2", LEO_KEYS_FILE=str(path))
+    try:
+        server.start()
+        until(holds=lambda: server.log.read_text().count("Application startup complete") == 2)
+        with Everyone(server) as clients:
+            statuses = [client.get("/tasks", headers={"X-API-Key": presented}).status_code for client in clients]
+        assert statuses == [200, 429]
+    finally:
+        server.close()
