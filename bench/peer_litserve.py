@@ -1,4 +1,7 @@
-"""The same model's predictions in LitServe, with its batching: python -m bench.peer_litserve PORT MODEL"""
+"""The same model's predictions in LitServe, with its batching.
+
+python -m bench.peer_litserve PORT MODEL [WORKERS]
+"""
 
 import os
 import sys
@@ -53,5 +56,6 @@ class Predictions(ls.LitAPI):  # type: ignore[misc]
 
 if __name__ == "__main__":
     api = Predictions(max_batch_size=BATCH, batch_timeout=BATCH_TIMEOUT, api_path="/predict")
-    server = ls.LitServer(api, accelerator="cpu", timeout=60)
+    workers = int(sys.argv[3]) if len(sys.argv) > 3 else 1
+    server = ls.LitServer(api, accelerator="cpu", workers_per_device=workers, timeout=60)
     server.run(port=int(sys.argv[1]), host="127.0.0.1", generate_client_file=False, log_level="warning")

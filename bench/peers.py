@@ -1,14 +1,17 @@
 """What ours is compared with: the same model served as one would without this project's engine.
 
-    python -m bench.peers plain|bare PORT MODEL
+    python -m bench.peers plain|bare|bare_together PORT MODEL
 
 `plain`: a FastAPI handler with the library, autograd and all, one request at a time. `bare`: a FastAPI handler that
-reads the same request and gives the same answer, with no model: what HTTP costs. `bench.peer_litserve` is the third.
+reads the same request and gives the same answer, with no model: what HTTP costs; together: a process of it for each
+core. `bench.peer_litserve` is another.
 """
 
 import asyncio
 import io
+import os
 import secrets
+import socket
 import sys
 from pathlib import Path
 from typing import Any
@@ -22,6 +25,7 @@ from PIL import Image
 from torch import Tensor
 
 from bench.pictures import NAMES
+from model.devices import CORES
 from model.drawings import to_drawing, to_input
 from model.leo import LatentEmbeddingOptimization
 
@@ -102,8 +106,13 @@ def bare(_: str) -> FastAPI:
 def main() -> None:
     """Run one of them."""
     what, port, name = sys.argv[1], int(sys.argv[2]), sys.argv[3]
-    app = {"plain": plain, "bare": bare}[what](name)
-    asyncio.run(uvicorn.Server(uvicorn.Config(app, port=port, access_log=False, log_level="warning")).serve())
+    app = {"plain": plain, "bare": bare, "bare_together": bare}[what](name)
+    for _ in range(CORES - 1 if what == "bare_together" else 0):
+        if os.fork() == 0:
+            break
+    with socket.create_server(("127.0.0.1", port), backlog=2048, reuse_port=True) as listening:
+        server = uvicorn.Server(uvicorn.Config(app, access_log=False, log_level="warning"))
+        asyncio.run(server.serve(sockets=[listening]))
 
 
 if __name__ == "__main__":

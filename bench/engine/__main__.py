@@ -44,23 +44,27 @@ def verdict(found: dict[str, Any]) -> dict[str, float]:
             for what, each in found["compare"].items()
             for name in each
         }
+        litserve = max(rate["litserve", "predict"], rate["litserve_together", "predict"])
         ratios["predictions_times_plain"] = rate["ours", "predict"] / rate["plain", "predict"]
-        ratios["predictions_times_litserve"] = rate["ours", "predict"] / rate["litserve", "predict"]
+        ratios["predictions_times_litserve"] = rate["ours", "predict"] / litserve
         ratios["creations_times_plain"] = rate["ours", "create"] / rate["plain", "create"]
         if "limits" in found:
-            for name, of in (("predict", "images_a_second"), ("create", "creations_a_second")):
-                limit = 1 / (1 / found["limits"][of] + 1 / rate["bare", name])
-                ratios[f"{name}_limit_per_second"] = limit
-                ratios[f"{name}_share_of_limit"] = rate["ours", name] / limit
             single, ours = found["limits"]["single"], found["compare"]["ours"]
+            for name, of in (("predict", "images_a_second"), ("create", "creations_a_second")):
+                # In one process of each, and in as many as there are cores, which is more.
+                for where, bare in (("", "bare"), ("_by_processes", "bare_together")):
+                    limit = 1 / (1 / found["limits"][of + where] + 1 / rate[bare, name])
+                    ratios[f"{name}_limit{where}_per_second"] = limit
+                    ratios[f"{name}_share_of_limit{where}"] = rate["ours", name] / limit
             p50 = ours["predict"]["clients_1"]["p50_ms"]
             ratios["predict_p50_over_decode_phi_head_ms"] = p50 - single["decode_ms"] - single["phi_and_head_ms"]
+            ratios["predict_p50_over_them_in_turn_ms"] = p50 - single["decode_phi_head_in_turn_ms"]
             ratios["create_p50_times_in_process"] = (
                 ours["create"]["clients_1"]["p50_ms"] / single["create_5way_1shot_ms"]
             )
             spent = ours["predict"]["clients_32"]["cpu_ms_a_request"] - single["decode_ms"] - single["phi_and_head_ms"]
-            bare = found["compare"]["bare"]["predict"]["clients_32"]["cpu_ms_a_request"]
-            ratios["predict_overhead_cpu_times_bare"] = spent / bare
+            bare_cpu = found["compare"]["bare"]["predict"]["clients_32"]["cpu_ms_a_request"]
+            ratios["predict_overhead_cpu_times_bare"] = spent / bare_cpu
     return {name: round(value, 3) for name, value in ratios.items()}
 
 

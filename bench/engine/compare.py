@@ -7,11 +7,15 @@ from bench.pictures import creation, litserve_prediction, prediction
 
 
 def compare(model: str) -> dict[str, Any]:
-    """Each under 1 and 32 clients, and under random arrivals at 70 % of what it did with 32."""
+    """Each under 1 and 32 clients, and under random arrivals at 70 % of what it did with 32.
+
+    `together`: a process for each core, as ours has by itself.
+    """
     found: dict[str, Any] = {}
-    for what in ("bare", "plain", "litserve", "ours"):
-        with Service(what, model) as service:
-            if what == "litserve":
+    for what in ("bare", "bare_together", "plain", "litserve", "litserve_together", "ours_alone", "ours"):
+        settings = {"LEO_WORKERS": "1"} if what == "ours_alone" else {}
+        with Service(what.removesuffix("_alone"), model, **settings) as service:
+            if what.startswith("litserve"):
                 asked = {"predict": [litserve_prediction(n % 5, n) for n in range(40)]}
             else:
                 tasks = [service.created(hand) for hand in range(5)]

@@ -1,13 +1,18 @@
 """Decoding, phi and adaptation in one process on all cores; what bare HTTP leaves of it is the limit."""
 
+import itertools
+import multiprocessing
 import statistics
 import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from functools import partial
+from multiprocessing.synchronize import Barrier
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from app.cache import Head
 from app.engine import Adapt, Adapted, Engine, Predict
@@ -15,7 +20,11 @@ from app.uploads import decode_one
 from bench.engine.service import ROOT
 from bench.pictures import NAMES, picture
 from model.devices import CORES
+from model.memory import keep_freed_memory
 from model.phi import OnCPU
+
+_here: "_Work"  # of a process that takes part
+_all_are_here: Barrier
 
 
 def limits(model: str) -> dict[str, Any]:
@@ -24,17 +33,25 @@ def limits(model: str) -> dict[str, Any]:
     phi = engine._phi
     if not isinstance(phi, OnCPU):
         raise TypeError(type(phi))
-    images = [picture(NAMES[n % 5], 1000 + n) for n in range(64)]
+    images = _images()
     decoded = np.stack([decode_one(data, n, engine.read, 10**8) for n, data in enumerate(images)])
     adapt = Adapt(decoded[:5], np.arange(5))
     (adapted,) = engine.run([adapt])
     if not isinstance(adapted, Adapted):
         raise TypeError(type(adapted))
     ask = Predict(decoded[:1], Head(adapted.weight, adapted.bias), adapted.codes.numpy())
+    pictures = itertools.cycle(images)
+
+    def in_turn() -> None:
+        """As a service does it: another picture each time, and what one part leaves in the caches is not the next's."""
+        picture = decode_one(next(pictures), 0, engine.read, 10**8)
+        engine.run([replace(ask, images=np.stack([picture]))])
+
     single = {
         "decode_ms": median_ms(lambda: decode_one(images[0], 0, engine.read, 10**8)),
         "phi_ms": median_ms(lambda: phi(decoded[:1])),
         "phi_and_head_ms": median_ms(lambda: engine.run([ask])),
+        "decode_phi_head_in_turn_ms": median_ms(in_turn),
         "phi_of_five_ms": median_ms(lambda: phi(decoded[:5])),
         "adapt_5way_1shot_ms": median_ms(lambda: engine.run([adapt])),
         "create_5way_1shot_ms": median_ms(
@@ -51,39 +68,77 @@ def limits(model: str) -> dict[str, Any]:
         "phi_chunk": phi.chunk,
     }
 
-    def on_all_cores(work: Callable[[], int], seconds: float = 3.0) -> float:
-        """Units a second with a thread for each core."""
-        until = time.perf_counter() + seconds
-
-        def loop() -> int:
-            done = 0
-            while time.perf_counter() < until:
-                done += work()
-            return done
-
-        with ThreadPoolExecutor(CORES) as pool:
-            began = time.perf_counter()
-            done = sum(one.result() for one in [pool.submit(loop) for _ in range(CORES)])
-            return done / (time.perf_counter() - began)
-
-    def look(see: Callable[[Any], object]) -> int:
-        see(np.stack([decode_one(data, n, engine.read, 10**8) for n, data in enumerate(images[:16])]))
-        return 16
-
-    def teach() -> int:
-        parts = [
-            np.stack([decode_one(data, n, engine.read, 10**8) for n, data in enumerate(images[at : at + 5])])
-            for at in range(0, 40, 5)
-        ]
-        engine.run([Adapt(part, np.arange(5)) for part in parts])
-        return len(parts)
-
+    work = _Work(engine, images)
+    ways = [phi, phi.session(1)]  # as it is served, and one thread for each core: whichever is faster
     return {
         "single": single,
-        # phi as it is served, and one thread for each core: whichever is faster.
-        "images_a_second": round(max(on_all_cores(partial(look, see)) for see in (phi, phi.session(1))), 1),
-        "creations_a_second": round(max(on_all_cores(teach) for _ in range(2)), 1),
+        "images_a_second": round(max(_on_all_cores(partial(work.look, see)) for see in ways), 1),
+        "images_a_second_by_processes": round(_in_processes(model, "look"), 1),
+        "creations_a_second": round(max(_on_all_cores(work.teach) for _ in range(2)), 1),
+        "creations_a_second_by_processes": round(_in_processes(model, "teach"), 1),
     }
+
+
+class _Work:
+    """Pieces of work without a service around them; each tells how many units it was."""
+
+    def __init__(self, engine: Engine, images: list[bytes]) -> None:
+        self._engine, self._images = engine, images
+
+    def _decoded(self, part: slice) -> NDArray[np.uint8]:
+        read = self._engine.read
+        return np.stack([decode_one(data, n, read, 10**8) for n, data in enumerate(self._images[part])])
+
+    def look(self, see: Callable[[Any], object]) -> int:
+        see(self._decoded(slice(16)))
+        return 16
+
+    def teach(self) -> int:
+        parts = [self._decoded(slice(at, at + 5)) for at in range(0, 40, 5)]
+        self._engine.run([Adapt(part, np.arange(5)) for part in parts])
+        return len(parts)
+
+
+def _rate(work: Callable[[], int], seconds: float = 3.0) -> float:
+    """Units a second."""
+    done, began = 0, time.perf_counter()
+    while time.perf_counter() < began + seconds:
+        done += work()
+    return done / (time.perf_counter() - began)
+
+
+def _on_all_cores(work: Callable[[], int]) -> float:
+    """Units a second with a thread for each core."""
+    with ThreadPoolExecutor(CORES) as pool:
+        return sum(one.result() for one in [pool.submit(_rate, work) for _ in range(CORES)])
+
+
+def _in_processes(model: str, what: str) -> float:
+    """Units a second with a process for each core, each on one thread."""
+    spawn = multiprocessing.get_context("spawn")
+    with spawn.Pool(CORES, _load, (model, spawn.Barrier(CORES))) as pool:
+        return sum(pool.map(_rate_here, [what] * CORES, chunksize=1))
+
+
+def _load(model: str, all_are_here: Barrier) -> None:
+    global _here, _all_are_here
+    keep_freed_memory()
+    engine = Engine(ROOT / "weights" / model, "cpu", cores_are_free=lambda: False)
+    _here, _all_are_here = _Work(engine, _images()), all_are_here
+
+
+def _rate_here(what: str) -> float:
+    def look() -> int:
+        return _here.look(_here._engine._phi)
+
+    work = look if what == "look" else _here.teach
+    work()
+    _all_are_here.wait()
+    return _rate(work)
+
+
+def _images() -> list[bytes]:
+    return [picture(NAMES[n % 5], 1000 + n) for n in range(64)]
 
 
 def median_ms(call: Callable[[], object], seconds: float = 1.0) -> float:

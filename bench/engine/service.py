@@ -17,6 +17,7 @@ from bench.latency import multipart, post
 from bench.load import Outcome, closed, open_loop
 from bench.pictures import support
 from bench.processes import cpu_seconds, family, resident
+from model.devices import CORES
 
 ROOT = Path(__file__).resolve().parent.parent.parent
 CLIENTS, SECONDS, WARM_UP = 32, 6.0, 1.5
@@ -33,6 +34,7 @@ class Service:
         command = {
             "ours": [str(Path(python).with_name("leo")), "serve"],
             "litserve": [python, "-m", "bench.peer_litserve", str(self.port), model],
+            "litserve_together": [python, "-m", "bench.peer_litserve", str(self.port), model, str(CORES)],
         }.get(what, [python, "-m", "bench.peers", what, str(self.port), model])
         own = {"LEO_PORT": str(self.port), "LEO_DATA_DIR": self._data.name, "LEO_DEVICE": "cpu"}
         own |= {"LEO_WEIGHTS": str(ROOT / "weights" / model)} | settings
