@@ -256,10 +256,17 @@ def own_softmax(
 ) -> NDArray[np.float32]:
     """Logits [sum Q, sum N] of several requests under the heads of all -> each row's softmax over its own head's
     columns, 0 elsewhere. `heights` Q, `widths` N and `temperatures` by request."""
+    if len(heights) == 1:
+        return softmax(logits / np.float32(temperatures[0]))
     requests = np.arange(len(heights))
     of_row, of_column = np.repeat(requests, heights), np.repeat(requests, widths)
     scaled = logits / np.array(temperatures, dtype=np.float32)[of_row, None]
     scaled[of_row[:, None] != of_column] = -np.inf
-    powers = np.exp(scaled - scaled.max(axis=-1, keepdims=True))
+    return softmax(scaled)
+
+
+def softmax(logits: NDArray[np.float32]) -> NDArray[np.float32]:
+    """Of each row."""
+    powers = np.exp(logits - logits.max(axis=-1, keepdims=True))
     shares: NDArray[np.float32] = powers / powers.sum(axis=-1, keepdims=True)
     return shares

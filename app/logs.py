@@ -55,6 +55,7 @@ def configure(form: Literal["text", "json"]) -> None:
     handler = logging.StreamHandler()
     handler.setFormatter(Lines(form))
     logging.basicConfig(level=logging.INFO, handlers=[handler], force=True)
+    logging.logThreads = logging.logProcesses = logging.logMultiprocessing = False  # which no line tells
 
 
 class RequestLog:

@@ -49,6 +49,7 @@ queue_images = Gauge(
 cache_lookups = Counter(
     "leo_cache_lookups", "Predictions by cache result: hit, codes, miss", ["result"], registry=REGISTRY
 )
+looked_up = {result: cache_lookups.labels(result) for result in ("hit", "codes", "miss")}
 cache_bytes = Gauge(
     "leo_cache_bytes", "Bytes of tasks and decoded heads in memory", registry=REGISTRY, multiprocess_mode="livesum"
 )

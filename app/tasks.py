@@ -262,7 +262,7 @@ class Tasks:
         """Probabilities [Q,N] of each image under the task's classes. Raises `Problem`."""
         mark = self._company.mark(task_id)
         warm = await self._warm_and_current(task_id, owner, mark)
-        metrics.cache_lookups.labels("miss" if not warm else "hit" if warm.head else "codes").inc()
+        metrics.looked_up["miss" if not warm else "hit" if warm.head else "codes"].inc()
         record = warm.record if warm else await self._usable(task_id, owner)
         engine = self._models.of(record)
         inputs = await self._decoded(images, engine)

@@ -7,7 +7,6 @@ reads the same request and gives the same answer, with no model: what HTTP costs
 core. `bench.peer_litserve` is another.
 """
 
-import asyncio
 import io
 import os
 import secrets
@@ -111,8 +110,7 @@ def main() -> None:
         if os.fork() == 0:
             break
     with socket.create_server(("127.0.0.1", port), backlog=2048, reuse_port=True) as listening:
-        server = uvicorn.Server(uvicorn.Config(app, access_log=False, log_level="warning"))
-        asyncio.run(server.serve(sockets=[listening]))
+        uvicorn.Server(uvicorn.Config(app, access_log=False, log_level="warning")).run([listening])
 
 
 if __name__ == "__main__":

@@ -133,8 +133,11 @@ class OnCPU:
         options = onnxruntime.SessionOptions()
         options.intra_op_num_threads = threads
         options.log_severity_level = 3
-        # A thread that spins for its next piece of work takes the core from whoever reads and decodes requests.
-        options.add_session_config_entry("session.intra_op.allow_spinning", "0")
+        # Within a call threads spin for their next piece, which comes soon. After it they would take the core from
+        # whoever reads and decodes requests.
+        options.add_session_config_entry("session.intra_op.allow_spinning", "1" if threads > 1 else "0")
+        options.add_session_config_entry("session.intra_op.spin_duration_us", "100")
+        options.add_session_config_entry("session.force_spinning_stop", "1")
         session = onnxruntime.InferenceSession(self._graph, options, providers=["CPUExecutionProvider"])
 
         def run(images: NDArray[np.uint8]) -> NDArray[np.float32]:

@@ -5,9 +5,9 @@ from typing import Annotated, Any
 
 import numpy as np
 from fastapi import APIRouter, Query, Request, Response
-from fastapi.responses import JSONResponse
 from numpy.typing import NDArray
 from pydantic import BaseModel
+from pydantic_core import to_json
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from app import metrics, reports, schemas
@@ -83,14 +83,15 @@ async def predict(
     call: TheCall,
     top_k: Annotated[int, Query(ge=1, description="how many classes to name; at most all are")] = 5,
     threshold: Annotated[float, Query(ge=0, le=1, description="under this confidence: unknown")] = 0.0,
-) -> JSONResponse:
+) -> Response:
     images = await read_queries(request, call.settings)
     record, probabilities = await call.tasks.predict(task_id, images, call.owner)
     labels = record.labels
     predictions = [ranked(labels, row, top_k, threshold) for row in probabilities]
     metrics.unknown.inc(sum(prediction["unknown"] for prediction in predictions))
     # As it stands: building the schema's objects and checking them again would cost as much as reading the request.
-    return JSONResponse({"task_id": task_id, "model_version": record.model_version, "predictions": predictions})
+    answer = {"task_id": task_id, "model_version": record.model_version, "predictions": predictions}
+    return Response(to_json(answer), media_type="application/json")
 
 
 router.add_api_route(

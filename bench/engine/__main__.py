@@ -17,6 +17,7 @@ from bench.engine.inner import inner
 from bench.engine.limits import limits
 from bench.engine.overload import overload
 from bench.engine.path import path
+from bench.engine.single import single
 from bench.latency import RESULTS
 from model.card import machine, today
 from model.memory import keep_freed_memory
@@ -26,6 +27,7 @@ TARGET = RESULTS / "engine.json"
 SECTIONS: dict[str, Callable[[str], dict[str, Any]]] = {
     "compare": compare,
     "limits": limits,
+    "single": single,
     "inner": inner,
     "growth": growth,
     "company": company,
@@ -49,22 +51,20 @@ def verdict(found: dict[str, Any]) -> dict[str, float]:
         ratios["predictions_times_litserve"] = rate["ours", "predict"] / litserve
         ratios["creations_times_plain"] = rate["ours", "create"] / rate["plain", "create"]
         if "limits" in found:
-            single, ours = found["limits"]["single"], found["compare"]["ours"]
             for name, of in (("predict", "images_a_second"), ("create", "creations_a_second")):
                 # In one process of each, and in as many as there are cores, which is more.
                 for where, bare in (("", "bare"), ("_by_processes", "bare_together")):
                     limit = 1 / (1 / found["limits"][of + where] + 1 / rate[bare, name])
                     ratios[f"{name}_limit{where}_per_second"] = limit
                     ratios[f"{name}_share_of_limit{where}"] = rate["ours", name] / limit
-            p50 = ours["predict"]["clients_1"]["p50_ms"]
-            ratios["predict_p50_over_decode_phi_head_ms"] = p50 - single["decode_ms"] - single["phi_and_head_ms"]
-            ratios["predict_p50_over_them_in_turn_ms"] = p50 - single["decode_phi_head_in_turn_ms"]
-            ratios["create_p50_times_in_process"] = (
-                ours["create"]["clients_1"]["p50_ms"] / single["create_5way_1shot_ms"]
-            )
-            spent = ours["predict"]["clients_32"]["cpu_ms_a_request"] - single["decode_ms"] - single["phi_and_head_ms"]
+            parts, ours = found["limits"]["single"], found["compare"]["ours"]
+            spent = ours["predict"]["clients_32"]["cpu_ms_a_request"] - parts["decode_ms"] - parts["phi_and_head_ms"]
             bare_cpu = found["compare"]["bare"]["predict"]["clients_32"]["cpu_ms_a_request"]
             ratios["predict_overhead_cpu_times_bare"] = spent / bare_cpu
+    if "single" in found:
+        ratios["predict_p50_over_decode_phi_head_ms"] = found["single"]["predict_over_in_turn_ms"]
+        ratios["predict_p50_over_them_hot_ms"] = found["single"]["predict_over_hot_ms"]
+        ratios["create_p50_times_in_process"] = found["single"]["create_times_in_process"]
     return {name: round(value, 3) for name, value in ratios.items()}
 
 
@@ -81,15 +81,16 @@ def main() -> None:
         for section in given.only.split(","):
             found[section] = SECTIONS[section](model)
             print(model, section, json.dumps(found[section]), flush=True)
-            found["ratios"] = verdict(found)
-            written = {
-                "what": "over HTTP on loopback, CPU, server and load generator on the same cores",
-                "date": today(),
-            }
-            TARGET.write_text(
-                json.dumps(written | {"machine": machine(), "models": results["models"]}, indent=2) + "\n"
-            )
+            write(results)
+        found["ratios"] = verdict(found)
+        write(results)
         print(model, json.dumps(found["ratios"], indent=2))
+
+
+def write(results: dict[str, Any]) -> None:
+    what = "over HTTP on loopback, CPU, server and load generator on the same cores"
+    written = {"what": what, "date": today(), "machine": machine(), "models": results["models"]}
+    TARGET.write_text(json.dumps(written, indent=2) + "\n")
 
 
 if __name__ == "__main__":

@@ -1,12 +1,10 @@
 """Decoding, phi and adaptation in one process on all cores; what bare HTTP leaves of it is the limit."""
 
-import itertools
 import multiprocessing
 import statistics
 import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import replace
 from functools import partial
 from multiprocessing.synchronize import Barrier
 from typing import Any
@@ -40,18 +38,10 @@ def limits(model: str) -> dict[str, Any]:
     if not isinstance(adapted, Adapted):
         raise TypeError(type(adapted))
     ask = Predict(decoded[:1], Head(adapted.weight, adapted.bias), adapted.codes.numpy())
-    pictures = itertools.cycle(images)
-
-    def in_turn() -> None:
-        """As a service does it: another picture each time, and what one part leaves in the caches is not the next's."""
-        picture = decode_one(next(pictures), 0, engine.read, 10**8)
-        engine.run([replace(ask, images=np.stack([picture]))])
-
     single = {
         "decode_ms": median_ms(lambda: decode_one(images[0], 0, engine.read, 10**8)),
         "phi_ms": median_ms(lambda: phi(decoded[:1])),
         "phi_and_head_ms": median_ms(lambda: engine.run([ask])),
-        "decode_phi_head_in_turn_ms": median_ms(in_turn),
         "phi_of_five_ms": median_ms(lambda: phi(decoded[:5])),
         "adapt_5way_1shot_ms": median_ms(lambda: engine.run([adapt])),
         "create_5way_1shot_ms": median_ms(
