@@ -34,8 +34,9 @@ class Company:
     def __init__(self, workers: int = 1) -> None:
         self.workers = workers
         self._own = 0
-        self._under_way, self._counting = 0, threading.Lock()  # of this worker's threads
+        self._pieces, self._counting = 0, threading.Lock()  # of the device's work, by this worker's threads
         self._computing = RawArray("B", workers)
+        self._requests = RawArray("i", workers)
         self._changes = RawArray("Q", CHANGES)
         #: For each key when its rate is used up no longer, by the monotonic clock; see `app.keys`.
         self.turns = RawArray("d", TURNS)
@@ -43,7 +44,7 @@ class Company:
     def join(self, own: int) -> None:
         """Become the worker of this number."""
         self._own = own
-        self._computing[own] = 0
+        self._computing[own] = self._requests[own] = 0
 
     # -- cores -------------------------------------------------------------------------------
 
@@ -61,12 +62,28 @@ class Company:
 
     def _count(self, more: int) -> None:
         with self._counting:
-            self._under_way += more
-            self._computing[self._own] = self._under_way > 0
+            self._pieces += more
+            self._computing[self._own] = self._pieces > 0
 
     def is_idle(self) -> bool:
         """Whether no other worker computes now, so that all cores are there to be used."""
         return self.workers == 1 or not any(self._computing[n] for n in range(self.workers) if n != self._own)
+
+    # -- requests ----------------------------------------------------------------------------
+
+    @property
+    def own_requests(self) -> int:
+        """Under way in this worker; its event loop sets it."""
+        return int(self._requests[self._own])
+
+    @own_requests.setter
+    def own_requests(self, count: int) -> None:
+        self._requests[self._own] = count
+
+    @property
+    def requests(self) -> int:
+        """Under way in all workers."""
+        return sum(self._requests)
 
     # -- tasks -------------------------------------------------------------------------------
 

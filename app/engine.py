@@ -1,7 +1,7 @@
 """The model on its device. Its methods block and belong to the batcher's one thread."""
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TypeVar
@@ -103,6 +103,7 @@ class Engine:
         own = self.leo.encoder.features
         self._encoder_phi = None if own is None else for_serving(own, side, self.device, cores_are_free)
         self._adapter = Adapter(self.leo)
+        self.one_by_one = self.device.type == "cpu"  # requests' heads: there a call costs less than to copy a head
         if self.device.type == "cpu":
             torch.set_num_threads(1)  # what is left to torch is small: waking other threads costs more than they save
 
@@ -169,37 +170,45 @@ class Engine:
         return [results[id(work)] for work in batch]
 
     def _predicted(self, asks: list[Predict], features: Tensor, heads: list[Head | None]) -> list[Predicted]:
-        """Features [B,F] of each request's Q images, and their task's heads, or none of them: probabilities [Q,N].
+        """Features [B,F] of each request's Q images, and their task's heads, or none of them: probabilities [Q,N]."""
+        if not asks:
+            return []
+        places = Places([len(ask.images) for ask in asks], [len(ask.codes) for ask in asks])
+        logits = np.full((len(features), max(places.widths)), -np.inf, dtype=np.float32)  # [B, most N]
+        for (rows, width), own in zip(places, self._logits(features, asks, heads, places), strict=True):
+            logits[rows, :width] = own
+        by_request = [self.leo.config.temperature_at(ask.shots, len(ask.codes)) for ask in asks]
+        temperatures = np.repeat(np.array(by_request, dtype=np.float32), places.heights)
+        shares = softmax(logits / temperatures[:, None])
+        return [Predicted(shares[rows, :width], head) for (rows, width), head in zip(places, heads, strict=True)]
 
-        Some requests at once, each with the heads of all, and only its own kept: this takes more arithmetic, of which
-        it needs little anyway, and fewer calls, at each of which this thread would have to wait for the interpreter.
-        """
-        predicted: list[Predicted] = []
-        done = 0  # images
+    def _logits(
+        self, features: Tensor, asks: list[Predict], heads: list[Head | None], places: "Places"
+    ) -> Iterator[NDArray[np.float32]]:
+        """Of each request [Q,N]: by its head or, without, by its codes."""
+        if heads[0] and self.one_by_one:
+            queries = features.numpy()
+            for (rows, _), head in zip(places, heads, strict=True):
+                if head:
+                    yield queries[rows] @ head.weight.numpy().T + head.bias.numpy()
+            return
+        # Some requests at once, each by the classes of all, and only its own kept: this takes more arithmetic, of which
+        # it needs little anyway, and fewer calls.
+        every = list(places)
         for at in range(0, len(asks), TOGETHER):
-            some, theirs = asks[at : at + TOGETHER], heads[at : at + TOGETHER]
-            heights, widths = [len(ask.images) for ask in some], [len(ask.codes) for ask in some]  # Q, N
-            queries = features[done : done + sum(heights)]  # [sum Q, F]
-            logits = self._logits(queries, some, [head for head in theirs if head]).cpu().numpy()
-            temperatures = [
-                self.leo.config.temperature_at(ask.shots, width) for ask, width in zip(some, widths, strict=True)
-            ]
-            shares = own_softmax(logits, heights, widths, temperatures)
-            row = column = 0
-            for height, width, head in zip(heights, widths, theirs, strict=True):
-                predicted.append(Predicted(shares[row : row + height, column : column + width], head))
-                row, column = row + height, column + width
-            done += row
-        return predicted
-
-    def _logits(self, queries: Tensor, asks: list[Predict], heads: list[Head]) -> Tensor:
-        """Queries [Q,F] by the classes of all tasks: [Q, sum N]. By their heads or, without, by their codes."""
-        if not heads:
-            codes = _joined([ask.codes for ask in asks])  # [sum N, L]
-            return self._adapter.logits(queries, torch.from_numpy(codes).to(self.device))
-        weight = torch.cat([head.weight for head in heads]) if len(heads) > 1 else heads[0].weight  # [sum N, F]
-        bias = torch.cat([head.bias for head in heads]) if len(heads) > 1 else heads[0].bias
-        return torch.addmm(bias, queries, weight.T)
+            some = every[at : at + TOGETHER]
+            first, last = some[0][0].start, some[-1][0].stop
+            theirs = [head for head in heads[at : at + TOGETHER] if head]
+            if theirs:
+                weight, bias = torch.cat([head.weight for head in theirs]), torch.cat([head.bias for head in theirs])
+                joint = torch.addmm(bias, features[first:last], weight.T)  # [some Q, some N]
+            else:
+                codes = torch.from_numpy(_joined([ask.codes for ask in asks[at : at + TOGETHER]])).to(self.device)
+                joint = self._adapter.logits(features[first:last], codes)
+            logits, column = joint.cpu().numpy(), 0
+            for rows, width in some:
+                yield logits[rows.start - first : rows.stop - first, column : column + width]
+                column += width
 
     def _supports(self, teaches: list[Adapt], features: Tensor, encoder_features: Tensor) -> list[Support]:
         """Features [sum S,F] of several requests, each request's behind those kept of earlier examples."""
@@ -251,22 +260,23 @@ def _joined(parts: list[NDArray[Number]]) -> NDArray[Number]:
     return parts[0] if len(parts) == 1 else np.concatenate(parts)
 
 
-def own_softmax(
-    logits: NDArray[np.float32], heights: list[int], widths: list[int], temperatures: list[float]
-) -> NDArray[np.float32]:
-    """Logits [sum Q, sum N] of several requests under the heads of all -> each row's softmax over its own head's
-    columns, 0 elsewhere. `heights` Q, `widths` N and `temperatures` by request."""
-    if len(heights) == 1:
-        return softmax(logits / np.float32(temperatures[0]))
-    requests = np.arange(len(heights))
-    of_row, of_column = np.repeat(requests, heights), np.repeat(requests, widths)
-    scaled = logits / np.array(temperatures, dtype=np.float32)[of_row, None]
-    scaled[of_row[:, None] != of_column] = -np.inf
-    return softmax(scaled)
+class Places:
+    """Where several requests' images and classes lie when all are taken together."""
+
+    def __init__(self, heights: list[int], widths: list[int]) -> None:
+        """Numbers of images Q and of classes N, by request."""
+        self.heights, self.widths = heights, widths
+
+    def __iter__(self) -> Iterator[tuple[slice, int]]:
+        """Each request's rows, and its N."""
+        row = 0
+        for height, width in zip(self.heights, self.widths, strict=True):
+            yield slice(row, row + height), width
+            row += height
 
 
 def softmax(logits: NDArray[np.float32]) -> NDArray[np.float32]:
-    """Of each row."""
+    """Of each row; 0 where there is no logit but minus infinity."""
     powers = np.exp(logits - logits.max(axis=-1, keepdims=True))
     shares: NDArray[np.float32] = powers / powers.sum(axis=-1, keepdims=True)
     return shares

@@ -1,6 +1,7 @@
 """Before any route, and before any body is read: who asks, whether they may, and how much they may send."""
 
 import asyncio
+import logging
 import math
 import re
 import time
@@ -9,8 +10,11 @@ from collections.abc import Callable
 from starlette.datastructures import Headers, MutableHeaders
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from app.company import Company
 from app.keys import Key, Keys, Right
 from app.problems import Problem, overloaded
+
+log = logging.getLogger(__name__)
 
 # What needs no key: it tells nothing of anyone's tasks.
 OPEN = {"/", "/docs", "/redoc", "/openapi.json", "/healthz", "/readyz"}
@@ -19,7 +23,7 @@ PREDICTION = re.compile(r"/tasks/(?P<task_id>[^/]+)/predict")
 # A refused body is thrown away for so many seconds and bytes, so that the refusal is read before the connection ends.
 LINGER, LINGER_BYTES = 1.0, 2**24
 SMALL_BODY = 2**16  # bytes
-FEW, TOO_MANY = 16, 0.2  # a sixteenth of what may be under way, while over a fifth of those who ask are refused
+FEW, TOO_MANY = 32, 0.2  # a 32nd of what may be under way, while over a fifth of those who ask are refused
 
 
 def needed(method: str, path: str) -> Right:
@@ -116,18 +120,25 @@ class BodyLimit:
         await self.app(scope, counted, ending)
 
 
+TOO_MUCH = overloaded("as many requests are under way as may be; try again shortly")
+TOO_MUCH_NOW = TOO_MUCH.response()
+REFUSED = "leo.refused"  # in the scope of a request that was one of too many, which has no log line of its own
+
+
 class Admission:
     """ASGI middleware: 503 at once, unread and undecoded, for work beyond what may be under way.
 
     What waits for the event loop stands in no queue that could be full; this counts it. So many come from many clients
     that each wait for an answer, or in a burst: they may. Once it was full, more come than can be done, and a queue
     that stands only makes everybody wait and serves nobody sooner: then few are let in, until few had to be refused
-    in a second.
+    in a second. Several workers count together, but for those few, of which each lets in its share.
     """
 
-    def __init__(self, app: ASGIApp, most: int, clock: Callable[[], float] = time.monotonic) -> None:
-        self.app, self.most, self.under_way, self._clock = app, most, 0, clock
-        self._few, self._crowded = max(1, most // FEW), False
+    def __init__(
+        self, app: ASGIApp, most: int, company: Company | None = None, clock: Callable[[], float] = time.monotonic
+    ) -> None:
+        self.app, self.most, self._company, self._clock = app, most, company or Company(), clock
+        self._few, self._crowded = max(1, most // (FEW * self._company.workers)), False
         self._asked = self._refused = 0  # in the present second, which ends:
         self._second_ends = self._last_asked = -math.inf
 
@@ -136,11 +147,16 @@ class Admission:
         if now >= self._second_ends:
             idle = now - self._last_asked > 1
             self._crowded = self._crowded and not idle and self._refused > TOO_MANY * self._asked
+            if self._refused:  # one line, as one for each would cost as much again as to refuse it
+                log.warning(
+                    "refused %d of %d POST requests in a second: too many are under way", self._refused, self._asked
+                )
             self._asked = self._refused = 0
             self._second_ends = now + 1
         self._last_asked = now
         self._asked += 1
-        if self.under_way < (self._few if self._crowded else self.most):
+        company = self._company
+        if company.own_requests < self._few or (not self._crowded and company.requests < self.most):
             return True
         self._crowded = True
         self._refused += 1
@@ -150,16 +166,16 @@ class Admission:
         if scope["type"] != "http" or scope["method"] != "POST":
             return await self.app(scope, receive, send)
         if not self._has_room():
-            problem = overloaded(f"{self.under_way} requests are under way already; try again shortly")
+            scope[REFUSED] = True
             length = dict(scope["headers"]).get(b"content-length", b"")
             # A small body is here or nearly: the connection may stay, which costs a busy server less than a new one.
             small = length.isdigit() and int(length) <= SMALL_BODY
-            return await (problem.response()(scope, receive, send) if small else refuse(problem, scope, receive, send))
-        self.under_way += 1
+            return await (TOO_MUCH_NOW(scope, receive, send) if small else refuse(TOO_MUCH, scope, receive, send))
+        self._company.own_requests += 1
         try:
             await self.app(scope, receive, send)
         finally:
-            self.under_way -= 1
+            self._company.own_requests -= 1
 
 
 # A page may run what the service itself serves, and show images that the reader chose.

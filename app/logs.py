@@ -13,6 +13,7 @@ import structlog
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from app import metrics
+from app.guard import REFUSED
 
 SANE_ID = re.compile(r"[A-Za-z0-9_-]{1,64}")
 SHARED: list[structlog.typing.Processor] = [
@@ -91,7 +92,9 @@ class RequestLog:
             # Not the path: ids would make endless series.
             method, route = scope["method"], getattr(scope.get("route"), "path", "none")
             metrics.answered(method, route, status, took)
-            if log.isEnabledFor(logging.INFO):  # made here, as `info` would look up which line of code it is
+            if (
+                log.isEnabledFor(logging.INFO) and REFUSED not in scope
+            ):  # made here, as `info` would look up which line of code it is
                 said = {"method": method, "route": route, "status": status, "request_id": request_id}
                 said["milliseconds"] = round(1000 * took, 1)
                 log.handle(log.makeRecord(log.name, logging.INFO, __file__, 0, "request", (), None, extra=said))

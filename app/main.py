@@ -56,7 +56,7 @@ def create_app(settings: Settings | None = None, company: Company | None = None)
     app.state.keys = Keys(settings.keys_file, company.turns) if settings.keys_file else None
     # The last one added is the first one asked.
     app.add_middleware(BodyLimit, max_bytes=settings.max_body_bytes)
-    app.add_middleware(Admission, most=settings.queue_requests)
+    app.add_middleware(Admission, most=settings.queue_requests, company=company)
     app.add_middleware(KeyCheck, keys=app.state.keys)
     app.add_middleware(SecurityHeaders)
     app.add_middleware(RequestLog)

@@ -61,7 +61,7 @@ class Settings(BaseSettings):
     queue_requests: int = Field(
         128,
         ge=1,
-        description="most POST requests under way; over it 503 at once, and then over a sixteenth of it while many "
+        description="most POST requests under way; over it 503 at once, and then over a 32nd of it while many "
         "are refused",
     )
     queue_bytes: int = Field(

@@ -65,6 +65,19 @@ def test_cores_are_free_unless_another_computes() -> None:
     assert company.is_idle()
 
 
+def test_requests_are_counted_together() -> None:
+    company = Company(2)
+    company.own_requests += 3
+
+    def ask() -> None:
+        company.own_requests += 2
+
+    elsewhere(company, ask)
+    assert (company.own_requests, company.requests) == (3, 5)
+    company.join(1)  # in its place begins another, with nothing under way
+    assert company.requests == 3
+
+
 def test_a_failure_ends_the_computing_too() -> None:
     company = Company(2)
 

@@ -16,7 +16,9 @@ def engine(request: pytest.FixtureRequest) -> Engine:
     return Engine(Path(WEIGHTS / request.param), "cpu")
 
 
-def test_a_batch_of_everything_is_each_alone(engine: Engine) -> None:
+@pytest.mark.parametrize("one_by_one", [True, False], ids=["as on a CPU", "as on a GPU"])
+def test_a_batch_of_everything_is_each_alone(engine: Engine, one_by_one: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(engine, "one_by_one", one_by_one)
     chance = np.random.default_rng(0)
 
     def images(count: int) -> np.ndarray:

@@ -4,6 +4,7 @@ from typing import Any
 
 import httpx
 
+from app.company import Company
 from app.guard import Admission
 from app.settings import PROJECT, Settings
 
@@ -74,7 +75,8 @@ def test_work_beyond_what_may_be_under_way_is_refused_unread(client: httpx.Clien
         async def never() -> Any:
             raise AssertionError("the body was read")
 
-        admission = Admission(slow, most=1)
+        company = Company()
+        admission = Admission(slow, 1, company)
         scope = {"type": "http", "method": "POST", "path": "/tasks", "headers": [(b"content-length", b"100")]}
         first = asyncio.create_task(admission(scope, never, send))
         await entered.wait()
@@ -83,7 +85,7 @@ def test_work_beyond_what_may_be_under_way_is_refused_unread(client: httpx.Clien
         assert (b"retry-after", b"1") in sent[0]["headers"]
         let_go.set()
         await first
-        assert admission.under_way == 0
+        assert company.requests == 0
 
     asyncio.run(scenario())
 
@@ -107,7 +109,7 @@ def test_once_full_few_are_let_in_while_many_are_refused() -> None:
         async def never() -> Any:
             raise AssertionError("the body was read")
 
-        admission = Admission(slow, most=32, clock=lambda: now)
+        admission = Admission(slow, most=64, clock=lambda: now)
         scope = {"type": "http", "method": "POST", "path": "/tasks", "headers": [(b"content-length", b"100")]}
 
         async def asked(requests: int) -> int:
@@ -120,18 +122,18 @@ def test_once_full_few_are_let_in_while_many_are_refused() -> None:
             await asyncio.gather(*tasks)
             return requests - (len(statuses) - refused_before)
 
-        assert await asked(32) == 32
-        assert await asked(50) == 32
-        now += 1  # of the second over, 18 of 82 were refused: too many
+        assert await asked(64) == 64
+        assert await asked(100) == 64
+        now += 1  # of the second over, 36 of 164 were refused: too many
         assert await asked(10) == 2
         now += 1  # 8 of 10
         assert [await asked(2) for _ in range(10)] == [2] * 10
         assert await asked(3) == 2
         now += 1  # 1 of 23: it is through
-        assert await asked(32) == 32
-        assert await asked(33) == 32
+        assert await asked(64) == 64
+        assert await asked(65) == 64
         now += 2.5  # nobody came meanwhile
-        assert await asked(32) == 32
+        assert await asked(64) == 64
         assert set(statuses) == {503}
 
     asyncio.run(scenario())
