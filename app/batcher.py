@@ -27,6 +27,9 @@ BATCH_IMAGES = 256
 # A piece of work that takes no longer, in seconds, the loop does itself; and where nothing else is to be done, one that
 # takes as long as the second. Several of the larger ones are for the thread: its arithmetic then leaves the loop free.
 QUICK, QUICK_ALONE = 0.0005, 0.02
+# Where other workers use the other cores a thread has none to compute on beside the loop, and only adaptations, which
+# gain from being many, are worth it.
+QUICK_AMONG_WORKERS = 0.004
 TURN = 0.01  # seconds of work after which the loop sees to its connections again
 
 
@@ -68,9 +71,10 @@ class Batcher:
         timeout: float,
         batch_images: int = BATCH_IMAGES,
         seconds: Callable[[Work], float] | None = None,
+        quick: float = QUICK,
     ) -> None:
         self._run, self._max_images, self._timeout, self._batch_images = run, max_images, timeout, batch_images
-        self._seconds = seconds or (lambda _: math.inf)
+        self._seconds, self._most_quick = seconds or (lambda _: math.inf), quick
         self._quick: deque[Entry] = deque()  # what the loop will run itself
         self._turn_asked = False
         self._waiting: SimpleQueue[Entry | None] = SimpleQueue()  # None wakes who waits for the next
@@ -129,7 +133,7 @@ class Batcher:
         # A request larger than the whole queue may still run when nothing else waits.
         if waiting and waiting + entry.images > self._max_images:
             raise overloaded(f"{waiting} images are waiting already; try again shortly")
-        if entry.seconds <= (QUICK if self._occupied else QUICK_ALONE):
+        if entry.seconds <= (self._most_quick if self._occupied else QUICK_ALONE):
             self._quick.append(entry)
             self._quick_images += entry.images
             self._ask_for_a_turn()

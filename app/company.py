@@ -37,6 +37,7 @@ class Company:
         self._pieces, self._counting = 0, threading.Lock()  # of the device's work, by this worker's threads
         self._computing = RawArray("B", workers)
         self._requests = RawArray("i", workers)
+        self._crowd_ends = RawArray("d", workers)
         self._changes = RawArray("Q", CHANGES)
         #: For each key when its rate is used up no longer, by the monotonic clock; see `app.keys`.
         self.turns = RawArray("d", TURNS)
@@ -44,7 +45,7 @@ class Company:
     def join(self, own: int) -> None:
         """Become the worker of this number."""
         self._own = own
-        self._computing[own] = self._requests[own] = 0
+        self._computing[own] = self._requests[own] = self._crowd_ends[own] = 0
 
     # -- cores -------------------------------------------------------------------------------
 
@@ -84,6 +85,20 @@ class Company:
     def requests(self) -> int:
         """Under way in all workers."""
         return sum(self._requests)
+
+    @property
+    def own_crowd_ends(self) -> float:
+        """Until when this worker has more to do than it can, by the monotonic clock."""
+        return float(self._crowd_ends[self._own])
+
+    @own_crowd_ends.setter
+    def own_crowd_ends(self, at: float) -> None:
+        self._crowd_ends[self._own] = at
+
+    @property
+    def crowd_ends(self) -> float:
+        """Until when any worker has."""
+        return float(max(self._crowd_ends))
 
     # -- tasks -------------------------------------------------------------------------------
 

@@ -23,6 +23,7 @@ PREDICTION = re.compile(r"/tasks/(?P<task_id>[^/]+)/predict")
 # A refused body is thrown away for so many seconds and bytes, so that the refusal is read before the connection ends.
 LINGER, LINGER_BYTES = 1.0, 2**24
 SMALL_BODY = 2**16  # bytes
+IDLE = 0.5  # seconds without a request after which the crowd is gone
 FEW, TOO_MANY = 32, 0.2  # a 32nd of what may be under way, while over a fifth of those who ask are refused
 
 
@@ -131,22 +132,23 @@ class Admission:
     What waits for the event loop stands in no queue that could be full; this counts it. So many come from many clients
     that each wait for an answer, or in a burst: they may. Once it was full, more come than can be done, and a queue
     that stands only makes everybody wait and serves nobody sooner: then few are let in, until few had to be refused
-    in a second. Several workers count together, but for those few, of which each lets in its share.
+    in a second. Several workers count together, but for those few, of which each lets in its share; and where one is
+    crowded all are, as they share the cores.
     """
 
     def __init__(
         self, app: ASGIApp, most: int, company: Company | None = None, clock: Callable[[], float] = time.monotonic
     ) -> None:
         self.app, self.most, self._company, self._clock = app, most, company or Company(), clock
-        self._few, self._crowded = max(1, most // (FEW * self._company.workers)), False
+        self._few = max(1, most // (FEW * self._company.workers))
         self._asked = self._refused = 0  # in the present second, which ends:
         self._second_ends = self._last_asked = -math.inf
 
     def _has_room(self) -> bool:
-        now = self._clock()
+        now, company = self._clock(), self._company
         if now >= self._second_ends:
-            idle = now - self._last_asked > 1
-            self._crowded = self._crowded and not idle and self._refused > TOO_MANY * self._asked
+            if self._refused > TOO_MANY * self._asked and now - self._last_asked < IDLE:
+                company.own_crowd_ends = now + 1
             if self._refused:  # one line, as one for each would cost as much again as to refuse it
                 log.warning(
                     "refused %d of %d POST requests in a second: too many are under way", self._refused, self._asked
@@ -155,10 +157,11 @@ class Admission:
             self._second_ends = now + 1
         self._last_asked = now
         self._asked += 1
-        company = self._company
-        if company.own_requests < self._few or (not self._crowded and company.requests < self.most):
+        crowded = now < company.crowd_ends
+        if company.own_requests < self._few or (not crowded and company.requests < self.most):
             return True
-        self._crowded = True
+        if not crowded:
+            company.own_crowd_ends = self._second_ends
         self._refused += 1
         return False
 

@@ -11,7 +11,7 @@ from fastapi_offline import FastAPIOffline
 from pydantic import BaseModel
 
 from app import metrics, problems
-from app.batcher import Batcher
+from app.batcher import QUICK, QUICK_AMONG_WORKERS, Batcher
 from app.company import Company
 from app.guard import Admission, BodyLimit, KeyCheck, SecurityHeaders
 from app.keys import Keys
@@ -88,7 +88,8 @@ async def _lifespan(app: FastAPI) -> AsyncIterator[None]:
     company: Company = app.state.company
     store = await open_store(settings)
     run, limits = company.computing(metrics.counted(models.run)), (settings.queue_images, settings.request_timeout)
-    batcher = Batcher(run, *limits, models.batch_images, models.seconds)
+    quick = QUICK if company.workers == 1 else QUICK_AMONG_WORKERS
+    batcher = Batcher(run, *limits, models.batch_images, models.seconds, quick)
     batcher.start()
     readiness = Readiness(batcher, models.default.shape, settings.device_deadline, _exit_soon)
     await readiness.prove()

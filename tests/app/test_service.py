@@ -90,6 +90,41 @@ def test_work_beyond_what_may_be_under_way_is_refused_unread(client: httpx.Clien
     asyncio.run(scenario())
 
 
+def test_where_one_worker_is_crowded_all_let_in_few() -> None:
+    async def scenario() -> None:
+        let_go = asyncio.Event()
+        statuses: list[int] = []
+
+        async def slow(*_: Any) -> None:
+            await let_go.wait()
+
+        async def send(message: Any) -> None:
+            if message["type"] == "http.response.start":
+                statuses.append(message["status"])
+
+        async def never() -> Any:
+            raise AssertionError("the body was read")
+
+        company = Company(2)
+        company.join(1)
+        company.own_crowd_ends = 101.0  # the other's
+        company.join(0)
+        now = 100.5
+        admission = Admission(slow, 128, company, clock=lambda: now)
+        scope = {"type": "http", "method": "POST", "path": "/tasks", "headers": [(b"content-length", b"100")]}
+        tasks = [asyncio.create_task(admission(scope, never, send)) for _ in range(5)]
+        await asyncio.sleep(0)
+        assert (company.own_requests, statuses) == (2, [503] * 3)
+        now = 102.0
+        tasks += [asyncio.create_task(admission(scope, never, send)) for _ in range(5)]
+        await asyncio.sleep(0)
+        assert (company.own_requests, len(statuses)) == (7, 3)
+        let_go.set()
+        await asyncio.gather(*tasks)
+
+    asyncio.run(scenario())
+
+
 def test_once_full_few_are_let_in_while_many_are_refused() -> None:
     """A burst of as many as may be under way is served; a load that keeps coming finds a short queue."""
     now = 100.0
@@ -122,17 +157,26 @@ def test_once_full_few_are_let_in_while_many_are_refused() -> None:
             await asyncio.gather(*tasks)
             return requests - (len(statuses) - refused_before)
 
+        async def a_second_passes() -> None:
+            nonlocal now
+            for part in (0.4, 0.4, 0.2):
+                now += part
+                if part > 0.2:  # somebody comes meanwhile
+                    assert await asked(1) == 1
+
         assert await asked(64) == 64
         assert await asked(100) == 64
-        now += 1  # of the second over, 36 of 164 were refused: too many
+        await a_second_passes()  # 36 of 166 were refused: too many
         assert await asked(10) == 2
-        now += 1  # 8 of 10
+        await a_second_passes()  # 8 of 12
         assert [await asked(2) for _ in range(10)] == [2] * 10
         assert await asked(3) == 2
-        now += 1  # 1 of 23: it is through
+        await a_second_passes()  # 1 of 25: it is through
         assert await asked(64) == 64
-        assert await asked(65) == 64
-        now += 2.5  # nobody came meanwhile
+        assert await asked(100) == 64
+        now += 0.6  # nobody came meanwhile, but the second is not over,
+        assert await asked(3) == 2
+        now += 0.6  # and now it is
         assert await asked(64) == 64
         assert set(statuses) == {503}
 
