@@ -11,6 +11,7 @@ from torch import Tensor
 from app.store import TaskRecord
 
 SWEEP_EVERY = 60.0  # seconds
+SOON = 16  # tasks without a head that are asked for in between, at least; with many heads an eighth of them
 
 
 @dataclass(frozen=True)
@@ -68,8 +69,8 @@ class WarmTasks:
     def is_worth_a_head(self, task_id: str) -> bool:
         """Whether a head that would have to be decoded is likely to be used again before it has to go.
 
-        There is room for it, or it was asked for so shortly before that it would still be here. So tasks that come by
-        once in a while do not push out those that are in use, nor is anything decoded in vain.
+        There is room for it, or it was asked for so shortly before that it is in use more than most that have one. So
+        tasks that come by once in a while push nothing out, nor is anything decoded in vain.
         """
         if self.size + self._head_size <= self._max_bytes:
             return True
@@ -77,7 +78,7 @@ class WarmTasks:
             del self._passed[task_id]
             return True
         self._passed[task_id] = None
-        while len(self._passed) > len(self._heads):
+        while len(self._passed) > max(SOON, len(self._heads) // 8):
             self._passed.popitem(last=False)
         return False
 
