@@ -3,6 +3,7 @@
 import math
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from itertools import accumulate
 from pathlib import Path
 from typing import TypeVar
 
@@ -173,19 +174,23 @@ class Engine:
         """Features [B,F] of each request's Q images, and their task's heads, or none of them: probabilities [Q,N]."""
         if not asks:
             return []
-        places = Places([len(ask.images) for ask in asks], [len(ask.codes) for ask in asks])
-        logits = np.full((len(features), max(places.widths)), -np.inf, dtype=np.float32)  # [B, most N]
+        heights = [len(ask.images) for ask in asks]
+        places = [
+            (slice(end - height, end), len(ask.codes))
+            for ask, height, end in zip(asks, heights, accumulate(heights), strict=True)
+        ]
+        logits = np.full((len(features), max(width for _, width in places)), -np.inf, dtype=np.float32)  # [B, most N]
         for (rows, width), own in zip(places, self._logits(features, asks, heads, places), strict=True):
             logits[rows, :width] = own
         by_request = [self.leo.config.temperature_at(ask.shots, len(ask.codes)) for ask in asks]
-        temperatures = np.repeat(np.array(by_request, dtype=np.float32), places.heights)
+        temperatures = np.repeat(np.array(by_request, dtype=np.float32), heights)
         shares = softmax(logits / temperatures[:, None])
         return [Predicted(shares[rows, :width], head) for (rows, width), head in zip(places, heads, strict=True)]
 
     def _logits(
-        self, features: Tensor, asks: list[Predict], heads: list[Head | None], places: "Places"
+        self, features: Tensor, asks: list[Predict], heads: list[Head | None], places: list[tuple[slice, int]]
     ) -> Iterator[NDArray[np.float32]]:
-        """Of each request [Q,N]: by its head or, without, by its codes."""
+        """Of each request [Q,N], by its head or, without, its codes. `places`: its rows of the features, and its N."""
         if heads[0] and self.one_by_one:
             queries = features.numpy()
             for (rows, _), head in zip(places, heads, strict=True):
@@ -194,9 +199,8 @@ class Engine:
             return
         # Some requests at once, each by the classes of all, and only its own kept: this takes more arithmetic, of which
         # it needs little anyway, and fewer calls.
-        every = list(places)
         for at in range(0, len(asks), TOGETHER):
-            some = every[at : at + TOGETHER]
+            some = places[at : at + TOGETHER]
             first, last = some[0][0].start, some[-1][0].stop
             theirs = [head for head in heads[at : at + TOGETHER] if head]
             if theirs:
@@ -258,21 +262,6 @@ class Engine:
 
 def _joined(parts: list[NDArray[Number]]) -> NDArray[Number]:
     return parts[0] if len(parts) == 1 else np.concatenate(parts)
-
-
-class Places:
-    """Where several requests' images and classes lie when all are taken together."""
-
-    def __init__(self, heights: list[int], widths: list[int]) -> None:
-        """Numbers of images Q and of classes N, by request."""
-        self.heights, self.widths = heights, widths
-
-    def __iter__(self) -> Iterator[tuple[slice, int]]:
-        """Each request's rows, and its N."""
-        row = 0
-        for height, width in zip(self.heights, self.widths, strict=True):
-            yield slice(row, row + height), width
-            row += height
 
 
 def softmax(logits: NDArray[np.float32]) -> NDArray[np.float32]:

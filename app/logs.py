@@ -92,9 +92,8 @@ class RequestLog:
             # Not the path: ids would make endless series.
             method, route = scope["method"], getattr(scope.get("route"), "path", "none")
             metrics.answered(method, route, status, took)
-            if (
-                log.isEnabledFor(logging.INFO) and REFUSED not in scope
-            ):  # made here, as `info` would look up which line of code it is
+            if log.isEnabledFor(logging.INFO) and REFUSED not in scope:
+                # Made here, as `info` would look up which line of code it is.
                 said = {"method": method, "route": route, "status": status, "request_id": request_id}
                 said["milliseconds"] = round(1000 * took, 1)
                 log.handle(log.makeRecord(log.name, logging.INFO, __file__, 0, "request", (), None, extra=said))

@@ -4,7 +4,7 @@ import concurrent.futures
 import os
 import signal
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import httpx
@@ -25,11 +25,11 @@ def workers_of(server: Server) -> list[int]:
     return [int(child) for child in Path(f"/proc/{parent}/task/{parent}/children").read_text().split()]
 
 
-def until(true: "threading.Event | None" = None, *, holds: object) -> None:
+def until(*, holds: Callable[[], bool]) -> None:
     """Wait until `holds()` is true, for half a minute at most."""
-    pause = true or threading.Event()
+    pause = threading.Event()
     for _ in range(300):
-        if holds():  # type: ignore[operator]
+        if holds():
             return
         pause.wait(0.1)
     raise AssertionError("it never came to hold")
