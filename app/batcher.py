@@ -156,10 +156,17 @@ class Batcher:
     def _ask_for_a_turn(self) -> None:
         if not self._turn_asked and self._loop:
             self._turn_asked = True
-            self._loop.call_soon(self._turn)  # behind everything that came in meanwhile
+            self._loop.call_soon(self._turn, len(self._quick))  # behind everything that came in meanwhile
 
-    def _turn(self) -> None:
-        """Run what waits for the loop, up to `TURN` of it; the rest at its next turn."""
+    def _turn(self, waiting: int) -> None:
+        """Run what waits for the loop, up to `TURN` of it; the rest at its next turn.
+
+        If more came since `waiting` of them were there, still more may be coming: the loop first sees to its
+        connections, and all share the pass. Nothing ever waits for what has not come yet.
+        """
+        if len(self._quick) > waiting and self._loop and sum(entry.seconds for entry in self._quick) < TURN:
+            self._loop.call_soon(self._turn, len(self._quick))
+            return
         self._turn_asked = False
         batch: list[Entry] = []
         seconds, now = 0.0, time.monotonic()

@@ -284,6 +284,21 @@ def test_quick_work_is_the_loops_and_shares_its_batches() -> None:
     run_lanes(scenario)
 
 
+def test_what_is_still_being_read_shares_the_pass_of_what_came_just_before() -> None:
+    async def scenario(batcher: Batcher, device: Lanes) -> None:
+        async def after(steps: int) -> Result:
+            for _ in range(steps):  # of the loop, as reading a request takes
+                await asyncio.sleep(0)
+            return await batcher.submit(quick())
+
+        await asyncio.gather(*map(after, (0, 0, 1, 2)))
+        assert [len(batch) for batch in device.batches] == [4]
+        await batcher.submit(quick())  # alone, it waits for nobody
+        assert len(device.batches) == 2
+
+    run_lanes(scenario)
+
+
 def test_quick_work_never_waits_behind_a_large_piece() -> None:
     async def scenario(batcher: Batcher, device: Lanes) -> None:
         device.gate.clear()
