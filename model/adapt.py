@@ -80,7 +80,8 @@ class Adapter:
     def _through(self, features: Tensor) -> Tensor:
         """Features [...,S,F] -> [...,S,H+L], [x;1] [V W]."""
         parts = features.unsqueeze(-3) @ self._strips  # [..., strips, S, STRIP]
-        return parts.movedim(-3, -2).flatten(-2)[..., : self.last.shape[1]] + self.last[-1]
+        through: Tensor = parts.movedim(-3, -2).flatten(-2)[..., : self.last.shape[1]] + self.last[-1]
+        return through
 
     def adapt(self, tasks: list[Support], inner_steps: int | None = None) -> list[AdaptedTask]:
         """Adapt tasks of any ways and shots together; each comes out as it would alone."""
