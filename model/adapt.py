@@ -80,8 +80,7 @@ class Adapter:
     def _through(self, features: Tensor) -> Tensor:
         """Features [...,S,F] -> [...,S,H+L], [x;1] [V W]."""
         parts = features.unsqueeze(-3) @ self._strips  # [..., strips, S, STRIP]
-        through: Tensor = parts.movedim(-3, -2).flatten(-2)[..., : self.last.shape[1]] + self.last[-1]
-        return through
+        return parts.movedim(-3, -2).flatten(-2)[..., : self.last.shape[1]] + self.last[-1]
 
     def adapt(self, tasks: list[Support], inner_steps: int | None = None) -> list[AdaptedTask]:
         """Adapt tasks of any ways and shots together; each comes out as it would alone."""
@@ -206,7 +205,8 @@ def _in_strips(matrix: Tensor) -> Tensor:
     """
     strips = -(-matrix.shape[1] // STRIP)
     padded = torch.nn.functional.pad(matrix, (0, strips * STRIP - matrix.shape[1]))
-    return padded.unflatten(1, (strips, STRIP)).movedim(1, 0).contiguous()
+    each: Tensor = padded.unflatten(1, (strips, STRIP)).movedim(1, 0).contiguous()
+    return each
 
 
 def _past_relu(gradient: Tensor, output: Tensor) -> Tensor:
