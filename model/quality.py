@@ -49,14 +49,17 @@ class Quality:
 def examine(features: NDArray[np.floating], labels: NDArray[np.int64]) -> Quality:
     """Features [S,F] and labels [S] in 0..N-1, every class at least once, N at least 2 -> the report."""
     unit = _unit(features.astype(np.float32))  # [S, F]
+    cosines = unit @ unit.T  # [S, S], from which all else follows: the features are many more numbers
     ways, examples = int(labels.max()) + 1, np.arange(len(labels))
     membership = np.eye(ways, dtype=np.float32)[labels]  # [S, N]
     shots = membership.sum(axis=0)  # [N]
-    sums = membership.T @ unit  # [N, F]
-    to_class = unit @ _unit(sums).T  # [S, N]
-    without = sums[labels] - unit  # [S, F], each example's class without it
+    to_sums = cosines @ membership  # [S, N], products with the sum of each class
+    squares = (membership * to_sums).sum(axis=0)  # [N], of the sums' lengths
+    to_class = to_sums / _root(squares)  # [S, N]
     alone = shots[labels] == 1  # [S]
-    own = np.where(alone, 1.0, (unit * _unit(without)).sum(axis=1))  # [S]
+    to_own, itself = to_sums[examples, labels], cosines.diagonal()  # [S], [S]
+    to_rest = (to_own - itself) / _root(squares[labels] - 2 * to_own + itself)  # [S], each's class without it
+    own = np.where(alone, 1.0, to_rest)  # [S]
     others = to_class.copy()
     others[examples, labels] = -np.inf
     rival = others.argmax(axis=1)  # [S]
@@ -73,12 +76,12 @@ def examine(features: NDArray[np.floating], labels: NDArray[np.int64]) -> Qualit
         margin=[float(m) for m in margins],
         nearest=[int(n) for n in votes.argmax(axis=1)],
         suspects=[Suspect(i, int(rival[i]), float(margin[i])) for i in doubted[:MOST]],
-        near_duplicates=_twins(unit, labels),
+        near_duplicates=_twins(cosines, labels),
     )
 
 
-def _twins(unit: NDArray[np.float32], labels: NDArray[np.int64]) -> list[Twins]:
-    cosines = unit @ unit.T  # [S, S]
+def _twins(cosines: NDArray[np.float32], labels: NDArray[np.int64]) -> list[Twins]:
+    """Pairs by their cosines [S,S]."""
     alike = np.triu(cosines >= SAME, k=1) & (labels[:, None] != labels[None, :])
     pairs = sorted(zip(*np.nonzero(alike), strict=True), key=lambda pair: -cosines[pair])
     return [Twins(int(i), int(j), float(cosines[i, j])) for i, j in pairs[:MOST]]
@@ -88,3 +91,9 @@ def _unit(rows: NDArray[np.float32]) -> NDArray[np.float32]:
     length = np.linalg.norm(rows, axis=1, keepdims=True)
     unit: NDArray[np.float32] = rows / np.maximum(length, np.float32(1e-12))
     return unit
+
+
+def _root(squares: NDArray[np.float32]) -> NDArray[np.float32]:
+    """Lengths to divide by."""
+    lengths: NDArray[np.float32] = np.sqrt(np.maximum(squares, np.float32(1e-12)))
+    return lengths
