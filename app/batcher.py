@@ -30,7 +30,7 @@ QUICK, QUICK_ALONE = 0.0005, 0.02
 # Where other workers use the other cores a thread has none to compute on beside the loop, and only adaptations, which
 # gain from being many, are worth it.
 QUICK_AMONG_WORKERS = 0.004
-TURN = 0.01  # seconds of work after which the loop sees to its connections again
+TURN = 0.02  # seconds of work after which the loop sees to its connections again
 
 
 class OutOfMemory(Problem):

@@ -5,7 +5,8 @@ Two facts make it cheap, both held against plain autograd by tests:
 - The decoder's last layer is linear. With h = its hidden activations and x the support features,
   the support logits are ([x;1] V) h + ([x;1] W) z, V the last layer's matrix and W the skip's. So
   [X;1] V, [S,H], is computed once, and a step costs S N H instead of N H F. What the last layer's
-  bias adds is the same for every class, and the softmax does not see it.
+  bias adds is the same for every class, and the softmax does not see it. Where the decoder mixes rows from
+  a basis U of few, [X;1] U, [S,R], comes first, and [V W] is [R,H+L].
 - Cross-entropy and a two-layer perceptron have a gradient of a few lines.
 
 A decoder that is more than a perceptron of one code (conditioned on the task, or several experts) has
@@ -61,9 +62,11 @@ class Adapter:
         with torch.no_grad():
             scale = decoder.log_scale.exp()
             last = [decoder.fc3.weight] if decoder.skip is None else [decoder.fc3.weight, decoder.skip.weight]
-            self.last = (torch.cat(last, dim=1) * scale).contiguous()  # [F+1, H+L], [V W]
-            self.last_bias = decoder.fc3.bias * scale  # [F+1]
-            self._strips = _in_strips(self.last[:-1])
+            self.last = (torch.cat(last, dim=1) * scale).contiguous()  # [F+1, H+L], [V W], or with a basis [R, H+L]
+            self.last_bias = decoder.fc3.bias * scale  # [F+1] or [R]
+            self.basis = None if decoder.basis is None else decoder.basis.weight  # [F+1, R]
+            self._meets_features = self.last if self.basis is None else self.basis  # [F+1, C]
+            self._strips = _in_strips(self._meets_features[:-1])
 
     @torch.no_grad()
     def logits(self, features: Tensor, codes: Tensor) -> Tensor:
@@ -80,7 +83,13 @@ class Adapter:
     def _through(self, features: Tensor) -> Tensor:
         """Features [...,S,F] -> [...,S,H+L], [x;1] [V W]."""
         parts = features.unsqueeze(-3) @ self._strips  # [..., strips, S, STRIP]
-        return parts.movedim(-3, -2).flatten(-2)[..., : self.last.shape[1]] + self.last[-1]
+        met = parts.movedim(-3, -2).flatten(-2)[..., : self._meets_features.shape[1]] + self._meets_features[-1]
+        return met if self.basis is None else met @ self.last
+
+    def _rows(self, state: Tensor) -> Tensor:
+        """What the last layer makes heads of, [...,N,H+L] -> heads [...,N,F+1]."""
+        rows = state @ self.last.T + self.last_bias
+        return rows if self.basis is None else rows @ self.basis.T
 
     def adapt(self, tasks: list[Support], inner_steps: int | None = None) -> list[AdaptedTask]:
         """Adapt tasks of any ways and shots together; each comes out as it would alone."""
@@ -147,7 +156,7 @@ class Adapter:
         real = membership.sum(dim=-1, keepdim=True)  # [T, S, 1], 0 for padding
         share = real / real.sum(dim=1, keepdim=True)  # [T, S, 1], each example's part in the mean loss
         codes, state, log_ps, logits = self._latent_steps(codes, features, membership, share, absent, steps)
-        rows = state @ self.last.T + self.last_bias  # [T, N, F+1], the heads, written once
+        rows = self._rows(state)  # [T, N, F+1], the heads, written once
         if self.leo.finetune_lr is not None and steps:
             for _ in range(self.leo.config.finetune_steps):
                 error = ((log_ps[-1].exp() - membership) * share).mT  # [T, N, S]

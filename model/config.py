@@ -115,6 +115,12 @@ class LEOConfig(BaseModel):
     decoder_tied: bool = Field(
         False, description="the decoder's linear map stays the encoder's transpose, and is not trained or stored itself"
     )
+    decoder_rank: int | None = Field(
+        None,
+        ge=1,
+        description="rank of the map from the decoder's last hidden layer and the code to the head: where F is large "
+        "most of that map does nothing, and is the most there is to read; none: as it comes. See `model.narrow`",
+    )
     decoder_conditioned: bool = Field(False, description="the decoder also sees the mean of the task's codes")
     decoder_experts: int = Field(1, ge=1, le=16, description="last layers of the decoder, mixed by a gate on the code")
     logit_scale: float = Field(10.0, gt=0, description="start of the learned factor on the decoded head")
@@ -202,6 +208,8 @@ class LEOConfig(BaseModel):
             raise ValueError(f"decoder_hidden must be positive widths, not {self.decoder_hidden}")
         if self.decoder_tied and not self.decoder_skip:
             raise ValueError("decoder_tied needs decoder_skip=True: without it there is nothing to tie to the encoder")
+        if self.decoder_rank is not None and (self.decoder_tied or self.decoder_rank < self.latent_dim):
+            raise ValueError(f"decoder_rank is at least latent_dim={self.latent_dim}, and goes not with decoder_tied")
         if self.code_ridge is not None and (self.unit_codes or self.attention or self.relation_over == "examples"):
             raise ValueError("code_ridge goes with neither unit_codes, attention nor relation_over='examples'")
         if self.code_evenness and self.code_ridge is None:

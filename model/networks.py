@@ -315,10 +315,13 @@ class LEODecoder(nn.Module):
         self.fc1 = nn.Linear(config.latent_dim, first)
         self.fc2 = nn.Linear(first, second)
         self.experts = config.decoder_experts
-        self.fc3 = nn.Linear(second, rows * self.experts)
+        # Rows come straight from the last layer, or are mixed from the few of a basis.
+        self.basis = None if config.decoder_rank is None else nn.Linear(config.decoder_rank, rows, bias=False)
+        inner = config.decoder_rank or rows  # R or F+1
+        self.fc3 = nn.Linear(second, inner * self.experts)
         self.gate = nn.Linear(config.latent_dim, self.experts) if self.experts > 1 else None
         self.condition = nn.Linear(config.latent_dim, first, bias=False) if config.decoder_conditioned else None
-        self.skip = nn.Linear(config.latent_dim, rows, bias=False) if config.decoder_skip else None
+        self.skip = nn.Linear(config.latent_dim, inner, bias=False) if config.decoder_skip else None
         self.log_scale = nn.Parameter(torch.tensor(config.logit_scale).log())
         self.log_variance = nn.Linear(second, rows) if config.stochastic else None
         if self.condition is not None:
@@ -347,12 +350,14 @@ class LEODecoder(nn.Module):
             share = (present / present.sum(dim=-1, keepdim=True)).unsqueeze(-1)  # [..., N, 1]
             first = first + self.condition((codes * share).sum(dim=-2, keepdim=True))
         hidden = F.relu(self.fc2(F.relu(first)))  # [..., N, H]
-        rows: Tensor = self.fc3(hidden)  # [..., N, E (F+1)]
+        rows: Tensor = self.fc3(hidden)  # [..., N, E (F+1)], or R for F+1
         if self.gate is not None:
             gate = self.gate(codes).softmax(dim=-1).unsqueeze(-1)  # [..., N, E, 1]
             rows = (rows.unflatten(-1, (self.experts, -1)) * gate).sum(dim=-2)  # [..., N, F+1]
         if self.skip is not None:
             rows = rows + self.skip(codes)
+        if self.basis is not None:
+            rows = self.basis(rows)  # [..., N, F+1]
         scale = self.log_scale.exp()
         if self.log_variance is None:
             return Gaussian(scale * rows, None)
@@ -371,9 +376,12 @@ class LEODecoder(nn.Module):
     def start_as_transpose_of(self, encoder: LEOEncoder) -> None:
         """Make the skip path the encoder's transpose, so a fresh head is the encoded class means."""
         if self.skip is not None:
+            path = self.skip.weight if self.basis is None else self.basis.weight[:, : encoder.to_code.out_features]
             with torch.no_grad():
-                self.skip.weight.zero_()
-                self.skip.weight[:-1] = encoder.to_code.weight.T
+                if self.basis is not None:
+                    nn.init.eye_(self.skip.weight)
+                path.zero_()
+                path[:-1] = encoder.to_code.weight.T
 
 
 class LEOClassifier(nn.Module):
