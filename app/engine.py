@@ -15,6 +15,7 @@ from torch import Tensor
 from app.cache import Head
 from app.support import Kept
 from model.adapt import AdaptedTask, Adapter, Support
+from model.by_codes import by_codes
 from model.checkpoint import read_info
 from model.devices import choose
 from model.leo import LatentEmbeddingOptimization
@@ -104,6 +105,7 @@ class Engine:
         own = self.leo.encoder.features
         self._encoder_phi = None if own is None else for_serving(own, side, self.device, cores_are_free)
         self._adapter = Adapter(self.leo)
+        self._logits_by_codes = by_codes(self._adapter, self.device)
         self.one_by_one = self.device.type == "cpu"  # requests' heads: there a call costs less than to copy a head
         if self.device.type == "cpu":
             torch.set_num_threads(1)  # what is left to torch is small: waking other threads costs more than they save
@@ -208,7 +210,7 @@ class Engine:
                 joint = torch.addmm(bias, features[first:last], weight.T)  # [some Q, some N]
             else:
                 codes = torch.from_numpy(_joined([ask.codes for ask in asks[at : at + TOGETHER]])).to(self.device)
-                joint = self._adapter.logits(features[first:last], codes)
+                joint = self._logits_by_codes(features[first:last], codes)
             logits, column = joint.cpu().numpy(), 0
             for rows, width in some:
                 yield logits[rows.start - first : rows.stop - first, column : column + width]

@@ -52,7 +52,7 @@ def milliseconds(models: list[LatentEmbeddingOptimization], rounds: int = 200) -
     speed changes by the minute."""
     took: list[list[float]] = [[] for _ in models]
     sides = [leo.config.resolution for leo in models]
-    runs = [OnCPU(leo.classifier.phi, side).session(1) for leo, side in zip(models, sides, strict=True)]
+    runs = [OnCPU(leo.classifier.phi, side).on_threads(1) for leo, side in zip(models, sides, strict=True)]
     images = [np.zeros((1, side, side), dtype=np.uint8) for side in sides]
     for _ in range(rounds):
         for run, image, times in zip(runs, images, took, strict=True):

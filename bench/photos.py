@@ -83,7 +83,7 @@ def forms(compiled: bool) -> list[dict[str, Any]]:
         if runtime is served and not served.bytewise:
             continue
         for threads in (1, 2):
-            run = runtime.session(threads)
+            run = runtime.on_threads(threads)
             ways.append(
                 (f"ONNX Runtime, {kind}, {threads} threads", lambda images, run=run: torch.from_numpy(run(images)))
             )

@@ -22,7 +22,6 @@ from model.devices import CORES, WORKERS
 from model.leo import LatentEmbeddingOptimization, one_hot
 
 WORTH_SPLITTING = 16  # tasks on a CPU, from which each core takes a part of them
-STRIP = 48  # columns, three AVX-512 registers of float32: as many as the CPU's product takes at once
 NEVER = -1e9  # a logit whose probability is 0, but which 0 times is 0, unlike minus infinity
 
 
@@ -65,8 +64,7 @@ class Adapter:
             self.last = (torch.cat(last, dim=1) * scale).contiguous()  # [F+1, H+L], [V W], or with a basis [R, H+L]
             self.last_bias = decoder.fc3.bias * scale  # [F+1] or [R]
             self.basis = None if decoder.basis is None else decoder.basis.weight  # [F+1, R]
-            self._meets_features = self.last if self.basis is None else self.basis  # [F+1, C]
-            self._strips = _in_strips(self._meets_features[:-1])
+            self.meets_features = self.last if self.basis is None else self.basis  # [F+1, H+L] or [F+1, R]
 
     @torch.no_grad()
     def logits(self, features: Tensor, codes: Tensor) -> Tensor:
@@ -82,8 +80,7 @@ class Adapter:
 
     def _through(self, features: Tensor) -> Tensor:
         """Features [...,S,F] -> [...,S,H+L], [x;1] [V W]."""
-        parts = features.unsqueeze(-3) @ self._strips  # [..., strips, S, STRIP]
-        met = parts.movedim(-3, -2).flatten(-2)[..., : self._meets_features.shape[1]] + self._meets_features[-1]
+        met = features @ self.meets_features[:-1] + self.meets_features[-1]  # [..., S, H+L] or [..., S, R]
         return met if self.basis is None else met @ self.last
 
     def _rows(self, state: Tensor) -> Tensor:
@@ -204,18 +201,6 @@ class Adapter:
             codes = codes - self.leo.step_size(step) * gradient
         state = hidden if decoder.skip is None else torch.cat([hidden, codes], dim=-1)  # [T, N, H+L]
         return codes, state, log_ps, logits
-
-
-def _in_strips(matrix: Tensor) -> Tensor:
-    """[F,K] -> [strips,F,STRIP], with zeros behind: each strip of columns lies in one piece of memory.
-
-    A product with few rows does little but read the matrix, column strip by column strip. Read so, with rows of K
-    numbers between the pieces, the last layer of a large model took nearly twice as long.
-    """
-    strips = -(-matrix.shape[1] // STRIP)
-    padded = torch.nn.functional.pad(matrix, (0, strips * STRIP - matrix.shape[1]))
-    each: Tensor = padded.unflatten(1, (strips, STRIP)).movedim(1, 0).contiguous()
-    return each
 
 
 def _past_relu(gradient: Tensor, output: Tensor) -> Tensor:

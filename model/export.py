@@ -10,12 +10,14 @@ from numpy.typing import NDArray
 from onnx import TensorProto, helper, numpy_helper
 from torch import Tensor, nn
 
+from model.adapt import Adapter
 from model.backbones.efficientnet import InvertedBottleneck, Pooled, SameConv
 from model.leo import LatentEmbeddingOptimization
 from model.networks import FeatureExtractor, Frozen, Residual
 
 OPSET = 17
 INPUT, FEATURES, OUTPUT = "images", "features", "probabilities"
+CODES, LOGITS = "codes", "logits"
 
 
 def to_onnx(
@@ -41,7 +43,7 @@ def to_onnx(
     images = helper.make_tensor_value_info(INPUT, TensorProto.FLOAT, ["batch", leo.config.channels, side, side])
     probabilities = helper.make_tensor_value_info(OUTPUT, TensorProto.FLOAT, ["batch", len(labels)])
     props = described | {"labels": json.dumps(labels, ensure_ascii=False), "side": str(side)}
-    return graph.made("leo", images, probabilities, props)
+    return graph.made("leo", [images], probabilities, props)
 
 
 def phi_to_onnx(phi: FeatureExtractor, side: int, *, bytewise: bool = False) -> bytes:
@@ -61,7 +63,30 @@ def phi_to_onnx(phi: FeatureExtractor, side: int, *, bytewise: bool = False) -> 
     graph.add("Identity", graph.phi(phi, graph.shares(first)), output=FEATURES)
     images = helper.make_tensor_value_info(INPUT, TensorProto.UINT8, ["batch", side, side, *channels])
     features = helper.make_tensor_value_info(FEATURES, TensorProto.FLOAT, ["batch", len(phi.centre)])
-    return graph.made("phi", images, features, {})
+    return graph.made("phi", [images], features, {})
+
+
+def logits_to_onnx(adapter: Adapter) -> bytes:
+    """`Adapter.logits` of a plain decoder -> graph: `features` [Q,F] and `codes` [N,L] -> `logits` [Q,N]."""
+    graph, decoder = _Graph(), adapter.leo.decoder
+
+    def linear(at: str, name: str, weight: Tensor, bias: Tensor) -> str:
+        """Weight [in,out], bias [out]."""
+        return graph.add("Gemm", at, graph.constant(f"{name}.weight", weight), graph.constant(f"{name}.bias", bias))
+
+    hidden = CODES
+    for name, layer in (("fc1", decoder.fc1), ("fc2", decoder.fc2)):
+        hidden = graph.add("Relu", linear(hidden, name, layer.weight.T, layer.bias))
+    state = hidden if decoder.skip is None else graph.add("Concat", hidden, CODES, axis=-1)  # [N, H+L]
+    met = linear(FEATURES, "met", adapter.meets_features[:-1], adapter.meets_features[-1])  # [Q, H+L] or [Q, R]
+    if adapter.basis is not None:
+        state = graph.add("MatMul", state, graph.constant("last", adapter.last.T))  # [N, R]
+    graph.add("Gemm", met, state, transB=1, output=LOGITS)
+
+    features = helper.make_tensor_value_info(FEATURES, TensorProto.FLOAT, ["queries", len(adapter.meets_features) - 1])
+    codes = helper.make_tensor_value_info(CODES, TensorProto.FLOAT, ["classes", decoder.fc1.in_features])
+    logits = helper.make_tensor_value_info(LOGITS, TensorProto.FLOAT, ["queries", "classes"])
+    return graph.made("by codes", [features, codes], logits, {})
 
 
 class _Graph:
@@ -73,10 +98,10 @@ class _Graph:
         self.constants: list[onnx.TensorProto] = []
 
     def made(
-        self, name: str, takes: onnx.ValueInfoProto, gives: onnx.ValueInfoProto, described: dict[str, str]
+        self, name: str, takes: list[onnx.ValueInfoProto], gives: onnx.ValueInfoProto, described: dict[str, str]
     ) -> bytes:
         """The finished file. Raises `onnx.checker.ValidationError` where it is none."""
-        whole = helper.make_graph(self.nodes, name, [takes], [gives], self.constants)
+        whole = helper.make_graph(self.nodes, name, takes, [gives], self.constants)
         opset = helper.make_opsetid("", OPSET)
         made = helper.make_model(whole, opset_imports=[opset], producer_name="leo", ir_version=8)
         helper.set_model_props(made, described)

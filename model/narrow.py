@@ -10,11 +10,13 @@ def narrowed(leo: LatentEmbeddingOptimization, rank: int) -> LatentEmbeddingOpti
     """The model whose map from [hidden;code;1] to the head, [F+1,H+L+1], is the nearest one of rank R.
 
     By Eckart and Young (1936): its first R singular values and vectors, the left ones as the basis of heads. Raises
-    `ValueError` where the decoder has no such map, or has it already.
+    `ValueError` where the decoder has no such map, has it already, or the rank is none of a lower one.
     """
     decoder = leo.decoder
     if not decoder.is_plain or decoder.skip is None or decoder.basis is not None or leo.config.stochastic:
         raise ValueError("only a decoder with a linear path, and without experts, basis or randomness, can be narrowed")
+    if rank > leo.config.feature_dim:
+        raise ValueError(f"rank {rank} is more than the {leo.config.feature_dim} features a head has a weight for")
     ranked = LatentEmbeddingOptimization(
         config=type(leo.config).model_validate(leo.config.model_dump() | {"decoder_rank": rank})
     )

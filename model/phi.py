@@ -9,7 +9,6 @@ from collections.abc import Callable
 from typing import Any, Protocol
 
 import numpy as np
-import onnxruntime
 import torch
 from numpy.typing import NDArray
 from PIL import Image, ImageDraw
@@ -18,6 +17,7 @@ from torch import Tensor
 from model.devices import CORES, WORKERS
 from model.export import phi_to_onnx
 from model.networks import FeatureExtractor, Frozen
+from model.runtime import session
 
 
 class Phi(Protocol):
@@ -103,7 +103,7 @@ class OnCPU:
                 self._try_bytes(phi_to_onnx(phi, side, bytewise=True), images[:4])
         timed: dict[int, dict[int, float]] = {}  # by threads and chunk: seconds an image
         for threads in {1, CORES}:
-            session = self.session(threads)
+            session = self.on_threads(threads)
             timed[threads] = {chunk: _seconds(session, images[:chunk]) / chunk for chunk in CHUNKS}
         # Several threads where one image alone gains: waking them for less takes their cores from those who read and
         # decode requests.
@@ -111,37 +111,31 @@ class OnCPU:
         self.threads = CORES if several else 1
         self.chunk = min(CHUNKS, key=lambda chunk: timed[1][chunk])
         self.seconds_an_image = timed[1][self.chunk]
-        self._alone = self.session(1)  # for many, each thread on images of its own: they then need not wait for others
-        self._together = self.session(CORES) if several else self._alone  # for one image, all threads on it
+        self._alone = self.on_threads(
+            1
+        )  # for many, each thread on images of its own: they then need not wait for others
+        self._together = self.on_threads(CORES) if several else self._alone  # for one image, all threads on it
         # That pays wherever an image takes much longer than to hand it over; the small model leaves the other cores
         # to those who read and decode requests.
         self.workers = CORES if timed[1][self.chunk] > WORTH_A_THREAD else 1
 
     def _try_bytes(self, graph: bytes, some: NDArray[np.uint8]) -> None:
         """Take phi's bytewise form if on this processor it is, with some images, what it promises to be."""
-        exact = self.session(1)
+        exact = self.on_threads(1)
         plain, self._graph = self._graph, graph
-        bytewise = self.session(1)
+        bytewise = self.on_threads(1)
         alike = (unit(exact(some)) * unit(bytewise(some))).sum(axis=1).min()
         faster = _seconds(exact, some) / _seconds(bytewise, some)
         self.bytewise = bool(alike >= ALIKE and faster >= WORTH_ROUNDING)
         if not self.bytewise:
             self._graph = plain
 
-    def session(self, threads: int) -> Callable[[NDArray[np.uint8]], NDArray[np.float32]]:
+    def on_threads(self, threads: int) -> Callable[[NDArray[np.uint8]], NDArray[np.float32]]:
         """phi in one call, on so many threads."""
-        options = onnxruntime.SessionOptions()
-        options.intra_op_num_threads = threads
-        options.log_severity_level = 3
-        # Within a call threads spin for their next piece, which comes soon. After it they would take the core from
-        # whoever reads and decodes requests.
-        options.add_session_config_entry("session.intra_op.allow_spinning", "1" if threads > 1 else "0")
-        options.add_session_config_entry("session.intra_op.spin_duration_us", "100")
-        options.add_session_config_entry("session.force_spinning_stop", "1")
-        session = onnxruntime.InferenceSession(self._graph, options, providers=["CPUExecutionProvider"])
+        ready = session(self._graph, threads)
 
         def run(images: NDArray[np.uint8]) -> NDArray[np.float32]:
-            (features,) = session.run(None, {"images": images})
+            (features,) = ready.run(None, {"images": images})
             return features  # type: ignore[no-any-return]
 
         return run

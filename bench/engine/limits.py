@@ -59,7 +59,7 @@ def limits(model: str) -> dict[str, Any]:
     }
 
     work = _Work(engine, images)
-    ways = [phi, phi.session(1)]  # as it is served, and one thread for each core: whichever is faster
+    ways = [phi, phi.on_threads(1)]  # as it is served, and one thread for each core: whichever is faster
     return {
         "single": single,
         "images_a_second": round(max(_on_all_cores(partial(work.look, see)) for see in ways), 1),
