@@ -56,7 +56,9 @@ class Settings(BaseSettings):
     max_label_length: int = Field(100, ge=1, description="most characters in a label or name")
     max_ttl_seconds: int = Field(366 * 86400, ge=1, description="longest `ttl_seconds` a task may ask for")
 
-    cache_bytes: int = Field(256 * 2**20, ge=0, description="bytes of decoded heads kept in memory")
+    cache_bytes: int = Field(
+        512 * 2**20, ge=0, description="bytes of tasks and their decoded heads kept in memory, by each worker"
+    )
     queue_images: int = Field(4096, ge=1, description="most images waiting for the device; over it 503 at once")
     queue_requests: int = Field(
         128,

@@ -7,6 +7,7 @@ import statistics
 from functools import partial
 from typing import Any
 
+from app.settings import Settings
 from bench.engine.service import CLIENTS, WARM_UP, Service
 from bench.load import closed
 from bench.pictures import creation, prediction
@@ -17,7 +18,7 @@ TASKS = 10_000
 def cache(model: str) -> dict[str, Any]:
     """Predictions a second over 5 tasks and over 10,000 at random, the cache at its default size and at a tenth."""
     found: dict[str, Any] = {}
-    default = 256 * 2**20
+    default = Settings.model_fields["cache_bytes"].default
     for name, size in (("default", default), ("a_tenth", default // 10)):
         with Service("ours", model, LEO_CACHE_BYTES=str(size)) as service:
             made = itertools.cycle([creation(n) for n in range(40)])

@@ -33,7 +33,7 @@ def test_a_map_of_that_rank_already_gives_the_same_heads() -> None:
 
 def test_the_higher_the_rank_the_nearer_to_the_whole() -> None:
     leo, codes = of_rank(57), torch.randn(50, 32)
-    away = [float((narrowed(leo, rank).decoder(codes) - leo.decoder(codes)).norm()) for rank in (32, 40, 48, 57)]
+    away = [(narrowed(leo, rank).decoder(codes) - leo.decoder(codes)).norm().item() for rank in (32, 40, 48, 57)]
     assert away == sorted(away, reverse=True)
     assert away[-1] < 1e-3 * away[0]
 
