@@ -274,10 +274,10 @@ def run_lanes(scenario: Callable[[Batcher, Lanes], Coroutine[Any, Any, None]], *
 
 def test_quick_work_is_the_loops_and_shares_its_batches() -> None:
     async def scenario(batcher: Batcher, device: Lanes) -> None:
-        items = [quick() for _ in range(45)]
-        assert await asyncio.gather(*[batcher.submit(item) for item in items]) == items
         most = round(TURN / QUICK)
-        assert [len(batch) for batch in device.batches] == [most, most, 45 - 2 * most]  # others had a turn between
+        items = [quick() for _ in range(2 * most + 5)]
+        assert await asyncio.gather(*[batcher.submit(item) for item in items]) == items
+        assert [len(batch) for batch in device.batches] == [most, most, 5]  # others had a turn between
         assert set(device.by) == {"MainThread"}
         assert batcher.waiting_images == 0
 
