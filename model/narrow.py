@@ -15,8 +15,11 @@ def narrowed(leo: LatentEmbeddingOptimization, rank: int) -> LatentEmbeddingOpti
     decoder = leo.decoder
     if not decoder.is_plain or decoder.skip is None or decoder.basis is not None or leo.config.stochastic:
         raise ValueError("only a decoder with a linear path, and without experts, basis or randomness, can be narrowed")
-    if rank > leo.config.feature_dim:
-        raise ValueError(f"rank {rank} is more than the {leo.config.feature_dim} features a head has a weight for")
+    least, most = leo.config.latent_dim, leo.config.feature_dim
+    if not least <= rank <= most:
+        raise ValueError(
+            f"the rank must be from {least}, the numbers of a code, to {most}, those of a picture; not {rank}"
+        )
     ranked = LatentEmbeddingOptimization(
         config=type(leo.config).model_validate(leo.config.model_dump() | {"decoder_rank": rank})
     )

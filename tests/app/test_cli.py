@@ -188,6 +188,32 @@ def test_card_measures_the_same_again(data: Path, tmp_path: Path) -> None:
     assert f"{100 * card['validation']['rows'][1]['accuracy']:.2f}" in (folder / "README.md").read_text()
 
 
+def test_narrow_writes_another_version_and_says_what_it_costs(data: Path, tmp_path: Path) -> None:
+    write_omniglot(data, ["Alpha", "Beta", "Tagalog", "Sanskrit"], 20)
+    out, model = tmp_path / "narrow", WEIGHTS / "omniglot"
+    said = leo("narrow", "--model", model, "--data", data, "--rank", 128, "--out", out, "--episodes", 20)
+    before, after = read_info(model), read_info(out)
+    assert f"{after.version}, of rank 128" in said
+    assert f"{before.version}, validation classes" in said
+    assert after.config.decoder_rank == 128
+    assert after.card["command"].endswith("&& leo narrow --rank 128")
+    assert after.card["shape"]["parameters"] < before.card["shape"]["parameters"]
+    assert after.version in (out / "README.md").read_text()
+    evaluated = leo("evaluate", "--data", data, "--split", "validation", "--model", out, "--episodes", 5, "--query", 2)
+    assert after.version in evaluated
+
+
+def test_narrow_refuses_in_one_line(data: Path, tmp_path: Path) -> None:
+    for model, rank, why in (
+        ("omniglot", 8, "from 64, the numbers of a code, to 512"),
+        ("omniglot-105", 128, "without experts, basis"),
+        ("photos-lite0", 128, "only models of drawings"),
+    ):
+        given = ("--model", WEIGHTS / model, "--data", data, "--rank", rank, "--out", tmp_path / "out")
+        assert why in leo("narrow", *given, status=1)
+    assert not (tmp_path / "out").exists()
+
+
 def test_train_says_what_it_lacks(data: Path, tmp_path: Path) -> None:
     assert "no preset called 'huge'" in leo("train", "--data", data, "--out", tmp_path, "--preset", "huge", status=1)
     assert "--teacher" in leo("train", "--data", data, "--out", tmp_path, "--preset", "omniglot-105", status=1)
