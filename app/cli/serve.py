@@ -153,6 +153,7 @@ def _run(
 ) -> None:
     import uvicorn
 
+    from app.answers import WholeAnswers
     from app.draining import DrainingServer
 
     config = uvicorn.Config(
@@ -163,6 +164,7 @@ def _run(
         access_log=False,
         timeout_keep_alive=75,  # longer than gateways keep idle connections, so that they never meet a closed one
         timeout_graceful_shutdown=math.ceil(settings.stop_seconds),
+        http=WholeAnswers,
     )
     DrainingServer(config, service, settings.drain_seconds, is_up).run(sockets)
 
