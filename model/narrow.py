@@ -15,16 +15,14 @@ def narrowed(leo: LatentEmbeddingOptimization, rank: int) -> LatentEmbeddingOpti
     decoder = leo.decoder
     if not decoder.is_plain or decoder.skip is None or decoder.basis is not None or leo.config.stochastic:
         raise ValueError("only a decoder with a linear path, and without experts, basis or randomness, can be narrowed")
-    least, most = leo.config.latent_dim, leo.config.feature_dim
-    if not least <= rank <= most:
-        raise ValueError(
-            f"the rank must be from {least}, the numbers of a code, to {most}, those of a picture; not {rank}"
-        )
+    hidden, length = decoder.fc3.in_features, leo.config.latent_dim
+    whole = torch.cat([decoder.fc3.weight, decoder.skip.weight, decoder.fc3.bias.unsqueeze(1)], dim=1)
+    most = min(whole.shape) - 1
+    if not length <= rank <= most:
+        raise ValueError(f"the rank must be from {length}, the length of a code, to {most}, under the layer's own")
     ranked = LatentEmbeddingOptimization(
         config=type(leo.config).model_validate(leo.config.model_dump() | {"decoder_rank": rank})
     )
-    hidden = decoder.fc3.in_features
-    whole = torch.cat([decoder.fc3.weight, decoder.skip.weight, decoder.fc3.bias.unsqueeze(1)], dim=1)
     left, sizes, right = torch.linalg.svd(whole.detach().double(), full_matrices=False)
     mixed = sizes[:rank, None] * right[:rank]  # [R, H+L+1]
     state: dict[str, Tensor] = leo.state_dict()

@@ -205,7 +205,7 @@ def test_narrow_writes_another_version_and_says_what_it_costs(data: Path, tmp_pa
 
 def test_narrow_refuses_in_one_line(data: Path, tmp_path: Path) -> None:
     for model, rank, why in (
-        ("omniglot", 8, "from 64, the numbers of a code, to 512"),
+        ("omniglot", 8, "from 64, the length of a code, to 512"),
         ("omniglot-105", 128, "without experts, basis"),
         ("photos-lite0", 128, "only models of drawings"),
     ):

@@ -33,17 +33,16 @@ def test_a_map_of_that_rank_already_gives_the_same_heads() -> None:
 
 def test_the_higher_the_rank_the_nearer_to_the_whole() -> None:
     leo, codes = of_rank(57), torch.randn(50, 32)
-    away = [(narrowed(leo, rank).decoder(codes) - leo.decoder(codes)).norm().item() for rank in (32, 40, 48, 57)]
+    away = [(narrowed(leo, rank).decoder(codes) - leo.decoder(codes)).norm().item() for rank in (32, 40, 48, 56)]
     assert away == sorted(away, reverse=True)
-    assert away[-1] < 1e-3 * away[0]
 
 
 def test_what_cannot_be_narrowed_says_so() -> None:
     for leo in (tiny(), tiny(decoder_skip=True, decoder_experts=2), narrowed(of_rank(35), 40)):
         with pytest.raises(ValueError, match="only a decoder with a linear path"):
             narrowed(leo, 40)
-    for rank in (31, 129):
-        with pytest.raises(ValueError, match="from 32, the numbers of a code, to 128"):
+    for rank in (31, 57):  # the map is [129, 24 + 32 + 1]
+        with pytest.raises(ValueError, match="from 32, the length of a code, to 56"):
             narrowed(of_rank(35), rank)
 
 
