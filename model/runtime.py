@@ -1,4 +1,10 @@
-"""ONNX Runtime on a CPU, as a service wants it."""
+"""ONNX Runtime on a CPU, as a service wants it. Import it from nowhere else: here its telemetry is off."""
+
+import os
+
+# Since 1.32 ONNX Runtime reports its use to its makers and keeps an id of the device in the user's cache folder. It
+# reads this variable once, when it is imported.
+os.environ["ORT_DISABLE_TELEMETRY"] = "1"
 
 import onnxruntime
 
