@@ -6,8 +6,9 @@ import re
 import secrets
 import sys
 import time
+import traceback
 from datetime import UTC, datetime
-from typing import Literal
+from typing import Literal, TextIO
 
 import structlog
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
@@ -24,8 +25,23 @@ SHARED: list[structlog.typing.Processor] = [
     structlog.processors.TimeStamper(fmt="iso", utc=True),
 ]
 
+# A traceback says where the code was and why, in bounded text. Never the values of local variables: they hold what
+# callers sent, their keys among it, and to print them takes seconds in which nobody is served.
+MOST_FRAMES, LONGEST_REASON = 40, 500  # frames of each exception, and characters of its message
+
 log = logging.getLogger("app.requests")
 IN_REQUEST_LINE = ("method", "milliseconds", "request_id", "route", "status")
+
+
+def bounded_traceback(error: BaseException) -> str:
+    """A traceback without local variables: at most `MOST_FRAMES` frames and a short message for each exception."""
+    told = traceback.TracebackException.from_exception(error, limit=-MOST_FRAMES)
+    lines = "".join(told.format()).rstrip().splitlines()
+    return "\n".join(line if len(line) <= LONGEST_REASON else line[:LONGEST_REASON] + "..." for line in lines)
+
+
+def _write_traceback(stream: TextIO, exc_info: structlog.typing.ExcInfo) -> None:
+    stream.write("\n" + bounded_traceback(exc_info[1]))
 
 
 class Lines(structlog.stdlib.ProcessorFormatter):
@@ -34,9 +50,11 @@ class Lines(structlog.stdlib.ProcessorFormatter):
     def __init__(self, form: Literal["text", "json"]) -> None:
         last: list[structlog.typing.Processor] = [structlog.stdlib.ProcessorFormatter.remove_processors_meta]
         if form == "json":
-            last += [structlog.processors.dict_tracebacks, structlog.processors.JSONRenderer(ensure_ascii=False)]
+            as_text = structlog.processors.ExceptionRenderer(lambda exc_info: bounded_traceback(exc_info[1]))
+            last += [as_text, structlog.processors.JSONRenderer(ensure_ascii=False)]
         else:
-            last += [structlog.dev.ConsoleRenderer(colors=sys.stderr.isatty())]
+            # structlog's own way, where rich is installed, prints the local variables of every frame.
+            last += [structlog.dev.ConsoleRenderer(colors=sys.stderr.isatty(), exception_formatter=_write_traceback)]
         super().__init__(processors=last, foreign_pre_chain=SHARED)
         self._form = form
 

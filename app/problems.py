@@ -5,10 +5,12 @@ from typing import Any
 
 from fastapi import FastAPI, Request
 from fastapi.exceptions import RequestValidationError
-from fastapi.responses import JSONResponse
+from fastapi.responses import JSONResponse, Response
 from starlette.exceptions import HTTPException
+from starlette.requests import ClientDisconnect
 
 MEDIA_TYPE = "application/problem+json"
+CLIENT_CLOSED_REQUEST = 499  # nginx's status for a client that left before it was answered; seen in logs and metrics
 
 
 class Problem(Exception):
@@ -50,10 +52,18 @@ def install(app: FastAPI) -> None:
     async def invalid(_: Request, error: RequestValidationError) -> JSONResponse:
         return Problem(422, describe(error.errors())).response()
 
+    @app.exception_handler(ClientDisconnect)
+    async def client_left(_: Request, __: ClientDisconnect) -> Response:
+        # Nobody reads this. It keeps what is no fault of the service from being logged and counted as one.
+        return Response(status_code=CLIENT_CLOSED_REQUEST)
+
     @app.exception_handler(HTTPException)
-    async def http_error(_: Request, error: HTTPException) -> JSONResponse:
-        if isinstance(error.__cause__, Problem):  # FastAPI calls whatever goes wrong while it reads a body 400
+    async def http_error(_: Request, error: HTTPException) -> Response:
+        # FastAPI calls whatever goes wrong while it reads a body 400.
+        if isinstance(error.__cause__, Problem):
             return error.__cause__.response()
+        if isinstance(error.__cause__, ClientDisconnect):
+            return Response(status_code=CLIENT_CLOSED_REQUEST)
         if error.status_code == 400:
             return Problem(422, "the body cannot be read: send JSON in UTF-8, nested a few levels deep").response()
         response = Problem(error.status_code, str(error.detail)).response()
