@@ -10,24 +10,25 @@ from fastapi.responses import JSONResponse
 from fastapi_offline import FastAPIOffline
 from pydantic import BaseModel
 
-from app import metrics, problems
-from app.batcher import QUICK, QUICK_AMONG_WORKERS, Batcher
-from app.company import Company
-from app.guard import Admission, BodyLimit, KeyCheck, SecurityHeaders
-from app.keys import Keys
-from app.logs import RequestLog
-from app.models import Models
+from app import problems
+from app.http.keys import Keys
+from app.http.middleware.limits import Admission, BodyLimit, KeyCheck, SecurityHeaders
+from app.http.routes import page, service, tasks
+from app.http.schemas import AddSupport, CreateTask, PredictImages, ProblemDocument
+from app.inference.batcher import QUICK, QUICK_AMONG_WORKERS, Batcher
+from app.inference.models import Models
+from app.inference.readiness import Readiness
+from app.inference.reload import Reload, publish
+from app.inference.watchdog import Watchdog
+from app.observability import metrics
+from app.observability.logs import RequestLog
 from app.problems import Problem
-from app.readiness import Readiness
-from app.reload import Reload, publish
-from app.routes import page, service, tasks
-from app.schemas import AddSupport, CreateTask, PredictImages, ProblemDocument
 from app.settings import Settings
+from app.shared_state import Company
 from app.store import StoreUnavailable, TaskStore
 from app.store.redis import RedisStore
 from app.store.sqlite import SQLiteStore
-from app.tasks import Tasks
-from app.watchdog import Watchdog
+from app.tasks.service import Tasks
 
 DESCRIPTION = """
 Send a few labelled drawings to `POST /tasks`, get a classifier back within milliseconds,
@@ -136,7 +137,7 @@ def _add_schemas(app: FastAPI, *models: type[BaseModel]) -> None:
                 schema = model.model_json_schema(ref_template="#/components/schemas/{model}")
                 known.update(schema.pop("$defs", {}))
                 known[model.__name__] = schema
-            # Where keys are configured; `app.guard` says which calls need one.
+            # Where keys are configured; `app.http.middleware.limits` says which calls need one.
             bearer = {"type": "http", "scheme": "bearer", "description": "a key made by `leo keys add`"}
             document["components"]["securitySchemes"] = {"key": bearer}
             document["security"] = [{"key": []}, {}]

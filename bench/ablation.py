@@ -16,17 +16,17 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from model.allocator import keep_freed_memory
 from model.baselines.latent import Leo
-from model.card import machine, today
 from model.config import LEOConfig
 from model.data.episodes import sample_episodes
 from model.data.omniglot import Drawings, load_drawings
-from model.evaluate import Setting, accuracies, draw, extract, mean_and_ci95
-from model.history import one_cycle
+from model.evaluation.accuracy import Setting, accuracies, draw, extract, mean_and_ci95
+from model.evaluation.card import machine, today
 from model.leo import LatentEmbeddingOptimization
-from model.memory import keep_freed_memory
-from model.resident import ROTATIONS, Resident
-from model.train import pick
+from model.training.augmented_batches import ROTATIONS, Resident
+from model.training.drawings import pick
+from model.training.history import one_cycle
 
 RESULTS = Path(__file__).parent / "results" / "ablation.json"
 

@@ -13,14 +13,14 @@ from torch.nn import functional as F
 
 from bench.engine.service import ROOT
 from bench.latency import RESULTS
-from model.augment import to_side
 from model.baselines.latent import Leo
-from model.card import machine, today
 from model.checkpoint import read_info
 from model.data.omniglot import Drawings, load_drawings
-from model.evaluate import Setting, Sight, accuracies, draw, extract, mean_and_ci95
+from model.evaluation.accuracy import Setting, Sight, accuracies, draw, extract, mean_and_ci95
+from model.evaluation.card import machine, today
 from model.leo import LatentEmbeddingOptimization
-from model.phi import OnCPU
+from model.serving.phi import OnCPU
+from model.training.augmentation import to_side
 
 MODELS = ("omniglot", "omniglot-105")
 SETTINGS = tuple(

@@ -24,10 +24,10 @@ from bench.processes import cpu_seconds
 from bench.simulation import Stages, simulate
 from bench.stages import Load, counters, measure_device, stages_from
 from bench.tasks import make_tasks, predict, predict_each
-from model.card import machine, today
-from tests.e2e.cluster import gateway
+from model.evaluation.card import machine, today
 from tests.e2e.conftest import Server
-from tests.redis_server import RedisServer, started
+from tests.helpers.cluster import gateway
+from tests.helpers.redis_server import RedisServer, started
 
 CLIENTS = (1, 2, 4, 8, 16)
 FITTED, FIT_SECONDS = 8, 20.0  # clients of the one load that the simulation is fitted to; simulated seconds

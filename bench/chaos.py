@@ -9,9 +9,9 @@ from pathlib import Path
 from typing import Any
 
 from bench.latency import RESULTS
-from model.card import machine, today
-from tests.e2e import chaos
-from tests.e2e.cluster import Cluster, running
+from model.evaluation.card import machine, today
+from tests.helpers import chaos
+from tests.helpers.cluster import Cluster, running
 
 
 def main() -> None:

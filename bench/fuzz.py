@@ -17,9 +17,9 @@ from typing import Any
 import httpx
 
 from bench.latency import RESULTS, ROOT
-from model.card import machine, today
-from tests.drawn import CHARACTERS, png
+from model.evaluation.card import machine, today
 from tests.e2e.conftest import Server
+from tests.helpers.drawn import CHARACTERS, png
 
 CHECKS = (
     "not_a_server_error,status_code_conformance,content_type_conformance,response_headers_conformance,"

@@ -24,13 +24,13 @@ import httpx
 import numpy as np
 from scipy import stats
 
-from app.keys import KeyFile, new_key, write_keys
+from app.http.keys import KeyFile, new_key, write_keys
 from bench.latency import RESULTS
 from bench.processes import resident
-from model.card import machine, today
-from tests.drawn import CHARACTERS, png
+from model.evaluation.card import machine, today
 from tests.e2e.conftest import Server
-from tests.hostile.files import hostile_files
+from tests.helpers.drawn import CHARACTERS, png
+from tests.helpers.hostile_files import hostile_files
 
 FIVE = list(CHARACTERS)[:5]
 CLIENTS, EACH_A_SECOND, ATTACKERS = 4, 5.0, 4  # neighbours, their pace; who send hostile files without a pause

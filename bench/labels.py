@@ -9,12 +9,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from model.baselines.method import Phi
-from model.card import machine, today
 from model.checkpoint import read_info
 from model.data.omniglot import load_drawings
-from model.evaluate import look
+from model.evaluation.accuracy import look
+from model.evaluation.card import machine, today
+from model.evaluation.support_report import examine
 from model.leo import LatentEmbeddingOptimization
-from model.quality import examine
 
 PROJECT = Path(__file__).resolve().parent.parent
 WAY, SHOT = 5, 5

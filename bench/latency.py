@@ -16,8 +16,8 @@ import time
 from pathlib import Path
 from typing import Any
 
-from model.card import machine, today
-from tests.drawn import CHARACTERS, canvas, encoded, shaky
+from model.evaluation.card import machine, today
+from tests.helpers.drawn import CHARACTERS, canvas, encoded, shaky
 
 ROOT = Path(__file__).resolve().parent.parent
 RESULTS = ROOT / "bench" / "results"

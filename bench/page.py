@@ -15,8 +15,8 @@ from PIL import Image
 from playwright.sync_api import Browser, Page, expect, sync_playwright
 
 from app.settings import PROJECT, Settings
-from model.card import machine, today
 from model.checkpoint import read_info
+from model.evaluation.card import machine, today
 from tests.conftest import serving
 
 CHROMIUM = "/usr/bin/chromium"

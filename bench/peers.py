@@ -25,7 +25,7 @@ from torch import Tensor
 
 from bench.pictures import NAMES
 from model.devices import CORES
-from model.drawings import to_drawing, to_input
+from model.images.drawings import to_drawing, to_input
 from model.leo import LatentEmbeddingOptimization
 
 ROOT = Path(__file__).resolve().parent.parent

@@ -2,7 +2,7 @@
 
     python -m bench.phi_engines      # needs openvino beside the project's own packages, and a C++ compiler for inductor
 
-Writes bench/results/phi_engines.json. What serves is `model.phi`.
+Writes bench/results/phi_engines.json. What serves is `model.serving.phi`.
 """
 
 import importlib.metadata
@@ -19,11 +19,11 @@ import torch
 from numpy.typing import NDArray
 
 from bench.latency import RESULTS
-from model.card import machine, today
-from model.export import phi_to_onnx
+from model.allocator import keep_freed_memory
+from model.evaluation.card import machine, today
 from model.leo import LatentEmbeddingOptimization
-from model.memory import keep_freed_memory
 from model.networks import FeatureExtractor
+from model.serving.onnx_graph import phi_to_onnx
 
 ROOT = Path(__file__).resolve().parent.parent
 SIZES, SECONDS = (1, 4, 16), 0.3

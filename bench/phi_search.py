@@ -20,15 +20,15 @@ import numpy as np
 import torch
 from matplotlib import pyplot
 
+from model.allocator import keep_freed_memory
 from model.baselines.latent import Leo
-from model.card import machine, today
 from model.config import LEOConfig
 from model.data.omniglot import load_drawings
-from model.evaluate import Setting, accuracies, draw, extract, mean_and_ci95
+from model.evaluation.accuracy import Setting, accuracies, draw, extract, mean_and_ci95
+from model.evaluation.card import machine, today
 from model.leo import LatentEmbeddingOptimization
-from model.memory import keep_freed_memory
-from model.phi import OnCPU
-from model.train import TrainConfig, Trainer
+from model.serving.phi import OnCPU
+from model.training.drawings import TrainConfig, Trainer
 
 RESULTS = Path(__file__).parent / "results"
 SHIPPED = {"resolution": 28, "widths": (32, 64, 128, 512)}

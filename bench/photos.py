@@ -23,11 +23,11 @@ import torch
 
 from bench import latency
 from bench.load import closed, request
-from model.card import machine, today
+from model.evaluation.card import machine, today
+from model.images.photos import to_pixels
 from model.leo import LatentEmbeddingOptimization
-from model.phi import OnCPU, OnTorch
-from model.photos import to_pixels
-from tests.photographed import PRODUCTS, jpeg, product
+from model.serving.phi import OnCPU, OnTorch
+from tests.helpers.photographed import PRODUCTS, jpeg, product
 
 ROOT = Path(__file__).resolve().parent.parent
 WEIGHTS = ROOT / "weights" / "photos-lite0"

@@ -14,12 +14,12 @@ import torch
 
 from bench.latency import RESULTS
 from model.baselines.latent import Leo
-from model.card import machine, today
 from model.checkpoint import read_info
 from model.data.photos import Photos, decoded, load_photos
-from model.evaluate import Setting, Sight, accuracies, draw, mean_and_ci95, possible
+from model.evaluation.accuracy import Setting, Sight, accuracies, draw, mean_and_ci95, possible
+from model.evaluation.card import machine, today
 from model.leo import LatentEmbeddingOptimization
-from model.phi import OnCPU
+from model.serving.phi import OnCPU
 
 WEIGHTS = Path(__file__).resolve().parent.parent / "weights" / "photos-lite0"
 SETTINGS = tuple(Setting(way, (shot, shot), 15) for way in (5, 15) for shot in (1, 5, 10))

@@ -17,14 +17,14 @@ from bench.latency import RESULTS
 from bench.photos import WEIGHTS
 from model.baselines.latent import Leo
 from model.baselines.method import Method
-from model.card import machine, today
 from model.checkpoint import read_info
-from model.compare import Comparison
 from model.data.photos import load_photos
-from model.evaluate import possible
+from model.evaluation.accuracy import possible
+from model.evaluation.card import machine, today
+from model.evaluation.compare import Comparison
+from model.evaluation.photo_card import SETTINGS
 from model.leo import LatentEmbeddingOptimization
-from model.phi import OnCPU
-from model.photo_card import SETTINGS
+from model.serving.phi import OnCPU
 
 
 def described(name: str, folder: Path, leo: LatentEmbeddingOptimization) -> dict[str, Any]:

@@ -4,7 +4,7 @@ from functools import cache
 
 from bench.latency import BOUNDARY, multipart
 from bench.load import request
-from tests.drawn import CHARACTERS, canvas, encoded, shaky
+from tests.helpers.drawn import CHARACTERS, canvas, encoded, shaky
 
 NAMES = list(CHARACTERS)[:5]
 

@@ -15,12 +15,12 @@ from typing import Any
 
 from bench import tasks
 from bench.latency import RESULTS
-from model.card import machine, today
-from tests.e2e.cluster import gateway
+from model.evaluation.card import machine, today
 from tests.e2e.conftest import Server
+from tests.helpers.cluster import gateway
+from tests.helpers.redis_server import RedisServer, started
 from tests.ray import scenarios
 from tests.ray.cluster import running_on_ray
-from tests.redis_server import RedisServer, started
 
 CLIENTS, SECONDS, WARM_UP, TASKS = 8, 8.0, 2.0, 50
 

@@ -27,9 +27,9 @@ import numpy as np
 
 from bench.latency import RESULTS
 from bench.processes import resident
-from model.card import machine, today
-from tests.drawn import CHARACTERS, png
+from model.evaluation.card import machine, today
 from tests.e2e.conftest import Server
+from tests.helpers.drawn import CHARACTERS, png
 
 CLIENTS, FIND_OUT, ROUND, SAMPLE_EVERY = 4, 10.0, 300.0, 2.0  # threads; seconds
 PAUSED = 5 * SAMPLE_EVERY  # a sample that comes so late says that everything stood still

@@ -19,13 +19,13 @@ from typing import Any
 import torch
 
 from bench.latency import RESULTS
-from model.card import machine, today
+from model.allocator import keep_freed_memory
 from model.data.omniglot import Drawings, load_drawings
 from model.devices import bf16_is_fast, choose
+from model.evaluation.card import machine, today
 from model.leo import LatentEmbeddingOptimization
-from model.memory import keep_freed_memory
-from model.presets import PRESETS
-from model.train import TrainConfig, Trainer
+from model.training.drawings import TrainConfig, Trainer
+from model.training.presets import PRESETS
 
 BUDGET = 2000  # 5-way 1-shot tasks, 15 queries a class: 80 images each
 IMAGES_A_TASK, TASKS_A_STEP, WARM_UP = 80, 5, 3

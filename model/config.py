@@ -119,7 +119,7 @@ class LEOConfig(BaseModel):
         None,
         ge=1,
         description="rank of the map from the decoder's last hidden layer and the code to the head: where F is large "
-        "most of that map does nothing, and is the most there is to read; none: as it comes. See `model.narrow`",
+        "most of that map does nothing, and is the most there is to read; none: as it comes",
     )
     decoder_conditioned: bool = Field(False, description="the decoder also sees the mean of the task's codes")
     decoder_experts: int = Field(1, ge=1, le=16, description="last layers of the decoder, mixed by a gate on the code")

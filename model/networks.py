@@ -335,7 +335,7 @@ class LEODecoder(nn.Module):
 
     @property
     def is_plain(self) -> bool:
-        """Whether a class's row is a perceptron of its code alone, which `model.adapt` has a closed form for."""
+        """Whether a class's row is a perceptron of its code alone, which has a closed form (`serving.adapt`)."""
         return self.experts == 1 and self.condition is None
 
     def forward(self, codes: Tensor, present: Tensor | None = None) -> Tensor:

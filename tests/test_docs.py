@@ -11,7 +11,7 @@ import pytest
 
 from app.settings import PROJECT, Settings
 from bench import accuracy, scaling
-from tests.drawn import png
+from tests.helpers.drawn import png
 
 GUIDES = sorted((PROJECT / "docs").glob("*.md"))
 

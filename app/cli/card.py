@@ -35,12 +35,12 @@ def card(
     arithmetic. Takes some minutes.
     """
     from model.baselines.folder import LOGISTIC_L2
-    from model.card import EPISODES, validate, write_readme
     from model.checkpoint import read_info, save_model
     from model.data.omniglot import DataError
     from model.data.photos import Photos
-    from model.photo_card import EPISODES as PHOTO_EPISODES
-    from model.photo_card import validate_photos, write_photo_readme
+    from model.evaluation.card import EPISODES, validate, write_readme
+    from model.evaluation.photo_card import EPISODES as PHOTO_EPISODES
+    from model.evaluation.photo_card import validate_photos, write_photo_readme
 
     leo, info = load_leo(model, find_device(device)), read_info(model)
     try:

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
-    from model.pictures import Reader
+    from model.images.reader import Reader
 
 Queries = Annotated[list[Path], typer.Argument(help="Pictures to classify, or folders of them.", metavar="QUERY...")]
 PICTURES = (".png", ".jpg", ".jpeg", ".webp")
@@ -52,10 +52,10 @@ def classify(
     import numpy as np
     import torch
 
-    from model.adapt import Adapter
-    from model.adapt import Support as SupportFeatures
-    from model.pictures import reader
-    from model.quality import examine
+    from model.evaluation.support_report import examine
+    from model.images.reader import reader
+    from model.serving.adapt import Adapter
+    from model.serving.adapt import Support as SupportFeatures
 
     labels, files = examples(support)
     asked = [file for query in queries for file in pictures(query)]
@@ -115,7 +115,7 @@ def inside(folder: Path) -> list[Path]:
 def read(file: Path, to_input: "Reader") -> "NDArray[np.uint8]":
     from PIL import Image
 
-    from model.drawings import NoDrawing
+    from model.images.drawings import NoDrawing
 
     try:
         with Image.open(file, formats=("PNG", "JPEG", "WEBP")) as picture:

@@ -8,7 +8,7 @@ from rich.console import Console
 from rich.table import Table
 
 if TYPE_CHECKING:
-    from model.evaluate import Pictures, Row, Within
+    from model.evaluation.accuracy import Pictures, Row, Within
     from model.leo import LatentEmbeddingOptimization
 
 # torch takes seconds to import, so commands import what they need themselves: --help is instant.
@@ -109,8 +109,8 @@ def print_rows(title: str, rows: "list[Row]") -> None:
 
 
 def print_card(title: str, found: dict[str, Any]) -> None:
-    """What `model.card.validate` found, as a table."""
-    from model.evaluate import Row
+    """What `model.evaluation.card.validate` found, as a table."""
+    from model.evaluation.accuracy import Row
 
     print_rows(title, [Row(**row) for row in found["rows"]])
     for gain in found["differences"]:
@@ -120,8 +120,8 @@ def print_card(title: str, found: dict[str, Any]) -> None:
 
 
 def print_photo_card(title: str, found: dict[str, Any]) -> None:
-    """What `model.photo_card.validate_photos` found, a table for each source of photos."""
-    from model.photo_card import best_baseline
+    """What `model.evaluation.photo_card.validate_photos` found, a table for each source of photos."""
+    from model.evaluation.photo_card import best_baseline
 
     for source in found["sources"]:
         names = [one["method"] for one in source["rows"][0]["methods"]]

@@ -23,10 +23,10 @@ from app.cli.common import (
 
 if TYPE_CHECKING:
     from model.baselines.method import Method
-    from model.baselines.training import Budget
-    from model.compare import Compared
     from model.data.omniglot import Drawings
+    from model.evaluation.compare import Compared
     from model.leo import LatentEmbeddingOptimization
+    from model.training.baselines import Budget
 
 
 @app.command()
@@ -68,14 +68,14 @@ def compare(
     are left out.
     """
     os.environ.setdefault("KINETO_LOG_LEVEL", "99")  # the profiler that counts memory is chatty
+    from model.allocator import keep_freed_memory
     from model.baselines.folder import LOGISTIC_L2, all_methods, photo_methods, read_description
-    from model.baselines.training import Budget
-    from model.card import machine, today
     from model.checkpoint import CheckpointError, read_info
-    from model.compare import Comparison
     from model.data.omniglot import DataError, Drawings
-    from model.evaluate import Setting
-    from model.memory import keep_freed_memory
+    from model.evaluation.accuracy import Setting
+    from model.evaluation.card import machine, today
+    from model.evaluation.compare import Comparison
+    from model.training.baselines import Budget
 
     keep_freed_memory()
     ways, shots, inside = numbers(way, "way"), numbers(shot, "shot"), find_within(within)
@@ -148,8 +148,8 @@ def _train(
 
     from model.baselines.folder import save_description, save_gradient_based
     from model.baselines.gradient import KINDS, GradientBased
-    from model.baselines.training import best, choose_l2, meta_train
-    from model.card import machine, today
+    from model.evaluation.card import machine, today
+    from model.training.baselines import best, choose_l2, meta_train
 
     with console.status("choosing the logistic head's L2 on training classes"):
         tried = choose_l2(leo, training, seed=budget.seed)

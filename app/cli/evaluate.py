@@ -23,7 +23,7 @@ from app.cli.common import (
 
 if TYPE_CHECKING:
     from model.data.omniglot import Drawings
-    from model.evaluation import Evaluation
+    from model.evaluation.sweep import Evaluation
 
 
 @app.command()
@@ -57,12 +57,12 @@ def evaluate(
     by their cosine to the nearest class mean (AUROC). The JSON also holds
     reliability data and every other score for telling unknowns.
     """
-    from model.card import machine, today
+    from model.allocator import keep_freed_memory
     from model.checkpoint import read_info
     from model.data.omniglot import DataError, Drawings
-    from model.evaluation import Evaluation
-    from model.memory import keep_freed_memory
-    from model.runs import evaluate_runs
+    from model.evaluation.card import machine, today
+    from model.evaluation.lake_runs import evaluate_runs
+    from model.evaluation.sweep import Evaluation
 
     keep_freed_memory()
     if protocol not in ("episodes", "runs"):
@@ -119,7 +119,7 @@ def evaluate(
 
 
 def _draw(drawings: "Drawings", evaluation: "Evaluation", title: str, report: Path) -> None:
-    from model.report import draw_report
+    from model.evaluation.plots import draw_report
 
     with console.status("drawing the report"):
         curves = evaluation.curves()

@@ -11,7 +11,7 @@ from rich.table import Table
 from app.cli.common import app, console, fail
 
 if TYPE_CHECKING:
-    from app.keys import KeyFile
+    from app.http.keys import KeyFile
 
 keys = typer.Typer(no_args_is_help=True, help="Make, list and remove keys; a running service sees changes at once.")
 app.add_typer(keys, name="keys")
@@ -22,7 +22,7 @@ File = Annotated[
 
 
 def _open(given: Path | None) -> "tuple[Path, KeyFile]":
-    from app.keys import KeyFileError, read_keys
+    from app.http.keys import KeyFileError, read_keys
 
     path = given or Path(os.environ.get("LEO_KEYS_FILE") or "keys.json")
     try:
@@ -32,7 +32,7 @@ def _open(given: Path | None) -> "tuple[Path, KeyFile]":
 
 
 def _write(path: Path, kept: "KeyFile") -> None:
-    from app.keys import write_keys
+    from app.http.keys import write_keys
 
     try:
         write_keys(path, kept)
@@ -59,7 +59,7 @@ def add(
     """Make a key and print it, once: only its salted hash is kept."""
     from pydantic import ValidationError
 
-    from app.keys import new_key
+    from app.http.keys import new_key
     from app.problems import describe
 
     path, kept = _open(file)

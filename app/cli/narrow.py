@@ -21,10 +21,10 @@ def narrow(
     Where phi gives many features, most of that layer does nothing, yet all of it is read for every task. The
     narrowed model is another version: tasks of the one cannot be asked of the other.
     """
-    from model.card import EPISODES, shape_of, validate, write_readme
     from model.checkpoint import read_info, save_model
     from model.data.omniglot import DataError
-    from model.narrow import narrowed
+    from model.evaluation.card import EPISODES, shape_of, validate, write_readme
+    from model.training.low_rank import narrowed
 
     leo, info = load_leo(model, find_device("cpu")), read_info(model)
     if leo.config.pretrained is not None:

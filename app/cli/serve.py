@@ -22,8 +22,8 @@ if TYPE_CHECKING:
 
     from fastapi import FastAPI
 
-    from app.company import Company
     from app.settings import Settings
+    from app.shared_state import Company
 
 
 @app.command()
@@ -40,10 +40,10 @@ def serve(
     """
     from pydantic import ValidationError
 
-    from app.company import Company, how_many
     from app.problems import describe
     from app.settings import Settings
-    from model.memory import keep_freed_memory
+    from app.shared_state import Company, how_many
+    from model.allocator import keep_freed_memory
 
     keep_freed_memory()
     # The device's thread needs the interpreter for moments between long calls; it shall not wait 5 ms for each.
@@ -75,8 +75,8 @@ def serve(
 def _serve_together(settings: "Settings", workers: int) -> int:
     """Several processes; the exit status of them all."""
     from app import main  # noqa: F401 - once for all of them
-    from app.company import Company
-    from app.workers import Workers
+    from app.process.workers import Workers
+    from app.shared_state import Company
 
     _configure_logs(settings)
     company, sockets = Company(workers), _listening(settings, workers)
@@ -96,7 +96,7 @@ def _serve_together(settings: "Settings", workers: int) -> int:
 
 
 def _configure_logs(settings: "Settings") -> None:
-    from app import logs  # which counts, and so comes after the decision where
+    from app.observability import logs  # which counts, and so comes after the decision where
 
     logs.configure(settings.log_format)
 
@@ -113,7 +113,7 @@ def _loaded(settings: "Settings", company: "Company") -> "FastAPI":
 
 def _listening(settings: "Settings", workers: int = 1) -> "list[list[socket.socket]]":
     """Sockets for each worker, once there is a store to serve from."""
-    from app.listening import listening
+    from app.process.listening import listening
     from app.store import StoreUnavailable
 
     try:
@@ -153,8 +153,8 @@ def _run(
 ) -> None:
     import uvicorn
 
-    from app.answers import WholeAnswers
-    from app.draining import DrainingServer
+    from app.process.answers import WholeAnswers
+    from app.process.draining import DrainingServer
 
     config = uvicorn.Config(
         service,

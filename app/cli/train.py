@@ -13,7 +13,7 @@ from app.cli.common import app, console, fail, find_device, load_leo, print_card
 if TYPE_CHECKING:
     from model.data.photos import Photos
     from model.leo import LatentEmbeddingOptimization
-    from model.photo_training import PhotoTrainer
+    from model.training.photos import PhotoTrainer
 
 PHOTOS = "photos"  # what callers ask for such a model by, whatever its backbone
 
@@ -46,15 +46,15 @@ def train(
     On several GPUs, or cores without one: torchrun --nproc-per-node 2 -m app.cli train ...
     """
     from model import parallel
+    from model.allocator import keep_freed_memory
     from model.backbones import BackboneError
     from model.checkpoint import read_info
     from model.data.omniglot import VALIDATION_ALPHABETS, DataError, load_drawings
     from model.data.photos import load_photos
     from model.leo import TrainingDiverged
-    from model.memory import keep_freed_memory
-    from model.photo_training import PhotoTrainConfig, PhotoTrainer
-    from model.presets import PRESETS
-    from model.train import Trainer
+    from model.training.drawings import Trainer
+    from model.training.photos import PhotoTrainConfig, PhotoTrainer
+    from model.training.presets import PRESETS
 
     keep_freed_memory()
     if preset not in PRESETS:
@@ -157,10 +157,10 @@ def _finish(
     leo: "LatentEmbeddingOptimization", validation: Any, out: Path, name: str, described: dict[str, Any]
 ) -> None:
     """Evaluate on the validation alphabets and write model, card and curve."""
-    from model.calibration import temperature_of
-    from model.card import machine, shape_of, today, validate, write_readme
     from model.checkpoint import read_info, save_model
-    from model.curve import draw_curve
+    from model.evaluation.calibration import temperature_of
+    from model.evaluation.card import machine, shape_of, today, validate, write_readme
+    from model.training.learning_curve import draw_curve
 
     leo.eval()
     with console.status("calibrating"):
@@ -181,13 +181,13 @@ def _finish(
 
 def _finish_photos(trainer: "PhotoTrainer", photos: "Photos", described: dict[str, Any]) -> None:
     """Evaluate on the validation classes of each source and write model, card and curve."""
-    from model.baselines.training import best
-    from model.calibration import sharpness_of
-    from model.card import machine, shape_of, today
     from model.checkpoint import read_info, save_model
-    from model.curve import draw_curve
-    from model.photo_card import validate_photos, write_photo_readme
-    from model.photo_training import PHOTO_MIX, choose_l2
+    from model.evaluation.calibration import sharpness_of
+    from model.evaluation.card import machine, shape_of, today
+    from model.evaluation.photo_card import validate_photos, write_photo_readme
+    from model.training.baselines import best
+    from model.training.learning_curve import draw_curve
+    from model.training.photos import PHOTO_MIX, choose_l2
 
     leo, validation = trainer.leo, photos.split("validation")
     with console.status("calibrating"):

@@ -16,11 +16,11 @@ from fastapi import FastAPI
 from ray import serve
 from ray.serve.config import AutoscalingConfig, RequestRouterConfig
 
-from app import logs, metrics
 from app.main import create_app
+from app.observability import logs, metrics
 from app.settings import Settings
 from app.store import StoreUnavailable
-from model.memory import keep_freed_memory
+from model.allocator import keep_freed_memory
 
 
 def build() -> FastAPI:
@@ -58,7 +58,7 @@ class Leo:
     """A replica."""
 
     def check_health(self) -> None:
-        """Ray replaces a replica for which this raises: ready means proved, see `app.readiness`."""
+        """Ray replaces a replica for which this raises: ready means proved, see `app.inference.readiness`."""
         replica: Any = self  # with Ray's own class, which has the app
         reason = replica.app.state.readiness.reason_not_ready()
         if reason:

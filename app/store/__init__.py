@@ -36,7 +36,7 @@ class TaskRecord:
     expires_at: float | None
     adaptation: dict[str, Any]
     revision: int = 0  # how often it was updated
-    quality: dict[str, Any] | None = None  # what the examples say of their labels; see app.reports
+    quality: dict[str, Any] | None = None  # what the examples say of their labels; see app.tasks.quality_report
 
     @property
     def labels(self) -> list[str]:

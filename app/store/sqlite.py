@@ -54,7 +54,7 @@ class SQLiteStore:
     """`TaskStore` in a file. Every write is on disk, past the operating system's cache, when it returns.
 
     Each call is one function in the store's thread: calls run one after another, each in a transaction. Several workers
-    of one service may have the file open; of changes they tell each other by `app.company`.
+    of one service may have the file open; of changes they tell each other by `app.shared_state`.
     """
 
     shared = False

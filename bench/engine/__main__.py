@@ -19,8 +19,8 @@ from bench.engine.overload import overload
 from bench.engine.path import path
 from bench.engine.single import single
 from bench.latency import RESULTS
-from model.card import machine, today
-from model.memory import keep_freed_memory
+from model.allocator import keep_freed_memory
+from model.evaluation.card import machine, today
 
 TARGET = RESULTS / "engine.json"
 

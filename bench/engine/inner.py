@@ -5,10 +5,10 @@ from typing import Any
 
 import torch
 
-from app.engine import Engine
+from app.inference.engine import Engine
 from bench.engine.limits import median_ms
 from bench.engine.service import ROOT
-from model.adapt import Support
+from model.serving.adapt import Support
 
 
 def inner(model: str) -> dict[str, Any]:

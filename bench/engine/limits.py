@@ -12,14 +12,14 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from app.cache import Head
-from app.engine import Adapt, Adapted, Engine, Predict
-from app.uploads import decode_one
+from app.http.parsing import decode_one
+from app.inference.engine import Adapt, Adapted, Engine, Predict
+from app.tasks.cache import Head
 from bench.engine.service import ROOT
 from bench.pictures import NAMES, picture
+from model.allocator import keep_freed_memory
 from model.devices import CORES
-from model.memory import keep_freed_memory
-from model.phi import OnCPU
+from model.serving.phi import OnCPU
 
 _here: "_Work"  # of a process that takes part
 _all_are_here: Barrier

@@ -16,13 +16,13 @@ import uvloop
 from fastapi import FastAPI, Response
 from pydantic_core import to_json
 
-from app.forms import parse
-from app.logs import Lines
+from app.http.multipart import parse
+from app.http.parsing import decode_one
+from app.http.routes.tasks import ranked
 from app.main import create_app
-from app.routes.tasks import ranked
+from app.observability.logs import Lines
 from app.settings import Settings
-from app.tasks import Tasks
-from app.uploads import decode_one
+from app.tasks.service import Tasks
 from bench.engine.service import CLIENTS, ROOT
 from bench.latency import BOUNDARY
 from bench.pictures import NAMES, creation, picture, prediction

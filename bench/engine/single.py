@@ -8,9 +8,9 @@ from typing import Any
 
 import numpy as np
 
-from app.cache import Head
-from app.engine import Adapt, Adapted, Engine, Predict
-from app.uploads import decode_one
+from app.http.parsing import decode_one
+from app.inference.engine import Adapt, Adapted, Engine, Predict
+from app.tasks.cache import Head
 from bench.engine.service import ROOT, Service
 from bench.load import closed
 from bench.pictures import NAMES, creation, picture, prediction

@@ -5,9 +5,9 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from model.adapt import Adapter
 from model.baselines.method import Phi
 from model.leo import LatentEmbeddingOptimization, apply_head
+from model.serving.adapt import Adapter
 
 
 class BothPhi(Phi):

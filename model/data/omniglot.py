@@ -17,7 +17,7 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from model.drawings import SIDE, to_drawing
+from model.images.drawings import SIDE, to_drawing
 
 #: Validation alphabets of the background set: the last five by name. Never trained on.
 VALIDATION_ALPHABETS = (
@@ -36,7 +36,7 @@ class DataError(ValueError):
 
 @dataclass(frozen=True)
 class Drawings:
-    """Classes of drawings: `images` [C,D,105,105] bool, canonical (see `model.drawings`).
+    """Classes of drawings: `images` [C,D,105,105] bool, canonical (see `model.images.drawings`).
 
     Classes with fewer than D drawings are padded; `counts` [C] says how many are real.
     """

@@ -28,14 +28,16 @@ from torch import Tensor
 from model.backbones import Backbone
 from model.config import LEOConfig
 from model.data.omniglot import SPLITS, DataError
+from model.images.photos import Pixels, to_pixels
 from model.networks import FeatureExtractor
-from model.phi import Phi, for_serving
-from model.photos import Pixels, to_pixels
+from model.serving.phi import Phi, for_serving
 
 ENDINGS = (".jpg", ".jpeg", ".png", ".webp")
 FORMATS = ("JPEG", "PNG", "WEBP")
 VALIDATE_EVERY = 5  # one group in five, by name, is never trained on
-FRAMING = "centre square 2"  # to be raised when `model.photos`, the augmentation or what a backbone gives changes
+FRAMING = (
+    "centre square 2"  # to be raised when `model.images.photos`, the augmentation or what a backbone gives changes
+)
 CACHE = Path(".cache/photos")
 
 

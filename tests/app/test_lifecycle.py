@@ -11,18 +11,18 @@ import numpy as np
 import pytest
 from safetensors.numpy import load
 
-from app.batcher import Batcher
-from app.engine import Engine
-from app.models import Models
+from app.http.schemas import TaskOptions
+from app.inference.batcher import Batcher
+from app.inference.engine import Engine
+from app.inference.models import Models
 from app.problems import Problem
-from app.schemas import TaskOptions
 from app.settings import Settings
 from app.store import StoreUnavailable
 from app.store.redis import RedisStore
 from app.store.sqlite import SQLiteStore
-from app.tasks import Tasks
-from tests.drawn import CHARACTERS, canvas, encoded, png
-from tests.redis_server import started
+from app.tasks.service import Tasks
+from tests.helpers.drawn import CHARACTERS, canvas, encoded, png
+from tests.helpers.redis_server import started
 
 NAMES = ["tee", "ring", "ex"]
 

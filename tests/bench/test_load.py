@@ -8,7 +8,7 @@ from collections.abc import Iterator
 import pytest
 
 from bench.load import apart, closed, each, request
-from tests.redis_server import free_port
+from tests.helpers.redis_server import free_port
 
 
 class Server:

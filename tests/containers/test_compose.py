@@ -14,9 +14,9 @@ import httpx
 import pytest
 
 from app.settings import PROJECT
-from tests.drawn import CHARACTERS
 from tests.e2e.conftest import free_port
 from tests.e2e.test_server import RIGHT, create_with_curl, draw, predict_with_curl
+from tests.helpers.drawn import CHARACTERS
 
 DOCKER = shlex.split(os.environ.get("DOCKER", "docker"))
 LIMITS = {"leo-1": 2 * 2**30, "leo-2": 2 * 2**30, "leo-3": 2 * 2**30, "gateway": 2**29}  # bytes

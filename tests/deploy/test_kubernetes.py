@@ -13,10 +13,10 @@ import yaml
 from fastapi import FastAPI
 from prometheus_client import generate_latest
 
-from app import metrics
-from app.routes import service, tasks
+from app.http.routes import service, tasks
+from app.observability import metrics
 from app.settings import PROJECT, Settings
-from tests.deploy.kustomize import Manifest, by_kubectl, identity, rendered
+from tests.helpers.kustomize import Manifest, by_kubectl, identity, rendered
 
 VERSIONS = ["1.31", "1.37"]
 FOLDERS = ["base", "overlays/gpu", "overlays/keys"]

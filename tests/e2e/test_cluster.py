@@ -5,8 +5,8 @@ from collections.abc import Iterator
 import httpx
 import pytest
 
-from tests.e2e import chaos
-from tests.e2e.cluster import Cluster, running
+from tests.helpers import chaos
+from tests.helpers.cluster import Cluster, running
 
 
 @pytest.fixture(scope="module")

@@ -13,9 +13,9 @@ import pytest
 import trustme
 
 from app.settings import PROJECT
-from tests.drawn import CHARACTERS, png
-from tests.e2e.cluster import gateway
 from tests.e2e.conftest import Server, free_port
+from tests.helpers.cluster import gateway
+from tests.helpers.drawn import CHARACTERS, png
 
 FIVE = list(CHARACTERS)[:5]
 

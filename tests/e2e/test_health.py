@@ -10,8 +10,8 @@ from pathlib import Path
 import httpx
 import pytest
 
-from tests.drawn import CHARACTERS, png
 from tests.e2e.conftest import Server
+from tests.helpers.drawn import CHARACTERS, png
 
 FIVE = list(CHARACTERS)[:5]
 QUERY = [("images", ("q", png("ring", 70), "image/png"))]
@@ -21,7 +21,7 @@ QUERY = [("images", ("q", png("ring", 70), "image/png"))]
 def faulty(tmp_path: Path) -> Iterator[Server]:
     server = Server(
         tmp_path / "data",
-        module="tests.e2e.faulty",
+        module="tests.helpers.faulty",
         LEO_TEST_FAULT=str(tmp_path / "fault"),
         LEO_DEVICE_DEADLINE="2",
         LEO_DRAIN_SECONDS="1.5",

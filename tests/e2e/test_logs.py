@@ -6,7 +6,7 @@ from pathlib import Path
 
 import httpx
 
-from tests.app.test_tasks import FIVE, create
+from tests.app.tasks.test_tasks import FIVE, create
 from tests.e2e.conftest import Server
 
 

@@ -14,11 +14,11 @@ from axe_playwright_python.sync_playwright import Axe
 from PIL import Image
 from playwright.sync_api import Browser, Locator, Page, ViewportSize, expect, sync_playwright
 
-from app.keys import KeyFile, new_key, write_keys
-from app.routes.page import PAGE
+from app.http.keys import KeyFile, new_key, write_keys
+from app.http.routes.page import PAGE
 from app.settings import Settings
 from tests.conftest import serving
-from tests.drawn import CHARACTERS, Strokes, canvas, encoded, shaky
+from tests.helpers.drawn import CHARACTERS, Strokes, canvas, encoded, shaky
 
 CHROMIUM = "/usr/bin/chromium"
 QUIETLY = [

@@ -12,7 +12,7 @@ from playwright.sync_api import Browser, expect
 
 from tests.conftest import DATA
 from tests.e2e.test_page import DESKTOP, FIVE, PHONE, Visit, browser  # noqa: F401
-from tests.photographed import jpeg, product
+from tests.helpers.photographed import jpeg, product
 
 PAIR = ("orange", "carton")
 

@@ -11,9 +11,9 @@ import torch
 from app.settings import PROJECT
 from model.checkpoint import save_model
 from model.leo import LatentEmbeddingOptimization
-from tests.drawn import png
 from tests.e2e.conftest import Server
 from tests.e2e.test_health import FIVE, create, predict
+from tests.helpers.drawn import png
 
 
 def other_weights(folder: Path) -> None:

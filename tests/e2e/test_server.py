@@ -12,8 +12,8 @@ from typing import Any
 import httpx
 import pytest
 
-from tests.drawn import CHARACTERS, png
 from tests.e2e.conftest import Server
+from tests.helpers.drawn import CHARACTERS, png
 
 FIVE = list(CHARACTERS)[:5]
 

@@ -11,9 +11,9 @@ import httpx
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
-from app.keys import KeyFile, new_key, write_keys
-from tests.drawn import CHARACTERS, png
+from app.http.keys import KeyFile, new_key, write_keys
 from tests.e2e.conftest import Server
+from tests.helpers.drawn import CHARACTERS, png
 
 FIVE = list(CHARACTERS)[:5]
 WORKERS = 3

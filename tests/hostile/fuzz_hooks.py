@@ -11,7 +11,7 @@ from typing import Any
 
 import schemathesis
 
-from tests.drawn import CHARACTERS, png
+from tests.helpers.drawn import CHARACTERS, png
 
 DRAWINGS = [png(name) for name in list(CHARACTERS)[:4]]
 ENCODED = [base64.b64encode(drawing).decode() for drawing in DRAWINGS]

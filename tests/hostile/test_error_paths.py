@@ -14,10 +14,10 @@ from pathlib import Path
 import httpx
 import pytest
 
-from app.keys import KeyFile, new_key, write_keys
-from tests.drawn import png
+from app.http.keys import KeyFile, new_key, write_keys
 from tests.e2e.conftest import Server
 from tests.e2e.test_workers import until, workers_of
+from tests.helpers.drawn import png
 
 LABEL_NOBODY_MAY_READ, COOKIE_NOBODY_MAY_READ = "label-nobody-may-read", "cookie-nobody-may-read"
 ONCE_NOBODY_MAY_READ = "idempotency-key-nobody-may-read"
@@ -65,7 +65,7 @@ class Service:
         self.data = folder / "data"
         self.server = Server(
             self.data,
-            module="tests.e2e.faulty",
+            module="tests.helpers.faulty",
             LEO_WORKERS="2",
             LEO_KEYS_FILE=str(folder / "keys.json"),
             LEO_LOG_FORMAT=log_format,

@@ -5,10 +5,10 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
+from app.http.parsing import decode_one
 from app.problems import Problem
-from app.uploads import decode_one
-from model.pictures import DrawingReader
-from tests.drawn import CHARACTERS, canvas, encoded, photo
+from model.images.reader import DrawingReader
+from tests.helpers.drawn import CHARACTERS, canvas, encoded, photo
 
 RING = canvas(CHARACTERS["ring"], side=90, pen=4)
 REAL = [

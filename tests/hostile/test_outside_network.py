@@ -11,16 +11,16 @@ import httpx
 import pytest
 
 from app.settings import PROJECT
-from tests.drawn import CHARACTERS, png, write_omniglot
 from tests.e2e.conftest import free_port, wait_for
+from tests.helpers.drawn import CHARACTERS, png, write_omniglot
 
 # What strace prints of an internet address; those of files and of the kernel (AF_UNIX, AF_NETLINK) are not outside.
 ADDRESS = re.compile(r'inet_addr\("([^"]+)"\)|inet_pton\(AF_INET6, "([^"]+)"')
 LOOPBACK = re.compile(r"127\.[0-9.]+|0\.0\.0\.0|::1|::")
 TRAIN = """
 from app.cli import main
-from model import presets
-from tests.model.test_train import run_config
+from model.training import presets
+from tests.model.training.test_drawings import run_config
 presets.PRESETS["small"] = run_config()
 main()
 """

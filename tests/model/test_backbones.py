@@ -15,10 +15,10 @@ from model import backbones
 from model.backbones import BackboneError, Loaded, find
 from model.backbones.backbone import LITE
 from model.config import LEOConfig
+from model.images.photos import to_pixels
 from model.networks import FeatureExtractor
-from model.phi import OnCPU
-from model.photos import to_pixels
-from tests.photographed import product
+from model.serving.phi import OnCPU
+from tests.helpers.photographed import product
 
 
 @pytest.fixture(scope="module")
@@ -146,7 +146,7 @@ def test_torchvisions_models_are_known_without_their_weights() -> None:
 
 def test_a_zip_is_read_as_a_folder_is(tmp_path: Path) -> None:
     from model.data.photos import load_photos
-    from tests.photographed import write_photos
+    from tests.helpers.photographed import write_photos
 
     folder = write_photos(tmp_path / "shop", groups=2, pictures=2)
     packed = io.BytesIO()

@@ -10,10 +10,10 @@ from torch import nn
 from model import parallel
 from model.data.omniglot import load_drawings
 from model.leo import LatentEmbeddingOptimization
-from model.train import Trainer
-from tests.drawn import write_omniglot
-from tests.model.test_train import run_config
-from tests.redis_server import free_port
+from model.training.drawings import Trainer
+from tests.helpers.drawn import write_omniglot
+from tests.helpers.redis_server import free_port
+from tests.model.training.test_drawings import run_config
 
 PROJECT = Path(__file__).parents[2]
 

@@ -3,13 +3,13 @@
 import pytest
 import torch
 
-from model.augment import to_side
 from model.data.episodes import sample_episodes
 from model.data.omniglot import Drawings, load_drawings
-from model.evaluate import evaluate, extract
+from model.evaluation.accuracy import evaluate, extract
 from model.leo import LatentEmbeddingOptimization, code_spread, one_hot
+from model.training.augmentation import to_side
 from tests.conftest import WEIGHTS
-from tests.drawn import write_omniglot
+from tests.helpers.drawn import write_omniglot
 
 
 @pytest.fixture(scope="module")

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.drawn import write_omniglot
+from tests.helpers.drawn import write_omniglot
 
 
 @pytest.mark.filterwarnings("ignore:no images_evaluation:UserWarning")
@@ -19,7 +19,7 @@ def test_the_three_usage_examples(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
 
     from model.data.episodes import OmniglotTaskDataset
     from model.data.omniglot import load_omniglot_dataset
-    from model.train import train_leo
+    from model.training.drawings import train_leo
 
     train_dataset, test_dataset = load_omniglot_dataset(root="omniglot")
     train_task_dataset = OmniglotTaskDataset(train_dataset, n_way=5, k_shot=1, num_query=2, num_tasks=4)

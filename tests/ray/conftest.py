@@ -4,8 +4,8 @@ from collections.abc import Iterator
 
 import pytest
 
+from tests.helpers.redis_server import RedisServer, started
 from tests.ray.cluster import RayCluster, running_on_ray
-from tests.redis_server import RedisServer, started
 
 
 @pytest.fixture(scope="module")

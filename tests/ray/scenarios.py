@@ -7,8 +7,8 @@ from typing import Any
 
 from app.client import Client, LeoError
 from bench.tasks import make_tasks, predict_each
-from tests.drawn import CHARACTERS, png
-from tests.e2e.chaos import Load
+from tests.helpers.chaos import Load
+from tests.helpers.drawn import CHARACTERS, png
 from tests.ray.cluster import RayCluster
 
 FIVE = list(CHARACTERS)[:5]

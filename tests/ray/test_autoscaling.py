@@ -4,8 +4,8 @@ import threading
 from concurrent.futures import ThreadPoolExecutor
 
 from bench.tasks import make_tasks, predict_each
+from tests.helpers.redis_server import RedisServer
 from tests.ray.cluster import running, running_on_ray, wait_until
-from tests.redis_server import RedisServer
 
 
 def test_a_second_replica_comes_with_load(store: RedisServer) -> None:

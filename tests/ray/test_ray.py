@@ -7,7 +7,7 @@ import httpx
 
 from app.settings import PROJECT
 from bench.tasks import make_tasks, predict_each
-from tests.drawn import CHARACTERS, png
+from tests.helpers.drawn import CHARACTERS, png
 from tests.ray import scenarios
 from tests.ray.cluster import RayCluster
 

@@ -9,7 +9,6 @@ import torch
 from scipy.optimize import minimize
 from torch.nn import functional as F
 
-from model.adapt import Adapter, Support
 from model.baselines.folder import all_methods, read_description, save_description, save_gradient_based, tensors_file
 from model.baselines.gradient import KINDS, GradientBased, Kind
 from model.baselines.latent import Leo
@@ -18,10 +17,11 @@ from model.baselines.method import Method, Phi
 from model.baselines.prototypes import CosinePrototypes, EuclideanPrototypes
 from model.checkpoint import CheckpointError
 from model.data.omniglot import load_drawings
-from model.evaluate import Setting, draw, look
+from model.evaluation.accuracy import Setting, draw, look
 from model.leo import LatentEmbeddingOptimization, cross_entropy, one_hot
+from model.serving.adapt import Adapter, Support
 from tests.conftest import WEIGHTS, tiny
-from tests.drawn import write_omniglot
+from tests.helpers.drawn import write_omniglot
 
 CORNERS = torch.tensor([[[1.0, 0.0], [3.0, 0.0], [0.0, 1.0]]])  # [1, S=3, F=2], means (2, 0) and (0, 1)
 MEMBERSHIP = one_hot(torch.tensor([[0, 0, 1]]))

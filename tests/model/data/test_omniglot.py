@@ -12,7 +12,7 @@ from model.data.omniglot import (
     load_drawings,
     load_omniglot_dataset,
 )
-from tests.drawn import write_omniglot
+from tests.helpers.drawn import write_omniglot
 
 
 def zipped(folder: Path, target: Path, above: str = "") -> Path:

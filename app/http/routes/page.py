@@ -1,0 +1,47 @@
+"""The playground: files that the browser takes as they are, under a policy that lets nothing in from elsewhere."""
+
+import os
+from pathlib import Path
+
+from fastapi import FastAPI
+from fastapi.responses import FileResponse, JSONResponse
+from starlette.responses import Response
+from starlette.staticfiles import StaticFiles
+from starlette.types import Scope
+
+from app.inference.models import Models
+
+PAGE = Path(__file__).resolve().parents[2] / "page"
+
+HEADERS = {
+    "Content-Security-Policy": "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self'; "
+    "connect-src 'self'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'",
+    "X-Content-Type-Options": "nosniff",
+    "Referrer-Policy": "no-referrer",
+    "Cache-Control": "no-cache",  # ask each time, and hear 304: an updated service never meets an old page
+}
+
+
+class _Files(StaticFiles):
+    def file_response(
+        self, full_path: str | os.PathLike[str], stat_result: os.stat_result, scope: Scope, status_code: int = 200
+    ) -> Response:
+        response = super().file_response(full_path, stat_result, scope, status_code)
+        response.headers.update(HEADERS)
+        return response
+
+
+def install(app: FastAPI, models: Models) -> None:
+    """The page at `/`, what it loads under `/page`."""
+
+    @app.get("/", include_in_schema=False)
+    async def page() -> FileResponse:
+        return FileResponse(PAGE / "index.html", headers=HEADERS)
+
+    @app.get("/page/models.json", include_in_schema=False)
+    async def choice() -> JSONResponse:
+        # Names and kinds alone, which nobody needs a key for: the page offers a choice before it asks for one.
+        kinds = {engine.info.name: "drawings" if engine.takes_drawings else "photos" for engine in models}
+        return JSONResponse(kinds, headers=HEADERS)
+
+    app.mount("/page", _Files(directory=PAGE))

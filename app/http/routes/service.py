@@ -1,0 +1,63 @@
+"""The service itself: what it runs, whether it lives, whether it is ready."""
+
+from fastapi import APIRouter, Response
+from fastapi.responses import PlainTextResponse
+from prometheus_client import CONTENT_TYPE_LATEST
+
+from app.http import schemas
+from app.http.routes.deps import TheModels, TheOwners, TheReadiness, TheSettings, TheTasks
+from app.http.routes.tasks import problems
+from app.inference.engine import Engine
+from app.observability import metrics
+from app.problems import Problem
+
+router = APIRouter(tags=["service"])
+
+
+@router.get("/models", summary="Models loaded, their limits and cards", responses=problems(401, 403, 429))
+async def models(models: TheModels, settings: TheSettings) -> schemas.Models:
+    limits = {
+        "max_ways": settings.max_ways,
+        "max_images": settings.max_images,
+        "max_image_pixels": settings.max_image_pixels,
+        "max_body_bytes": settings.max_body_bytes,
+        "max_ttl_seconds": settings.max_ttl_seconds,
+    }
+    return schemas.Models(models=[_shown(engine, engine is models.default, limits) for engine in models])
+
+
+def _shown(engine: Engine, default: bool, limits: dict[str, int]) -> schemas.Model:
+    info, config = engine.info, engine.info.config
+    return schemas.Model(
+        name=info.name,
+        version=info.version,
+        default=default,
+        input="drawings" if engine.takes_drawings else "photos",
+        resolution=config.resolution,
+        feature_dim=config.feature_dim,
+        latent_dim=config.latent_dim,
+        inner_steps=config.inner_steps,
+        limits=limits,
+        card=info.card,
+    )
+
+
+@router.get(
+    "/metrics", summary="Prometheus metrics", response_class=PlainTextResponse, responses=problems(401, 403, 429)
+)
+async def metrics_page(tasks: TheTasks, owners: TheOwners) -> Response:
+    metrics.tasks_alive.set(await tasks.alive(owners))
+    return Response(metrics.page(), media_type=CONTENT_TYPE_LATEST)
+
+
+@router.get("/healthz", summary="The process answers")
+async def healthz() -> schemas.Health:
+    return schemas.Health(status="ok")
+
+
+@router.get("/readyz", summary="A real adaptation and prediction ran in the last seconds", responses=problems(503))
+async def readyz(readiness: TheReadiness) -> schemas.Health:
+    reason = readiness.reason_not_ready()
+    if reason:
+        raise Problem(503, f"not ready: {reason}", retry_after=1)
+    return schemas.Health(status="ready")

@@ -1,0 +1,269 @@
+"""Tasks: create from labelled images, predict, list, read, change, delete, take the head away and bring it back."""
+
+from datetime import UTC, datetime
+from typing import Annotated, Any
+
+import numpy as np
+from fastapi import APIRouter, Query, Request, Response
+from numpy.typing import NDArray
+from pydantic import BaseModel
+from pydantic_core import to_json
+from starlette.types import ASGIApp, Receive, Scope, Send
+
+from app.http import schemas
+from app.http.middleware.limits import PREDICTION
+from app.http.parsing import check_lasting, read_more_support, read_queries, read_support
+from app.http.routes import deps
+from app.http.routes.deps import TheCall, TheKey, TheOwner, TheSettings, TheTasks
+from app.observability import metrics
+from app.problems import MEDIA_TYPE
+from app.store import TaskRecord
+from app.tasks import quality_report
+from app.tasks.idempotency import IdempotencyKey
+
+
+def problems(*statuses: int) -> dict[int | str, dict[str, Any]]:
+    """OpenAPI entries for the errors a route answers with."""
+    schema = {"$ref": "#/components/schemas/ProblemDocument"}
+    return {status: {"description": "Problem", "content": {MEDIA_TYPE: {"schema": schema}}} for status in statuses}
+
+
+def body_of(json_schema: type[BaseModel], form: dict[str, Any], required: list[str]) -> dict[str, Any]:
+    """OpenAPI of a body that may be JSON or multipart; both are parsed by `app.http.parsing`."""
+    multipart = {"type": "object", "properties": form, "required": required}
+    return {
+        "requestBody": {
+            "required": True,
+            "content": {
+                "multipart/form-data": {"schema": multipart},
+                "application/json": {"schema": {"$ref": f"#/components/schemas/{json_schema.__name__}"}},
+            },
+        }
+    }
+
+
+FILES = {"type": "array", "items": {"type": "string", "format": "binary"}, "description": "PNG, JPEG or WEBP files"}
+BINARY = {"schema": {"type": "string", "format": "binary"}}
+LABELS = {"type": "array", "items": {"type": "string"}, "description": "one for each image, in the same order"}
+CREATE_FORM = {
+    "images": FILES,
+    "labels": LABELS,
+    "name": {"type": "string"},
+    "ttl_seconds": {"type": "integer", "minimum": 1},
+    "model": {"type": "string"},
+    "keep_support": {"type": "boolean", "default": True},
+}
+
+router = APIRouter(prefix="/tasks", tags=["tasks"])
+
+
+@router.post(
+    "",
+    status_code=201,
+    summary="Make a classifier from labelled images",
+    responses=problems(401, 403, 413, 415, 422, 429, 503),
+    openapi_extra=body_of(schemas.CreateTask, CREATE_FORM, ["images", "labels"]),
+)
+async def create(
+    request: Request,
+    response: Response,
+    call: TheCall,
+    idempotency_key: IdempotencyKey = None,
+) -> schemas.Task:
+    images, labels, options = await read_support(request, call.settings)
+    most = call.key.max_tasks if call.key else None
+    record = await call.tasks.create(
+        images, labels, options, call.owner, idempotency_key=idempotency_key, max_tasks=most
+    )
+    response.headers["Location"] = f"/tasks/{record.task_id}"
+    return shown(record)
+
+
+async def predict(
+    task_id: str,
+    request: Request,
+    call: TheCall,
+    top_k: Annotated[int, Query(ge=1, description="how many classes to name; at most all are")] = 5,
+    threshold: Annotated[float, Query(ge=0, le=1, description="under this confidence: unknown")] = 0.0,
+) -> Response:
+    images = await read_queries(request, call.settings)
+    record, probabilities = await call.tasks.predict(task_id, images, call.owner)
+    labels = record.labels
+    predictions = [ranked(labels, row, top_k, threshold) for row in probabilities]
+    metrics.unknown.inc(sum(prediction["unknown"] for prediction in predictions))
+    # As it stands: building the schema's objects and checking them again would cost as much as reading the request.
+    answer = {"task_id": task_id, "model_version": record.model_version, "predictions": predictions}
+    return Response(to_json(answer), media_type="application/json")
+
+
+router.add_api_route(
+    "/{task_id}/predict",
+    predict,
+    methods=["POST"],
+    summary="Classify images with a task",
+    response_model=schemas.Predictions,
+    responses=problems(401, 403, 404, 409, 413, 415, 422, 429, 503),
+    openapi_extra=body_of(schemas.PredictImages, {"images": FILES}, ["images"]),
+)
+PREDICT = router.routes[-1]
+
+
+class StraightToPredict:
+    """Before the routes: predictions come by the thousand, and one without a query string goes straight to `predict`.
+
+    There is then nothing for FastAPI to choose, gather and check, which takes it as long as parsing the request.
+    """
+
+    def __init__(self, routes: ASGIApp) -> None:
+        self.routes = routes
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        straight = scope["type"] == "http" and scope["method"] == "POST" and not scope["query_string"]
+        found = PREDICTION.fullmatch(scope["path"]) if straight else None
+        if found is None:
+            return await self.routes(scope, receive, send)
+        scope["route"] = PREDICT
+        request = Request(scope, receive, send)
+        response = await predict(found["task_id"], request, await deps.call(request))
+        await response(scope, receive, send)
+
+
+@router.get(
+    "",
+    summary="List tasks, newest first",
+    description="With a filter a page may hold fewer tasks than `limit`, or none, and still have a `next_cursor`: "
+    "each call looks at a bounded number of tasks.",
+    responses=problems(401, 403, 422, 429, 503),
+)
+async def page(
+    tasks: TheTasks,
+    owner: TheOwner,
+    limit: Annotated[int, Query(ge=1, le=100)] = 20,
+    cursor: Annotated[str | None, Query(description="`next_cursor` of the page before")] = None,
+    name: Annotated[str | None, Query(description="only tasks whose name contains this, whatever its case")] = None,
+    label: Annotated[str | None, Query(description="only tasks with this class")] = None,
+    model: Annotated[str | None, Query(description="only tasks of this model")] = None,
+) -> schemas.TaskPage:
+    def wanted(record: TaskRecord) -> bool:
+        return (
+            (name is None or name.casefold() in (record.name or "").casefold())
+            and (label is None or label in record.shots)
+            and (model is None or model == record.model)
+        )
+
+    filtered = any(given is not None for given in (name, label, model))
+    records, following = await tasks.page(owner, limit, cursor, wanted if filtered else None)
+    return schemas.TaskPage(tasks=[shown(record) for record in records], next_cursor=following)
+
+
+@router.post(
+    "/import",
+    status_code=201,
+    summary="Make a task from an exported head",
+    description="The body is what `GET /tasks/{task_id}/parameters` gave, here or at another service that runs the "
+    "same model. Examples do not travel along: none can be added to such a task.",
+    responses=problems(401, 403, 409, 413, 422, 429, 503),
+    openapi_extra={"requestBody": {"required": True, "content": {"application/octet-stream": BINARY}}},
+)
+async def import_head(
+    request: Request,
+    response: Response,
+    tasks: TheTasks,
+    settings: TheSettings,
+    owner: TheOwner,
+    key: TheKey,
+    options: Annotated[schemas.Lasting, Query()],
+) -> schemas.Task:
+    check_lasting(options, settings)
+    record = await tasks.import_head(await request.body(), options, owner, max_tasks=key.max_tasks if key else None)
+    response.headers["Location"] = f"/tasks/{record.task_id}"
+    return shown(record)
+
+
+@router.post(
+    "/{task_id}/support",
+    summary="Add examples, of old classes or new ones",
+    description="The task adapts anew to all its examples and keeps its id. New classes come behind the old ones.",
+    responses=problems(401, 403, 404, 409, 413, 415, 422, 429, 503),
+    openapi_extra=body_of(schemas.AddSupport, {"images": FILES, "labels": LABELS}, ["images", "labels"]),
+)
+async def add_support(
+    task_id: str, request: Request, tasks: TheTasks, settings: TheSettings, owner: TheOwner
+) -> schemas.Task:
+    images, labels = await read_more_support(request, settings)
+    return shown(await tasks.add_support(task_id, images, labels, owner))
+
+
+@router.patch(
+    "/{task_id}",
+    summary="Rename a task, or let it live longer or shorter",
+    responses=problems(401, 403, 404, 409, 413, 422, 429, 503),
+)
+async def update(
+    task_id: str, changes: schemas.UpdateTask, tasks: TheTasks, settings: TheSettings, owner: TheOwner
+) -> schemas.Task:
+    check_lasting(changes, settings)
+    return shown(await tasks.update(task_id, changes, owner))
+
+
+@router.get("/{task_id}", summary="Read a task", responses=problems(401, 403, 404, 429, 503))
+async def get(task_id: str, tasks: TheTasks, owner: TheOwner) -> schemas.Task:
+    return shown(await tasks.get(task_id, owner))
+
+
+@router.delete("/{task_id}", status_code=204, summary="Delete a task", responses=problems(401, 403, 404, 429, 503))
+async def delete(task_id: str, tasks: TheTasks, owner: TheOwner) -> None:
+    await tasks.delete(task_id, owner)
+
+
+@router.get(
+    "/{task_id}/parameters",
+    summary="The decoded head as safetensors",
+    description="`fc.weight` [N,F] and `fc.bias` [N], float32, and the `codes` [N,L] they come of; the metadata "
+    "holds the labels in their order. `POST /tasks/import` takes it back.",
+    response_class=Response,
+    responses=problems(401, 403, 404, 409, 429, 503) | {200: {"content": {"application/octet-stream": BINARY}}},
+)
+async def parameters(task_id: str, tasks: TheTasks, owner: TheOwner) -> Response:
+    return attachment(await tasks.parameters(task_id, owner), f"{task_id}.safetensors")
+
+
+@router.get(
+    "/{task_id}/export.onnx",
+    summary="The whole classifier as an ONNX graph",
+    description="`images` [B,1,R,R], ink 1 on paper 0, framed as the service frames them -> `probabilities` [B,N]. "
+    "The metadata holds the labels in their order and the side R.",
+    response_class=Response,
+    responses=problems(401, 403, 404, 409, 429, 503) | {200: {"content": {"application/octet-stream": BINARY}}},
+)
+async def onnx(task_id: str, tasks: TheTasks, owner: TheOwner) -> Response:
+    return attachment(await tasks.onnx(task_id, owner), f"{task_id}.onnx")
+
+
+def attachment(content: bytes, name: str) -> Response:
+    disposition = {"Content-Disposition": f'attachment; filename="{name}"'}
+    return Response(content, media_type="application/octet-stream", headers=disposition)
+
+
+def shown(record: TaskRecord) -> schemas.Task:
+    """A stored task as the caller sees it."""
+    return schemas.Task(
+        task_id=record.task_id,
+        name=record.name,
+        model=record.model,
+        model_version=record.model_version,
+        labels=record.labels,
+        shots=record.shots,
+        created_at=datetime.fromtimestamp(record.created_at, UTC),
+        expires_at=None if record.expires_at is None else datetime.fromtimestamp(record.expires_at, UTC),
+        adaptation=schemas.AdaptationReport.model_validate(record.adaptation),
+        quality=quality_report.shown(record.quality, record.labels),
+    )
+
+
+def ranked(labels: list[str], row: NDArray[np.float32], top_k: int, threshold: float) -> dict[str, Any]:
+    """One image's probabilities [N] -> its answer, a `schemas.Prediction`."""
+    shares = row.tolist()
+    best = sorted(range(len(shares)), key=shares.__getitem__, reverse=True)[:top_k]
+    scores = [{"label": labels[n], "confidence": shares[n]} for n in best]
+    return {**scores[0], "top_k": scores, "unknown": scores[0]["confidence"] < threshold}

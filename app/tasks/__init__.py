@@ -1,0 +1,1 @@
+"""Tasks: what creating, changing, asking and ending one means, whatever the transport."""

@@ -1,0 +1,132 @@
+"""Tasks kept in memory, the most recently used ones with their heads decoded, bounded in bytes."""
+
+import time
+from collections import OrderedDict
+from dataclasses import dataclass, replace
+from functools import cached_property
+
+from cachetools import LRUCache
+from torch import Tensor
+
+from app.store import TaskRecord
+
+SWEEP_EVERY = 60.0  # seconds
+SOON = 16  # tasks without a head that are asked for in between, at least; with many heads an eighth of them
+
+
+@dataclass(frozen=True)
+class Head:
+    """A task's classifier, on the device: `weight` [N,F], `bias` [N]."""
+
+    weight: Tensor
+    bias: Tensor
+
+    @cached_property
+    def size(self) -> int:
+        """Bytes."""
+        return self.weight.nbytes + self.bias.nbytes
+
+
+RECORD_SIZE = 1024  # bytes of a record beside its codes and its classes' names
+
+
+@dataclass(frozen=True)
+class Warm:
+    """A task ready to predict, whether or not the store can be reached. Without its head that is decoded first."""
+
+    record: TaskRecord
+    head: Head | None
+    mark: int  # the task's, as it was before the record was read; see `app.shared_state`
+
+
+class WarmTasks:
+    """Tasks by id, and the heads of those used last. Only a shortcut: the store has them all.
+
+    A head is many times the size of the codes it is decoded from. So heads go first when room gets scarce, and
+    a task without its head still needs no look at the store.
+    """
+
+    def __init__(self, max_bytes: int) -> None:
+        self._max_bytes = max_bytes
+        self._records: LRUCache[str, tuple[TaskRecord, int]] = LRUCache(max_bytes, lambda kept: _size(kept[0]))
+        self._heads: LRUCache[str, Head] = LRUCache(max_bytes, lambda head: head.size)
+        self._head_size = 0  # bytes of the last one
+        self._passed: OrderedDict[str, None] = OrderedDict()  # tasks asked for of late whose heads were not worth it
+        # Deleted while a prediction was under way, a task must not come back with its result.
+        self._deleted: LRUCache[str, bool] = LRUCache(10_000)
+        self._next_sweep = 0.0  # by the monotonic clock
+
+    def get(self, task_id: str, owner: str) -> Warm | None:
+        """The owner's task, if it is here and has not expired."""
+        record, mark = self._records.get(task_id, (None, 0))
+        if record is None or record.owner != owner:
+            return None
+        if record.expires_at is not None and record.expires_at <= time.time():
+            self._forget(task_id)
+            return None
+        return Warm(record, self._heads.get(task_id), mark)
+
+    def is_worth_a_head(self, task_id: str) -> bool:
+        """Whether a head that would have to be decoded is likely to be used again before it has to go.
+
+        There is room for it, or it was asked for so shortly before that it is in use more than most that have one. So
+        tasks that come by once in a while push nothing out, nor is anything decoded in vain.
+        """
+        if self.size + self._head_size <= self._max_bytes:
+            return True
+        if task_id in self._passed:
+            del self._passed[task_id]
+            return True
+        self._passed[task_id] = None
+        while len(self._passed) > max(SOON, len(self._heads) // 8):
+            self._passed.popitem(last=False)
+        return False
+
+    def put(self, record: TaskRecord, head: Head | None, mark: int = 0) -> None:
+        self._sweep()
+        task_id = record.task_id
+        held, held_mark = self._records.get(task_id, (None, 0))
+        if task_id in self._deleted or (held and held.revision > record.revision):  # changed while a prediction ran
+            return
+        if held is None or held.revision < record.revision or held_mark != mark:
+            self._forget(task_id)
+            if _size(record) > self._max_bytes:
+                return
+            light = replace(record, adaptation={}, quality=None)  # those are as large as all the rest
+            self._records[task_id] = (light, mark)
+        if head and head.size <= self._max_bytes:
+            self._heads[task_id], self._head_size = head, head.size
+        while self.size > self._max_bytes:
+            (self._heads or self._records).popitem()
+
+    def _forget(self, task_id: str) -> None:
+        self._records.pop(task_id, None)
+        self._heads.pop(task_id, None)
+
+    def _sweep(self) -> None:
+        """`get` never gives an expired task; this only frees its room."""
+        if time.monotonic() >= self._next_sweep:
+            self._next_sweep = time.monotonic() + SWEEP_EVERY
+            now = time.time()
+            for task_id in [
+                key for key, (record, _) in self._records.items() if record.expires_at and record.expires_at <= now
+            ]:
+                self._forget(task_id)
+
+    def drop(self, task_id: str) -> None:
+        """Forget a task that was deleted, for good."""
+        self._forget(task_id)
+        self._deleted[task_id] = True
+
+    @property
+    def size(self) -> int:
+        """Bytes held."""
+        return int(self._records.currsize + self._heads.currsize)
+
+    def __len__(self) -> int:
+        return len(self._records)
+
+
+def _size(record: TaskRecord) -> int:
+    """Bytes of a record without its reports, about."""
+    return RECORD_SIZE + record.codes.nbytes + sum(map(len, record.shots))

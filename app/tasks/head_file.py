@@ -1,0 +1,87 @@
+"""A task's head as a file that leaves the service, and comes back: safetensors."""
+
+import json
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from safetensors import SafetensorError
+from safetensors.numpy import load, save
+
+from app.http.schemas import AdaptationReport
+from app.problems import Problem
+from app.store import TaskRecord
+
+
+@dataclass(frozen=True)
+class ExportedHead:
+    """What the file holds: `weight` [N,F], `bias` [N], and the `codes` [N,L] they were decoded from."""
+
+    weight: NDArray[np.float32]
+    bias: NDArray[np.float32]
+    codes: NDArray[np.float32]
+    labels: list[str]
+    shots: list[int]
+    adaptation: dict[str, Any]
+    model: str
+    model_version: str
+
+
+def write(record: TaskRecord, weight: NDArray[np.float32], bias: NDArray[np.float32]) -> bytes:
+    described = {
+        "task_id": record.task_id,
+        "model": record.model,
+        "model_version": record.model_version,
+        "labels": json.dumps(record.labels),
+        "shots": json.dumps(list(record.shots.values())),
+        "adaptation": json.dumps(record.adaptation),
+    }
+    return save({"fc.weight": weight, "fc.bias": bias, "codes": record.codes}, metadata=described)
+
+
+def read(data: bytes) -> ExportedHead:
+    """Raises `Problem` 422 saying what is wrong with the file."""
+    try:
+        tensors = load(data)
+        # safetensors' numpy reader drops the metadata; its place in the file is part of the format.
+        header = json.loads(data[8 : 8 + int.from_bytes(data[:8], "little")])
+    except (SafetensorError, ValueError, KeyError, TypeError, RecursionError) as error:
+        raise Problem(422, f"the body is not a safetensors file ({type(error).__name__})") from None
+    described = header.get("__metadata__", {})
+    try:
+        head = ExportedHead(
+            weight=tensors["fc.weight"],
+            bias=tensors["fc.bias"],
+            codes=tensors["codes"],
+            labels=json.loads(described["labels"]),
+            shots=json.loads(described["shots"]),
+            adaptation=AdaptationReport.model_validate_json(described["adaptation"]).model_dump(),
+            model=described["model"],
+            model_version=described["model_version"],
+        )
+    except KeyError as error:
+        raise Problem(
+            422, f"the file lacks {error.args[0]}: send what GET /tasks/{{id}}/parameters gave, unchanged"
+        ) from None
+    except (ValueError, RecursionError):
+        raise Problem(422, "the file's labels, shots or adaptation are not what this service writes") from None
+    _check(head)
+    return head
+
+
+def _check(head: ExportedHead) -> None:
+    ways = len(head.labels) if isinstance(head.labels, list) else 0
+    shots_are_counts = isinstance(head.shots, list) and all(
+        isinstance(count, int) and 1 <= count < 10**6 for count in head.shots
+    )
+    if not ways or not all(isinstance(label, str) for label in head.labels) or not shots_are_counts:
+        raise Problem(422, "the file's labels or shots are not what this service writes")
+    if len(set(head.labels)) < ways or len(head.shots) != ways:
+        raise Problem(422, "the file's labels must differ and have one shot count each")
+    tensors = {"fc.weight": (head.weight, 2), "fc.bias": (head.bias, 1), "codes": (head.codes, 2)}
+    for name, (tensor, dimensions) in tensors.items():
+        if tensor.dtype != np.float32 or tensor.ndim != dimensions or len(tensor) != ways:
+            raise Problem(422, f"{name} is {tensor.dtype} {list(tensor.shape)}, not float32 with {ways} rows")
+        if not np.isfinite(tensor).all():
+            raise Problem(422, f"{name} holds numbers that are not finite")

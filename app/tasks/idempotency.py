@@ -1,0 +1,29 @@
+"""`Idempotency-Key`: a creation repeated under the same key is the same creation."""
+
+import hashlib
+from collections.abc import Sequence
+from typing import Annotated
+
+from fastapi import Header
+
+from app.http.schemas import TaskOptions
+from app.store import Once
+
+IdempotencyKey = Annotated[
+    str | None,
+    Header(
+        min_length=1,
+        max_length=255,
+        pattern=r"^[\x21-\x7e]+$",
+        description="a name of yours for this request: sent again within 24 hours, it gets the first answer again",
+    ),
+]
+
+
+def once_for(key: str, images: Sequence[bytes], labels: Sequence[str], options: TaskOptions) -> Once:
+    """The key with a digest of what the request means, however it was encoded: a retry may choose another boundary."""
+    digest = hashlib.sha256()
+    for part in (*images, *(label.encode() for label in labels), options.model_dump_json().encode()):
+        digest.update(len(part).to_bytes(8, "little"))  # or two parts' border could move unseen
+        digest.update(part)
+    return Once(key, digest.digest())

@@ -1,0 +1,158 @@
+"""An evaluation drawn on one page: accuracy, what the steps add, calibration, and the pairs most confused."""
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import torch
+
+from model.data.omniglot import Drawings
+from model.evaluation.accuracy import Row
+from model.evaluation.diagnostics import Examined
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import SubFigure
+
+PAIRS, SAMPLES = 8, 3  # confused pairs shown, drawings of each class
+INK = "#1b3a5c"
+
+
+def draw_report(
+    title: str,
+    examined: list[Examined],
+    curves: dict[str, list[tuple[int, float, float]]],
+    drawings: Drawings,
+    png: Path,
+) -> None:
+    """PNG of the settings `examined`. `curves` holds, by setting, (steps, gain over no step, half its interval).
+
+    Raises `ModuleNotFoundError` without matplotlib, which the extra `train` brings.
+    """
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(13, 9.5), layout="constrained")
+    figure.suptitle(title, fontsize=13)
+    grid = figure.add_gridspec(2, 1, height_ratios=[1, 1.15], hspace=0.04)
+    charts, pictures = figure.add_subfigure(grid[0]), figure.add_subfigure(grid[1])
+    accuracy, steps, calibration = charts.subplots(1, 3)
+    _accuracy(accuracy, [one.row for one in examined])
+    _steps(steps, curves)
+    _calibration(calibration, examined)
+    _confusions(pictures, examined, drawings)
+    figure.savefig(png, dpi=110)
+
+
+def _accuracy(axes: "Axes", rows: list[Row]) -> None:
+    """Lines over ways, one for each number of shots; places on the axis are equally far apart."""
+    ways = sorted({row.way for row in rows})
+    for shot in sorted({row.shot for row in rows}, key=lambda shot: (isinstance(shot, str), shot)):
+        mine = sorted((row for row in rows if row.shot == shot), key=lambda row: row.way)
+        axes.errorbar(
+            [ways.index(row.way) for row in mine],
+            [100 * row.accuracy for row in mine],
+            [100 * row.ci95 for row in mine],
+            marker="o",
+            markersize=4,
+            capsize=3,
+            label=f"{shot}-shot",
+        )
+    axes.set_xticks(range(len(ways)), [str(way) for way in ways])
+    axes.set(title="Accuracy", xlabel="ways", ylabel="%, with 95 % intervals")
+    axes.grid(alpha=0.3)
+    axes.legend(fontsize=8)
+
+
+def _steps(axes: "Axes", curves: dict[str, list[tuple[int, float, float]]]) -> None:
+    for label, points in curves.items():
+        steps = [step for step, _, _ in points]
+        gains = torch.tensor([[100 * gain, 100 * ci95] for _, gain, ci95 in points])  # [steps, 2]
+        (line,) = axes.plot(steps, gains[:, 0].tolist(), marker="o", markersize=4, label=label)
+        low, high = (gains[:, 0] - gains[:, 1]).tolist(), (gains[:, 0] + gains[:, 1]).tolist()
+        axes.fill_between(steps, low, high, color=line.get_color(), alpha=0.12, linewidth=0)
+    axes.axhline(0, color="black", linewidth=0.8)
+    axes.set(
+        title="What the inner steps add", xlabel="inner steps", ylabel="points over no step, same tasks, 95 % intervals"
+    )
+    axes.grid(alpha=0.3)
+    if curves:
+        axes.legend(fontsize=8)
+
+
+def _calibration(axes: "Axes", examined: list[Examined]) -> None:
+    """The settings of fewest and most ways and shots: more lines would hide each other."""
+    axes.plot([0, 1], [0, 1], color="black", linewidth=0.8, linestyle="--")
+    for one in _corners(examined):
+        counts, total = one.reliability.counts, sum(one.reliability.counts)
+        points = [
+            (confidence, accuracy)
+            for confidence, accuracy, count in zip(
+                one.reliability.confidence, one.reliability.accuracy, counts, strict=True
+            )
+            # Bins of a few queries are noise.
+            if confidence is not None and accuracy is not None and count >= max(20, 0.0005 * total)
+        ]
+        axes.plot(
+            *zip(*points, strict=True),
+            marker="o",
+            markersize=4,
+            label=f"{name(one)}: ECE {100 * one.reliability.ece:.1f} %",
+        )
+    axes.set(title="Calibration", xlabel="probability of the top class", ylabel="how often it was right")
+    axes.set(xlim=(0, 1.02), ylim=(0, 1.02))
+    axes.grid(alpha=0.3)
+    axes.legend(fontsize=8, loc="upper left")
+
+
+def _confusions(figure: "SubFigure", examined: list[Examined], drawings: Drawings) -> None:
+    confusion = torch.stack([one.confusion for one in examined]).sum(dim=0)  # [C, C]
+    met = torch.stack([one.met for one in examined]).sum(dim=0)
+    pairs = confused_pairs(confusion, met, PAIRS)
+    figure.suptitle("Most confused pairs: how often queries of either were taken for the other, all settings together")
+    grid = figure.subplots(2, PAIRS // 2, squeeze=False)
+    for axes in grid.flat:
+        axes.set_axis_off()
+    for axes, (a, b, share) in zip(grid.flat, pairs, strict=False):
+        shown = torch.stack([_samples(drawings, a), _samples(drawings, b)])  # [2, 3, 105, 105]
+        rows = [torch.nn.functional.pad(torch.cat(list(row), dim=-1), (2, 2, 2, 2)) for row in shown.float()]
+        axes.imshow(torch.cat(rows).numpy(), cmap="Greys", vmin=0, vmax=1, interpolation="antialiased")
+        axes.axhline(rows[0].shape[0] - 0.5, color=INK, linewidth=0.8)
+        axes.set_title(
+            f"{_short(drawings.names[a])}  |  {_short(drawings.names[b])}\n{100 * share:.1f} %", fontsize=8.5
+        )
+
+
+def confused_pairs(confusion: torch.Tensor, met: torch.Tensor, most: int) -> list[tuple[int, int, float]]:
+    """The pairs (a, b, share) most often confused: of the queries of either that could be taken for the other."""
+    wrong, chances = confusion + confusion.T, met + met.T
+    # A pair that met in few tasks may owe its share to one odd drawing.
+    often = chances.triu(diagonal=1) >= 0.2 * chances.double().mean()
+    share = torch.where(often & (wrong > 0), wrong / chances.clamp(min=1), 0).triu(diagonal=1)
+    best = share.flatten().topk(min(most, share.numel()))
+    size = share.shape[1]
+    return [(i // size, i % size, s) for i, s in zip(best.indices.tolist(), best.values.tolist(), strict=True) if s > 0]
+
+
+def name(one: Examined) -> str:
+    """A setting's name in a legend."""
+    within = f" in one {one.setting.within}" if one.setting.within else ""
+    return f"{one.setting.way}-way {one.row.shot}-shot{within}"
+
+
+def _corners(examined: list[Examined]) -> list[Examined]:
+    def key(one: Examined) -> tuple[int, tuple[int, int]]:
+        return one.setting.way, one.setting.shots
+
+    ways, shots = {one.setting.way for one in examined}, {one.setting.shots for one in examined}
+    corners = {(way, shot) for way in (min(ways), max(ways)) for shot in (min(shots), max(shots))}
+    return [one for one in examined if key(one) in corners]
+
+
+def _samples(drawings: Drawings, label: int) -> torch.Tensor:
+    count = min(SAMPLES, int(drawings.counts[label]))
+    return drawings.images[label, [i % count for i in range(SAMPLES)]]
+
+
+def _short(path: str) -> str:
+    """Sanskrit/character07 -> Sanskrit 07."""
+    alphabet, character = path.rsplit("/", 1)
+    return f"{alphabet.split('_')[0][:12]} {character.removeprefix('character')}"

@@ -1,0 +1,1 @@
+"""Any picture to what phi takes."""

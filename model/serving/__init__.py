@@ -1,0 +1,1 @@
+"""What answers requests: adaptation in closed form, phi on its fastest engine, ONNX graphs."""

@@ -1,0 +1,1 @@
+"""Meta-training: drawings, photos, baselines."""

@@ -1,0 +1,225 @@
+"""The Python client against a real server, and against one that breaks connections."""
+
+import asyncio
+import contextlib
+import io
+import socket
+import subprocess
+import sys
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+
+import httpx
+import numpy as np
+import pytest
+from PIL import Image
+
+from app.client import AsyncClient, Client, ProblemError, Unreachable
+from app.settings import PROJECT
+from tests.helpers.drawn import CHARACTERS, canvas, png, shaky
+
+NAMES = ["ring", "ex", "tee"]
+
+
+@pytest.fixture
+def url(client: httpx.Client) -> str:
+    return str(client.base_url)
+
+
+@pytest.fixture
+def leo(url: str) -> Iterator[Client]:
+    with Client(url) as leo:
+        yield leo
+
+
+def drawing(name: str, seed: int) -> Image.Image:
+    return canvas(shaky(CHARACTERS[name], seed))
+
+
+def test_every_kind_of_image_teaches_and_asks(leo: Client, tmp_path: Path) -> None:
+    file = tmp_path / "tee.png"
+    file.write_bytes(png("tee", 1))
+    task = leo.create({"ring": [png("ring", 1)], "ex": drawing("ex", 1), "tee": file}, name="kinds", ttl_seconds=60)
+    assert task.labels == ["ring", "ex", "tee"]
+    assert (task.name, task.shots) == ("kinds", {"ring": 1, "ex": 1, "tee": 1})
+    assert task.expires_at is not None
+    assert (task.expires_at - task.created_at).total_seconds() == pytest.approx(60)
+    grey = np.asarray(drawing("ex", 5))
+    colours = np.stack([grey] * 3, axis=-1)
+    kinds = [grey, colours, grey / 255, grey > 128, drawing("ex", 5).convert("CMYK"), drawing("ex", 5)]
+    answers = leo.predict(task.task_id, kinds, top_k=2, threshold=0.5)
+    assert [answer.label for answer in answers] == ["ex"] * len(kinds)
+    assert len(answers[0].top_k) == 2
+    assert not answers[0].unknown
+
+
+@pytest.mark.parametrize(
+    ("image", "said"),
+    [
+        (np.zeros((3, 3), dtype=np.int64), "uint8"),
+        (np.full((3, 3), 7.0), "0..1"),
+        (np.zeros((2, 3, 3, 3), dtype=np.uint8), "H,W"),
+        ("a.png", "Path"),
+    ],
+)
+def test_what_is_no_image_is_named(leo: Client, image: object, said: str) -> None:
+    with pytest.raises((TypeError, ValueError), match=said):
+        leo.predict("any", [image])  # type: ignore[list-item]
+
+
+def test_pairs_list_read_delete_and_take_away(leo: Client) -> None:
+    made = [leo.create([(name, png(name)) for name in NAMES], name=f"c{n}") for n in range(3)]
+    assert leo.get(made[1].task_id) == made[1]
+    listed = [task.task_id for task in leo.tasks()]
+    assert [task for task in listed if task in {m.task_id for m in made}] == [m.task_id for m in made[::-1]]
+    assert len(leo.page(limit=1).tasks) == 1
+    assert leo.parameters(made[0].task_id)[8:9] == b"{"  # safetensors' header
+    assert leo.models()[0]["default"]
+    leo.delete(made[0].task_id)
+    with pytest.raises(ProblemError) as refused:
+        leo.get(made[0].task_id)
+    assert refused.value.status == 404
+
+
+def test_a_tasks_later_life(leo: Client) -> None:
+    task = leo.create({name: png(name) for name in NAMES[:2]}, ttl_seconds=60)
+    grown = leo.add_support(task.task_id, {NAMES[2]: [png(NAMES[2]), png(NAMES[2], 1)]})
+    assert grown.shots == {NAMES[0]: 1, NAMES[1]: 1, NAMES[2]: 2}
+    assert grown.quality is not None
+    changed = leo.update(task.task_id, name="a later name", ttl_seconds=None)
+    assert (changed.name, changed.expires_at) == ("a later name", None)
+    assert [found.task_id for found in leo.page(name="LATER", label=NAMES[2]).tasks] == [task.task_id]
+    back = leo.import_head(leo.parameters(task.task_id), name="back")
+    assert back.shots == grown.shots
+    assert b"probabilities" in leo.onnx(task.task_id)
+    bare = leo.create({name: png(name) for name in NAMES[:2]}, keep_support=False)
+    with pytest.raises(ProblemError, match="keep_support"):
+        leo.add_support(bare.task_id, {NAMES[2]: png(NAMES[2])})
+
+
+def test_a_refusal_carries_the_problem_document(leo: Client) -> None:
+    with pytest.raises(ProblemError, match="image 1 is not a PNG") as refused:
+        leo.create([("a", png("ring")), ("b", b"not an image")])
+    assert (refused.value.status, refused.value.index) == (422, 1)
+    assert refused.value.document["title"]
+
+
+def test_async_is_the_same(url: str) -> None:
+    async def scenario() -> None:
+        async with AsyncClient(url) as leo:
+            task = await leo.create({name: png(name) for name in NAMES})
+            answers = await asyncio.gather(*(leo.predict(task.task_id, [drawing(name, 4)]) for name in NAMES))
+            assert [answer[0].label for answer in answers] == NAMES
+            assert task.task_id in [listed.task_id async for listed in leo.tasks()]
+            assert (await leo.get(task.task_id)).task_id == task.task_id
+            assert await leo.parameters(task.task_id)
+            assert await leo.models()
+            assert (await leo.add_support(task.task_id, {"zed": png("zed")})).labels[-1] == "zed"
+            assert (await leo.update(task.task_id, name="x")).name == "x"
+            assert (await leo.import_head(await leo.parameters(task.task_id))).labels[-1] == "zed"
+            assert await leo.onnx(task.task_id)
+            assert len((await leo.page(limit=1)).tasks) == 1
+            await leo.delete(task.task_id)
+            with pytest.raises(ProblemError):
+                await leo.get(task.task_id)
+
+    asyncio.run(scenario())
+
+
+class LossyProxy:
+    """Passes bytes on to a server, but cuts the first `cuts` connections once the server has begun to answer."""
+
+    def __init__(self, url: str, cuts: int) -> None:
+        self._there = httpx.URL(url)
+        self._listening = socket.create_server(("127.0.0.1", 0))
+        self.url = f"http://127.0.0.1:{self._listening.getsockname()[1]}"
+        self.cut, self._cuts = 0, cuts
+        threading.Thread(target=self._serve, daemon=True).start()
+
+    def _serve(self) -> None:
+        while True:
+            try:
+                here, _ = self._listening.accept()
+            except OSError:
+                return
+            threading.Thread(target=self._pass_on, args=(here,), daemon=True).start()
+
+    def _pass_on(self, here: socket.socket) -> None:
+        with here, socket.create_connection((self._there.host, self._there.port)) as there:
+
+            def upwards() -> None:
+                while data := here.recv(65536):
+                    there.sendall(data)
+
+            sending = threading.Thread(target=self._quietly, args=(upwards,), daemon=True)
+            sending.start()
+            while data := there.recv(65536):
+                if self.cut < self._cuts:
+                    self.cut += 1  # the server has done it, and its answer is lost
+                    here.shutdown(socket.SHUT_RDWR)
+                    break
+                here.sendall(data)
+            there.shutdown(socket.SHUT_RDWR)
+            sending.join()
+
+    @staticmethod
+    def _quietly(work: object) -> None:
+        with contextlib.suppress(OSError):
+            work()  # type: ignore[operator]
+
+    def close(self) -> None:
+        self._listening.close()
+
+
+def test_an_answer_that_was_lost_makes_no_second_task(url: str) -> None:
+    proxy = LossyProxy(url, cuts=2)
+    with Client(proxy.url) as unlucky, Client(url) as leo:
+        before = len(list(leo.tasks()))
+        task = unlucky.create({name: png(name) for name in NAMES})
+        assert proxy.cut == 2
+        assert len(list(leo.tasks())) == before + 1
+        assert leo.get(task.task_id) == task
+    proxy.close()
+
+
+def test_nobody_there_is_said_after_the_last_try() -> None:
+    with socket.create_server(("127.0.0.1", 0)) as listening:
+        port = listening.getsockname()[1]
+    with Client(f"http://127.0.0.1:{port}", retries=1) as leo, pytest.raises(Unreachable, match=str(port)):
+        leo.models()
+
+
+def test_busy_is_asked_again_and_a_refusal_is_not(url: str) -> None:
+    seen: list[int] = []
+
+    def answers(request: httpx.Request) -> httpx.Response:
+        seen.append(1)
+        if len(seen) < 3:
+            return httpx.Response(503, headers={"Retry-After": "0"}, json={"detail": "busy"})
+        return httpx.Response(422, json={"detail": "no"})
+
+    leo = Client(url, retries=4)
+    leo._http = httpx.Client(transport=httpx.MockTransport(answers), base_url=url)
+    with leo, pytest.raises(ProblemError, match="no") as refused:
+        leo.models()
+    assert refused.value.status == 422
+    assert len(seen) == 3
+
+
+def test_it_imports_no_torch_and_nothing_else_of_the_service() -> None:
+    code = (
+        "import sys, app.client\n"
+        "bad = [m for m in sys.modules if m.split('.')[0] in ('torch', 'model', 'fastapi', 'numpy', 'PIL')\n"
+        "       or (m.startswith('app.') and not m.startswith('app.client'))]\n"
+        "print(bad)"
+    )
+    said = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, cwd=PROJECT)
+    assert said.stdout.strip() == "[]"
+
+
+def test_its_pictures_are_files_a_server_reads() -> None:
+    from app.client.images import encoded
+
+    with Image.open(io.BytesIO(encoded(np.zeros((4, 5), dtype=np.uint8)))) as picture:
+        assert (picture.format, picture.size) == ("PNG", (5, 4))

@@ -1,0 +1,268 @@
+"""Keys over HTTP: who comes in, whose tasks they see, how much they may; and the command that makes them."""
+
+import json
+import re
+import socket
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+from typer.testing import CliRunner
+
+from app.cli import app
+from app.http.keys import KeyFileError, Keys, new_key, read_keys
+from app.settings import Settings
+from tests.app.http.test_bad_input import assert_problem
+from tests.app.tasks.test_tasks import create, files, predict
+from tests.conftest import WEIGHTS, serving
+from tests.helpers.drawn import png
+
+
+def leo_keys(*arguments: object, status: int = 0) -> str:
+    result = CliRunner().invoke(app, ["keys", *(str(argument) for argument in arguments)])
+    assert result.exit_code == status, f"{result.output}\n{result.exception!r}"
+    return result.output
+
+
+def add(file: Path, name: str, *options: object) -> str:
+    """A new key, as its holder gets it."""
+    found = re.findall(r"^leo_\S+$", leo_keys("add", name, "--file", file, *options), flags=re.MULTILINE)
+    assert len(found) == 1
+    return str(found[0])
+
+
+def bearer(key: str) -> dict[str, str]:
+    return {"Authorization": f"Bearer {key}"}
+
+
+class Guarded:
+    """A service with keys, its file, and clients that carry them."""
+
+    def __init__(self, file: Path, url: str, keys: dict[str, str]) -> None:
+        self.file, self.url, self.keys = file, url, keys
+        self._open: list[httpx.Client] = []
+
+    def client(self, name: str | None = None, **headers: str) -> httpx.Client:
+        given = bearer(self.keys[name]) if name else {}
+        self._open.append(httpx.Client(base_url=self.url, headers=given | headers, timeout=60))
+        return self._open[-1]
+
+    def close(self) -> None:
+        for client in self._open:
+            client.close()
+
+
+@pytest.fixture(scope="module")
+def guarded(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Guarded]:
+    folder = tmp_path_factory.mktemp("guarded")
+    file = folder / "keys" / "keys.json"
+    keys = {
+        "ann": add(file, "ann"),
+        "ann2": add(file, "ann2", "--owner", "ann"),
+        "bob": add(file, "bob"),
+        "reader": add(file, "reader", "--owner", "ann", "--right", "read"),
+        "monitor": add(file, "monitor", "--right", "metrics"),
+        "few": add(file, "few", "--max-tasks", 2),
+        "slow": add(file, "slow", "--per-second", 0.01),
+    }
+    settings = Settings(data_dir=folder, weights=WEIGHTS / "omniglot", device="cpu", keys_file=file)
+    with serving(settings) as client:
+        service = Guarded(file, str(client.base_url), keys)
+        yield service
+        service.close()
+
+
+def test_only_hashes_are_kept(guarded: Guarded) -> None:
+    kept = guarded.file.read_text()
+    for key in guarded.keys.values():
+        assert key not in kept
+        assert key.split("_", 2)[2] not in kept
+        assert key not in leo_keys("list", "--file", guarded.file)
+    hashes = [(key["salt"], key["hash"]) for key in json.loads(kept)["keys"]]
+    assert len(set(hashes)) == len(guarded.keys)
+
+
+@pytest.mark.parametrize(
+    "headers",
+    [
+        {},
+        bearer("leo_00000000_" + 43 * "A"),
+        {"Authorization": "Bearer"},
+        bearer("leo_é"),
+        {"Authorization": "Basic bGVvOmxlbw=="},
+        {"X-API-Key": "x" * 10_000},
+    ],
+)
+def test_no_key_or_a_wrong_one(guarded: Guarded, headers: dict[str, str]) -> None:
+    raw = {name: value.encode() for name, value in headers.items()}
+    for path in ("/tasks", "/tasks/x", "/models", "/metrics", "/nowhere", "/TASKS", "//tasks"):
+        response = httpx.get(f"{guarded.url}{path}", headers=raw)
+        assert_problem(response, 401, "Authorization: Bearer")
+        assert response.headers["www-authenticate"] == "Bearer"
+    for open_path in ("/healthz", "/readyz", "/docs", "/openapi.json"):
+        assert httpx.get(f"{guarded.url}{open_path}", headers=raw).status_code == 200
+
+
+def test_a_changed_key_of_the_right_id_is_wrong(guarded: Guarded) -> None:
+    key = guarded.keys["ann"]
+    other = key[:-1] + ("A" if key[-1] != "A" else "B")
+    assert_problem(httpx.get(f"{guarded.url}/tasks", headers=bearer(other)), 401, "not known")
+    assert httpx.get(f"{guarded.url}/tasks", headers={"X-API-Key": key}).status_code == 200
+
+
+def test_owners_see_their_own_tasks_alone(guarded: Guarded) -> None:
+    ann, second, bob = guarded.client("ann"), guarded.client("ann2"), guarded.client("bob")
+    task_id = create(ann).json()["task_id"]
+    query = files([png("tee", 3)])
+    nothing = "0" * 24
+    for call in (
+        lambda who, which: who.get(f"/tasks/{which}"),
+        lambda who, which: who.get(f"/tasks/{which}/parameters"),
+        lambda who, which: who.post(f"/tasks/{which}/predict", files=query),
+        lambda who, which: who.delete(f"/tasks/{which}"),
+    ):
+        theirs, none = call(bob, task_id), call(bob, nothing)
+        assert_problem(theirs, 404, "no such task")
+        assert theirs.json() == none.json()  # nothing tells them apart
+    assert bob.get("/tasks").json()["tasks"] == []
+    assert predict(second, task_id, [png("tee", 3)])[0]["label"] == "tee"  # the same owner's other key
+    assert second.delete(f"/tasks/{task_id}").status_code == 204
+
+
+def test_all_owners_tasks_are_counted_together(guarded: Guarded) -> None:
+    def alive() -> int:
+        return int(re.findall(r"^leo_tasks_alive (\S+)\.0$", guarded.client("monitor").get("/metrics").text, re.M)[0])
+
+    before = alive()
+    for name in ("ann", "ann2", "bob"):
+        create(guarded.client(name))
+    assert alive() == before + 3
+
+
+def test_rights(guarded: Guarded) -> None:
+    task_id = create(guarded.client("ann")).json()["task_id"]
+    reader, monitor = guarded.client("reader"), guarded.client("monitor")
+    assert predict(reader, task_id, [png("ring", 3)])[0]["label"] == "ring"
+    assert reader.get(f"/tasks/{task_id}").status_code == 200
+    assert_problem(create(reader), 403, "reader may read", "needs write")
+    assert_problem(reader.delete(f"/tasks/{task_id}"), 403)
+    assert_problem(reader.get("/metrics"), 403, "needs metrics")
+    assert_problem(monitor.get("/tasks"), 403)
+    assert monitor.get("/metrics").status_code in (200, 404)  # let through, wherever it leads
+
+
+def test_limits_on_tasks_and_rate(guarded: Guarded) -> None:
+    few = guarded.client("few")
+    first = create(few).json()["task_id"]
+    assert create(few).status_code == 201
+    refused = create(few)
+    assert_problem(refused, 429, "may have 2 tasks")
+    assert int(refused.headers["retry-after"]) > 0
+    assert few.delete(f"/tasks/{first}").status_code == 204
+    assert create(few).status_code == 201
+    slow = guarded.client("slow")
+    assert slow.get("/tasks").status_code == 200
+    refused = slow.get("/tasks")
+    assert_problem(refused, 429, "0.01 requests a second")
+    assert 90 < int(refused.headers["retry-after"]) <= 100
+    assert guarded.client("ann").get("/tasks").status_code == 200  # nobody else's limit
+
+
+def test_a_changed_file_counts_at_once_and_a_broken_one_does_not(guarded: Guarded) -> None:
+    late = add(guarded.file, "late")
+    client = guarded.client(None, **bearer(late))
+    assert client.get("/tasks").status_code == 200
+    leo_keys("remove", "late", "--file", guarded.file)
+    assert client.get("/tasks").status_code == 401
+    whole = guarded.file.read_text()
+    try:
+        guarded.file.write_text(whole[: len(whole) // 2])
+        assert guarded.client("ann").get("/tasks").status_code == 200
+        guarded.file.unlink()
+        assert guarded.client("ann").get("/tasks").status_code == 200
+    finally:
+        guarded.file.write_text(whole)
+    assert guarded.client("ann").get("/tasks").status_code == 200
+
+
+@pytest.mark.parametrize("declared", ["Content-Length: 1073741824", "Transfer-Encoding: chunked"])
+def test_a_gigabyte_without_a_key_is_refused_unread(guarded: Guarded, declared: str) -> None:
+    host, port = guarded.url.removeprefix("http://").rstrip("/").split(":")
+    with socket.create_connection((host, int(port)), timeout=30) as connection:
+        head = f"POST /tasks HTTP/1.1\r\nHost: x\r\nContent-Type: multipart/form-data; boundary=x\r\n{declared}\r\n\r\n"
+        connection.sendall(head.encode())
+        # Not a byte of the body was sent, and the answer is there.
+        assert connection.recv(65536).startswith(b"HTTP/1.1 401 ")
+        sent, stop = 0, threading.Event()
+
+        def flood() -> None:
+            nonlocal sent
+            block = b"x" * 65536
+            if "chunked" in declared:
+                block = b"10000\r\n" + block + b"\r\n"
+            try:
+                while not stop.is_set() and sent < 2**30:
+                    connection.sendall(block)
+                    sent += len(block)
+            except OSError:
+                stop.set()
+
+        flooding = threading.Thread(target=flood)
+        flooding.start()
+        flooding.join(30)
+        assert stop.is_set()  # the connection was ended under it
+
+
+def test_security_headers_and_no_cors(guarded: Guarded) -> None:
+    origin = {"Origin": "https://elsewhere.example"}
+    for path, page in (("/tasks", False), ("/docs", True), ("/healthz", False)):
+        headers = guarded.client("ann").get(path, headers=origin).headers
+        assert headers["x-content-type-options"] == "nosniff"
+        assert "frame-ancestors 'none'" in headers["content-security-policy"]
+        assert ("script-src" in headers["content-security-policy"]) == page
+        assert "access-control-allow-origin" not in headers
+    assert guarded.client("ann").get("/tasks").headers["cache-control"] == "no-store"
+    asked = httpx.options(f"{guarded.url}/tasks", headers=origin | {"Access-Control-Request-Method": "POST"})
+    assert asked.status_code == 401
+    assert "access-control-allow-origin" not in asked.headers
+
+
+def test_what_the_command_refuses(tmp_path: Path) -> None:
+    file = tmp_path / "keys.json"
+    add(file, "one")
+    for arguments, said in (
+        (("add", "one"), "there is a key called one"),
+        (("add", "no blanks"), "name"),
+        (("add", "two", "--right", "everything"), "rights"),
+        (("add", "two", "--max-tasks", 0), "max_tasks"),
+        (("remove", "two"), "no key called two"),
+    ):
+        assert said in leo_keys(*arguments, "--file", file, status=1)
+    assert [key.name for key in read_keys(file).keys] == ["one"]
+    file.write_text('{"keys": [{"name": "x"}]}')
+    assert "cannot use the keys" in leo_keys("list", "--file", file, status=1)
+
+
+def test_a_service_with_no_usable_keys_does_not_start(tmp_path: Path) -> None:
+    with pytest.raises(KeyFileError, match="leo keys add"):
+        Keys(tmp_path / "absent.json", [0.0])
+    (tmp_path / "broken.json").write_text("{")
+    with pytest.raises(KeyFileError, match=r"cannot use the keys in .*broken\.json"):
+        Keys(tmp_path / "broken.json", [0.0])
+
+
+def test_a_key_fits_only_itself() -> None:
+    kept, presented = new_key("a", "a", ["read"])
+    other, _ = new_key("b", "b", ["read"])
+    assert kept.fits(presented)
+    assert not kept.fits(presented + "x")
+    assert not other.fits(presented)
+
+
+def test_openapi_names_the_key(client: httpx.Client) -> None:
+    document: dict[str, Any] = client.get("/openapi.json").json()
+    assert document["components"]["securitySchemes"]["key"]["scheme"] == "bearer"
+    assert "401" in document["paths"]["/tasks"]["post"]["responses"]

@@ -1,0 +1,48 @@
+"""Forms as clients send them, and as they should not."""
+
+import pytest
+
+from app.http.multipart import parse
+from app.problems import Problem
+
+KIND = "multipart/form-data; boundary=x"
+LIMITS = {"max_files": 3, "max_fields": 3, "max_field_bytes": 10}
+
+
+def part(name: str, data: bytes, filename: str | None = None) -> bytes:
+    file = f'; filename="{filename}"' if filename is not None else ""
+    return f'--x\r\nContent-Disposition: form-data; name="{name}"{file}\r\n\r\n'.encode() + data + b"\r\n"
+
+
+def form(*parts: bytes) -> bytes:
+    return b"".join(parts) + b"--x--\r\n"
+
+
+def test_files_and_texts_come_in_their_order() -> None:
+    body = form(part("labels", "é".encode()), part("images", b"\x00\r\n--y", "a.png"), part("labels", b"\xe9"))
+    parts = parse(body, KIND, **LIMITS)
+    assert [(each.name, each.is_file) for each in parts] == [("labels", False), ("images", True), ("labels", False)]
+    assert parts[0].text == parts[2].text == "é"  # UTF-8, or Latin-1 where it is not
+    assert parts[1].data == b"\x00\r\n--y"
+    assert parse(form(part("images", b"", "")), KIND, **LIMITS)[0].is_file  # of no name and no bytes: still a file
+    assert parse(b"--x--\r\n", KIND, **LIMITS) == []
+
+
+@pytest.mark.parametrize(
+    ("body", "kind"),
+    [
+        (form(*[part("images", b"x", "a")] * 4), KIND),
+        (form(*[part("labels", b"x")] * 4), KIND),
+        (form(*[part("labels", b"x")] * 7), KIND),
+        (form(part("labels", b"x" * 11)), KIND),
+        (part("labels", b"x"), KIND),
+        (b"", KIND),
+        (form(part("labels", b"x")), "multipart/form-data"),
+        (form(part("labels", b"x")), "multipart/form-data; boundary=y"),
+        (b"--x\r\nContent-Type: text/plain\r\n\r\nx\r\n--x--\r\n", KIND),
+    ],
+)
+def test_others_are_refused(body: bytes, kind: str) -> None:
+    with pytest.raises(Problem) as refused:
+        parse(body, kind, **LIMITS)
+    assert refused.value.status == 422

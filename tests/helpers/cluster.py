@@ -1,0 +1,70 @@
+"""The whole thing without containers: nginx with deploy/nginx.conf, three `leo serve`, one Redis."""
+
+import contextlib
+import shutil
+import subprocess
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import pytest
+
+from app.settings import PROJECT
+from tests.e2e.conftest import Server, free_port, wait_for
+from tests.helpers.redis_server import RedisServer, started
+
+
+class Cluster:
+    """Its pieces, to be killed and started again, and the gateway's URL."""
+
+    def __init__(self, url: str, replicas: list[Server], redis: RedisServer) -> None:
+        self.url, self.replicas, self.redis = url, replicas, redis
+
+
+@contextlib.contextmanager
+def gateway(folder: Path, replicas: list[Server], override: str = "") -> Iterator[str]:
+    """URL of an nginx with the project's configuration; only addresses and paths are this one's own."""
+    nginx = shutil.which("nginx") or shutil.which("/usr/sbin/nginx")
+    if nginx is None:
+        pytest.skip("nginx is not installed (Debian: apt-get install nginx)")
+    port = free_port()
+    text = (PROJECT / "deploy" / "nginx.conf").read_text()
+    addresses = [
+        ("listen 8080;", f"listen 127.0.0.1:{port};"),
+        ("pid /tmp/nginx.pid;", f"pid {folder}/nginx.pid;"),
+        ("include /etc/nginx/leo.d/*.conf;", f"include {folder}/leo.d/*.conf;"),
+        *((f"server leo-{n + 1}:8000 ", f"server 127.0.0.1:{replicas[n % len(replicas)].port} ") for n in range(3)),
+    ]
+    for there, here in addresses:
+        assert text.count(there) == 1, there
+        text = text.replace(there, here)
+    (folder / "nginx.conf").write_text(text)
+    (folder / "leo.d").mkdir(exist_ok=True)
+    (folder / "leo.d" / "override.conf").write_text(override)
+    log = folder / "nginx.log"
+    with log.open("wb") as output:
+        command = [nginx, "-c", str(folder / "nginx.conf"), "-e", "stderr", "-g", "daemon off;"]
+        process = subprocess.Popen(command, stdout=output, stderr=output)
+    try:
+        wait_for(f"http://127.0.0.1:{port}/readyz", process, log)
+        yield f"http://127.0.0.1:{port}"
+    finally:
+        process.terminate()
+        process.wait(10)
+
+
+@contextlib.contextmanager
+def running(folder: Path, replicas: int = 3) -> Iterator[Cluster]:
+    """Everything, started together."""
+    (folder / "redis").mkdir()
+    redis = started(folder / "redis")
+    servers = [Server(folder / f"replica{n}", LEO_STORE_URL=redis.url) for n in range(replicas)]
+    try:
+        with ThreadPoolExecutor() as pool:
+            list(pool.map(Server.start, servers))
+        with gateway(folder, servers) as url:
+            yield Cluster(url, servers, redis)
+    finally:
+        for server in servers:
+            server.close()
+        redis.kill()

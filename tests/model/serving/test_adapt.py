@@ -1,0 +1,117 @@
+import pytest
+import torch
+
+from model.leo import LatentEmbeddingOptimization, one_hot
+from model.serving.adapt import WORTH_SPLITTING, Adapter, Support
+from tests.conftest import tiny
+
+
+def random_support(leo: LatentEmbeddingOptimization, ways: int, shots: list[int], seed: int) -> Support:
+    """Features as phi would give them, `shots[n]` examples of class n, in mixed order."""
+    generator = torch.Generator().manual_seed(seed)
+    labels = torch.repeat_interleave(torch.arange(ways), torch.tensor(shots))
+    labels = labels[torch.randperm(len(labels), generator=generator)]
+    features = torch.randn(len(labels), leo.config.feature_dim, generator=generator)
+    features = torch.nn.functional.normalize(features, dim=-1)
+    return Support(features, features.flip(-1) if leo.encoder.features is not None else features, labels)
+
+
+@pytest.mark.parametrize("own_encoder", [False, True])
+def test_ragged_tasks_together_come_out_as_each_alone(own_encoder: bool) -> None:
+    leo = tiny(own_encoder=own_encoder, decoder_skip=True, inner_lr=0.5).eval()
+    torch.nn.init.normal_(leo.decoder.fc3.weight, std=0.05)
+    torch.nn.init.normal_(leo.relation.out.weight, std=0.05)
+    tasks = [
+        random_support(leo, 2, [1, 1], 1),
+        random_support(leo, 5, [1, 3, 2, 1, 7], 2),
+        random_support(leo, 20, [1] * 20, 3),
+        random_support(leo, 3, [5, 5, 5], 4),
+    ]
+    for task, together in zip(tasks, Adapter(leo).adapt(tasks), strict=True):
+        (alone,) = Adapter(leo).adapt([task])
+        torch.testing.assert_close(together.codes, alone.codes, atol=1e-5, rtol=1e-5)
+        torch.testing.assert_close(together.weight, alone.weight, atol=1e-5, rtol=1e-5)
+        torch.testing.assert_close(together.bias, alone.bias, atol=1e-5, rtol=1e-5)
+        assert together.losses == pytest.approx(alone.losses, abs=1e-5)
+        assert together.support_accuracy == alone.support_accuracy
+        assert together.is_finite
+
+
+@pytest.mark.parametrize("conditioned", [False, True])
+def test_many_tasks_whose_parts_go_to_different_cores_come_out_as_each_alone(conditioned: bool) -> None:
+    leo = tiny(own_encoder=True, decoder_conditioned=conditioned, inner_lr=0.5).eval()
+    torch.nn.init.normal_(leo.decoder.fc3.weight, std=0.05)
+    tasks = [random_support(leo, 2 + n % 4, [1 + n % 3] * (2 + n % 4), n) for n in range(2 * WORTH_SPLITTING + 1)]
+    with torch.inference_mode():  # as the engine calls it
+        together = Adapter(leo).adapt(tasks)
+        alone = [Adapter(leo).adapt([task])[0] for task in tasks]
+    for one, other in zip(together, alone, strict=True):
+        torch.testing.assert_close(one.codes, other.codes, atol=1e-5, rtol=1e-5)
+        torch.testing.assert_close(one.weight, other.weight, atol=1e-5, rtol=1e-5)
+        assert one.losses == pytest.approx(other.losses, abs=1e-5)
+
+
+def test_heads_do_not_keep_the_batch_alive() -> None:
+    leo = tiny().eval()
+    tasks = [random_support(leo, 2, [1, 1], 1), random_support(leo, 9, [1] * 9, 2)]
+    head = Adapter(leo).adapt(tasks)[0].weight
+    assert head.untyped_storage().nbytes() == head.nbytes
+
+
+def test_a_non_finite_task_is_known_and_harms_no_neighbour() -> None:
+    leo = tiny().eval()
+    good = random_support(leo, 2, [1, 1], 1)
+    bad = Support(good.features * float("nan"), good.encoder_features, good.labels)
+    results = Adapter(leo).adapt([good, bad])
+    assert results[0].is_finite
+    assert not results[1].is_finite
+
+
+@pytest.mark.usefixtures("double")
+@pytest.mark.parametrize(
+    "choice",
+    [
+        {},
+        {"decoder_skip": True},
+        {"relation_residual": False},
+        {"relation_over": "examples", "relation_steps": 3},
+        {"attention": True, "stochastic": True, "dropout": 0.3},
+        {"inner_lr_per_step": True, "decoder_skip": True},
+        {"finetune_steps": 3, "finetune_lr": 0.5},
+        {"finetune_steps": 2, "inner_lr_per_step": True, "decoder_skip": True},
+        {"unit_codes": True, "decoder_skip": True, "decoder_tied": True, "relation_width": 5},
+        {"code_ridge": 0.3, "decoder_skip": True, "decoder_tied": True},
+        {"code_ridge": 0.3, "code_evenness": 1.8, "decoder_skip": True},
+        {"decoder_skip": True, "decoder_rank": 40},
+        {"decoder_rank": 50, "finetune_steps": 2},
+        {"decoder_conditioned": True},
+        {"decoder_experts": 3, "decoder_skip": True},
+    ],
+    ids=str,
+)
+@pytest.mark.parametrize("seed", range(2))
+def test_serving_adapts_as_plain_autograd_does_whatever_the_settings(seed: int, choice: dict[str, object]) -> None:
+    generator = torch.Generator().manual_seed(seed)
+    leo = tiny(inner_lr=0.7, logit_scale=5.0, **choice).eval()
+    for part in (leo.encoder, leo.relation, leo.decoder):
+        for parameter in part.parameters():
+            torch.nn.init.normal_(parameter, std=0.4) if parameter.dim() else None
+    leo.alpha.data = torch.rand(leo.alpha.shape, generator=generator)
+    tasks = []
+    for _ in range(4):
+        ways = int(torch.randint(2, 8, (1,), generator=generator))
+        shots = torch.randint(1, 6, (ways,), generator=generator).tolist()
+        tasks.append(random_support(leo, ways, shots, int(torch.randint(10**6, (1,), generator=generator))))
+    for steps in (0, 1, 5, 10):
+        with torch.inference_mode():  # as the engine calls it
+            together = Adapter(leo).adapt(tasks, steps)
+        for task, adapted in zip(tasks, together, strict=True):
+            membership = one_hot(task.labels[None])
+            with torch.no_grad():
+                expected = leo.adapt(
+                    leo.encode(task.features[None], membership), task.features[None], membership, steps
+                )
+            torch.testing.assert_close(adapted.codes, expected.codes[0], atol=1e-9, rtol=1e-9)
+            torch.testing.assert_close(adapted.weight, expected.rows[0, :, :-1], atol=1e-8, rtol=1e-8)
+            torch.testing.assert_close(adapted.bias, expected.rows[0, :, -1], atol=1e-8, rtol=1e-8)
+            torch.testing.assert_close(torch.tensor(adapted.losses), expected.losses[0], atol=1e-9, rtol=1e-9)

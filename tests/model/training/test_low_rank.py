@@ -1,0 +1,59 @@
+import pytest
+import torch
+
+from model.leo import LatentEmbeddingOptimization
+from model.training.low_rank import narrowed
+from tests.conftest import tiny
+
+
+def of_rank(rank: int) -> LatentEmbeddingOptimization:
+    """Trained, as it were: the map from hidden layer, code and 1 to the head has this rank."""
+    torch.manual_seed(0)
+    leo = tiny(decoder_skip=True, resolution=32).eval()  # F = 128
+    decoder = leo.decoder
+    assert decoder.skip is not None
+    wide = decoder.fc3.in_features + decoder.skip.in_features + 1
+    whole = torch.randn(decoder.fc3.out_features, rank) @ torch.randn(rank, wide) / rank
+    with torch.no_grad():
+        decoder.fc3.weight.copy_(whole[:, : decoder.fc3.in_features])
+        decoder.skip.weight.copy_(whole[:, decoder.fc3.in_features : -1])
+        decoder.fc3.bias.copy_(whole[:, -1])
+    return leo
+
+
+def test_a_map_of_that_rank_already_gives_the_same_heads() -> None:
+    leo, codes = of_rank(35), torch.randn(4, 32)
+    ranked = narrowed(leo, 36)
+    assert ranked.config.decoder_rank == 36
+    assert ranked.decoder.basis is not None
+    torch.testing.assert_close(ranked.decoder(codes), leo.decoder(codes), atol=1e-3, rtol=1e-4)
+    images = torch.rand(2, 1, 32, 32)
+    torch.testing.assert_close(ranked.classifier.phi(images), leo.classifier.phi(images))
+
+
+def test_the_higher_the_rank_the_nearer_to_the_whole() -> None:
+    leo, codes = of_rank(57), torch.randn(50, 32)
+    away = [(narrowed(leo, rank).decoder(codes) - leo.decoder(codes)).norm().item() for rank in (32, 40, 48, 56)]
+    assert away == sorted(away, reverse=True)
+
+
+def test_what_cannot_be_narrowed_says_so() -> None:
+    for leo in (tiny(), tiny(decoder_skip=True, decoder_experts=2), narrowed(of_rank(35), 40)):
+        with pytest.raises(ValueError, match="only a decoder with a linear path"):
+            narrowed(leo, 40)
+    for rank in (31, 57):  # the map is [129, 24 + 32 + 1]
+        with pytest.raises(ValueError, match="from 32, the length of a code, to 56"):
+            narrowed(of_rank(35), rank)
+
+
+def test_a_decoder_with_a_basis_starts_as_the_encoders_transpose_and_learns() -> None:
+    torch.manual_seed(0)
+    ranked, plain = tiny(decoder_skip=True, decoder_rank=40), tiny(decoder_skip=True)
+    plain.encoder.load_state_dict(ranked.encoder.state_dict())
+    plain.decoder.start_as_transpose_of(plain.encoder)
+    codes = torch.randn(3, 32)
+    torch.testing.assert_close(ranked.decoder(codes), plain.decoder(codes))
+    ranked.decoder(codes).square().sum().backward()
+    grad = ranked.decoder.fc3.weight.grad
+    assert grad is not None
+    assert grad.any()
