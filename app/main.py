@@ -24,7 +24,7 @@ from app.observability import metrics
 from app.observability.logs import RequestLog
 from app.problems import Problem
 from app.settings import Settings
-from app.shared_state import Company
+from app.shared_state import SharedState
 from app.store import StoreUnavailable, TaskStore
 from app.store.redis import RedisStore
 from app.store.sqlite import SQLiteStore
@@ -36,13 +36,13 @@ and send everything else to `POST /tasks/{task_id}/predict`.
 """
 
 
-def create_app(settings: Settings | None = None, company: Company | None = None) -> FastAPI:
-    """The service with its model loaded; the store is opened when it starts. It may be one of a company of workers.
+def create_app(settings: Settings | None = None, shared_state: SharedState | None = None) -> FastAPI:
+    """The service with its models loaded; it opens its store when it starts. Its workers have one `shared_state`.
 
     Raises `CheckpointError`, `KeyFileError` or `ValueError` (no such device), and on starting
     `StoreUnavailable`, each saying why.
     """
-    settings, company = settings or Settings(), company or Company()
+    settings, shared_state = settings or Settings(), shared_state or SharedState()
     # FastAPI's own /docs loads its scripts from elsewhere; this one brings them along.
     app = FastAPIOffline(
         title="LEO",
@@ -52,12 +52,12 @@ def create_app(settings: Settings | None = None, company: Company | None = None)
         # Spans go where OTEL_EXPORTER_OTLP_ENDPOINT says. No logs: they would hold what callers sent.
         telemetry={"auto_configure": True, "operation_spans": False, "metrics": False, "logs": False},
     )
-    app.state.settings, app.state.company = settings, company
-    app.state.models = Models.load(settings, company.is_idle)
-    app.state.keys = Keys(settings.keys_file, company.turns) if settings.keys_file else None
+    app.state.settings, app.state.shared_state = settings, shared_state
+    app.state.models = Models.load(settings, shared_state.is_idle)
+    app.state.keys = Keys(settings.keys_file, shared_state.rate_states) if settings.keys_file else None
     # The last one added is the first one asked.
     app.add_middleware(BodyLimit, max_bytes=settings.max_body_bytes)
-    app.add_middleware(Admission, most=settings.queue_requests, company=company)
+    app.add_middleware(Admission, most=settings.queue_requests, shared_state=shared_state)
     app.add_middleware(KeyCheck, keys=app.state.keys)
     app.add_middleware(SecurityHeaders)
     app.add_middleware(RequestLog)
@@ -86,17 +86,20 @@ async def open_store(settings: Settings) -> TaskStore:
 async def _lifespan(app: FastAPI) -> AsyncIterator[None]:
     settings: Settings = app.state.settings
     models: Models = app.state.models
-    company: Company = app.state.company
+    shared_state: SharedState = app.state.shared_state
     store = await open_store(settings)
-    run, limits = company.computing(metrics.counted(models.run)), (settings.queue_images, settings.request_timeout)
-    quick = QUICK if company.workers == 1 else QUICK_AMONG_WORKERS
+    run, limits = (
+        shared_state.while_computing(metrics.timed_batches(models.run)),
+        (settings.queue_images, settings.request_timeout),
+    )
+    quick = QUICK if shared_state.workers == 1 else QUICK_AMONG_WORKERS
     batcher = Batcher(run, *limits, models.batch_images, models.seconds, quick)
     batcher.start()
     readiness = Readiness(batcher, models.default.shape, settings.device_deadline, _exit_soon)
     await readiness.prove()
     app.state.readiness = readiness
-    app.state.tasks = Tasks(settings, models, batcher, store, company)
-    metrics.level(metrics.queue_images, lambda: batcher.waiting_images)
+    app.state.tasks = Tasks(settings, models, batcher, store, shared_state)
+    metrics.register_gauge(metrics.queue_images, lambda: batcher.waiting_images)
     publish(models)
     Reload(settings, models, readiness).listen()
     watchdog = Watchdog(settings.device_deadline)
@@ -104,7 +107,7 @@ async def _lifespan(app: FastAPI) -> AsyncIterator[None]:
 
     def beat() -> None:
         watchdog.beat()
-        metrics.read_levels()
+        metrics.update_gauges()
 
     watching = asyncio.create_task(readiness.watch(beat))
     try:

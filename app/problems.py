@@ -50,7 +50,7 @@ def install(app: FastAPI) -> None:
 
     @app.exception_handler(RequestValidationError)
     async def invalid(_: Request, error: RequestValidationError) -> JSONResponse:
-        return Problem(422, describe(error.errors())).response()
+        return Problem(422, describe_validation_errors(error.errors())).response()
 
     @app.exception_handler(ClientDisconnect)
     async def client_left(_: Request, __: ClientDisconnect) -> Response:
@@ -75,7 +75,7 @@ def install(app: FastAPI) -> None:
         return Problem(500, "the service failed on this request; its log says why").response()
 
 
-def describe(errors: Any) -> str:
+def describe_validation_errors(errors: Any) -> str:
     """pydantic's list of errors in one line: `support.0.label: Field required`."""
     lines = [f"{'.'.join(str(part) for part in error['loc']) or 'body'}: {error['msg']}" for error in errors]
     return "; ".join(lines[:5]) + (f"; and {len(lines) - 5} more" if len(lines) > 5 else "")

@@ -14,21 +14,21 @@ from typing import Any
 from app.settings import Settings
 from model.devices import CORES, choose
 
-MOST = 4  # workers that nobody asked for
-CHANGES = 2**14  # tasks are told apart by so many marks; two with one mark are looked up once too often
-TURNS = 2**16  # keys with a rate of their own that are counted apart
+MOST_WORKERS = 4  # workers that nobody asked for
+VERSION_SLOTS = 2**14  # slots for versions; two tasks in one slot are looked up once too often
+RATE_LIMITED_KEYS = 2**16  # keys with a rate of their own that are counted apart
 
 
-def how_many(settings: Settings) -> int:
+def worker_count(settings: Settings) -> int:
     """As the settings say. If they leave it open: one, where a GPU or a store that others share decides the speed."""
     if settings.workers:
         return settings.workers
     if settings.store_url or not sys.platform.startswith("linux") or choose(settings.device).type == "cuda":
         return 1
-    return min(CORES, MOST)
+    return min(CORES, MOST_WORKERS)
 
 
-class Company:
+class SharedState:
     """The workers of one service; of one only, where nobody forks."""
 
     def __init__(self, workers: int = 1) -> None:
@@ -37,19 +37,19 @@ class Company:
         self._pieces, self._counting = 0, threading.Lock()  # of the device's work, by this worker's threads
         self._computing = RawArray("B", workers)
         self._requests = RawArray("i", workers)
-        self._crowd_ends = RawArray("d", workers)
-        self._changes = RawArray("Q", CHANGES)
+        self._overloaded_until = RawArray("d", workers)
+        self._versions = RawArray("Q", VERSION_SLOTS)
         #: For each key when its rate is used up no longer, by the monotonic clock; see `app.http.keys`.
-        self.turns = RawArray("d", TURNS)
+        self.rate_states = RawArray("d", RATE_LIMITED_KEYS)
 
     def join(self, own: int) -> None:
         """Become the worker of this number."""
         self._own = own
-        self._computing[own] = self._requests[own] = self._crowd_ends[own] = 0
+        self._computing[own] = self._requests[own] = self._overloaded_until[own] = 0
 
     # -- cores -------------------------------------------------------------------------------
 
-    def computing(self, run: Callable[[Any], Any]) -> Callable[[Any], Any]:
+    def while_computing(self, run: Callable[[Any], Any]) -> Callable[[Any], Any]:
         """The device's work, of which the others know while it lasts."""
 
         def known(batch: Any) -> Any:
@@ -87,30 +87,30 @@ class Company:
         return sum(self._requests)
 
     @property
-    def own_crowd_ends(self) -> float:
+    def own_overloaded_until(self) -> float:
         """Until when this worker has more to do than it can, by the monotonic clock."""
-        return float(self._crowd_ends[self._own])
+        return float(self._overloaded_until[self._own])
 
-    @own_crowd_ends.setter
-    def own_crowd_ends(self, at: float) -> None:
-        self._crowd_ends[self._own] = at
+    @own_overloaded_until.setter
+    def own_overloaded_until(self, at: float) -> None:
+        self._overloaded_until[self._own] = at
 
     @property
-    def crowd_ends(self) -> float:
+    def overloaded_until(self) -> float:
         """Until when any worker has."""
-        return float(max(self._crowd_ends))
+        return float(max(self._overloaded_until))
 
     # -- tasks -------------------------------------------------------------------------------
 
-    def mark(self, task_id: str) -> int:
+    def version(self, task_id: str) -> int:
         """Another number after every change of the task by any worker. Take it before the task is read."""
-        return int(self._changes[zlib.crc32(task_id.encode()) % CHANGES])
+        return int(self._versions[zlib.crc32(task_id.encode()) % VERSION_SLOTS])
 
-    def changed(self, task_id: str) -> None:
+    def bump_version(self, task_id: str) -> None:
         """To be told of a change or deletion once it is stored, before it is acknowledged."""
-        self._changes[zlib.crc32(task_id.encode()) % CHANGES] = secrets.randbits(64)  # a count could be lost
+        self._versions[zlib.crc32(task_id.encode()) % VERSION_SLOTS] = secrets.randbits(64)  # a count could be lost
 
-    def changed_all(self) -> None:
+    def bump_all_versions(self) -> None:
         """After a worker's death: it may have stored what it told nobody of."""
-        for place in range(CHANGES):
-            self._changes[place] = secrets.randbits(64)
+        for place in range(VERSION_SLOTS):
+            self._versions[place] = secrets.randbits(64)

@@ -21,10 +21,10 @@ from model.baselines.latent import Leo
 from model.config import LEOConfig
 from model.data.episodes import sample_episodes
 from model.data.omniglot import Drawings, load_drawings
-from model.evaluation.accuracy import Setting, accuracies, draw, extract, mean_and_ci95
+from model.evaluation.accuracy import Setting, accuracies, extract_features, mean_and_ci95, sample_tasks
 from model.evaluation.card import machine, today
 from model.leo import LatentEmbeddingOptimization
-from model.training.augmented_batches import ROTATIONS, Resident
+from model.training.augmented_batches import ROTATIONS, DeviceDrawings
 from model.training.drawings import pick
 from model.training.history import one_cycle
 
@@ -70,7 +70,7 @@ WAYS, SHOTS, QUERY, IMAGES_PER_STEP = (5, 10, 20), (1, 2, 5, 10), 5, 400
 
 def turned_features(leo: LatentEmbeddingOptimization, training: Drawings, seed: int = 0) -> Tensor:
     """One augmented view of every drawing in each quarter turn, through phi: [C*4,D,F]."""
-    images = Resident(training, leo.config.resolution, torch.device("cpu"))
+    images = DeviceDrawings(training, leo.config.resolution, torch.device("cpu"))
     number, most = training.images.shape[:2]
     classes, slots = torch.arange(number).repeat_interleave(most), torch.arange(most).repeat(number)
     generator = torch.Generator().manual_seed(seed)
@@ -78,7 +78,7 @@ def turned_features(leo: LatentEmbeddingOptimization, training: Drawings, seed: 
     for quarter in range(ROTATIONS):
         seen = []
         for part, slot in zip(classes.split(256), slots.split(256), strict=True):
-            shown = images.bent(part, slot, torch.full_like(part, quarter), generator)
+            shown = images.augmented_batch(part, slot, torch.full_like(part, quarter), generator)
             with torch.no_grad():
                 seen.append(leo.features(leo.classifier.phi, shown))
         quarters.append(torch.cat(seen).unflatten(0, (number, most)))
@@ -137,8 +137,8 @@ def main() -> None:
     start = LatentEmbeddingOptimization.from_pretrained(given.model)
     drawings = load_drawings(given.data)
     training = drawings.split("train")
-    seen, validation = turned_features(start, training), extract(start, drawings.split("validation"))
-    tasks = {setting: draw(validation, setting, given.episodes) for setting in SETTINGS}
+    seen, validation = turned_features(start, training), extract_features(start, drawings.split("validation"))
+    tasks = {setting: sample_tasks(validation, setting, given.episodes) for setting in SETTINGS}
     first: dict[Setting, Tensor] = {}
     described = {
         "date": today(),

@@ -16,10 +16,17 @@ from bench.latency import RESULTS
 from model.baselines.latent import Leo
 from model.checkpoint import read_info
 from model.data.omniglot import Drawings, load_drawings
-from model.evaluation.accuracy import Setting, Sight, accuracies, draw, extract, mean_and_ci95
+from model.evaluation.accuracy import (
+    ExtractedFeatures,
+    Setting,
+    accuracies,
+    extract_features,
+    mean_and_ci95,
+    sample_tasks,
+)
 from model.evaluation.card import machine, today
 from model.leo import LatentEmbeddingOptimization
-from model.serving.phi import OnCPU
+from model.serving.phi import OnnxPhi
 from model.training.augmentation import to_side
 
 MODELS = ("omniglot", "omniglot-105")
@@ -36,19 +43,19 @@ def compared(name: str, drawings: Drawings, episodes: int) -> dict[str, Any]:
     leo = LatentEmbeddingOptimization.from_pretrained(ROOT / "weights" / name)
     side, own = leo.config.resolution, leo.encoder.features
     images = to_side(drawings.images, side)  # [C, D, R, R]
-    as_trained = extract(leo, drawings)
-    phis = [OnCPU(phi, side) for phi in (leo.classifier.phi, own) if phi is not None]
-    exact = OnCPU(leo.classifier.phi, side, exact=True)
-    if not all(phi.bytewise for phi in phis):
+    as_trained = extract_features(leo, drawings)
+    phis = [OnnxPhi(phi, side) for phi in (leo.classifier.phi, own) if phi is not None]
+    exact = OnnxPhi(leo.classifier.phi, side, exact=True)
+    if not all(phi.quantised for phi in phis):
         raise SystemExit(f"{name}: on this processor bytes are not taken: they are no faster, or come out otherwise")
     parts = [part.numpy() for part in images.flatten(0, 1).split(AT_ONCE)]
     rounded = torch.cat([torch.cat([phi(part) for part in parts]) for phi in phis], dim=-1)  # [C D, F or 2F]
-    in_bytes = Sight(rounded.reshape(*images.shape[:2], -1), as_trained.counts, as_trained.groups)
+    in_bytes = ExtractedFeatures(rounded.reshape(*images.shape[:2], -1), as_trained.counts, as_trained.groups)
     real = torch.arange(images.shape[1]) < drawings.counts.unsqueeze(1)
-    alike = F.cosine_similarity(in_bytes.seen, as_trained.seen, dim=-1)[real]
+    alike = F.cosine_similarity(in_bytes.features, as_trained.features, dim=-1)[real]
     method, rows = Leo(leo), []
     for setting in SETTINGS:
-        tasks = draw(as_trained, setting, episodes)
+        tasks = sample_tasks(as_trained, setting, episodes)
         before, after = accuracies(method, as_trained, tasks), accuracies(method, in_bytes, tasks)
         difference, ci95 = mean_and_ci95(after - before)
         rows.append(

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from model.baselines.method import Phi
 from model.checkpoint import read_info
 from model.data.omniglot import load_drawings
-from model.evaluation.accuracy import look
+from model.evaluation.accuracy import extract
 from model.evaluation.card import machine, today
 from model.evaluation.support_report import examine
 from model.leo import LatentEmbeddingOptimization
@@ -67,7 +67,9 @@ def main() -> None:
     models: dict[str, object] = {}
     for name in ("omniglot", "omniglot-105"):
         leo = LatentEmbeddingOptimization.from_pretrained(PROJECT / "weights" / name)
-        found = planted(look(Phi(leo), drawings, leo.config.resolution, leo.alpha.device).seen.numpy(), given.tasks)
+        found = planted(
+            extract(Phi(leo), drawings, leo.config.resolution, leo.alpha.device).features.numpy(), given.tasks
+        )
         models[name] = {"version": read_info(PROJECT / "weights" / name).version, **asdict(found)}
         print(
             f"{name}: the wrong label was the top suspect in {found.top} of {found.tasks} tasks, a suspect in "

@@ -24,10 +24,10 @@ from model.allocator import keep_freed_memory
 from model.baselines.latent import Leo
 from model.config import LEOConfig
 from model.data.omniglot import load_drawings
-from model.evaluation.accuracy import Setting, accuracies, draw, extract, mean_and_ci95
+from model.evaluation.accuracy import Setting, accuracies, extract_features, mean_and_ci95, sample_tasks
 from model.evaluation.card import machine, today
 from model.leo import LatentEmbeddingOptimization
-from model.serving.phi import OnCPU
+from model.serving.phi import OnnxPhi
 from model.training.drawings import TrainConfig, Trainer
 
 RESULTS = Path(__file__).parent / "results"
@@ -52,7 +52,7 @@ def milliseconds(models: list[LatentEmbeddingOptimization], rounds: int = 200) -
     speed changes by the minute."""
     took: list[list[float]] = [[] for _ in models]
     sides = [leo.config.resolution for leo in models]
-    runs = [OnCPU(leo.classifier.phi, side).on_threads(1) for leo, side in zip(models, sides, strict=True)]
+    runs = [OnnxPhi(leo.classifier.phi, side).on_threads(1) for leo, side in zip(models, sides, strict=True)]
     images = [np.zeros((1, side, side), dtype=np.uint8) for side in sides]
     for _ in range(rounds):
         for run, image, times in zip(runs, images, took, strict=True):
@@ -112,10 +112,10 @@ def main() -> None:
             pass
         for angles in VIEWS:
             leo = with_views(trainer.leo, angles)
-            sight = extract(leo, validation)
+            extracted = extract_features(leo, validation)
             accuracy = {}
             for label, setting in SETTINGS.items():
-                right = accuracies(Leo(leo, 0), sight, draw(sight, setting, given.episodes))
+                right = accuracies(Leo(leo, 0), extracted, sample_tasks(extracted, setting, given.episodes))
                 accuracy[label] = dict(zip(("mean", "ci95"), mean_and_ci95(right), strict=True))
             models.append(leo)
             rows.append(

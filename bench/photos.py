@@ -26,7 +26,7 @@ from bench.load import closed, request
 from model.evaluation.card import machine, today
 from model.images.photos import to_pixels
 from model.leo import LatentEmbeddingOptimization
-from model.serving.phi import OnCPU, OnTorch
+from model.serving.phi import OnnxPhi, TorchPhi
 from tests.helpers.photographed import PRODUCTS, jpeg, product
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -75,12 +75,12 @@ def forms(compiled: bool) -> list[dict[str, Any]]:
     leo = LatentEmbeddingOptimization.from_pretrained(WEIGHTS)
     phi, cpu = leo.classifier.phi, torch.device("cpu")
     pixels = np.stack([to_pixels(product(name.split(" ")[0], n), 224) for n, name in enumerate(NAMES + NAMES[:3])])
-    exact, served = OnCPU(phi, 224, exact=True), OnCPU(phi, 224)
+    exact, served = OnnxPhi(phi, 224, exact=True), OnnxPhi(phi, 224)
     expected = exact(pixels)
     found = []
     ways: list[tuple[str, Callable[[Any], torch.Tensor]]] = []
     for kind, runtime in (("float32", exact), ("bytes", served)):
-        if runtime is served and not served.bytewise:
+        if runtime is served and not served.quantised:
             continue
         for threads in (1, 2):
             run = runtime.on_threads(threads)
@@ -88,9 +88,9 @@ def forms(compiled: bool) -> list[dict[str, Any]]:
                 (f"ONNX Runtime, {kind}, {threads} threads", lambda images, run=run: torch.from_numpy(run(images)))
             )
     torch.set_num_threads(2)
-    ways.append(("torch, float32, channels last, 2 threads", OnTorch(phi, cpu)))
+    ways.append(("torch, float32, channels last, 2 threads", TorchPhi(phi, cpu)))
     if compiled:
-        fast = OnTorch(phi, cpu)
+        fast = TorchPhi(phi, cpu)
         fast._phi = torch.compile(fast._phi)  # type: ignore[assignment]
         ways.append(("torch.compile, float32, channels last, 2 threads", fast))
     for name, run in ways:

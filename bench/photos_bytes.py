@@ -16,16 +16,23 @@ from bench.latency import RESULTS
 from model.baselines.latent import Leo
 from model.checkpoint import read_info
 from model.data.photos import Photos, decoded, load_photos
-from model.evaluation.accuracy import Setting, Sight, accuracies, draw, mean_and_ci95, possible
+from model.evaluation.accuracy import (
+    ExtractedFeatures,
+    Setting,
+    accuracies,
+    feasible_settings,
+    mean_and_ci95,
+    sample_tasks,
+)
 from model.evaluation.card import machine, today
 from model.leo import LatentEmbeddingOptimization
-from model.serving.phi import OnCPU
+from model.serving.phi import OnnxPhi
 
 WEIGHTS = Path(__file__).resolve().parent.parent / "weights" / "photos-lite0"
 SETTINGS = tuple(Setting(way, (shot, shot), 15) for way in (5, 15) for shot in (1, 5, 10))
 
 
-def seen(phi: OnCPU, photos: Photos, side: int) -> tuple[Sight, float]:
+def seen(phi: OnnxPhi, photos: Photos, side: int) -> tuple[ExtractedFeatures, float]:
     """Every photo through phi, and the milliseconds an image that phi took."""
     features = torch.zeros(len(photos), int(photos.counts.max()), 0)
     took = 0.0
@@ -39,21 +46,21 @@ def seen(phi: OnCPU, photos: Photos, side: int) -> tuple[Sight, float]:
         if not features.shape[-1]:
             features = torch.zeros(*features.shape[:2], found.shape[-1])
         features[label, : len(found)] = found
-    return Sight(features, photos.counts, torch.arange(len(photos))), 1000 * took / int(photos.counts.sum())
+    return ExtractedFeatures(features, photos.counts, torch.arange(len(photos))), 1000 * took / int(photos.counts.sum())
 
 
 def compared(leo: LatentEmbeddingOptimization, photos: Photos, episodes: int) -> dict[str, Any]:
     """Of one source of photos: accuracies of both forms, and the paired difference."""
     phi, side = leo.classifier.phi, leo.config.resolution
-    exact, bytewise = OnCPU(phi, side, exact=True), OnCPU(phi, side)
-    if not bytewise.bytewise:
+    exact, quantised = OnnxPhi(phi, side, exact=True), OnnxPhi(phi, side)
+    if not quantised.quantised:
         raise SystemExit("on this processor bytes are not taken: they are no faster, or come out otherwise")
-    (plain, plain_ms), (rounded, rounded_ms) = seen(exact, photos, side), seen(bytewise, photos, side)
-    real = torch.arange(plain.seen.shape[1]) < photos.counts.unsqueeze(1)
-    alike = torch.nn.functional.cosine_similarity(plain.seen, rounded.seen, dim=-1)[real]
+    (plain, plain_ms), (rounded, rounded_ms) = seen(exact, photos, side), seen(quantised, photos, side)
+    real = torch.arange(plain.features.shape[1]) < photos.counts.unsqueeze(1)
+    alike = torch.nn.functional.cosine_similarity(plain.features, rounded.features, dim=-1)[real]
     method, rows = Leo(leo), []
-    for setting in possible(plain, SETTINGS):
-        tasks = draw(plain, setting, episodes)
+    for setting in feasible_settings(plain, SETTINGS):
+        tasks = sample_tasks(plain, setting, episodes)
         before, after = accuracies(method, plain, tasks), accuracies(method, rounded, tasks)
         difference, ci95 = mean_and_ci95(after - before)
         rows.append(

@@ -19,24 +19,24 @@ from model.baselines.latent import Leo
 from model.baselines.method import Method
 from model.checkpoint import read_info
 from model.data.photos import load_photos
-from model.evaluation.accuracy import possible
+from model.evaluation.accuracy import feasible_settings
 from model.evaluation.card import machine, today
 from model.evaluation.compare import Comparison
 from model.evaluation.photo_card import SETTINGS
 from model.leo import LatentEmbeddingOptimization
-from model.serving.phi import OnCPU
+from model.serving.phi import OnnxPhi
 
 
 def described(name: str, folder: Path, leo: LatentEmbeddingOptimization) -> dict[str, Any]:
     """A model, and how long its phi takes as it would be served."""
-    phi = OnCPU(copy.deepcopy(leo.classifier.phi), leo.config.resolution)
+    phi = OnnxPhi(copy.deepcopy(leo.classifier.phi), leo.config.resolution)
     return {
         "name": name,
         "version": read_info(folder).version,
         "backbone": leo.config.backbone,
         "latent_dim": leo.config.latent_dim,
         "phi_ms_an_image": round(1000 * phi.seconds_an_image, 2),
-        "in_bytes": phi.bytewise,
+        "in_bytes": phi.quantised,
     }
 
 
@@ -53,7 +53,7 @@ def main() -> None:
     for part in load_photos(*given.data).split("validation").by_source():
         comparison = Comparison(methods, part, leos["shipped"].config.resolution, torch.device("cpu"))
         rows = []
-        for setting in possible(comparison.sights[0], SETTINGS):
+        for setting in feasible_settings(comparison.sources[0], SETTINGS):
             found = comparison.run(setting, given.episodes, repeats=None)
             figures = [{"name": name} | one.figures() for name, one in zip(leos, found, strict=True)]
             rows.append({"way": setting.way, "shot": setting.shots[0], "models": figures})

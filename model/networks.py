@@ -93,12 +93,12 @@ class FeatureExtractor(nn.Module):
         pretrained = config.pretrained
         self.parts = () if pretrained is None else pretrained.parts[config.backbone_pooling]
         self.blocks: nn.Module = (
-            ConvBlocks(config) if pretrained is None else Frozen(pretrained, config.backbone_sha256)
+            ConvBlocks(config) if pretrained is None else FrozenBackbone(pretrained, config.backbone_sha256)
         )
         # Features after a ReLU all point into the same corner; taking out their mean spreads the
         # cosines. Learned from there on; supervised pre-training sets it to the mean it measured.
         self.centre = nn.Parameter(torch.zeros(config.feature_dim), requires_grad=config.normalise_features)
-        self.register_buffer("views", turned_grids(config.view_angles, config.resolution), persistent=False)
+        self.register_buffer("views", rotation_grids(config.view_angles, config.resolution), persistent=False)
 
     def fold_batch_norm(self) -> None:
         """For inference only: the same features in fewer passes over memory. Raises `RuntimeError` in training."""
@@ -138,7 +138,7 @@ class FeatureExtractor(nn.Module):
         return torch.cat(chosen, dim=-1)
 
 
-def turned_grids(degrees: Sequence[float], resolution: int) -> Tensor:
+def rotation_grids(degrees: Sequence[float], resolution: int) -> Tensor:
     """Where to look for each pixel of an image turned by so much: [V,R,R,2] in -1..1, for `grid_sample`."""
     if not degrees:
         return torch.empty(0, resolution, resolution, 2)
@@ -148,7 +148,7 @@ def turned_grids(degrees: Sequence[float], resolution: int) -> Tensor:
     return F.affine_grid(theta, [len(angles), 1, resolution, resolution], align_corners=False)  # [V, R, R, 2]
 
 
-class Frozen(nn.Module):
+class FrozenBackbone(nn.Module):
     """A pretrained backbone: images in 0..1, [B,3,R,R] -> [B,F]. Never trained, so always as at inference.
 
     Raises `BackboneError` where its weights are not there, or not those that `sha256` names.
@@ -169,7 +169,7 @@ class Frozen(nn.Module):
         self.register_buffer("mean", torch.tensor(backbone.mean).view(3, 1, 1), persistent=False)
         self.register_buffer("std", torch.tensor(backbone.std).view(3, 1, 1), persistent=False)
 
-    def train(self, mode: bool = True) -> "Frozen":
+    def train(self, mode: bool = True) -> "FrozenBackbone":
         """As every module's, but the network keeps to its stored statistics."""
         super().train(mode)
         self.network.eval()
@@ -224,7 +224,7 @@ class LEOEncoder(nn.Module):
     def mean_by_class(self, codes: Tensor, membership: Tensor) -> Tensor:
         """[T,S,L], [T,S,N] (1 where example s is of class n) -> [T,N,L]; absent classes are 0."""
         if self.ridge is not None:
-            return evened(regressed(codes, membership, self.ridge), membership, self.evenness)
+            return evened_codes(ridge_codes(codes, membership, self.ridge), membership, self.evenness)
         share = membership / membership.sum(dim=1, keepdim=True).clamp(min=1)  # [T, S, N], ragged K
         if self.salience is not None:
             scores = self.salience(codes).masked_fill(membership == 0, -1e9)  # [T, S, N]
@@ -237,7 +237,7 @@ class LEOEncoder(nn.Module):
         return self.mean_by_class(self.each(features), membership)
 
 
-def regressed(codes: Tensor, membership: Tensor, ridge: float) -> Tensor:
+def ridge_codes(codes: Tensor, membership: Tensor, ridge: float) -> Tensor:
     """Ridge regression of classes on the codes of examples: [T,S,L], [T,S,N] -> [T,N,L]; absent classes are 0.
 
     In the dual, since examples are few (Bertinetto et al., 2019). Each class counts the same, whatever its shots.
@@ -253,7 +253,7 @@ def regressed(codes: Tensor, membership: Tensor, ridge: float) -> Tensor:
     return dual.mT @ codes
 
 
-def evened(codes: Tensor, membership: Tensor, power: float) -> Tensor:
+def evened_codes(codes: Tensor, membership: Tensor, power: float) -> Tensor:
     """Regression's codes [T,N,L] less long where classes are alike: divided by a power of how long they are.
 
     For such classes it makes long codes of what little tells them apart, and of what is chance; answers by them would

@@ -60,7 +60,7 @@ def add(
     from pydantic import ValidationError
 
     from app.http.keys import new_key
-    from app.problems import describe
+    from app.problems import describe_validation_errors
 
     path, kept = _open(file)
     if any(key.name == name for key in kept.keys):
@@ -68,7 +68,7 @@ def add(
     try:
         key, presented = new_key(name, owner or name, right or ["read", "write"], max_tasks, per_second)  # type: ignore[arg-type]
     except ValidationError as error:
-        fail(describe(error.errors()))
+        fail(describe_validation_errors(error.errors()))
     kept.keys.append(key)
     _write(path, kept)
     console.print(f"key {name} of {key.owner} is in {path}; this is the only time it is shown:", highlight=False)

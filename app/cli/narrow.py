@@ -24,13 +24,13 @@ def narrow(
     from model.checkpoint import read_info, save_model
     from model.data.omniglot import DataError
     from model.evaluation.card import EPISODES, shape_of, validate, write_readme
-    from model.training.low_rank import narrowed
+    from model.training.low_rank import with_low_rank_decoder
 
     leo, info = load_leo(model, find_device("cpu")), read_info(model)
     if leo.config.pretrained is not None:
         fail("only models of drawings can be narrowed; photos have a decoder of a single map already")
     try:
-        ranked = narrowed(leo, rank)
+        ranked = with_low_rank_decoder(leo, rank)
     except ValueError as error:
         fail(error)
     try:

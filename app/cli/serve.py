@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from fastapi import FastAPI
 
     from app.settings import Settings
-    from app.shared_state import Company
+    from app.shared_state import SharedState
 
 
 @app.command()
@@ -40,9 +40,9 @@ def serve(
     """
     from pydantic import ValidationError
 
-    from app.problems import describe
+    from app.problems import describe_validation_errors
     from app.settings import Settings
-    from app.shared_state import Company, how_many
+    from app.shared_state import SharedState, worker_count
     from model.allocator import keep_freed_memory
 
     keep_freed_memory()
@@ -53,9 +53,9 @@ def serve(
     given = {key: value for key, value in {"host": host, "port": port}.items() if value is not None}
     try:
         settings = Settings(**given)  # type: ignore[arg-type]
-        workers = how_many(settings)
+        workers = worker_count(settings)
     except ValidationError as error:
-        fail(f"a setting (LEO_...) is wrong: {describe(error.errors())}")
+        fail(f"a setting (LEO_...) is wrong: {describe_validation_errors(error.errors())}")
     except ValueError as error:
         fail(error)
     if workers > 1:
@@ -66,7 +66,7 @@ def serve(
             finally:
                 del os.environ["PROMETHEUS_MULTIPROC_DIR"]
     _configure_logs(settings)
-    service = _loaded(settings, Company())
+    service = _loaded(settings, SharedState())
     (sockets,) = _listening(settings)
     _settle()
     _run(settings, service, sockets)
@@ -76,23 +76,23 @@ def _serve_together(settings: "Settings", workers: int) -> int:
     """Several processes; the exit status of them all."""
     from app import main  # noqa: F401 - once for all of them
     from app.process.workers import Workers
-    from app.shared_state import Company
+    from app.shared_state import SharedState
 
     _configure_logs(settings)
-    company, sockets = Company(workers), _listening(settings, workers)
+    shared_state, sockets = SharedState(workers), _listening(settings, workers)
 
-    def work(number: int, is_up: Callable[[], None]) -> None:
+    def work(number: int, is_ready: Callable[[], None]) -> None:
         for each in chain(*sockets[:number], *sockets[number + 1 :]):
             each.close()
         try:
-            service = _loaded(settings, company)
+            service = _loaded(settings, shared_state)
         except typer.Exit as end:
             sys.exit(end.exit_code)
         _settle()
-        _run(settings, service, sockets[number], is_up)
+        _run(settings, service, sockets[number], is_ready)
 
     _settle()
-    return Workers(company, work, list(chain(*sockets)), settings.drain_seconds + settings.stop_seconds).run()
+    return Workers(shared_state, work, list(chain(*sockets)), settings.drain_seconds + settings.stop_seconds).run()
 
 
 def _configure_logs(settings: "Settings") -> None:
@@ -101,12 +101,12 @@ def _configure_logs(settings: "Settings") -> None:
     logs.configure(settings.log_format)
 
 
-def _loaded(settings: "Settings", company: "Company") -> "FastAPI":
+def _loaded(settings: "Settings", shared_state: "SharedState") -> "FastAPI":
     """The service with its models; or one line that says why that cannot be."""
     from app.main import create_app
 
     try:
-        return create_app(settings, company)
+        return create_app(settings, shared_state)
     except ValueError as error:
         fail(error)
 
@@ -149,7 +149,7 @@ def _run(
     settings: "Settings",
     service: "FastAPI",
     sockets: "list[socket.socket]",
-    is_up: Callable[[], None] = lambda: None,
+    is_ready: Callable[[], None] = lambda: None,
 ) -> None:
     import uvicorn
 
@@ -166,7 +166,7 @@ def _run(
         timeout_graceful_shutdown=math.ceil(settings.stop_seconds),
         http=WholeAnswers,
     )
-    DrainingServer(config, service, settings.drain_seconds, is_up).run(sockets)
+    DrainingServer(config, service, settings.drain_seconds, is_ready).run(sockets)
 
 
 def _is_loopback(host: str) -> bool:

@@ -191,7 +191,7 @@ def _finish_photos(trainer: "PhotoTrainer", photos: "Photos", described: dict[st
 
     leo, validation = trainer.leo, photos.split("validation")
     with console.status("calibrating"):
-        temperature, by_shots, by_ways = sharpness_of(leo, trainer.sights, PHOTO_MIX)
+        temperature, by_shots, by_ways = sharpness_of(leo, trainer.sources, PHOTO_MIX)
         fitted = {
             "temperature": round(temperature, 4),
             "shot_sharpness": round(by_shots, 4),

@@ -94,7 +94,7 @@ def new_key(
     return kept, presented
 
 
-class Turns(Protocol):
+class RateStates(Protocol):
     """A number for each key, zeros at first."""
 
     def __len__(self) -> int: ...
@@ -105,12 +105,12 @@ class Turns(Protocol):
 class Keys:
     """The keys in a file, read again whenever it changes."""
 
-    def __init__(self, path: Path, turns: Turns) -> None:
-        """`turns` are of all processes that count as one.
+    def __init__(self, path: Path, rate_states: RateStates) -> None:
+        """`rate_states` is shared by all processes that count requests together.
 
         Raises `KeyFileError`, also where the file is not there or empty: nobody could come in.
         """
-        self._path, self._turns = path, turns
+        self._path, self._rate_states = path, rate_states
         self._seen = self._stamp()
         self._hold(read_keys(path))
         if not self._keys:
@@ -129,7 +129,7 @@ class Keys:
         key = self._keys.get(found[1], NO_KEY) if found else NO_KEY
         return key if key.fits(presented) and key is not NO_KEY else None
 
-    def take_turn(self, key: Key) -> int | None:
+    def seconds_to_wait(self, key: Key) -> int | None:
         """Count a request: None if the key may make it, else after how many whole seconds it may.
 
         A bucket that holds a second's worth and fills at the key's rate, as one number: when it will be full again.
@@ -139,16 +139,17 @@ class Keys:
             return None
         place = self._places[key.id]
         now, each = time.monotonic(), 1 / key.per_second
-        full = max(now, self._turns[place])
+        full = max(now, self._rate_states[place])
         too_early = full - now - (max(1.0, key.per_second) - 1) * each
         if too_early > 0:
             return math.ceil(too_early)
-        self._turns[place] = full + each
+        self._rate_states[place] = full + each
         return None
 
     def _hold(self, file: KeyFile) -> None:
         self._keys = {key.id: key for key in file.keys}
-        self._places = {key.id: number % len(self._turns) for number, key in enumerate(file.keys)}  # of its turns
+        # Which of the rate states is a key's.
+        self._places = {key.id: number % len(self._rate_states) for number, key in enumerate(file.keys)}
 
     def _stamp(self) -> tuple[int, int, int] | None:
         try:

@@ -20,8 +20,8 @@ from PIL import Image, UnidentifiedImageError
 from pydantic import BaseModel, ValidationError
 
 from app.http.multipart import Part, parse
-from app.http.schemas import AddSupport, CreateTask, Lasting, PredictImages, TaskOptions
-from app.problems import Problem, describe, overloaded
+from app.http.schemas import AddSupport, CreateTask, PredictImages, TaskLifetime, TaskOptions
+from app.problems import Problem, describe_validation_errors, overloaded
 from app.settings import Settings
 from model.images import kinds
 from model.images.drawings import NoDrawing
@@ -31,7 +31,7 @@ FORMATS = ("PNG", "JPEG", "WEBP")
 LOOKED_AT = 5  # of a request's pictures, to tell drawings from photos
 Body = TypeVar("Body", bound=BaseModel)
 
-# Pillow warns of large images; our own limit, read from the header, has already spoken.
+# Pillow warns of large images; our own limit, read from the header, has already been applied.
 Image.MAX_IMAGE_PIXELS = None
 # Nor does odd metadata matter: the pixels decide.
 warnings.filterwarnings("ignore", module="PIL")
@@ -45,7 +45,7 @@ async def read_support(request: Request, settings: Settings) -> tuple[list[bytes
     images, labels, given = await _read_examples(request, settings, CreateTask)
     options = TaskOptions.model_validate(given)
     _check_ways(labels, settings)
-    check_lasting(options, settings)
+    check_lifetime(options, settings)
     return images, labels, options
 
 
@@ -79,7 +79,7 @@ async def _read_examples(
     return images, labels, options
 
 
-def check_lasting(options: Lasting, settings: Settings) -> None:
+def check_lifetime(options: TaskLifetime, settings: Settings) -> None:
     """Raises `Problem` for a name or time to live that may not be."""
     if options.name is not None:
         _check_text(options.name, "name", settings)
@@ -109,7 +109,7 @@ def _json(schema: type[Body], body: bytes) -> Body:
     try:
         return schema.model_validate_json(body)
     except ValidationError as error:
-        raise Problem(422, describe(error.errors(include_url=False, include_input=False))) from None
+        raise Problem(422, describe_validation_errors(error.errors(include_url=False, include_input=False))) from None
 
 
 def _base64(text: str, index: int) -> bytes:
@@ -151,7 +151,7 @@ def _options(form: list[Part], schema: type[CreateTask] | type[AddSupport]) -> d
     try:
         return schema.model_validate(given | {"support": []}).model_dump(exclude={"support"})
     except ValidationError as error:
-        raise Problem(422, describe(error.errors(include_url=False, include_input=False))) from None
+        raise Problem(422, describe_validation_errors(error.errors(include_url=False, include_input=False))) from None
 
 
 # -- limits ----------------------------------------------------------------------------------
@@ -200,7 +200,7 @@ SMALL_BYTES, SMALL_PIXELS = 16_384, 100_000
 PNG = b"\x89PNG\r\n\x1a\n"
 
 
-def are_small(images: Sequence[bytes]) -> bool:
+def decode_quickly(images: Sequence[bytes]) -> bool:
     """Whether all of them together are decoded in a millisecond or so, whatever they hold: PNG alone says its size."""
     if sum(map(len, images)) > SMALL_BYTES or not all(data.startswith(PNG) for data in images):
         return False
@@ -213,7 +213,7 @@ async def decode(images: Sequence[bytes], read: Reader, settings: Settings, pool
 
     Raises `Problem`: 422 with the index of a bad one, 503 where all of them take longer than they may.
     """
-    if are_small(images):
+    if decode_quickly(images):
         few = [decode_one(data, at, read, settings.max_image_pixels, SMALL_PIXELS) for at, data in enumerate(images)]
         decoded = [image for image in few if image is not None]
         if len(decoded) == len(few):  # else one lied: its second header counts
@@ -249,7 +249,7 @@ async def decode(images: Sequence[bytes], read: Reader, settings: Settings, pool
             future.cancel()
 
 
-async def look_drawn(images: Sequence[bytes], pool: Executor) -> bool:
+async def mostly_drawings(images: Sequence[bytes], pool: Executor) -> bool:
     """Whether most of some of the pictures look like drawings, not photos; those that cannot be read do not count."""
 
     def votes() -> list[bool]:
@@ -258,7 +258,7 @@ async def look_drawn(images: Sequence[bytes], pool: Executor) -> bool:
             with contextlib.suppress(Exception), Image.open(io.BytesIO(data), formats=FORMATS) as picture:
                 picture.draft(picture.mode, (kinds.SIDE, kinds.SIDE))
                 if picture.width * picture.height <= LARGE:  # more takes its turn in decoding, or is refused there
-                    found.append(kinds.looks_drawn(picture))
+                    found.append(kinds.looks_like_drawing(picture))
         return found
 
     drawn = await asyncio.get_running_loop().run_in_executor(pool, votes)

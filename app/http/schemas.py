@@ -16,7 +16,7 @@ class SupportExample(BaseModel):
     label: str = Field(examples=["alpha"])
 
 
-class Lasting(BaseModel):
+class TaskLifetime(BaseModel):
     """What every way to make or change a task takes."""
 
     model_config = ConfigDict(extra="forbid")
@@ -26,11 +26,11 @@ class Lasting(BaseModel):
     )
 
 
-class UpdateTask(Lasting):
+class UpdateTask(TaskLifetime):
     """What to change; what is left out stays. `ttl_seconds` counts from now, and null means for ever."""
 
 
-class TaskOptions(Lasting):
+class TaskOptions(TaskLifetime):
     """What may accompany a support set, in JSON or as form fields."""
 
     keep_support: bool = Field(

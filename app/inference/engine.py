@@ -12,15 +12,15 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from app.inference.support_features import Kept
+from app.inference.support_features import SupportFeatures
 from app.tasks.cache import Head
 from model.checkpoint import read_info
 from model.devices import choose
 from model.images.reader import reader
 from model.leo import LatentEmbeddingOptimization
 from model.serving.adapt import AdaptedTask, Adapter, Support
-from model.serving.head_logits import by_codes
-from model.serving.phi import OnCPU, always, for_serving
+from model.serving.head_logits import head_logits
+from model.serving.phi import OnnxPhi, always, fastest_phi
 
 TOGETHER = 32  # requests whose heads are multiplied at once
 Number = TypeVar("Number", bound=np.generic)
@@ -29,19 +29,19 @@ Images = NDArray[np.uint8]  # [B,R,R], 255 full ink, or [B,R,R,3]: what `model.i
 
 @dataclass(frozen=True)
 class Adapt:
-    """Make a task: support images [S,R,R] and their class numbers [S], after those that were `kept`."""
+    """Make a task: support images [S,R,R] and their class numbers [S], after the `earlier` ones."""
 
     images: Images
     labels: NDArray[np.int64]
-    kept: Kept | None = None
+    earlier: SupportFeatures | None = None
     model_version: str = ""  # of those loaded; empty for the default
 
 
 @dataclass(frozen=True)
 class Adapted(AdaptedTask):
-    """The task, and what may be kept of all its support."""
+    """The task, and the features of all its support examples."""
 
-    support: Kept
+    support: SupportFeatures
 
 
 @dataclass(frozen=True)
@@ -101,11 +101,11 @@ class Engine:
         self.leo = LatentEmbeddingOptimization.from_pretrained(weights, self.device)
         self.read = reader(self.info.config)
         side = self.info.config.resolution
-        self._phi = for_serving(self.leo.classifier.phi, side, self.device, cores_are_free)
+        self._phi = fastest_phi(self.leo.classifier.phi, side, self.device, cores_are_free)
         own = self.leo.encoder.features
-        self._encoder_phi = None if own is None else for_serving(own, side, self.device, cores_are_free)
+        self._encoder_phi = None if own is None else fastest_phi(own, side, self.device, cores_are_free)
         self._adapter = Adapter(self.leo)
-        self._logits_by_codes = by_codes(self._adapter, self.device)
+        self._head_logits = head_logits(self._adapter, self.device)
         self.one_by_one = self.device.type == "cpu"  # requests' heads: there a call costs less than to copy a head
         if self.device.type == "cpu":
             torch.set_num_threads(1)  # what is left to torch is small: waking other threads costs more than they save
@@ -113,7 +113,7 @@ class Engine:
     @property
     def seconds_an_image(self) -> float | None:
         """What phi takes, where it was timed."""
-        return self._phi.seconds_an_image if isinstance(self._phi, OnCPU) else None
+        return self._phi.seconds_an_image if isinstance(self._phi, OnnxPhi) else None
 
     def seconds(self, work: Work) -> float:
         """About how long a piece of work takes, by what phi does; without end where that was not timed."""
@@ -125,7 +125,7 @@ class Engine:
         if isinstance(work, Predict):
             return len(work.images) * each
         passes = 1 if self._encoder_phi is None else 2
-        return (passes * len(work.images) + (len(work.kept) if work.kept else 0)) * each
+        return (passes * len(work.images) + (len(work.earlier) if work.earlier else 0)) * each
 
     @property
     def takes_drawings(self) -> bool:
@@ -150,25 +150,25 @@ class Engine:
             if isinstance(work, Predict):
                 needs_head = work.head or work.decode or not self.leo.decoder.is_plain
                 (by_head if needs_head else by_codes).append(work)
-        teaches = [work for work in batch if isinstance(work, Adapt)]
+        adaptations = [work for work in batch if isinstance(work, Adapt)]
         cold = [work for work in batch if isinstance(work, Decode)] + [work for work in by_head if not work.head]
         heads = dict(zip(map(id, cold), self._decode([work.codes for work in cold]), strict=True))
-        images = [work.images for works in (by_head, by_codes, teaches) for work in works]
+        images = [work.images for works in (by_head, by_codes, adaptations) for work in works]
 
         of_encoder = None
-        if self._encoder_phi is not None and teaches:
-            of_encoder = self._encoder_phi.begin(_joined([work.images for work in teaches]))
+        if self._encoder_phi is not None and adaptations:
+            of_encoder = self._encoder_phi.begin(_joined([work.images for work in adaptations]))
         features = self._phi(_joined(images)) if images else torch.empty(0)  # [B, F]
         first, second = (sum(len(work.images) for work in works) for works in (by_head, by_codes))
-        taught = features[first + second :]
-        encoded = taught if of_encoder is None else of_encoder()
-        supports = self._supports(teaches, taught, encoded) if teaches else []
+        support_features = features[first + second :]
+        encoded = support_features if of_encoder is None else of_encoder()
+        supports = self._supports(adaptations, support_features, encoded) if adaptations else []
         made = self._adapter.adapt(supports) if supports else []
         results: dict[int, Result] = {**heads}
         for works, theirs in ((by_head, features[:first]), (by_codes, features[first : first + second])):
             with_heads = [work.head or heads.get(id(work)) for work in works]
             results.update(zip(map(id, works), self._predicted(works, theirs, with_heads), strict=True))
-        for work, task, support in zip(teaches, made, supports, strict=True):
+        for work, task, support in zip(adaptations, made, supports, strict=True):
             results[id(work)] = self._adapted(task, support)
         return [results[id(work)] for work in batch]
 
@@ -210,42 +210,42 @@ class Engine:
                 joint = torch.addmm(bias, features[first:last], weight.T)  # [some Q, some N]
             else:
                 codes = torch.from_numpy(_joined([ask.codes for ask in asks[at : at + TOGETHER]])).to(self.device)
-                joint = self._logits_by_codes(features[first:last], codes)
+                joint = self._head_logits(features[first:last], codes)
             logits, column = joint.cpu().numpy(), 0
             for rows, width in some:
                 yield logits[rows.start - first : rows.stop - first, column : column + width]
                 column += width
 
-    def _supports(self, teaches: list[Adapt], features: Tensor, encoder_features: Tensor) -> list[Support]:
-        """Features [sum S,F] of several requests, each request's behind those kept of earlier examples."""
-        lengths = [len(work.images) for work in teaches]
-        parts = zip(teaches, features.split(lengths), encoder_features.split(lengths), strict=True)
+    def _supports(self, adaptations: list[Adapt], features: Tensor, encoder_features: Tensor) -> list[Support]:
+        """Features [sum S,F] of several requests, each request's behind those of its earlier examples."""
+        lengths = [len(work.images) for work in adaptations]
+        parts = zip(adaptations, features.split(lengths), encoder_features.split(lengths), strict=True)
         return [self._with_kept(*each) for each in parts]
 
     def _with_kept(self, work: Adapt, features: Tensor, encoder_features: Tensor) -> Support:
-        """New features [S,F] behind those kept of earlier examples."""
+        """New features [S,F] behind those of earlier examples."""
         labels = torch.from_numpy(work.labels).to(self.device)
-        kept = work.kept
-        if kept is None:
+        earlier = work.earlier
+        if earlier is None:
             return Support(features, encoder_features, labels)
-        of_encoder = kept.features if kept.encoder_features is None else kept.encoder_features
-        earlier, earlier_encoder = (torch.from_numpy(f).to(self.device).float() for f in (kept.features, of_encoder))
+        of_encoder = earlier.features if earlier.encoder_features is None else earlier.encoder_features
+        before, encoder_before = (torch.from_numpy(f).to(self.device).float() for f in (earlier.features, of_encoder))
         return Support(
-            torch.cat([earlier, features]),
-            torch.cat([earlier_encoder, encoder_features]),
-            torch.cat([torch.from_numpy(kept.labels).to(self.device), labels]),
+            torch.cat([before, features]),
+            torch.cat([encoder_before, encoder_features]),
+            torch.cat([torch.from_numpy(earlier.labels).to(self.device), labels]),
         )
 
     def _adapted(self, task: AdaptedTask, support: Support) -> Adapted:
         def compact(features: Tensor) -> NDArray[np.float16]:
             return features.half().cpu().numpy()
 
-        kept = Kept(
+        support_features = SupportFeatures(
             compact(support.features),
             None if self._encoder_phi is None else compact(support.encoder_features),
             support.labels.cpu().numpy(),
         )
-        return Adapted(**vars(task), support=kept)
+        return Adapted(**vars(task), support=support_features)
 
     def _decode(self, codes: list[NDArray[np.float32]]) -> list[Head]:
         """Codes [N,L] of tasks -> their heads, in one pass where a class's row depends on its code alone."""

@@ -67,23 +67,23 @@ class Models:
         """About how long a piece of work takes; see `Engine.seconds`."""
         return self._by_version.get(work.model_version, self.default).seconds(work)
 
-    def named(self, name: str | None) -> Engine:
+    def by_name(self, name: str | None) -> Engine:
         """A loaded model; the default for None. Raises `Problem` 422."""
         engine = self.default if name is None else self._engines.get(name)
         if engine is None:
             raise Problem(422, f"no model called {name!r} is loaded; there is {', '.join(map(repr, self._engines))}")
         return engine
 
-    def of_kind(self, *, drawn: bool) -> Engine:
+    def for_kind(self, *, drawings: bool) -> Engine:
         """For drawings or for photos: the first that is loaded, or the default where none is."""
-        return next((engine for engine in self if engine.takes_drawings == drawn), self.default)
+        return next((engine for engine in self if engine.takes_drawings == drawings), self.default)
 
     @property
-    def mixed(self) -> bool:
+    def take_drawings_and_photos(self) -> bool:
         """Whether there are models for drawings and for photos, so that somebody has to choose."""
         return len({engine.takes_drawings for engine in self}) > 1
 
-    def of(self, record: TaskRecord) -> Engine:
+    def for_task(self, record: TaskRecord) -> Engine:
         """The model that can decode a task. Raises `Problem` 409, naming both versions."""
         for engine in (self._engines.get(record.model), self._earlier.get(record.model)):
             if engine is not None and engine.info.version == record.model_version:

@@ -8,7 +8,7 @@ from safetensors.numpy import load, save
 
 
 @dataclass(frozen=True)
-class Kept:
+class SupportFeatures:
     """Features [S,F] of phi, those of the encoder where it has convolutions of its own, class numbers [S].
 
     In float16: 128 bytes an example where F is 64.
@@ -22,7 +22,7 @@ class Kept:
         return len(self.labels)
 
 
-def pack(support: Kept) -> bytes:
+def pack(support: SupportFeatures) -> bytes:
     tensors: dict[str, NDArray[np.generic]] = {
         "features": support.features,
         "labels": support.labels.astype(np.int16),
@@ -32,6 +32,6 @@ def pack(support: Kept) -> bytes:
     return save(tensors)
 
 
-def unpack(payload: bytes) -> Kept:
+def unpack(payload: bytes) -> SupportFeatures:
     tensors = load(payload)
-    return Kept(tensors["features"], tensors.get("encoder_features"), tensors["labels"].astype(np.int64))
+    return SupportFeatures(tensors["features"], tensors.get("encoder_features"), tensors["labels"].astype(np.int64))

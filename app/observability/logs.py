@@ -109,7 +109,7 @@ class RequestLog:
             took = time.perf_counter() - began
             # Not the path: ids would make endless series.
             method, route = scope["method"], getattr(scope.get("route"), "path", "none")
-            metrics.answered(method, route, status, took)
+            metrics.observe_request(method, route, status, took)
             if log.isEnabledFor(logging.INFO) and REFUSED not in scope:
                 # Made here, as `info` would look up which line of code it is.
                 said = {"method": method, "route": route, "status": status, "request_id": request_id}

@@ -49,7 +49,7 @@ queue_images = Gauge(
 cache_lookups = Counter(
     "leo_cache_lookups", "Predictions by cache result: hit, codes, miss", ["result"], registry=REGISTRY
 )
-looked_up = {result: cache_lookups.labels(result) for result in ("hit", "codes", "miss")}
+lookups_by_result = {result: cache_lookups.labels(result) for result in ("hit", "codes", "miss")}
 cache_bytes = Gauge(
     "leo_cache_bytes", "Bytes of tasks and decoded heads in memory", registry=REGISTRY, multiprocess_mode="livesum"
 )
@@ -78,23 +78,23 @@ model_info = Gauge(
     multiprocess_mode="livemax",
 )
 
-_levels: dict[Gauge, Callable[[], float]] = {}
+_gauges: dict[Gauge, Callable[[], float]] = {}
 
 
-def level(gauge: Gauge, now: Callable[[], float]) -> None:
-    """A gauge that `read_levels` sets."""
-    _levels[gauge] = now
+def register_gauge(gauge: Gauge, now: Callable[[], float]) -> None:
+    """A gauge that `update_gauges` sets."""
+    _gauges[gauge] = now
 
 
-def read_levels() -> None:
+def update_gauges() -> None:
     """Set the gauges of what this process holds now."""
-    for gauge, now in _levels.items():
+    for gauge, now in _gauges.items():
         gauge.set(now())
 
 
 def page() -> bytes:
     """All metrics, of all workers, as Prometheus reads them."""
-    read_levels()
+    update_gauges()
     if "PROMETHEUS_MULTIPROC_DIR" not in os.environ:
         return generate_latest(REGISTRY)
     registry = CollectorRegistry()
@@ -107,7 +107,7 @@ def _of_answers(method: str, route: str, status: int) -> tuple[Counter, Histogra
     return requests.labels(method, route, str(status)), request_seconds.labels(route)
 
 
-def answered(method: str, route: str, status: int, seconds: float) -> None:
+def observe_request(method: str, route: str, status: int, seconds: float) -> None:
     """One request."""
     count, took = _of_answers(method, route, status)
     count.inc()
@@ -126,7 +126,7 @@ def stage(name: str) -> Iterator[None]:
             _stages[name].observe(time.perf_counter() - began)
 
 
-def counted(run: Callable[[list[Work]], list[Result]]) -> Callable[[list[Work]], list[Result]]:
+def timed_batches(run: Callable[[list[Work]], list[Result]]) -> Callable[[list[Work]], list[Result]]:
     """The device's work with its passes counted."""
 
     def counting(batch: list[Work]) -> list[Result]:
@@ -140,7 +140,7 @@ def counted(run: Callable[[list[Work]], list[Result]]) -> Callable[[list[Work]],
     return counting
 
 
-def adapted(losses: list[float]) -> None:
+def observe_adaptation(losses: list[float]) -> None:
     """What one inner loop did."""
     before, after = losses[0], losses[-1]
     adaptation_loss.labels("before").observe(before)

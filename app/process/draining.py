@@ -17,11 +17,11 @@ class DrainingServer(uvicorn.Server):
     """
 
     def __init__(
-        self, config: uvicorn.Config, app: FastAPI, seconds: float, is_up: Callable[[], None] = lambda: None
+        self, config: uvicorn.Config, app: FastAPI, seconds: float, is_ready: Callable[[], None] = lambda: None
     ) -> None:
-        """`is_up` is called once it serves."""
+        """`is_ready` is called once it serves."""
         super().__init__(config)
-        self._app, self._seconds, self._is_up = app, seconds, is_up
+        self._app, self._seconds, self._is_up = app, seconds, is_ready
         self._stop_at: float | None = None
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:

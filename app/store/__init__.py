@@ -6,14 +6,14 @@ from typing import Any, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-ONCE_SECONDS = 24 * 3600  # how long an Idempotency-Key is remembered, if its task lives that long
+IDEMPOTENCY_SECONDS = 24 * 3600  # how long an Idempotency-Key is remembered, if its task lives that long
 
 
 class StoreUnavailable(Exception):
     """The store cannot be reached or refuses to work right now."""
 
 
-class OtherBody(Exception):
+class IdempotencyConflict(Exception):
     """Something else was sent under the same Idempotency-Key before."""
 
 
@@ -44,7 +44,7 @@ class TaskRecord:
 
 
 @dataclass(frozen=True)
-class Once:
+class IdempotencyRecord:
     """An `Idempotency-Key` and a digest of what was sent under it."""
 
     key: str
@@ -65,17 +65,17 @@ class TaskStore(Protocol):
         record: TaskRecord,
         *,
         support: bytes | None = None,
-        once: Once | None = None,
+        once: IdempotencyRecord | None = None,
         max_tasks: int | None = None,
     ) -> TaskRecord:
         """Keep a new task; `support` is an opaque payload beside it, read only by `support`.
 
         Returns the record; or, when `once` was used before, the record first made with it, and keeps nothing.
-        Raises `OtherBody` where that came of another body, `TooManyTasks` if the owner has `max_tasks` already.
+        Raises `IdempotencyConflict` where that came of another body, `TooManyTasks` if the owner has `max_tasks`.
         """
 
-    async def made(self, owner: str, once: Once) -> TaskRecord | None:
-        """The record first made under an `Idempotency-Key`, while its task lives. Raises `OtherBody`."""
+    async def find_by_idempotency_key(self, owner: str, once: IdempotencyRecord) -> TaskRecord | None:
+        """The record first made under an `Idempotency-Key`, while its task lives. Raises `IdempotencyConflict`."""
 
     async def get(self, task_id: str, owner: str) -> TaskRecord | None:
         """The owner's task, or None."""
@@ -102,7 +102,7 @@ class TaskStore(Protocol):
     async def close(self) -> None: ...
 
 
-def place_of(cursor: str | None) -> int:
+def parse_cursor(cursor: str | None) -> int:
     """The number under which the next page begins. Raises `ValueError` for a cursor that is none of ours."""
     if cursor is None:
         return 2**53

@@ -29,7 +29,15 @@ from redis.backoff import NoBackoff
 from redis.exceptions import MovedError, RedisClusterException, RedisError
 from redis.maint_notifications import MaintNotificationsConfig
 
-from app.store import ONCE_SECONDS, Once, OtherBody, StoreUnavailable, TaskRecord, TooManyTasks, place_of
+from app.store import (
+    IDEMPOTENCY_SECONDS,
+    IdempotencyConflict,
+    IdempotencyRecord,
+    StoreUnavailable,
+    TaskRecord,
+    TooManyTasks,
+    parse_cursor,
+)
 from app.store.record import pack, unpack
 
 log = logging.getLogger(__name__)
@@ -160,10 +168,10 @@ class RedisStore:
         record: TaskRecord,
         *,
         support: bytes | None = None,
-        once: Once | None = None,
+        once: IdempotencyRecord | None = None,
         max_tasks: int | None = None,
     ) -> TaskRecord:
-        idempotency = [once.digest, once.key, ONCE_SECONDS] if once else ["", "", ""]
+        idempotency = [once.digest, once.key, IDEMPOTENCY_SECONDS] if once else ["", "", ""]
         async with self._within():
             what, *first = await self._add(
                 keys=[self._prefix(record.owner)],
@@ -173,7 +181,7 @@ class RedisStore:
             raise TooManyTasks
         return _same(first, once) if what == b"made" and once else record
 
-    async def made(self, owner: str, once: Once) -> TaskRecord | None:
+    async def find_by_idempotency_key(self, owner: str, once: IdempotencyRecord) -> TaskRecord | None:
         async with self._within():
             once_key = f"{self._prefix(owner)}once:{once.key}"
             task_id, *first = await self._ask("HMGET", once_key, "task", "digest", "record")
@@ -211,7 +219,7 @@ class RedisStore:
         return bool(deleted)
 
     async def page(self, owner: str, limit: int, cursor: str | None) -> tuple[list[TaskRecord], str | None]:
-        prefix, before = self._prefix(owner), place_of(cursor)
+        prefix, before = self._prefix(owner), parse_cursor(cursor)
         found: list[tuple[bytes, int]] = []  # records and their numbers
         async with self._within():
             while len(found) <= limit:
@@ -274,8 +282,8 @@ def _client(url: str) -> Redis | RedisCluster:
     return RedisCluster(startup_nodes=nodes, require_full_coverage=False, **options)
 
 
-def _same(first: list[bytes], once: Once) -> TaskRecord:
+def _same(first: list[bytes], once: IdempotencyRecord) -> TaskRecord:
     digest, packed = first
     if digest != once.digest:
-        raise OtherBody
+        raise IdempotencyConflict
     return unpack(packed)

@@ -12,7 +12,15 @@ from typing import TypeVar
 
 import numpy as np
 
-from app.store import ONCE_SECONDS, Once, OtherBody, StoreUnavailable, TaskRecord, TooManyTasks, place_of
+from app.store import (
+    IDEMPOTENCY_SECONDS,
+    IdempotencyConflict,
+    IdempotencyRecord,
+    StoreUnavailable,
+    TaskRecord,
+    TooManyTasks,
+    parse_cursor,
+)
 from app.store.record import pack, unpack
 
 SCHEMA_VERSION = 2
@@ -96,12 +104,12 @@ class SQLiteStore:
         record: TaskRecord,
         *,
         support: bytes | None = None,
-        once: Once | None = None,
+        once: IdempotencyRecord | None = None,
         max_tasks: int | None = None,
     ) -> TaskRecord:
         def call() -> TaskRecord:
             self._sweep()
-            first = self._made(record.owner, once) if once else None
+            first = self._find_by_key(record.owner, once) if once else None
             if first:
                 return first
             execute, now, packed = self._connection.execute, time.time(), pack(record)
@@ -120,16 +128,16 @@ class SQLiteStore:
             if once:
                 execute(
                     "INSERT INTO once VALUES (?, ?, ?, ?, ?, ?)",
-                    (record.owner, once.key, once.digest, number, packed, now + ONCE_SECONDS),
+                    (record.owner, once.key, once.digest, number, packed, now + IDEMPOTENCY_SECONDS),
                 )
             return record
 
         return await self._run(call)
 
-    async def made(self, owner: str, once: Once) -> TaskRecord | None:
-        return await self._run(lambda: self._made(owner, once))
+    async def find_by_idempotency_key(self, owner: str, once: IdempotencyRecord) -> TaskRecord | None:
+        return await self._run(lambda: self._find_by_key(owner, once))
 
-    def _made(self, owner: str, once: Once) -> TaskRecord | None:
+    def _find_by_key(self, owner: str, once: IdempotencyRecord) -> TaskRecord | None:
         now = time.time()
         row = self._connection.execute(
             "SELECT once.digest, once.record FROM once JOIN tasks USING (number) WHERE once.owner = ? AND key = ? "
@@ -140,7 +148,7 @@ class SQLiteStore:
             self._connection.execute("DELETE FROM once WHERE owner = ? AND key = ?", (owner, once.key))
             return None
         if row["digest"] != once.digest:
-            raise OtherBody
+            raise IdempotencyConflict
         return unpack(row["record"])
 
     def _sweep(self) -> None:
@@ -202,7 +210,7 @@ class SQLiteStore:
         return await self._run(call)
 
     async def page(self, owner: str, limit: int, cursor: str | None) -> tuple[list[TaskRecord], str | None]:
-        before = place_of(cursor)
+        before = parse_cursor(cursor)
 
         def call() -> tuple[list[TaskRecord], str | None]:
             rows = self._connection.execute(

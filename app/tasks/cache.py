@@ -31,15 +31,15 @@ RECORD_SIZE = 1024  # bytes of a record beside its codes and its classes' names
 
 
 @dataclass(frozen=True)
-class Warm:
+class CachedTask:
     """A task ready to predict, whether or not the store can be reached. Without its head that is decoded first."""
 
     record: TaskRecord
     head: Head | None
-    mark: int  # the task's, as it was before the record was read; see `app.shared_state`
+    version: int  # the task's, as it was before the record was read; see `app.shared_state`
 
 
-class WarmTasks:
+class TaskCache:
     """Tasks by id, and the heads of those used last. Only a shortcut: the store has them all.
 
     A head is many times the size of the codes it is decoded from. So heads go first when room gets scarce, and
@@ -51,20 +51,22 @@ class WarmTasks:
         self._records: LRUCache[str, tuple[TaskRecord, int]] = LRUCache(max_bytes, lambda kept: _size(kept[0]))
         self._heads: LRUCache[str, Head] = LRUCache(max_bytes, lambda head: head.size)
         self._head_size = 0  # bytes of the last one
-        self._passed: OrderedDict[str, None] = OrderedDict()  # tasks asked for of late whose heads were not worth it
+        self._recent_misses: OrderedDict[str, None] = (
+            OrderedDict()
+        )  # tasks asked for of late whose heads were not worth it
         # Deleted while a prediction was under way, a task must not come back with its result.
         self._deleted: LRUCache[str, bool] = LRUCache(10_000)
         self._next_sweep = 0.0  # by the monotonic clock
 
-    def get(self, task_id: str, owner: str) -> Warm | None:
+    def get(self, task_id: str, owner: str) -> CachedTask | None:
         """The owner's task, if it is here and has not expired."""
-        record, mark = self._records.get(task_id, (None, 0))
+        record, version = self._records.get(task_id, (None, 0))
         if record is None or record.owner != owner:
             return None
         if record.expires_at is not None and record.expires_at <= time.time():
             self._forget(task_id)
             return None
-        return Warm(record, self._heads.get(task_id), mark)
+        return CachedTask(record, self._heads.get(task_id), version)
 
     def is_worth_a_head(self, task_id: str) -> bool:
         """Whether a head that would have to be decoded is likely to be used again before it has to go.
@@ -74,26 +76,26 @@ class WarmTasks:
         """
         if self.size + self._head_size <= self._max_bytes:
             return True
-        if task_id in self._passed:
-            del self._passed[task_id]
+        if task_id in self._recent_misses:
+            del self._recent_misses[task_id]
             return True
-        self._passed[task_id] = None
-        while len(self._passed) > max(SOON, len(self._heads) // 8):
-            self._passed.popitem(last=False)
+        self._recent_misses[task_id] = None
+        while len(self._recent_misses) > max(SOON, len(self._heads) // 8):
+            self._recent_misses.popitem(last=False)
         return False
 
-    def put(self, record: TaskRecord, head: Head | None, mark: int = 0) -> None:
+    def put(self, record: TaskRecord, head: Head | None, version: int = 0) -> None:
         self._sweep()
         task_id = record.task_id
-        held, held_mark = self._records.get(task_id, (None, 0))
+        held, held_version = self._records.get(task_id, (None, 0))
         if task_id in self._deleted or (held and held.revision > record.revision):  # changed while a prediction ran
             return
-        if held is None or held.revision < record.revision or held_mark != mark:
+        if held is None or held.revision < record.revision or held_version != version:
             self._forget(task_id)
             if _size(record) > self._max_bytes:
                 return
             light = replace(record, adaptation={}, quality=None)  # those are as large as all the rest
-            self._records[task_id] = (light, mark)
+            self._records[task_id] = (light, version)
         if head and head.size <= self._max_bytes:
             self._heads[task_id], self._head_size = head, head.size
         while self.size > self._max_bytes:

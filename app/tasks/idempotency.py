@@ -7,7 +7,7 @@ from typing import Annotated
 from fastapi import Header
 
 from app.http.schemas import TaskOptions
-from app.store import Once
+from app.store import IdempotencyRecord
 
 IdempotencyKey = Annotated[
     str | None,
@@ -20,10 +20,12 @@ IdempotencyKey = Annotated[
 ]
 
 
-def once_for(key: str, images: Sequence[bytes], labels: Sequence[str], options: TaskOptions) -> Once:
+def idempotency_record(
+    key: str, images: Sequence[bytes], labels: Sequence[str], options: TaskOptions
+) -> IdempotencyRecord:
     """The key with a digest of what the request means, however it was encoded: a retry may choose another boundary."""
     digest = hashlib.sha256()
     for part in (*images, *(label.encode() for label in labels), options.model_dump_json().encode()):
         digest.update(len(part).to_bytes(8, "little"))  # or two parts' border could move unseen
         digest.update(part)
-    return Once(key, digest.digest())
+    return IdempotencyRecord(key, digest.digest())

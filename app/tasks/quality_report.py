@@ -3,13 +3,13 @@
 from typing import Any
 
 from app.http import schemas
-from app.inference.support_features import Kept
+from app.inference.support_features import SupportFeatures
 from model.evaluation.support_report import examine
 
 PLACES = 3  # a record is read with every cold prediction: it stays small
 
 
-def of_support(support: Kept) -> dict[str, Any]:
+def of_support(support: SupportFeatures) -> dict[str, Any]:
     """What the record keeps: numbers by class and by example, names left to `shown`."""
     found = examine(support.features, support.labels)
     return {
@@ -26,7 +26,7 @@ def of_support(support: Kept) -> dict[str, Any]:
     }
 
 
-def shown(kept: dict[str, Any] | None, labels: list[str]) -> schemas.QualityReport | None:
+def to_schema(kept: dict[str, Any] | None, labels: list[str]) -> schemas.QualityReport | None:
     """A kept report with the classes' names."""
     if kept is None:
         return None

@@ -19,7 +19,7 @@ from bench.engine.service import ROOT
 from bench.pictures import NAMES, picture
 from model.allocator import keep_freed_memory
 from model.devices import CORES
-from model.serving.phi import OnCPU
+from model.serving.phi import OnnxPhi
 
 _here: "_Work"  # of a process that takes part
 _all_are_here: Barrier
@@ -29,7 +29,7 @@ def limits(model: str) -> dict[str, Any]:
     """In one process: single steps with nothing else running, and everything on all cores at once."""
     engine = Engine(ROOT / "weights" / model, "cpu")
     phi = engine._phi
-    if not isinstance(phi, OnCPU):
+    if not isinstance(phi, OnnxPhi):
         raise TypeError(type(phi))
     images = _images()
     decoded = np.stack([decode_one(data, n, engine.read, 10**8) for n, data in enumerate(images)])

@@ -18,7 +18,7 @@ from pydantic_core import to_json
 
 from app.http.multipart import parse
 from app.http.parsing import decode_one
-from app.http.routes.tasks import ranked
+from app.http.routes.tasks import to_prediction
 from app.main import create_app
 from app.observability.logs import Lines
 from app.settings import Settings
@@ -48,7 +48,11 @@ async def _parts(app: FastAPI) -> dict[str, float]:
         requests = [prediction(task_id, n) for n in range(40)]
         body, image = requests[0].split(b"\r\n\r\n", 1)[1], picture(NAMES[0], 1000)
         read, kind = app.state.models.default.read, f"multipart/form-data; boundary={BOUNDARY}"
-        answer = {"task_id": task_id, "model_version": "", "predictions": [ranked(NAMES, np.full(5, 0.2), 5, 0.0)]}
+        answer = {
+            "task_id": task_id,
+            "model_version": "",
+            "predictions": [to_prediction(NAMES, np.full(5, 0.2), 5, 0.0)],
+        }
         found = {
             "parsing the form": _of(lambda: parse(body, kind, max_files=1, max_fields=1, max_field_bytes=100)),
             "decoding the image": _of(lambda: decode_one(image, 0, read, 10**8)),

@@ -22,8 +22,8 @@ class Centred:
     """Features less the mean of the support set's, then of length 1 again (as SimpleShot's "CL2N", Wang et al.,
     2019, which takes the training set's mean)."""
 
-    def __init__(self, method: Method, eye: Phi) -> None:
-        self.method, self.eye = method, eye
+    def __init__(self, method: Method, extractor: Phi) -> None:
+        self.method, self.extractor = method, extractor
         self.name = f"{method.name}, centred"
 
     @torch.no_grad()

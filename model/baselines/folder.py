@@ -63,23 +63,28 @@ def all_methods(leo: LatentEmbeddingOptimization, folder: Path, described: dict[
 
     Raises `CheckpointError` for a damaged file.
     """
-    eye = Phi(leo)
-    methods: list[Method] = [Leo(leo, eye=eye), Leo(leo, 0, eye=eye), CosinePrototypes(eye), EuclideanPrototypes(eye)]
+    extractor = Phi(leo)
+    methods: list[Method] = [
+        Leo(leo, extractor=extractor),
+        Leo(leo, 0, extractor=extractor),
+        CosinePrototypes(extractor),
+        EuclideanPrototypes(extractor),
+    ]
     if described is not None:
-        methods.append(LogisticHead(eye, float(described["l2"])))
+        methods.append(LogisticHead(extractor, float(described["l2"])))
         methods += [load_gradient_based(leo, folder, kind) for kind in KINDS]
     return methods
 
 
 def photo_methods(leo: LatentEmbeddingOptimization, l2: float) -> list[Method]:
     """LEO, heads of others on its features, then what people put on a pretrained network's. `l2`: of logistic heads."""
-    eye, bare = Phi(leo), Bare(leo)
+    extractor, bare = Phi(leo), Bare(leo)
     cosine, logistic = CosinePrototypes(bare), LogisticHead(bare, l2)
     return [
-        Leo(leo, eye=eye),
-        Leo(leo, 0, eye=eye),
-        CosinePrototypes(eye, "LEO's features, prototypes"),
-        LogisticHead(eye, l2, "LEO's features, logistic head"),
+        Leo(leo, extractor=extractor),
+        Leo(leo, 0, extractor=extractor),
+        CosinePrototypes(extractor, "LEO's features, prototypes"),
+        LogisticHead(extractor, l2, "LEO's features, logistic head"),
         cosine,
         Centred(cosine, bare),
         NearestNeighbour(bare),

@@ -64,7 +64,7 @@ class GradientBased(nn.Module):
         self.phi.eval()
         return self
 
-    def eye(self, images: Tensor) -> Tensor:
+    def extractor(self, images: Tensor) -> Tensor:
         """ANIL's phi is the same for all tasks; the others need the pictures themselves."""
         if self.kind != "ANIL":
             return images
@@ -101,7 +101,7 @@ class GradientBased(nn.Module):
         return fast
 
     def _logits_one(self, fast: Fast, seen: Tensor) -> Tensor:
-        """One task's weights on what the eye saw, [B,...] -> [B,N]."""
+        """One task's weights on what the extractor saw, [B,...] -> [B,N]."""
         if self.kind != "ANIL":
             weights = {name.removeprefix("phi."): value for name, value in fast.items() if name.startswith("phi.")}
             seen = functional_call(self.phi, weights, (seen,))  # [B, F]

@@ -11,7 +11,7 @@ from model.serving.adapt import Adapter
 
 
 class BothPhi(Phi):
-    """The eye of a LEO whose encoder has blocks of its own: [B,1,R,R] -> [B,2F], the classifier's first."""
+    """The extractor of a LEO whose encoder has blocks of its own: [B,1,R,R] -> [B,2F], the classifier's first."""
 
     @torch.no_grad()
     def __call__(self, images: Tensor) -> Tensor:
@@ -31,11 +31,13 @@ class Adapted:
 class Leo:
     """Codes, relation, `steps` gradient steps on the codes (the config's by default), decoded heads."""
 
-    def __init__(self, leo: LatentEmbeddingOptimization, steps: int | None = None, eye: Phi | None = None) -> None:
+    def __init__(
+        self, leo: LatentEmbeddingOptimization, steps: int | None = None, extractor: Phi | None = None
+    ) -> None:
         self.leo, self.adapter = leo, Adapter(leo)  # the weights of now: make another after training on
         self.steps = leo.config.inner_steps if steps is None else steps
         self.name = f"LEO {self.steps} steps"
-        self.eye: Phi = BothPhi(leo) if leo.encoder.features is not None else eye or Phi(leo)
+        self.extractor: Phi = BothPhi(leo) if leo.encoder.features is not None else extractor or Phi(leo)
 
     @torch.no_grad()
     def adapt(self, support: Tensor, membership: Tensor) -> Adapted:
@@ -49,5 +51,5 @@ class Leo:
         return apply_head(state.rows, self.for_classifier(queries), state.membership)
 
     def for_classifier(self, seen: Tensor) -> Tensor:
-        """Without what the eye saw for an encoder of its own: [...,F or 2F] -> [...,F]."""
+        """Without what the extractor saw for an encoder of its own: [...,F or 2F] -> [...,F]."""
         return seen[..., : self.leo.config.feature_dim]

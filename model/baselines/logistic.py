@@ -28,10 +28,10 @@ class LogisticHead:
     unique. Raises `RuntimeError` if it is not reached.
     """
 
-    def __init__(self, eye: Phi, l2: float, name: str = "logistic head") -> None:
+    def __init__(self, extractor: Phi, l2: float, name: str = "logistic head") -> None:
         if l2 <= 0:
             raise ValueError(f"l2={l2}: without regularisation separable classes have no optimum")
-        self.eye, self.l2, self.name = eye, l2, name
+        self.extractor, self.l2, self.name = extractor, l2, name
 
     @torch.no_grad()
     def adapt(self, support: Tensor, membership: Tensor) -> Heads:

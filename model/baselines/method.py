@@ -20,21 +20,21 @@ class Method(Protocol):
         """What it is called in tables and results."""
 
     @property
-    def eye(self) -> Callable[[Tensor], Tensor]:
+    def extractor(self) -> Callable[[Tensor], Tensor]:
         """What it makes of each picture before any task: [B,1,R,R] -> [B,...].
 
-        Methods that look through the same eye have equal ones, so that pictures pass through it once.
+        Methods that look through the same extractor have equal ones, so that pictures pass through it once.
         """
 
     def adapt(self, support: Tensor, membership: Tensor) -> Any:
-        """What the eye made of support pictures [T,S,...], membership [T,S,N] -> state of T tasks."""
+        """What the extractor made of support pictures [T,S,...], membership [T,S,N] -> state of T tasks."""
 
     def logits(self, state: Any, queries: Tensor) -> Tensor:
-        """Queries as the eye saw them [T,Q,...] -> [T,Q,N]; -inf for classes a task does not have."""
+        """Queries as the extractor saw them [T,Q,...] -> [T,Q,N]; -inf for classes a task does not have."""
 
 
 class Phi:
-    """The eye of methods that work on a LEO's features: [B,1,R,R] -> [B,F]."""
+    """The extractor of methods that work on a LEO's features: [B,1,R,R] -> [B,F]."""
 
     def __init__(self, leo: LatentEmbeddingOptimization) -> None:
         self.leo = leo

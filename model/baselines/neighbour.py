@@ -22,8 +22,8 @@ class NearestNeighbour:
 
     name = "nearest neighbour"
 
-    def __init__(self, eye: Phi) -> None:
-        self.eye = eye
+    def __init__(self, extractor: Phi) -> None:
+        self.extractor = extractor
 
     @torch.no_grad()
     def adapt(self, support: Tensor, membership: Tensor) -> Examples:

@@ -20,8 +20,8 @@ class Means:
 class CosinePrototypes:
     """The class whose mean points most nearly where the query does; logits are 10 times the cosine."""
 
-    def __init__(self, eye: Phi, name: str = "cosine prototypes") -> None:
-        self.eye, self.name = eye, name
+    def __init__(self, extractor: Phi, name: str = "cosine prototypes") -> None:
+        self.extractor, self.name = extractor, name
 
     @torch.no_grad()
     def adapt(self, support: Tensor, membership: Tensor) -> Means:
@@ -38,8 +38,8 @@ class EuclideanPrototypes:
 
     name = "Euclidean prototypes"
 
-    def __init__(self, eye: Phi) -> None:
-        self.eye = eye
+    def __init__(self, extractor: Phi) -> None:
+        self.extractor = extractor
 
     @torch.no_grad()
     def adapt(self, support: Tensor, membership: Tensor) -> Means:

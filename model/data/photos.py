@@ -30,7 +30,7 @@ from model.config import LEOConfig
 from model.data.omniglot import SPLITS, DataError
 from model.images.photos import Pixels, to_pixels
 from model.networks import FeatureExtractor
-from model.serving.phi import Phi, for_serving
+from model.serving.phi import Phi, fastest_phi
 
 ENDINGS = (".jpg", ".jpeg", ".png", ".webp")
 FORMATS = ("JPEG", "PNG", "WEBP")
@@ -191,7 +191,7 @@ def features(photos: Photos, backbone: Backbone, views: int = 1, cache: Path = C
                 config = LEOConfig(
                     backbone=backbone.name, backbone_pooling="all", resolution=side, normalise_features=False
                 )
-                look = for_serving(FeatureExtractor(config).eval(), side, torch.device("cpu"), exact=True)
+                look = fastest_phi(FeatureExtractor(config).eval(), side, torch.device("cpu"), exact=True)
             cache.mkdir(parents=True, exist_ok=True)
             fresh = path.with_suffix(f".{os.getpid()}.new")
             save_file({"features": _of_class(photos, label, look, side, views).half()}, fresh)

@@ -20,7 +20,7 @@ Within = Literal["alphabet"]
 Pictures = Drawings | Photos
 
 EPISODES_AT_ONCE = 100  # drawn together; part of what a seed means
-NUMBERS_AT_ONCE = 2**24  # of what the eye saw, in the tasks that are adapted together
+NUMBERS_AT_ONCE = 2**24  # of features, in the tasks that are adapted together
 IMAGES_AT_ONCE = 32  # phi's activations of more leave a CPU's cache
 
 
@@ -57,10 +57,10 @@ class Row:
 
 
 @dataclass(frozen=True)
-class Sight:
-    """A data set through a method's eye, computed once."""
+class ExtractedFeatures:
+    """A data set's features as a method extracts them, computed once."""
 
-    seen: Tensor  # [C, D, ...]
+    features: Tensor  # [C, D, ...]
     counts: Tensor  # [C]
     groups: Tensor  # [C] int64, each class's alphabet
 
@@ -69,34 +69,36 @@ class Answers(NamedTuple):
     """What a method said in some tasks of one setting."""
 
     tasks: Episodes
-    support: Tensor  # [T, S, ...], as the eye saw it
+    support: Tensor  # [T, S, ...], as the extractor gives it
     queries: Tensor  # [T, Q, ...]
     state: Any
     logits: Tensor  # [T, Q, N]
     labels: Tensor  # [T, Q]
 
 
-def look(eye: Callable[[Tensor], Tensor], data: Pictures, resolution: int, device: torch.device) -> Sight:
-    """Every picture through an eye, on the device. Raises `DataError` for an eye that is not made for such data."""
+def extract(
+    extractor: Callable[[Tensor], Tensor], data: Pictures, resolution: int, device: torch.device
+) -> ExtractedFeatures:
+    """Features of every picture, on the device. Raises `DataError` where the extractor takes other data."""
     alphabets = {name: index for index, name in enumerate(dict.fromkeys(data.alphabets))}
     groups = torch.tensor([alphabets[name] for name in data.alphabets])
     if isinstance(data, Photos):
-        if not isinstance(eye, Phi):
+        if not isinstance(extractor, Phi):
             raise DataError("only methods that work on a backbone's features can be asked about photos")
-        return Sight(eye.of_photos(data), data.counts, groups)
+        return ExtractedFeatures(extractor.of_photos(data), data.counts, groups)
     images = to_side(data.images, resolution)  # [C, D, R, R]
     parts = images.flatten(0, 1).unsqueeze(1).split(1024 if device.type == "cuda" else IMAGES_AT_ONCE)
     with torch.no_grad():
-        seen = torch.cat([eye(part.to(device).float() / 255) for part in parts])
-    return Sight(seen.reshape(*images.shape[:2], *seen.shape[1:]), data.counts, groups)
+        seen = torch.cat([extractor(part.to(device).float() / 255) for part in parts])
+    return ExtractedFeatures(seen.reshape(*images.shape[:2], *seen.shape[1:]), data.counts, groups)
 
 
-def extract(leo: LatentEmbeddingOptimization, data: Pictures) -> Sight:
+def extract_features(leo: LatentEmbeddingOptimization, data: Pictures) -> ExtractedFeatures:
     """Features of every picture under a LEO in evaluation mode."""
-    return look(Leo(leo).eye, data, leo.config.resolution, leo.alpha.device)
+    return extract(Leo(leo).extractor, data, leo.config.resolution, leo.alpha.device)
 
 
-def draw(sight: Sight, setting: Setting, episodes: int, seed: int = 0) -> Episodes:
+def sample_tasks(extracted: ExtractedFeatures, setting: Setting, episodes: int, seed: int = 0) -> Episodes:
     """The tasks of a setting: the same for the same seed, whoever answers them.
 
     Raises `model.data.omniglot.DataError` where the data is too small for such tasks.
@@ -104,18 +106,18 @@ def draw(sight: Sight, setting: Setting, episodes: int, seed: int = 0) -> Episod
     way, (fewest, most), query, within = setting
     # Way, shot and query take part in the seed, so that rows are independent draws.
     generator = torch.Generator().manual_seed(seed * 1_000_003 + way * 10_007 + most * 101 + query)
-    groups = sight.groups if within else None
+    groups = extracted.groups if within else None
     shot = most if fewest == most else (fewest, most)
     sizes = [min(EPISODES_AT_ONCE, episodes - done) for done in range(0, episodes, EPISODES_AT_ONCE)]
-    return join([sample_episodes(sight.counts, size, way, shot, query, generator, groups) for size in sizes])
+    return join([sample_episodes(extracted.counts, size, way, shot, query, generator, groups) for size in sizes])
 
 
-def possible(sight: Sight, settings: Iterable[Setting]) -> list[Setting]:
+def feasible_settings(extracted: ExtractedFeatures, settings: Iterable[Setting]) -> list[Setting]:
     """Those of the settings that the data is large enough for. Raises `DataError` if none is."""
     found, refused = [], DataError("no setting was asked for")
     for setting in settings:
         try:
-            draw(sight, setting, 1)
+            sample_tasks(extracted, setting, 1)
             found.append(setting)
         except DataError as error:
             refused = error
@@ -125,28 +127,28 @@ def possible(sight: Sight, settings: Iterable[Setting]) -> list[Setting]:
 
 
 @torch.no_grad()
-def answer(method: Method, sight: Sight, tasks: Episodes) -> Iterator[Answers]:
+def answer_tasks(method: Method, extracted: ExtractedFeatures, tasks: Episodes) -> Iterator[Answers]:
     """Adapt to each task and classify its queries, as many tasks at a time as memory likes."""
     way, drawings = tasks.drawings.shape[1:]
-    numbers = way * drawings * max(sight.seen[0, 0].numel(), way)
+    numbers = way * drawings * max(extracted.features[0, 0].numel(), way)
     at_once = max(1, NUMBERS_AT_ONCE // numbers)
     for start in range(0, len(tasks), at_once):
         some = tasks[start : start + at_once]
-        support, labels, queries, query_labels = some.gather(sight.seen)
+        support, labels, queries, query_labels = some.gather(extracted.features)
         membership = one_hot(labels, way)
         state = method.adapt(support, membership)
         yield Answers(some, support, queries, state, method.logits(state, queries), query_labels)
 
 
-def accuracies(method: Method, sight: Sight, tasks: Episodes) -> Tensor:
+def accuracies(method: Method, extracted: ExtractedFeatures, tasks: Episodes) -> Tensor:
     """Share of queries each of the tasks gets right, [E]."""
-    right = [(part.logits.argmax(dim=-1) == part.labels).double() for part in answer(method, sight, tasks)]
+    right = [(part.logits.argmax(dim=-1) == part.labels).double() for part in answer_tasks(method, extracted, tasks)]
     return torch.cat([part.mean(dim=1).cpu() for part in right])
 
 
 def evaluate(
     leo: LatentEmbeddingOptimization,
-    sight: Sight,
+    extracted: ExtractedFeatures,
     way: int,
     shot: int,
     query: int,
@@ -159,14 +161,14 @@ def evaluate(
     Raises `model.data.omniglot.DataError` where the data is too small for such tasks.
     """
     method = Leo(leo, inner_steps)
-    tasks = draw(sight, Setting(way, (shot, shot), query), episodes, seed)
-    mean, ci95 = mean_and_ci95(accuracies(method, sight, tasks))
+    tasks = sample_tasks(extracted, Setting(way, (shot, shot), query), episodes, seed)
+    mean, ci95 = mean_and_ci95(accuracies(method, extracted, tasks))
     return Row(way, shot, query, episodes, method.steps, mean, ci95)
 
 
 def evaluate_many(
     leo: LatentEmbeddingOptimization,
-    sight: Sight,
+    extracted: ExtractedFeatures,
     ways: Iterable[int],
     shots: Iterable[int],
     query: int,
@@ -178,7 +180,7 @@ def evaluate_many(
     shots = list(shots)
     for way in ways:
         for shot in shots:
-            yield evaluate(leo, sight, way, shot, query, episodes, seed, inner_steps)
+            yield evaluate(leo, extracted, way, shot, query, episodes, seed, inner_steps)
 
 
 def mean_and_ci95(values: Tensor) -> tuple[float, float]:
@@ -188,6 +190,6 @@ def mean_and_ci95(values: Tensor) -> tuple[float, float]:
     return float(values.mean()), float(1.96 * values.std() / math.sqrt(len(values)))
 
 
-def spoken(shots: tuple[int, int]) -> int | str:
+def format_shots(shots: tuple[int, int]) -> int | str:
     """A setting's shots as results name them: 5, or "1-5"."""
     return shots[0] if shots[0] == shots[1] else f"{shots[0]}-{shots[1]}"

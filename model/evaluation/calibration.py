@@ -13,7 +13,15 @@ from scipy.optimize import minimize, minimize_scalar
 from torch import Tensor
 
 from model.baselines.latent import Leo
-from model.evaluation.accuracy import Pictures, Setting, Sight, answer, draw, extract, possible
+from model.evaluation.accuracy import (
+    ExtractedFeatures,
+    Pictures,
+    Setting,
+    answer_tasks,
+    extract_features,
+    feasible_settings,
+    sample_tasks,
+)
 from model.leo import LatentEmbeddingOptimization
 
 BINS = 15
@@ -108,27 +116,31 @@ def temperature_of(
     Settings that the data is too small for are left out; `DataError` if that leaves none. Pure and
     seeded. The seed should not be the one that calibration is measured with.
     """
-    method, sight = Leo(leo), extract(leo, validation)
-    return fit_temperature([_answers(method, sight, setting, episodes, seed) for setting in possible(sight, settings)])
+    method, extracted = Leo(leo), extract_features(leo, validation)
+    return fit_temperature(
+        [_answers(method, extracted, setting, episodes, seed) for setting in feasible_settings(extracted, settings)]
+    )
 
 
 def sharpness_of(
     leo: LatentEmbeddingOptimization,
-    sights: Iterable[Sight],
+    sources: Iterable[ExtractedFeatures],
     settings: Iterable[Setting],
     episodes: int = 200,
     seed: int = 1,
 ) -> tuple[float, float, float]:
     """`fit_sharpness` of a LEO in evaluation mode over several data sets, each possible setting of each alike."""
     method, settings = Leo(leo), tuple(settings)
-    chosen = [(sight, setting) for sight in sights for setting in possible(sight, settings)]
-    answers = [_answers(method, sight, setting, episodes, seed) for sight, setting in chosen]
+    chosen = [(extracted, setting) for extracted in sources for setting in feasible_settings(extracted, settings)]
+    answers = [_answers(method, extracted, setting, episodes, seed) for extracted, setting in chosen]
     return fit_sharpness(answers, [sum(setting.shots) / 2 for _, setting in chosen])
 
 
-def _answers(method: Leo, sight: Sight, setting: Setting, episodes: int, seed: int) -> tuple[Tensor, Tensor]:
+def _answers(
+    method: Leo, extracted: ExtractedFeatures, setting: Setting, episodes: int, seed: int
+) -> tuple[Tensor, Tensor]:
     """Logits [M,N] and labels [M] over the tasks of a setting."""
-    parts = list(answer(method, sight, draw(sight, setting, episodes, seed)))
+    parts = list(answer_tasks(method, extracted, sample_tasks(extracted, setting, episodes, seed)))
     logits = torch.cat([part.logits.flatten(0, 1).cpu() for part in parts])
     return logits, torch.cat([part.labels.flatten().cpu() for part in parts])
 

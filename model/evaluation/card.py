@@ -9,7 +9,7 @@ from typing import Any
 import torch
 
 from model.checkpoint import inference_state, write_whole
-from model.evaluation.accuracy import Pictures, Setting, possible
+from model.evaluation.accuracy import Pictures, Setting, feasible_settings
 from model.evaluation.sweep import Evaluation
 from model.leo import LatentEmbeddingOptimization
 
@@ -72,7 +72,7 @@ def shape_of(leo: LatentEmbeddingOptimization) -> dict[str, Any]:
 def validate(leo: LatentEmbeddingOptimization, validation: Pictures, episodes: int = EPISODES) -> dict[str, Any]:
     """The figures of a card: accuracy with and without inner steps, on the same tasks, calibration and strangers."""
     evaluation = Evaluation(leo, validation, episodes)
-    for setting in possible(evaluation.sight, SETTINGS):
+    for setting in feasible_settings(evaluation.extracted, SETTINGS):
         evaluation.add(setting, (0, leo.config.inner_steps))
     found = evaluation.as_dict()
     return {

@@ -13,7 +13,16 @@ from torch.autograd.profiler import profile
 from model.baselines.method import Method
 from model.data.episodes import Episodes
 from model.data.photos import Photos
-from model.evaluation.accuracy import Pictures, Setting, Sight, accuracies, draw, look, mean_and_ci95, spoken
+from model.evaluation.accuracy import (
+    ExtractedFeatures,
+    Pictures,
+    Setting,
+    accuracies,
+    extract,
+    format_shots,
+    mean_and_ci95,
+    sample_tasks,
+)
 from model.leo import one_hot
 from model.training.augmentation import to_side
 
@@ -30,7 +39,7 @@ class Cost:
 class Compared:
     """One method in one setting; `difference` is its accuracy less LEO's, mean over tasks, 95 % interval.
 
-    `adapt` starts from what the method's eye saw, `from_pictures` before it looked. MAML and Meta-SGD look with a
+    `adapt` starts from what the method's extractor saw, `from_pictures` before it looked. MAML and Meta-SGD look with a
     phi that they adapt, so for them the two are the same.
     """
 
@@ -60,19 +69,19 @@ class Comparison:
 
     def __init__(self, methods: list[Method], data: Pictures, resolution: int, device: torch.device) -> None:
         self.methods, self.data, self.resolution, self.device = methods, data, resolution, device
-        sights: dict[Callable[[Tensor], Tensor], Sight] = {}
+        sources: dict[Callable[[Tensor], Tensor], ExtractedFeatures] = {}
         for method in methods:
-            if method.eye not in sights:
-                sights[method.eye] = look(method.eye, data, resolution, device)
-        self.sights = [sights[method.eye] for method in methods]
+            if method.extractor not in sources:
+                sources[method.extractor] = extract(method.extractor, data, resolution, device)
+        self.sources = [sources[method.extractor] for method in methods]
 
     def run(self, setting: Setting, episodes: int, seed: int = 0, repeats: int | None = 0) -> list[Compared]:
         """A line for each method, over the same tasks. `repeats` of 0 takes no times, None weighs no memory either."""
-        tasks = draw(self.sights[0], setting, episodes, seed)
+        tasks = sample_tasks(self.sources[0], setting, episodes, seed)
         found = []
         reference: Tensor | None = None
-        for method, sight in zip(self.methods, self.sights, strict=True):
-            mine = accuracies(method, sight, tasks)  # [E]
+        for method, extracted in zip(self.methods, self.sources, strict=True):
+            mine = accuracies(method, extracted, tasks)  # [E]
             reference = mine if reference is None else reference
             mean, ci95 = mean_and_ci95(mine)
             difference, difference_ci95 = mean_and_ci95(mine - reference)
@@ -83,7 +92,7 @@ class Comparison:
                 Compared(
                     method.name,
                     setting.way,
-                    spoken(setting.shots),
+                    format_shots(setting.shots),
                     setting.query,
                     setting.within,
                     episodes,
@@ -99,7 +108,7 @@ class Comparison:
 
     @torch.no_grad()
     def costs(self, method: Method, task: Episodes, repeats: int) -> tuple[Cost, Cost]:
-        """Of adapting to one task from what the eye saw, and from its support pictures on.
+        """Of adapting to one task from what the extractor saw, and from its support pictures on.
 
         LEO adapts in the service's closed form (`model.serving.adapt`), MAML, Meta-SGD and ANIL with autograd.
         """
@@ -107,10 +116,10 @@ class Comparison:
         (chosen,), (labels,), *_ = task.gather(places)  # [S], [S]
         pictures = inputs(self.data, task.classes[0, labels], chosen, self.resolution).to(self.device)  # [S, ., R, R]
         membership = one_hot(labels[None], task.classes.shape[1]).to(self.device)  # [1, S, N]
-        seen = method.eye(pictures).unsqueeze(0)
+        seen = method.extractor(pictures).unsqueeze(0)
         return (
             cost(lambda: method.adapt(seen, membership), self.device, repeats),
-            cost(lambda: method.adapt(method.eye(pictures).unsqueeze(0), membership), self.device, repeats),
+            cost(lambda: method.adapt(method.extractor(pictures).unsqueeze(0), membership), self.device, repeats),
         )
 
 

@@ -7,7 +7,15 @@ from torch import Tensor
 
 from model.baselines.latent import Leo
 from model.data.episodes import Episodes, sample_strangers
-from model.evaluation.accuracy import Row, Setting, Sight, answer, draw, mean_and_ci95, spoken
+from model.evaluation.accuracy import (
+    ExtractedFeatures,
+    Row,
+    Setting,
+    answer_tasks,
+    format_shots,
+    mean_and_ci95,
+    sample_tasks,
+)
 from model.evaluation.calibration import Reliability, reliability
 from model.evaluation.strangers import SCORE, auroc_and_ci95, scores
 
@@ -15,7 +23,7 @@ STRANGERS = 5  # classes beside a task's own, where so many are left
 
 
 @dataclass(frozen=True)
-class Examined:
+class Diagnostics:
     """What E tasks with Q queries each showed."""
 
     setting: Setting
@@ -34,24 +42,24 @@ class Examined:
         auroc = self.unknown[SCORE][0] if self.unknown else None
         episodes = len(self.accuracies)
         ece = self.reliability.ece
-        return Row(way, spoken(shots), query, episodes, self.inner_steps, mean, ci95, within, ece, auroc)
+        return Row(way, format_shots(shots), query, episodes, self.inner_steps, mean, ci95, within, ece, auroc)
 
 
 @torch.no_grad()
-def examine(method: Leo, sight: Sight, setting: Setting, episodes: int, seed: int = 0) -> Examined:
+def examine(method: Leo, extracted: ExtractedFeatures, setting: Setting, episodes: int, seed: int = 0) -> Diagnostics:
     """Accuracy as `evaluate` finds it, on the same tasks, and the rest beside it."""
-    tasks = draw(sight, setting, episodes, seed)
-    groups = sight.groups if setting.within else None
+    tasks = sample_tasks(extracted, setting, episodes, seed)
+    groups = extracted.groups if setting.within else None
     generator = torch.Generator().manual_seed(seed * 1_000_003 + 500_009)
-    strangers = sample_strangers(sight.counts, tasks, STRANGERS, setting.query, generator, groups)
+    strangers = sample_strangers(extracted.counts, tasks, STRANGERS, setting.query, generator, groups)
     config = method.leo.config
-    classes = len(sight.counts)
+    classes = len(extracted.counts)
     confusion, met = torch.zeros(classes * classes, dtype=torch.long), torch.zeros(classes, classes, dtype=torch.long)
     correct, confidences = [], []
     known: dict[str, list[Tensor]] = {}
     unknown: dict[str, list[Tensor]] = {}
     done = 0
-    for part in answer(method, sight, tasks):
+    for part in answer_tasks(method, extracted, tasks):
         others, done = strangers[done : done + len(part.tasks)], done + len(part.tasks)
         predicted = part.logits.argmax(dim=-1)  # [T, Q]
         t = torch.tensor([config.temperature_at(shots, setting.way) for shots in part.tasks.mean_shots]).view(-1, 1, 1)
@@ -62,11 +70,11 @@ def examine(method: Leo, sight: Sight, setting: Setting, episodes: int, seed: in
         support, queries = method.for_classifier(part.support), method.for_classifier(part.queries)
         _add(known, scores(part.state, support, part.logits, queries, t))
         if others.classes.shape[1]:
-            seen, *_ = others.gather(sight.seen)  # [T, U, ...]
+            seen, *_ = others.gather(extracted.features)  # [T, U, ...]
             logits = method.logits(part.state, seen)
             _add(unknown, scores(part.state, support, logits, method.for_classifier(seen), t))
     right = torch.cat(correct)  # [E, Q]
-    return Examined(
+    return Diagnostics(
         setting,
         method.steps,
         right.double().mean(dim=1),

@@ -7,7 +7,7 @@ from model.baselines.folder import photo_methods
 from model.baselines.latent import Leo
 from model.checkpoint import write_whole
 from model.data.photos import Photos
-from model.evaluation.accuracy import Setting, possible
+from model.evaluation.accuracy import Setting, feasible_settings
 from model.evaluation.card import machine, today
 from model.evaluation.compare import Comparison
 from model.evaluation.diagnostics import examine
@@ -33,9 +33,9 @@ def validate_photos(
     for part in photos.by_source():
         comparison = Comparison(photo_methods(leo, l2), part, leo.config.resolution, leo.alpha.device)
         rows = []
-        for setting in possible(comparison.sights[0], (*SETTINGS, *SMALL))[: len(SETTINGS)]:
+        for setting in feasible_settings(comparison.sources[0], (*SETTINGS, *SMALL))[: len(SETTINGS)]:
             compared = comparison.run(setting, episodes, repeats=None)
-            examined = examine(Leo(leo), comparison.sights[0], setting, episodes)
+            examined = examine(Leo(leo), comparison.sources[0], setting, episodes)
             rows.append(examined.row.as_dict() | {"methods": [one.figures() for one in compared]})
         source = part.sources[part.files[0][0][0]]
         sources.append({"source": source.name, "classes": list(part.names), "rows": rows})

@@ -7,7 +7,7 @@ import torch
 
 from model.data.omniglot import Drawings
 from model.evaluation.accuracy import Row
-from model.evaluation.diagnostics import Examined
+from model.evaluation.diagnostics import Diagnostics
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -19,7 +19,7 @@ INK = "#1b3a5c"
 
 def draw_report(
     title: str,
-    examined: list[Examined],
+    examined: list[Diagnostics],
     curves: dict[str, list[tuple[int, float, float]]],
     drawings: Drawings,
     png: Path,
@@ -78,7 +78,7 @@ def _steps(axes: "Axes", curves: dict[str, list[tuple[int, float, float]]]) -> N
         axes.legend(fontsize=8)
 
 
-def _calibration(axes: "Axes", examined: list[Examined]) -> None:
+def _calibration(axes: "Axes", examined: list[Diagnostics]) -> None:
     """The settings of fewest and most ways and shots: more lines would hide each other."""
     axes.plot([0, 1], [0, 1], color="black", linewidth=0.8, linestyle="--")
     for one in _corners(examined):
@@ -103,7 +103,7 @@ def _calibration(axes: "Axes", examined: list[Examined]) -> None:
     axes.legend(fontsize=8, loc="upper left")
 
 
-def _confusions(figure: "SubFigure", examined: list[Examined], drawings: Drawings) -> None:
+def _confusions(figure: "SubFigure", examined: list[Diagnostics], drawings: Drawings) -> None:
     confusion = torch.stack([one.confusion for one in examined]).sum(dim=0)  # [C, C]
     met = torch.stack([one.met for one in examined]).sum(dim=0)
     pairs = confused_pairs(confusion, met, PAIRS)
@@ -132,14 +132,14 @@ def confused_pairs(confusion: torch.Tensor, met: torch.Tensor, most: int) -> lis
     return [(i // size, i % size, s) for i, s in zip(best.indices.tolist(), best.values.tolist(), strict=True) if s > 0]
 
 
-def name(one: Examined) -> str:
+def name(one: Diagnostics) -> str:
     """A setting's name in a legend."""
     within = f" in one {one.setting.within}" if one.setting.within else ""
     return f"{one.setting.way}-way {one.row.shot}-shot{within}"
 
 
-def _corners(examined: list[Examined]) -> list[Examined]:
-    def key(one: Examined) -> tuple[int, tuple[int, int]]:
+def _corners(examined: list[Diagnostics]) -> list[Diagnostics]:
+    def key(one: Diagnostics) -> tuple[int, tuple[int, int]]:
         return one.setting.way, one.setting.shots
 
     ways, shots = {one.setting.way for one in examined}, {one.setting.shots for one in examined}

@@ -27,7 +27,7 @@ class Suspect:
 
 
 @dataclass(frozen=True)
-class Twins:
+class SimilarPair:
     """Two examples of different classes that are nearly the same drawing."""
 
     first: int
@@ -43,7 +43,7 @@ class Quality:
     margin: list[float]  # mean over its examples: nearness to their own class less that to the nearest other
     nearest: list[int]  # the class it is most easily taken for
     suspects: list[Suspect]
-    near_duplicates: list[Twins]
+    near_duplicates: list[SimilarPair]
 
 
 def examine(features: NDArray[np.floating], labels: NDArray[np.int64]) -> Quality:
@@ -76,15 +76,15 @@ def examine(features: NDArray[np.floating], labels: NDArray[np.int64]) -> Qualit
         margin=[float(m) for m in margins],
         nearest=[int(n) for n in votes.argmax(axis=1)],
         suspects=[Suspect(i, int(rival[i]), float(margin[i])) for i in doubted[:MOST]],
-        near_duplicates=_twins(cosines, labels),
+        near_duplicates=_similar_pairs(cosines, labels),
     )
 
 
-def _twins(cosines: NDArray[np.float32], labels: NDArray[np.int64]) -> list[Twins]:
+def _similar_pairs(cosines: NDArray[np.float32], labels: NDArray[np.int64]) -> list[SimilarPair]:
     """Pairs by their cosines [S,S]."""
     alike = np.triu(cosines >= SAME, k=1) & (labels[:, None] != labels[None, :])
     pairs = sorted(zip(*np.nonzero(alike), strict=True), key=lambda pair: -cosines[pair])
-    return [Twins(int(i), int(j), float(cosines[i, j])) for i, j in pairs[:MOST]]
+    return [SimilarPair(int(i), int(j), float(cosines[i, j])) for i, j in pairs[:MOST]]
 
 
 def _unit(rows: NDArray[np.float32]) -> NDArray[np.float32]:

@@ -5,8 +5,17 @@ from typing import Any
 
 from model.baselines.latent import Leo
 from model.data.omniglot import DataError
-from model.evaluation.accuracy import Pictures, Row, Setting, Within, accuracies, draw, extract, mean_and_ci95
-from model.evaluation.diagnostics import Examined, examine
+from model.evaluation.accuracy import (
+    Pictures,
+    Row,
+    Setting,
+    Within,
+    accuracies,
+    extract_features,
+    mean_and_ci95,
+    sample_tasks,
+)
+from model.evaluation.diagnostics import Diagnostics, examine
 from model.evaluation.strangers import SCORE
 from model.leo import LatentEmbeddingOptimization
 
@@ -20,8 +29,8 @@ class Evaluation:
 
     def __init__(self, leo: LatentEmbeddingOptimization, data: Pictures, episodes: int, seed: int = 0) -> None:
         self.leo, self.data, self.episodes, self.seed = leo, data, episodes, seed
-        self.sight = extract(leo, data)
-        self.examined: list[list[Examined]] = []  # by setting, then by number of steps
+        self.extracted = extract_features(leo, data)
+        self.examined: list[list[Diagnostics]] = []  # by setting, then by number of steps
 
     def settings(
         self, ways: Iterable[int], shots: Iterable[tuple[int, int]], query: int | None, within: Within | None
@@ -39,14 +48,14 @@ class Evaluation:
     def add(self, setting: Setting, steps: Iterable[int]) -> None:
         """Examine a setting with each number of inner steps. Raises `DataError`."""
         methods = [Leo(self.leo, number) for number in steps]
-        self.examined.append([examine(method, self.sight, setting, self.episodes, self.seed) for method in methods])
+        self.examined.append([examine(method, self.extracted, setting, self.episodes, self.seed) for method in methods])
 
     @property
     def rows(self) -> list[Row]:
         return [one.row for same in self.examined for one in same]
 
     @property
-    def last_steps(self) -> list[Examined]:
+    def last_steps(self) -> list[Diagnostics]:
         """Each setting with the last number of steps asked for."""
         return [same[-1] for same in self.examined]
 
@@ -83,11 +92,11 @@ class Evaluation:
             setting = same[0].setting
             if setting.way != way:
                 continue
-            tasks = draw(self.sight, setting, self.episodes, self.seed)
-            start = accuracies(Leo(self.leo, 0), self.sight, tasks)
+            tasks = sample_tasks(self.extracted, setting, self.episodes, self.seed)
+            start = accuracies(Leo(self.leo, 0), self.extracted, tasks)
             points = [(0, 0.0, 0.0)]
             for steps in CURVE_STEPS:
-                gain, ci95 = mean_and_ci95(accuracies(Leo(self.leo, steps), self.sight, tasks) - start)
+                gain, ci95 = mean_and_ci95(accuracies(Leo(self.leo, steps), self.extracted, tasks) - start)
                 points.append((steps, gain, ci95))
             found[f"{way}-way {same[0].row.shot}-shot"] = points
         return found

@@ -10,7 +10,7 @@ MOST_INK = 0.35  # share of a drawing's pixels that may be anything but paper
 COLOURED = 0.25  # saturation from which a pixel counts as coloured
 
 
-def looks_drawn(picture: Image.Image) -> bool:
+def looks_like_drawing(picture: Image.Image) -> bool:
     """Strokes on paper, as scanned, drawn on a canvas or photographed: mostly paper, whose tone changes slowly.
 
     Wrong now and then, as for a grey object before a plain wall; so it only decides where nobody else did.

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from model.backbones.efficientnet import InvertedBottleneck, Pooled, SameConv
 from model.leo import LatentEmbeddingOptimization
-from model.networks import FeatureExtractor, Frozen, Residual
+from model.networks import FeatureExtractor, FrozenBackbone, Residual
 from model.serving.adapt import Adapter
 
 OPSET = 17
@@ -46,15 +46,15 @@ def to_onnx(
     return graph.made("leo", [images], probabilities, props)
 
 
-def phi_to_onnx(phi: FeatureExtractor, side: int, *, bytewise: bool = False) -> bytes:
+def phi_to_onnx(phi: FeatureExtractor, side: int, *, quantised: bool = False) -> bytes:
     """A phi whose BatchNorm is folded -> graph: `images` uint8 [B,R,R], 255 full ink, or of a pretrained backbone
     [B,R,R,3], red, green and blue -> `features` [B,F].
 
-    With `bytewise` its convolutions take and give bytes, which some processors are much faster at.
+    With `quantised` its convolutions take and give bytes, which some processors are much faster at.
     Raises `TypeError` for a layer it does not know, or has no such form of.
     """
-    graph = _Bytewise() if bytewise else _Graph()
-    channels = [3] if isinstance(phi.blocks, Frozen) else []
+    graph = _QuantisedGraph() if quantised else _Graph()
+    channels = [3] if isinstance(phi.blocks, FrozenBackbone) else []
     first = (
         graph.add("Transpose", INPUT, perm=[0, 3, 1, 2])
         if channels
@@ -112,7 +112,7 @@ class _Graph:
         """Images [B,1,R,R], or [B,3,R,R] for a pretrained backbone -> features [B,F]."""
         at, views = images, len(phi.views)
         if views:  # turned copies one behind the other in the batch, as many as phi looks at
-            at = self.add("Concat", *(self.seen(images, grid) for grid in phi.views), axis=0)
+            at = self.add("Concat", *(self.rotated(images, grid) for grid in phi.views), axis=0)
         at = self.chosen(phi, self.layer(phi.blocks, at))
         if phi.normalise:
             at = self.normalised(self.add("Sub", at, self.constant("centre", phi.centre)))
@@ -146,7 +146,7 @@ class _Graph:
         self.constants.append(numpy_helper.from_array(array, name))
         return name
 
-    def seen(self, images: str, grid: Tensor) -> str:
+    def rotated(self, images: str, grid: Tensor) -> str:
         """Images [B,1,R,R] at the places of a grid [R,R,2], for each of them the same."""
         batch = self.add("Slice", self.add("Shape", images), *(self.integers(number) for number in (0, 1)))
         name = self.constant(f"grid_{len(self.nodes)}", grid.unsqueeze(0))
@@ -174,7 +174,7 @@ class _Graph:
             for each in layer:
                 at = self.layer(each, at)
             return at
-        if isinstance(layer, Frozen):
+        if isinstance(layer, FrozenBackbone):
             mean, std = (self.constant(name, getattr(layer, name)) for name in ("mean", "std"))
             return self.layer(layer.network, self.add("Div", self.add("Sub", at, mean), std))
         if isinstance(layer, InvertedBottleneck):
@@ -245,7 +245,7 @@ class _Graph:
         return self.add("Conv", at, *weights, pads=pads, strides=list(layer.stride), group=layer.groups)
 
 
-class _Bytewise(_Graph):
+class _QuantisedGraph(_Graph):
     """A graph whose activations are bytes: what goes on between convolutions is rounded to 256 levels, and their
     weights, each channel's by itself, to 255.
 
@@ -256,14 +256,14 @@ class _Bytewise(_Graph):
     def shares(self, levels: str) -> str:
         return levels  # the first layer takes bytes as they are
 
-    def seen(self, images: str, grid: Tensor) -> str:  # noqa: ARG002
-        raise TypeError("turned copies have no bytewise form")
+    def rotated(self, images: str, grid: Tensor) -> str:  # noqa: ARG002
+        raise TypeError("turned copies have no quantised form")
 
     def layer(self, layer: nn.Module, at: str) -> str:
-        if isinstance(layer, Frozen):
+        if isinstance(layer, FrozenBackbone):
             step, zero = 1 / (255 * layer.std), 255 * layer.mean
             if step.unique().numel() > 1 or zero.unique().numel() > 1 or (zero - zero.round()).abs().max() > 1e-4:
-                raise TypeError("a backbone whose input is no multiple of a byte has no bytewise form")
+                raise TypeError("a backbone whose input is no multiple of a byte has no quantised form")
             return super().layer(layer.network, self.floats(at, float(step[0]), round(float(zero[0]))))
         if isinstance(layer, InvertedBottleneck):
             out = self.rounded(self.layer(layer.layers, at), *layer.projected)
@@ -280,7 +280,7 @@ class _Bytewise(_Graph):
             return at
         if isinstance(layer, nn.Sequential | SameConv | Pooled | nn.Flatten):
             return super().layer(layer, at)
-        raise TypeError(f"{type(layer).__name__} has no bytewise form")
+        raise TypeError(f"{type(layer).__name__} has no quantised form")
 
     def convolution(self, layer: nn.Conv2d, at: str, pads: list[int]) -> str:
         name = f"conv_{len(self.nodes)}"

@@ -15,7 +15,7 @@ from PIL import Image, ImageDraw
 from torch import Tensor
 
 from model.devices import CORES, WORKERS
-from model.networks import FeatureExtractor, Frozen
+from model.networks import FeatureExtractor, FrozenBackbone
 from model.serving.onnx_graph import phi_to_onnx
 from model.serving.onnx_runtime import session
 
@@ -43,7 +43,7 @@ def always() -> bool:
     return True
 
 
-def for_serving(
+def fastest_phi(
     phi: FeatureExtractor,
     side: int,
     device: torch.device,
@@ -53,17 +53,17 @@ def for_serving(
 ) -> Phi:
     """The fastest form of a phi that will not change any more, for pictures of `side` pixels.
 
-    With `exact` it gives what phi gives, but for rounding errors; else what `OnCPU` finds near enough.
+    With `exact` it gives what phi gives, but for rounding errors; else what `OnnxPhi` finds near enough.
     """
     if device.type == "cuda":
-        return OnTorch(phi, device)
+        return TorchPhi(phi, device)
     try:
-        return OnCPU(phi, side, cores_are_free, exact=exact)
+        return OnnxPhi(phi, side, cores_are_free, exact=exact)
     except TypeError:  # a torchvision backbone with layers that have no ONNX form here
-        return OnTorch(phi, device)
+        return TorchPhi(phi, device)
 
 
-class OnTorch:
+class TorchPhi:
     """PyTorch, all images in one call: what a GPU likes best."""
 
     def __init__(self, phi: FeatureExtractor, device: torch.device) -> None:
@@ -84,7 +84,7 @@ class OnTorch:
         return lambda: features
 
 
-class OnCPU:
+class OnnxPhi:
     """ONNX Runtime, in chunks and on threads that were found by timing; on one where the cores are not free.
 
     phi is computed in bytes where that is much faster and, seen by its features, nearly the same.
@@ -96,11 +96,11 @@ class OnCPU:
         phi.fold_batch_norm()
         self._cores_are_free = cores_are_free
         self._graph = phi_to_onnx(phi, side)
-        images = smooth(max(CHUNKS), side) if isinstance(phi.blocks, Frozen) else strokes(max(CHUNKS), side)
-        self.bytewise = False
+        images = smooth(max(CHUNKS), side) if isinstance(phi.blocks, FrozenBackbone) else strokes(max(CHUNKS), side)
+        self.quantised = False
         if not exact:
             with contextlib.suppress(TypeError):  # a phi that has no such form
-                self._try_bytes(phi_to_onnx(phi, side, bytewise=True), images[:4])
+                self._try_quantised(phi_to_onnx(phi, side, quantised=True), images[:4])
         timed: dict[int, dict[int, float]] = {}  # by threads and chunk: seconds an image
         for threads in {1, CORES}:
             session = self.on_threads(threads)
@@ -119,15 +119,15 @@ class OnCPU:
         # to those who read and decode requests.
         self.workers = CORES if timed[1][self.chunk] > WORTH_A_THREAD else 1
 
-    def _try_bytes(self, graph: bytes, some: NDArray[np.uint8]) -> None:
-        """Take phi's bytewise form if on this processor it is, with some images, what it promises to be."""
+    def _try_quantised(self, graph: bytes, some: NDArray[np.uint8]) -> None:
+        """Take phi's quantised form if on this processor it is, with some images, what it promises to be."""
         exact = self.on_threads(1)
         plain, self._graph = self._graph, graph
-        bytewise = self.on_threads(1)
-        alike = (unit(exact(some)) * unit(bytewise(some))).sum(axis=1).min()
-        faster = _seconds(exact, some) / _seconds(bytewise, some)
-        self.bytewise = bool(alike >= ALIKE and faster >= WORTH_ROUNDING)
-        if not self.bytewise:
+        quantised = self.on_threads(1)
+        alike = (unit(exact(some)) * unit(quantised(some))).sum(axis=1).min()
+        faster = _seconds(exact, some) / _seconds(quantised, some)
+        self.quantised = bool(alike >= ALIKE and faster >= WORTH_ROUNDING)
+        if not self.quantised:
             self._graph = plain
 
     def on_threads(self, threads: int) -> Callable[[NDArray[np.uint8]], NDArray[np.float32]]:

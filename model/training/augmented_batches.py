@@ -11,7 +11,7 @@ from model.training.augmentation import augment, to_side, working_side
 ROTATIONS = 4
 
 
-class Resident:
+class DeviceDrawings:
     """Drawings at the side where they are bent for phi's `resolution`.
 
     A batch of B is named by which class, which of its drawings, and how turned: three times [B] int64.
@@ -26,7 +26,7 @@ class Resident:
         shown = self._turned(classes, slots, turns)
         return F.avg_pool2d(shown, shown.shape[-1] // self.resolution)
 
-    def bent(
+    def augmented_batch(
         self,
         classes: Tensor,
         slots: Tensor,

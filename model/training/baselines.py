@@ -16,9 +16,9 @@ from model.baselines.logistic import LogisticHead
 from model.baselines.method import Phi
 from model.data.episodes import sample_episodes
 from model.data.omniglot import Drawings
-from model.evaluation.accuracy import Setting, accuracies, draw, look
+from model.evaluation.accuracy import Setting, accuracies, extract, sample_tasks
 from model.leo import LatentEmbeddingOptimization, one_hot
-from model.training.augmented_batches import ROTATIONS, Resident
+from model.training.augmented_batches import ROTATIONS, DeviceDrawings
 from model.training.drawings import pick
 from model.training.history import one_cycle
 
@@ -45,7 +45,7 @@ def meta_train(
     method: GradientBased, training: Drawings, resolution: int, budget: Budget, device: torch.device
 ) -> Iterator[tuple[int, float]]:
     """Train in place, yielding (step, query loss); NaN where a step was not finite and changed nothing."""
-    images = Resident(training, resolution, device)
+    images = DeviceDrawings(training, resolution, device)
     counts = training.counts.repeat_interleave(ROTATIONS)
     method.to(device).train()
     phi = list(method.phi.parameters())
@@ -58,12 +58,12 @@ def meta_train(
         episodes = sample_episodes(counts, tasks, way, shot, budget.query, generator)
         shape = episodes.drawings.shape  # [T, N, K+Q]
         classes, turns = (part.unsqueeze(-1).expand(shape).flatten() for part in _divmod(episodes.classes))
-        bent = images.bent(classes, episodes.drawings.flatten(), turns, generator)
+        bent = images.augmented_batch(classes, episodes.drawings.flatten(), turns, generator)
         drawn = bent.reshape(*shape, *bent.shape[1:])  # [T, N, K+Q, 1, R, R]
         labels = torch.arange(way, device=device).repeat(tasks, 1)
         support, query = drawn[:, :, :shot].flatten(1, 2), drawn[:, :, shot:].flatten(1, 2)
         membership = one_hot(labels.repeat_interleave(shot, dim=1), way)
-        logits = method.logits(method.adapt(method.eye(support), membership), method.eye(query))
+        logits = method.logits(method.adapt(method.extractor(support), membership), method.extractor(query))
         loss = F.cross_entropy(logits.flatten(0, 1), labels.repeat_interleave(budget.query, dim=1).flatten())
         for group in optimizer.param_groups:
             group["lr"] = group["peak"] * one_cycle(step / budget.steps)
@@ -79,13 +79,13 @@ def choose_l2(
     Up to 20 ways within one alphabet, one shot and five: elsewhere training classes are nearly all
     told apart. Raises `model.data.omniglot.DataError` where there are under 10 drawings a class.
     """
-    eye = Phi(leo)
-    seen = look(eye, training, leo.config.resolution, leo.alpha.device)
+    extractor = Phi(leo)
+    seen = extract(extractor, training, leo.config.resolution, leo.alpha.device)
     way = min(20, int(seen.groups.bincount().max()))
-    drawn = [draw(seen, Setting(way, (shot, shot), 5, "alphabet"), episodes, seed) for shot in (1, 5)]
+    drawn = [sample_tasks(seen, Setting(way, (shot, shot), 5, "alphabet"), episodes, seed) for shot in (1, 5)]
     found = {}
     for l2 in L2_GRID:
-        method = LogisticHead(eye, l2)
+        method = LogisticHead(extractor, l2)
         found[l2] = float(torch.cat([accuracies(method, seen, tasks) for tasks in drawn]).mean())
     return found
 

@@ -28,9 +28,9 @@ from model.config import LEOConfig
 from model.data.episodes import sample_episodes
 from model.data.omniglot import Drawings, fingerprint
 from model.devices import bf16_is_fast
-from model.evaluation.accuracy import evaluate, extract
+from model.evaluation.accuracy import evaluate, extract_features
 from model.leo import LatentEmbeddingOptimization
-from model.training.augmented_batches import ROTATIONS, Resident
+from model.training.augmented_batches import ROTATIONS, DeviceDrawings
 from model.training.history import Progress, Stage, append, one_cycle
 
 
@@ -94,8 +94,8 @@ class Trainer:
             self._take_over(start)
         self.leo.to(device).to(memory_format=torch.channels_last)
         self.leo.bf16 = bf16_is_fast(device)
-        self.images = Resident(training, config.leo.resolution, device)
-        self.teacher_images = None if teacher is None else Resident(training, teacher.config.resolution, device)
+        self.images = DeviceDrawings(training, config.leo.resolution, device)
+        self.teacher_images = None if teacher is None else DeviceDrawings(training, teacher.config.resolution, device)
         self.counts = training.counts
         names = {name: index for index, name in enumerate(dict.fromkeys(training.alphabets))}
         self.alphabets = torch.tensor([names[name] for name in training.alphabets])  # [C]
@@ -195,7 +195,7 @@ class Trainer:
         turns = torch.randint(ROTATIONS, (config.pretrain_batch,), generator=generator)
         seed = int(torch.randint(2**62, (1,), generator=generator))
         classes, slots, turns = parallel.share(classes), parallel.share(slots), parallel.share(turns)
-        images = self.images.bent(classes, slots, turns, self._own_generator(seed))
+        images = self.images.augmented_batch(classes, slots, turns, self._own_generator(seed))
         targets = (classes * ROTATIONS + turns).to(self.device)
         leo.train()
         if self.step == 0:
@@ -235,7 +235,7 @@ class Trainer:
         classes, turns = chosen // symmetries, chosen % symmetries  # [T, N]
         tasks, shape = len(chosen), drawings.shape  # [T, N, K+Q]
         seed = int(torch.randint(2**62, (1,), generator=generator))
-        images = self.images.bent(
+        images = self.images.augmented_batch(
             classes.unsqueeze(-1).expand(shape).flatten(),
             drawings.flatten(),
             turns.unsqueeze(-1).expand(shape).flatten(),
@@ -267,7 +267,7 @@ class Trainer:
         if self.stage == "pretrain":
             self._align()
         steps = 0 if self.stage == "pretrain" else None
-        row = evaluate(leo, extract(leo, self.validation), 5, 1, 15, episodes=400, seed=1, inner_steps=steps)
+        row = evaluate(leo, extract_features(leo, self.validation), 5, 1, 15, episodes=400, seed=1, inner_steps=steps)
         return row.accuracy
 
     def _checkpoint(self) -> None:

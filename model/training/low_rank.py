@@ -6,7 +6,7 @@ from torch import Tensor
 from model.leo import LatentEmbeddingOptimization
 
 
-def narrowed(leo: LatentEmbeddingOptimization, rank: int) -> LatentEmbeddingOptimization:
+def with_low_rank_decoder(leo: LatentEmbeddingOptimization, rank: int) -> LatentEmbeddingOptimization:
     """The model whose map from [hidden;code;1] to the head, [F+1,H+L+1], is the nearest one of rank R.
 
     By Eckart and Young (1936): its first R singular values and vectors, the left ones as the basis of heads. Raises

@@ -25,7 +25,7 @@ from model.baselines.method import Bare, Phi
 from model.config import LEOConfig
 from model.data.episodes import sample_episodes
 from model.data.photos import Photos, features
-from model.evaluation.accuracy import Setting, Sight, accuracies, draw, possible
+from model.evaluation.accuracy import ExtractedFeatures, Setting, accuracies, feasible_settings, sample_tasks
 from model.leo import LatentEmbeddingOptimization
 from model.training.drawings import pick
 from model.training.history import Progress, one_cycle
@@ -84,8 +84,8 @@ class PhotoTrainer:
             centre_on(self.leo, first, self.counts, config.centring)
         phi = self.leo.classifier.phi
         with torch.no_grad():
-            self.seen = torch.cat([phi.finished(some.to(device)) for some in raw.split(16)])  # [C, D, V, F]
-        self.sights = sights_of(Phi(self.leo), validation)
+            self.features = torch.cat([phi.finished(some.to(device)) for some in raw.split(16)])  # [C, D, V, F]
+        self.sources = extract_by_source(Phi(self.leo), validation)
         self.best, self.seconds = -1.0, 0.0
 
     def run(self) -> Iterator[Progress]:
@@ -120,8 +120,8 @@ class PhotoTrainer:
         shot = max(1, min(pick(config.shots, generator), most))
         tasks = max(1, config.images_per_step // (way * (shot + config.query)))
         episodes = sample_episodes(self.counts, tasks, way, shot, config.query, generator)
-        views = torch.randint(self.seen.shape[2], episodes.drawings.shape, generator=generator)
-        picked = self.seen[episodes.classes.unsqueeze(-1), episodes.drawings, views]  # [T, N, K+Q, F]
+        views = torch.randint(self.features.shape[2], episodes.drawings.shape, generator=generator)
+        picked = self.features[episodes.classes.unsqueeze(-1), episodes.drawings, views]  # [T, N, K+Q, F]
         labels = torch.arange(way, device=self.device).repeat(tasks, 1)
         support = picked[:, :, :shot].flatten(1, 2)
         self.leo.train()
@@ -138,9 +138,9 @@ class PhotoTrainer:
         """Mean accuracy over fixed tasks of validation classes, each source's: 5-way, 1 shot, 5 and 10."""
         method = Leo(self.leo.eval())
         found = [
-            accuracies(method, sight, draw(sight, setting, 100, seed=1))
-            for sight in self.sights
-            for setting in five_way(sight, (1, 5, 10))
+            accuracies(method, extracted, sample_tasks(extracted, setting, 100, seed=1))
+            for extracted in self.sources
+            for setting in five_way(extracted, (1, 5, 10))
         ]
         return float(torch.stack(found).mean())
 
@@ -164,17 +164,20 @@ class PhotoTrainer:
             )
 
 
-def five_way(sight: Sight, shots: tuple[int, ...]) -> list[Setting]:
+def five_way(extracted: ExtractedFeatures, shots: tuple[int, ...]) -> list[Setting]:
     """Tasks of 5 classes with 10 queries each, or of as many as a small data set has. Raises `DataError`."""
-    way = min(5, len(sight.counts))
-    most = int(sight.counts.sort(descending=True).values[way - 1])
+    way = min(5, len(extracted.counts))
+    most = int(extracted.counts.sort(descending=True).values[way - 1])
     fitting = [Setting(way, (k, k), min(10, most - k)) for k in shots if k < most]
-    return possible(sight, fitting)
+    return feasible_settings(extracted, fitting)
 
 
-def sights_of(eye: Phi, validation: Photos) -> list[Sight]:
+def extract_by_source(extractor: Phi, validation: Photos) -> list[ExtractedFeatures]:
     """Features of validation classes, each source of pictures by itself: tasks are of one kind of photo."""
-    return [Sight(seen := eye.of_photos(part), part.counts, torch.arange(len(seen))) for part in validation.by_source()]
+    return [
+        ExtractedFeatures(seen := extractor.of_photos(part), part.counts, torch.arange(len(seen)))
+        for part in validation.by_source()
+    ]
 
 
 @torch.no_grad()
@@ -213,14 +216,14 @@ def start_from_classes(
 
 def choose_l2(leo: LatentEmbeddingOptimization, validation: Photos, episodes: int = 200) -> dict[float, float]:
     """Mean accuracy of a logistic head by L2 strength, on tasks of validation classes: 5-way, 1 shot, 5 and 10."""
-    eye, found = Bare(leo), {}
-    sights = sights_of(eye, validation)
+    extractor, found = Bare(leo), {}
+    sources = extract_by_source(extractor, validation)
     for l2 in L2_GRID:
-        method = LogisticHead(eye, l2)
+        method = LogisticHead(extractor, l2)
         drawn = [
-            (sight, draw(sight, setting, episodes, seed=1))
-            for sight in sights
-            for setting in five_way(sight, (1, 5, 10))
+            (extracted, sample_tasks(extracted, setting, episodes, seed=1))
+            for extracted in sources
+            for setting in five_way(extracted, (1, 5, 10))
         ]
-        found[l2] = float(torch.cat([accuracies(method, sight, tasks) for sight, tasks in drawn]).mean())
+        found[l2] = float(torch.cat([accuracies(method, extracted, tasks) for extracted, tasks in drawn]).mean())
     return found

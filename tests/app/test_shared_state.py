@@ -8,17 +8,17 @@ import pytest
 
 from app.http.keys import KeyFile, Keys, new_key, write_keys
 from app.settings import Settings
-from app.shared_state import MOST, Company, how_many
+from app.shared_state import MOST_WORKERS, SharedState, worker_count
 from model.devices import CORES
 
 fork = multiprocessing.get_context("fork")
 
 
-def elsewhere(company: Company, act: Callable[[], object]) -> None:
+def elsewhere(shared_state: SharedState, act: Callable[[], object]) -> None:
     """Let the second worker do something, and wait for it."""
 
     def work() -> None:
-        company.join(1)
+        shared_state.join(1)
         act()
 
     process = fork.Process(target=work)
@@ -28,17 +28,17 @@ def elsewhere(company: Company, act: Callable[[], object]) -> None:
 
 
 def test_a_change_by_another_is_seen_and_no_other_task_is_suspected() -> None:
-    company = Company(2)
-    one, other = company.mark("one"), company.mark("other")
-    elsewhere(company, lambda: company.changed("one"))
-    assert company.mark("one") != one
-    assert company.mark("other") == other
-    company.changed_all()
-    assert company.mark("other") != other
+    shared_state = SharedState(2)
+    one, other = shared_state.version("one"), shared_state.version("other")
+    elsewhere(shared_state, lambda: shared_state.bump_version("one"))
+    assert shared_state.version("one") != one
+    assert shared_state.version("other") == other
+    shared_state.bump_all_versions()
+    assert shared_state.version("other") != other
 
 
 def test_cores_are_free_unless_another_computes() -> None:
-    company = Company(2)
+    shared_state = SharedState(2)
     heard, told = fork.Pipe(), fork.Pipe()
 
     def compute(_: object) -> None:
@@ -46,48 +46,48 @@ def test_cores_are_free_unless_another_computes() -> None:
         told[0].recv()
 
     def work() -> None:
-        company.join(1)
-        company.computing(compute)([])
+        shared_state.join(1)
+        shared_state.while_computing(compute)([])
 
-    assert company.is_idle()
+    assert shared_state.is_idle()
     seen: list[bool] = []
-    company.computing(lambda _: seen.append(company.is_idle()))([])
+    shared_state.while_computing(lambda _: seen.append(shared_state.is_idle()))([])
     assert seen == [True]  # its own work is not another's
     process = fork.Process(target=work)
     process.start()
     heard[0].recv()
-    assert not company.is_idle()
+    assert not shared_state.is_idle()
     process.kill()
     process.join()
-    assert not company.is_idle()  # nobody could say that it ended,
-    company.join(1)  # until one takes its place
-    company.join(0)
-    assert company.is_idle()
+    assert not shared_state.is_idle()  # nobody could say that it ended,
+    shared_state.join(1)  # until one takes its place
+    shared_state.join(0)
+    assert shared_state.is_idle()
 
 
 def test_requests_are_counted_together() -> None:
-    company = Company(2)
-    company.own_requests += 3
+    shared_state = SharedState(2)
+    shared_state.own_requests += 3
 
     def ask() -> None:
-        company.own_requests += 2
+        shared_state.own_requests += 2
 
-    elsewhere(company, ask)
-    assert (company.own_requests, company.requests) == (3, 5)
-    company.join(1)  # in its place begins another, with nothing under way
-    assert company.requests == 3
+    elsewhere(shared_state, ask)
+    assert (shared_state.own_requests, shared_state.requests) == (3, 5)
+    shared_state.join(1)  # in its place begins another, with nothing under way
+    assert shared_state.requests == 3
 
 
 def test_a_failure_ends_the_computing_too() -> None:
-    company = Company(2)
+    shared_state = SharedState(2)
 
     def fail(_: object) -> None:
         raise RuntimeError("the device")
 
     with pytest.raises(RuntimeError):
-        company.computing(fail)([])
-    company.join(1)
-    assert company.is_idle()
+        shared_state.while_computing(fail)([])
+    shared_state.join(1)
+    assert shared_state.is_idle()
 
 
 def test_a_key_has_one_rate_with_all_workers(tmp_path: Path) -> None:
@@ -95,26 +95,26 @@ def test_a_key_has_one_rate_with_all_workers(tmp_path: Path) -> None:
     slow, _ = new_key("slow", "me", ["read"], per_second=2)
     slower, _ = new_key("slower", "me", ["read"], per_second=0.01)
     write_keys(path, KeyFile(keys=[slow, slower]))
-    company = Company(2)
-    keys = Keys(path, company.turns)
-    assert keys.take_turn(slow) is None
+    shared_state = SharedState(2)
+    keys = Keys(path, shared_state.rate_states)
+    assert keys.seconds_to_wait(slow) is None
 
     def ask() -> None:
-        theirs = Keys(path, company.turns)
-        assert theirs.take_turn(slow) is None
-        assert theirs.take_turn(slower) is None
+        theirs = Keys(path, shared_state.rate_states)
+        assert theirs.seconds_to_wait(slow) is None
+        assert theirs.seconds_to_wait(slower) is None
 
-    elsewhere(company, ask)
-    assert keys.take_turn(slow) == 1  # two were made in this second
-    wait = keys.take_turn(slower)
+    elsewhere(shared_state, ask)
+    assert keys.seconds_to_wait(slow) == 1  # two were made in this second
+    wait = keys.seconds_to_wait(slower)
     assert wait is not None
     assert 95 <= wait <= 100
 
 
 def test_how_many_there_are(tmp_path: Path) -> None:
     def with_(**changes: object) -> int:
-        return how_many(Settings.model_validate({"device": "cpu", "data_dir": tmp_path} | changes))
+        return worker_count(Settings.model_validate({"device": "cpu", "data_dir": tmp_path} | changes))
 
-    assert with_() == min(CORES, MOST)
+    assert with_() == min(CORES, MOST_WORKERS)
     assert with_(workers=7) == 7
     assert with_(store_url="redis://127.0.0.1:1/0") == 1

@@ -11,8 +11,8 @@ from model.networks import (
     LEODecoder,
     LEOEncoder,
     LEORelationNetwork,
-    evened,
-    regressed,
+    evened_codes,
+    ridge_codes,
 )
 
 
@@ -181,7 +181,7 @@ def test_codes_by_regression_weigh_classes_alike_and_see_nothing_of_padding() ->
     shots = torch.tensor([3, 1, 1])  # the sixth row is padding, the fourth class is not there
     membership = F.one_hot(torch.arange(3).repeat_interleave(shots), 4).double()
     membership = torch.cat([membership, torch.zeros(1, 4, dtype=torch.double)]).unsqueeze(0)
-    found = regressed(codes, membership, 0.7)[0]  # [4, 40]
+    found = ridge_codes(codes, membership, 0.7)[0]  # [4, 40]
     # The primal: sum of w |x W - y|^2 + ridge |W|^2 with w such that each class counts the same.
     x, y = codes[0, :5], membership[0, :5, :3] - 1 / 3
     w = ((5 / 3) / shots.repeat_interleave(shots)).unsqueeze(1)
@@ -195,15 +195,15 @@ def test_codes_of_classes_that_are_alike_are_no_longer_than_others() -> None:
     apart, alike = F.normalize(torch.randn(5, 40), dim=-1), F.normalize(torch.randn(40), dim=-1)
     near = F.normalize(alike + 0.3 * apart, dim=-1)
     membership = torch.eye(6)[None, :5].expand(2, -1, -1)  # the sixth class is not there
-    plain = regressed(torch.stack([apart, near]), membership, 0.08)  # [2, 6, 40]
+    plain = ridge_codes(torch.stack([apart, near]), membership, 0.08)  # [2, 6, 40]
     length = plain[:, :5].square().sum(dim=-1).mean(dim=-1).sqrt()
     assert length[1] > 1.5 * length[0]
-    even = evened(plain, membership, 1.0)
+    even = evened_codes(plain, membership, 1.0)
     torch.testing.assert_close(even[:, :5].square().sum(dim=-1).mean(dim=-1), torch.ones(2))
     torch.testing.assert_close(F.cosine_similarity(even[:, :5], plain[:, :5], dim=-1), torch.ones(2, 5))
-    torch.testing.assert_close(evened(plain, membership, 3.0), plain / length.view(-1, 1, 1) ** 3)
-    assert evened(plain, membership, 0.0) is plain
-    eightfold = evened(plain, membership.repeat_interleave(8, dim=1), 1.0)  # more shots make any codes longer
+    torch.testing.assert_close(evened_codes(plain, membership, 3.0), plain / length.view(-1, 1, 1) ** 3)
+    assert evened_codes(plain, membership, 0.0) is plain
+    eightfold = evened_codes(plain, membership.repeat_interleave(8, dim=1), 1.0)  # more shots make any codes longer
     torch.testing.assert_close(eightfold, 2 * even)
 
 

@@ -12,7 +12,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from app.http.keys import Key, Keys, Right
 from app.problems import Problem, overloaded
-from app.shared_state import Company
+from app.shared_state import SharedState
 
 log = logging.getLogger(__name__)
 
@@ -81,7 +81,7 @@ class KeyCheck:
         right = needed(scope["method"], scope["path"])
         if right not in key.rights:
             raise Problem(403, f"key {key.name} may {', '.join(key.rights)}; this call needs {right}")
-        wait = keys.take_turn(key)
+        wait = keys.seconds_to_wait(key)
         if wait is not None:
             raise Problem(429, f"key {key.name} may make {key.per_second:g} requests a second", retry_after=wait)
         return key
@@ -137,18 +137,22 @@ class Admission:
     """
 
     def __init__(
-        self, app: ASGIApp, most: int, company: Company | None = None, clock: Callable[[], float] = time.monotonic
+        self,
+        app: ASGIApp,
+        most: int,
+        shared_state: SharedState | None = None,
+        clock: Callable[[], float] = time.monotonic,
     ) -> None:
-        self.app, self.most, self._company, self._clock = app, most, company or Company(), clock
-        self._few = max(1, most // (FEW * self._company.workers))
+        self.app, self.most, self._shared_state, self._clock = app, most, shared_state or SharedState(), clock
+        self._few = max(1, most // (FEW * self._shared_state.workers))
         self._asked = self._refused = 0  # in the present second, which ends:
         self._second_ends = self._last_asked = -math.inf
 
     def _has_room(self) -> bool:
-        now, company = self._clock(), self._company
+        now, shared_state = self._clock(), self._shared_state
         if now >= self._second_ends:
             if self._refused > TOO_MANY * self._asked and now - self._last_asked < IDLE:
-                company.own_crowd_ends = now + 1
+                shared_state.own_overloaded_until = now + 1
             if self._refused:  # one line, as one for each would cost as much again as to refuse it
                 log.warning(
                     "refused %d of %d POST requests in a second: too many are under way", self._refused, self._asked
@@ -157,11 +161,11 @@ class Admission:
             self._second_ends = now + 1
         self._last_asked = now
         self._asked += 1
-        crowded = now < company.crowd_ends
-        if company.own_requests < self._few or (not crowded and company.requests < self.most):
+        crowded = now < shared_state.overloaded_until
+        if shared_state.own_requests < self._few or (not crowded and shared_state.requests < self.most):
             return True
         if not crowded:
-            company.own_crowd_ends = self._second_ends
+            shared_state.own_overloaded_until = self._second_ends
         self._refused += 1
         return False
 
@@ -174,11 +178,11 @@ class Admission:
             # A small body is here or nearly: the connection may stay, which costs a busy server less than a new one.
             small = length.isdigit() and int(length) <= SMALL_BODY
             return await (TOO_MUCH_NOW(scope, receive, send) if small else refuse(TOO_MUCH, scope, receive, send))
-        self._company.own_requests += 1
+        self._shared_state.own_requests += 1
         try:
             await self.app(scope, receive, send)
         finally:
-            self._company.own_requests -= 1
+            self._shared_state.own_requests -= 1
 
 
 # A page may run what the service itself serves, and show images that the reader chose.

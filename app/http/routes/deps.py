@@ -15,7 +15,7 @@ from app.settings import Settings
 from app.tasks.service import Tasks
 
 # Whose tasks a request sees where there are no keys: everybody is the same nobody.
-NOBODY = ""
+ANONYMOUS = ""
 
 
 async def _tasks(request: Request) -> Tasks:
@@ -46,12 +46,12 @@ async def _key(request: Request) -> Key | None:
 
 async def _owner(request: Request) -> str:
     key = key_of(request)
-    return key.owner if key else NOBODY
+    return key.owner if key else ANONYMOUS
 
 
 async def _owners(request: Request) -> set[str]:
     keys: Keys | None = request.app.state.keys
-    return keys.owners if keys else {NOBODY}
+    return keys.owners if keys else {ANONYMOUS}
 
 
 @dataclass(frozen=True)
@@ -66,17 +66,17 @@ class Call:
 
 async def call(request: Request) -> Call:
     state, key = request.app.state, key_of(request)
-    return Call(state.tasks, state.settings, key.owner if key else NOBODY, key)
+    return Call(state.tasks, state.settings, key.owner if key else ANONYMOUS, key)
 
 
-TheCall = Annotated[Call, Depends(call)]
-TheTasks = Annotated[Tasks, Depends(_tasks)]
-TheModels = Annotated[Models, Depends(_models)]
-TheReadiness = Annotated[Readiness, Depends(_readiness)]
-TheSettings = Annotated[Settings, Depends(_settings)]
+CallDep = Annotated[Call, Depends(call)]
+TasksDep = Annotated[Tasks, Depends(_tasks)]
+ModelsDep = Annotated[Models, Depends(_models)]
+ReadinessDep = Annotated[Readiness, Depends(_readiness)]
+SettingsDep = Annotated[Settings, Depends(_settings)]
 #: What was presented, or None where there are no keys.
-TheKey = Annotated[Key | None, Depends(_key)]
+KeyDep = Annotated[Key | None, Depends(_key)]
 #: Everybody who may have tasks.
-TheOwners = Annotated[set[str], Depends(_owners)]
+OwnersDep = Annotated[set[str], Depends(_owners)]
 #: Whose tasks a request sees.
-TheOwner = Annotated[str, Depends(_owner)]
+OwnerDep = Annotated[str, Depends(_owner)]

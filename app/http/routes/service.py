@@ -5,7 +5,7 @@ from fastapi.responses import PlainTextResponse
 from prometheus_client import CONTENT_TYPE_LATEST
 
 from app.http import schemas
-from app.http.routes.deps import TheModels, TheOwners, TheReadiness, TheSettings, TheTasks
+from app.http.routes.deps import ModelsDep, OwnersDep, ReadinessDep, SettingsDep, TasksDep
 from app.http.routes.tasks import problems
 from app.inference.engine import Engine
 from app.observability import metrics
@@ -15,7 +15,7 @@ router = APIRouter(tags=["service"])
 
 
 @router.get("/models", summary="Models loaded, their limits and cards", responses=problems(401, 403, 429))
-async def models(models: TheModels, settings: TheSettings) -> schemas.Models:
+async def models(models: ModelsDep, settings: SettingsDep) -> schemas.Models:
     limits = {
         "max_ways": settings.max_ways,
         "max_images": settings.max_images,
@@ -23,10 +23,10 @@ async def models(models: TheModels, settings: TheSettings) -> schemas.Models:
         "max_body_bytes": settings.max_body_bytes,
         "max_ttl_seconds": settings.max_ttl_seconds,
     }
-    return schemas.Models(models=[_shown(engine, engine is models.default, limits) for engine in models])
+    return schemas.Models(models=[to_schema(engine, engine is models.default, limits) for engine in models])
 
 
-def _shown(engine: Engine, default: bool, limits: dict[str, int]) -> schemas.Model:
+def to_schema(engine: Engine, default: bool, limits: dict[str, int]) -> schemas.Model:
     info, config = engine.info, engine.info.config
     return schemas.Model(
         name=info.name,
@@ -45,7 +45,7 @@ def _shown(engine: Engine, default: bool, limits: dict[str, int]) -> schemas.Mod
 @router.get(
     "/metrics", summary="Prometheus metrics", response_class=PlainTextResponse, responses=problems(401, 403, 429)
 )
-async def metrics_page(tasks: TheTasks, owners: TheOwners) -> Response:
+async def metrics_page(tasks: TasksDep, owners: OwnersDep) -> Response:
     metrics.tasks_alive.set(await tasks.alive(owners))
     return Response(metrics.page(), media_type=CONTENT_TYPE_LATEST)
 
@@ -56,7 +56,7 @@ async def healthz() -> schemas.Health:
 
 
 @router.get("/readyz", summary="A real adaptation and prediction ran in the last seconds", responses=problems(503))
-async def readyz(readiness: TheReadiness) -> schemas.Health:
+async def readyz(readiness: ReadinessDep) -> schemas.Health:
     reason = readiness.reason_not_ready()
     if reason:
         raise Problem(503, f"not ready: {reason}", retry_after=1)

@@ -12,9 +12,9 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 
 from app.http import schemas
 from app.http.middleware.limits import PREDICTION
-from app.http.parsing import check_lasting, read_more_support, read_queries, read_support
+from app.http.parsing import check_lifetime, read_more_support, read_queries, read_support
 from app.http.routes import deps
-from app.http.routes.deps import TheCall, TheKey, TheOwner, TheSettings, TheTasks
+from app.http.routes.deps import CallDep, KeyDep, OwnerDep, SettingsDep, TasksDep
 from app.observability import metrics
 from app.problems import MEDIA_TYPE
 from app.store import TaskRecord
@@ -67,7 +67,7 @@ router = APIRouter(prefix="/tasks", tags=["tasks"])
 async def create(
     request: Request,
     response: Response,
-    call: TheCall,
+    call: CallDep,
     idempotency_key: IdempotencyKey = None,
 ) -> schemas.Task:
     images, labels, options = await read_support(request, call.settings)
@@ -76,20 +76,20 @@ async def create(
         images, labels, options, call.owner, idempotency_key=idempotency_key, max_tasks=most
     )
     response.headers["Location"] = f"/tasks/{record.task_id}"
-    return shown(record)
+    return to_schema(record)
 
 
 async def predict(
     task_id: str,
     request: Request,
-    call: TheCall,
+    call: CallDep,
     top_k: Annotated[int, Query(ge=1, description="how many classes to name; at most all are")] = 5,
     threshold: Annotated[float, Query(ge=0, le=1, description="under this confidence: unknown")] = 0.0,
 ) -> Response:
     images = await read_queries(request, call.settings)
     record, probabilities = await call.tasks.predict(task_id, images, call.owner)
     labels = record.labels
-    predictions = [ranked(labels, row, top_k, threshold) for row in probabilities]
+    predictions = [to_prediction(labels, row, top_k, threshold) for row in probabilities]
     metrics.unknown.inc(sum(prediction["unknown"] for prediction in predictions))
     # As it stands: building the schema's objects and checking them again would cost as much as reading the request.
     answer = {"task_id": task_id, "model_version": record.model_version, "predictions": predictions}
@@ -136,8 +136,8 @@ class StraightToPredict:
     responses=problems(401, 403, 422, 429, 503),
 )
 async def page(
-    tasks: TheTasks,
-    owner: TheOwner,
+    tasks: TasksDep,
+    owner: OwnerDep,
     limit: Annotated[int, Query(ge=1, le=100)] = 20,
     cursor: Annotated[str | None, Query(description="`next_cursor` of the page before")] = None,
     name: Annotated[str | None, Query(description="only tasks whose name contains this, whatever its case")] = None,
@@ -153,7 +153,7 @@ async def page(
 
     filtered = any(given is not None for given in (name, label, model))
     records, following = await tasks.page(owner, limit, cursor, wanted if filtered else None)
-    return schemas.TaskPage(tasks=[shown(record) for record in records], next_cursor=following)
+    return schemas.TaskPage(tasks=[to_schema(record) for record in records], next_cursor=following)
 
 
 @router.post(
@@ -168,16 +168,16 @@ async def page(
 async def import_head(
     request: Request,
     response: Response,
-    tasks: TheTasks,
-    settings: TheSettings,
-    owner: TheOwner,
-    key: TheKey,
-    options: Annotated[schemas.Lasting, Query()],
+    tasks: TasksDep,
+    settings: SettingsDep,
+    owner: OwnerDep,
+    key: KeyDep,
+    options: Annotated[schemas.TaskLifetime, Query()],
 ) -> schemas.Task:
-    check_lasting(options, settings)
+    check_lifetime(options, settings)
     record = await tasks.import_head(await request.body(), options, owner, max_tasks=key.max_tasks if key else None)
     response.headers["Location"] = f"/tasks/{record.task_id}"
-    return shown(record)
+    return to_schema(record)
 
 
 @router.post(
@@ -188,10 +188,10 @@ async def import_head(
     openapi_extra=body_of(schemas.AddSupport, {"images": FILES, "labels": LABELS}, ["images", "labels"]),
 )
 async def add_support(
-    task_id: str, request: Request, tasks: TheTasks, settings: TheSettings, owner: TheOwner
+    task_id: str, request: Request, tasks: TasksDep, settings: SettingsDep, owner: OwnerDep
 ) -> schemas.Task:
     images, labels = await read_more_support(request, settings)
-    return shown(await tasks.add_support(task_id, images, labels, owner))
+    return to_schema(await tasks.add_support(task_id, images, labels, owner))
 
 
 @router.patch(
@@ -200,19 +200,19 @@ async def add_support(
     responses=problems(401, 403, 404, 409, 413, 422, 429, 503),
 )
 async def update(
-    task_id: str, changes: schemas.UpdateTask, tasks: TheTasks, settings: TheSettings, owner: TheOwner
+    task_id: str, changes: schemas.UpdateTask, tasks: TasksDep, settings: SettingsDep, owner: OwnerDep
 ) -> schemas.Task:
-    check_lasting(changes, settings)
-    return shown(await tasks.update(task_id, changes, owner))
+    check_lifetime(changes, settings)
+    return to_schema(await tasks.update(task_id, changes, owner))
 
 
 @router.get("/{task_id}", summary="Read a task", responses=problems(401, 403, 404, 429, 503))
-async def get(task_id: str, tasks: TheTasks, owner: TheOwner) -> schemas.Task:
-    return shown(await tasks.get(task_id, owner))
+async def get(task_id: str, tasks: TasksDep, owner: OwnerDep) -> schemas.Task:
+    return to_schema(await tasks.get(task_id, owner))
 
 
 @router.delete("/{task_id}", status_code=204, summary="Delete a task", responses=problems(401, 403, 404, 429, 503))
-async def delete(task_id: str, tasks: TheTasks, owner: TheOwner) -> None:
+async def delete(task_id: str, tasks: TasksDep, owner: OwnerDep) -> None:
     await tasks.delete(task_id, owner)
 
 
@@ -224,7 +224,7 @@ async def delete(task_id: str, tasks: TheTasks, owner: TheOwner) -> None:
     response_class=Response,
     responses=problems(401, 403, 404, 409, 429, 503) | {200: {"content": {"application/octet-stream": BINARY}}},
 )
-async def parameters(task_id: str, tasks: TheTasks, owner: TheOwner) -> Response:
+async def parameters(task_id: str, tasks: TasksDep, owner: OwnerDep) -> Response:
     return attachment(await tasks.parameters(task_id, owner), f"{task_id}.safetensors")
 
 
@@ -236,7 +236,7 @@ async def parameters(task_id: str, tasks: TheTasks, owner: TheOwner) -> Response
     response_class=Response,
     responses=problems(401, 403, 404, 409, 429, 503) | {200: {"content": {"application/octet-stream": BINARY}}},
 )
-async def onnx(task_id: str, tasks: TheTasks, owner: TheOwner) -> Response:
+async def onnx(task_id: str, tasks: TasksDep, owner: OwnerDep) -> Response:
     return attachment(await tasks.onnx(task_id, owner), f"{task_id}.onnx")
 
 
@@ -245,7 +245,7 @@ def attachment(content: bytes, name: str) -> Response:
     return Response(content, media_type="application/octet-stream", headers=disposition)
 
 
-def shown(record: TaskRecord) -> schemas.Task:
+def to_schema(record: TaskRecord) -> schemas.Task:
     """A stored task as the caller sees it."""
     return schemas.Task(
         task_id=record.task_id,
@@ -257,11 +257,11 @@ def shown(record: TaskRecord) -> schemas.Task:
         created_at=datetime.fromtimestamp(record.created_at, UTC),
         expires_at=None if record.expires_at is None else datetime.fromtimestamp(record.expires_at, UTC),
         adaptation=schemas.AdaptationReport.model_validate(record.adaptation),
-        quality=quality_report.shown(record.quality, record.labels),
+        quality=quality_report.to_schema(record.quality, record.labels),
     )
 
 
-def ranked(labels: list[str], row: NDArray[np.float32], top_k: int, threshold: float) -> dict[str, Any]:
+def to_prediction(labels: list[str], row: NDArray[np.float32], top_k: int, threshold: float) -> dict[str, Any]:
     """One image's probabilities [N] -> its answer, a `schemas.Prediction`."""
     shares = row.tolist()
     best = sorted(range(len(shares)), key=shares.__getitem__, reverse=True)[:top_k]

@@ -6,7 +6,7 @@ import httpx
 
 from app.http.middleware.limits import Admission
 from app.settings import PROJECT, Settings
-from app.shared_state import Company
+from app.shared_state import SharedState
 
 
 def test_models_tells_limits_and_card(client: httpx.Client) -> None:
@@ -75,8 +75,8 @@ def test_work_beyond_what_may_be_under_way_is_refused_unread(client: httpx.Clien
         async def never() -> Any:
             raise AssertionError("the body was read")
 
-        company = Company()
-        admission = Admission(slow, 1, company)
+        shared_state = SharedState()
+        admission = Admission(slow, 1, shared_state)
         scope = {"type": "http", "method": "POST", "path": "/tasks", "headers": [(b"content-length", b"100")]}
         first = asyncio.create_task(admission(scope, never, send))
         await entered.wait()
@@ -85,7 +85,7 @@ def test_work_beyond_what_may_be_under_way_is_refused_unread(client: httpx.Clien
         assert (b"retry-after", b"1") in sent[0]["headers"]
         let_go.set()
         await first
-        assert company.requests == 0
+        assert shared_state.requests == 0
 
     asyncio.run(scenario())
 
@@ -105,20 +105,20 @@ def test_where_one_worker_is_crowded_all_let_in_few() -> None:
         async def never() -> Any:
             raise AssertionError("the body was read")
 
-        company = Company(2)
-        company.join(1)
-        company.own_crowd_ends = 101.0  # the other's
-        company.join(0)
+        shared_state = SharedState(2)
+        shared_state.join(1)
+        shared_state.own_overloaded_until = 101.0  # the other's
+        shared_state.join(0)
         now = 100.5
-        admission = Admission(slow, 128, company, clock=lambda: now)
+        admission = Admission(slow, 128, shared_state, clock=lambda: now)
         scope = {"type": "http", "method": "POST", "path": "/tasks", "headers": [(b"content-length", b"100")]}
         tasks = [asyncio.create_task(admission(scope, never, send)) for _ in range(5)]
         await asyncio.sleep(0)
-        assert (company.own_requests, statuses) == (2, [503] * 3)
+        assert (shared_state.own_requests, statuses) == (2, [503] * 3)
         now = 102.0
         tasks += [asyncio.create_task(admission(scope, never, send)) for _ in range(5)]
         await asyncio.sleep(0)
-        assert (company.own_requests, len(statuses)) == (7, 3)
+        assert (shared_state.own_requests, len(statuses)) == (7, 3)
         let_go.set()
         await asyncio.gather(*tasks)
 

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from app.inference.engine import Adapt, Adapted, Decode, Engine, Predict, Predicted, Work
-from app.inference.support_features import Kept
+from app.inference.support_features import SupportFeatures
 from app.tasks.cache import Head
 from tests.conftest import WEIGHTS
 
@@ -67,7 +67,7 @@ def test_answers_by_codes_are_those_by_the_head_that_they_decode_to(engine: Engi
 def test_how_long_work_takes_is_said_beforehand(engine: Engine, monkeypatch: pytest.MonkeyPatch) -> None:
     two = np.zeros((2, *engine.shape), dtype=np.uint8)
     codes = np.zeros((2, engine.info.config.latent_dim), dtype=np.float32)
-    kept = Kept(np.zeros((6, 1), dtype=np.float16), None, np.zeros(6, dtype=np.int64))
+    kept = SupportFeatures(np.zeros((6, 1), dtype=np.float16), None, np.zeros(6, dtype=np.int64))
     predicts, teaches, adds = Predict(two, None, codes), Adapt(two, np.arange(2)), Adapt(two, np.arange(2), kept)
     each = engine.seconds_an_image
     assert each

@@ -8,7 +8,7 @@ from app.inference import watchdog
 from app.inference.watchdog import Watchdog
 
 
-class Kept:
+class SupportFeatures:
     """A watchdog and what it said."""
 
     def __init__(self, deadline: float) -> None:
@@ -28,7 +28,7 @@ def _often(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_a_loop_that_stops_beating_is_given_up_once() -> None:
-    kept = Kept(0.1)
+    kept = SupportFeatures(0.1)
     kept.dog.beat()
     assert kept.barked.wait(10)
     kept.dog.stop()
@@ -37,14 +37,14 @@ def test_a_loop_that_stops_beating_is_given_up_once() -> None:
 
 def test_a_process_that_did_not_run_is_no_hung_loop(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(watchdog, "ASLEEP", 0.0)  # every look finds that it comes late
-    kept = Kept(0.05)
+    kept = SupportFeatures(0.05)
     assert not kept.barked.wait(0.5)
     kept.dog.stop()
     assert kept.said == []
 
 
 def test_a_stopped_one_says_nothing() -> None:
-    kept = Kept(0.0)
+    kept = SupportFeatures(0.0)
     kept.dog.stop()
     said = len(kept.said)
     assert not threading.Event().wait(0.1)

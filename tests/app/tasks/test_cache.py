@@ -4,7 +4,7 @@ from typing import Any
 import pytest
 import torch
 
-from app.tasks.cache import Head, WarmTasks
+from app.tasks.cache import Head, TaskCache
 from tests.app.store.test_store import record
 
 
@@ -12,14 +12,14 @@ def head(floats: int = 100) -> Head:
     return Head(torch.zeros(2, floats), torch.zeros(2))
 
 
-def put(cache: WarmTasks, task_id: str, floats: int = 100, **changes: Any) -> None:
+def put(cache: TaskCache, task_id: str, floats: int = 100, **changes: Any) -> None:
     cache.put(record(task_id, **changes), head(floats))
 
 
 def test_the_cache_is_bounded_in_bytes_and_forgets_the_oldest() -> None:
-    one = WarmTasks(10**6)
+    one = TaskCache(10**6)
     put(one, "x")
-    cache = WarmTasks(3 * one.size)
+    cache = TaskCache(3 * one.size)
     for n in range(5):
         put(cache, f"t{n}")
         assert cache.size <= 3 * one.size
@@ -33,9 +33,9 @@ def test_the_cache_is_bounded_in_bytes_and_forgets_the_oldest() -> None:
 
 
 def test_heads_go_before_the_tasks_they_are_decoded_for() -> None:
-    bare = WarmTasks(10**6)
+    bare = TaskCache(10**6)
     put(bare, "x", floats=0)
-    cache = WarmTasks(4 * bare.size + 2 * head(1000).size)
+    cache = TaskCache(4 * bare.size + 2 * head(1000).size)
     for n in range(4):
         put(cache, f"t{n}", floats=1000)
     kept = [cache.get(f"t{n}", "me") for n in range(4)]
@@ -49,7 +49,7 @@ def test_heads_go_before_the_tasks_they_are_decoded_for() -> None:
 
 
 def test_the_cache_knows_owners_and_expiry() -> None:
-    cache = WarmTasks(10**6)
+    cache = TaskCache(10**6)
     put(cache, "mine")
     put(cache, "old", expires_at=time.time() - 1)
     assert cache.get("mine", "me") is not None
@@ -59,9 +59,9 @@ def test_the_cache_knows_owners_and_expiry() -> None:
 
 
 def test_a_head_is_worth_decoding_where_there_is_room_or_it_is_soon_asked_for_again() -> None:
-    bare = WarmTasks(10**6)
+    bare = TaskCache(10**6)
     put(bare, "x", floats=0)
-    cache = WarmTasks(50 * bare.size + 3 * head(1000).size)
+    cache = TaskCache(50 * bare.size + 3 * head(1000).size)
     for n in range(3):
         assert cache.is_worth_a_head(f"t{n}")
         put(cache, f"t{n}", floats=1000)
@@ -76,16 +76,16 @@ def test_a_head_is_worth_decoding_where_there_is_room_or_it_is_soon_asked_for_ag
 
 
 def test_a_task_seen_anew_is_kept_with_its_new_mark() -> None:
-    cache = WarmTasks(10**6)
+    cache = TaskCache(10**6)
     put(cache, "t")
-    cache.put(record("t"), None, mark=7)
+    cache.put(record("t"), None, version=7)
     found = cache.get("t", "me")
     assert found is not None
-    assert (found.mark, found.head) == (7, None)
+    assert (found.version, found.head) == (7, None)
 
 
 def test_a_newer_revision_stays() -> None:
-    cache = WarmTasks(10**6)
+    cache = TaskCache(10**6)
     put(cache, "t", revision=2)
     put(cache, "t", revision=1)
     newest = cache.get("t", "me")
@@ -95,7 +95,7 @@ def test_a_newer_revision_stays() -> None:
 
 def test_the_cache_frees_the_room_of_expired_tasks(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("app.tasks.cache.SWEEP_EVERY", 0.0)
-    cache = WarmTasks(10**6)
+    cache = TaskCache(10**6)
     put(cache, "old", expires_at=time.time() - 1)
     put(cache, "lives", expires_at=time.time() + 1000)
     put(cache, "for ever")

@@ -17,7 +17,7 @@ from model.baselines.method import Method, Phi
 from model.baselines.prototypes import CosinePrototypes, EuclideanPrototypes
 from model.checkpoint import CheckpointError
 from model.data.omniglot import load_drawings
-from model.evaluation.accuracy import Setting, draw, look
+from model.evaluation.accuracy import Setting, extract, sample_tasks
 from model.leo import LatentEmbeddingOptimization, cross_entropy, one_hot
 from model.serving.adapt import Adapter, Support
 from tests.conftest import WEIGHTS, tiny
@@ -68,7 +68,7 @@ def test_leo_among_the_methods_is_the_leo_that_is_served() -> None:
         images, labels = torch.rand(1, 6, 1, 8, 8), torch.tensor([0, 0, 1, 1, 2, 2])
         method = Leo(leo, 3)
         logits = method.logits(
-            method.adapt(method.eye(images[0])[None], one_hot(labels[None])), method.eye(images[0])[None]
+            method.adapt(method.extractor(images[0])[None], one_hot(labels[None])), method.extractor(images[0])[None]
         )
         with torch.no_grad():
             features = leo.features(leo.classifier.phi, images[0])
@@ -100,7 +100,7 @@ def test_all_tasks_at_once_are_plain_autograd_in_a_loop(kind: Kind) -> None:
     method.steps = steps
     images, queries = torch.rand(3, 4, 1, 8, 8), torch.rand(3, 5, 1, 8, 8)
     labels = torch.tensor([[0, 1, 0, 1], [1, 1, 0, 0], [0, 0, 0, 1]])
-    together = method.logits(method.adapt(method.eye(images), one_hot(labels)), method.eye(queries))
+    together = method.logits(method.adapt(method.extractor(images), one_hot(labels)), method.extractor(queries))
     (together_gradient,) = torch.autograd.grad(together.square().sum(), method.weight)
     by_loop = []
     for t in range(3):
@@ -145,8 +145,8 @@ def test_every_inner_step_lowers_the_support_loss(tmp_path: Path) -> None:
     leo = LatentEmbeddingOptimization.from_pretrained(WEIGHTS / "omniglot")
     drawings = load_drawings(write_omniglot(tmp_path, ["Alpha"], 6))
     method = GradientBased(leo, "ANIL").eval().requires_grad_(False)
-    sight = look(method.eye, drawings, leo.config.resolution, torch.device("cpu"))
-    support, labels, *_ = draw(sight, Setting(5, (5, 5), 1), 40).gather(sight.seen)
+    extracted = extract(method.extractor, drawings, leo.config.resolution, torch.device("cpu"))
+    support, labels, *_ = sample_tasks(extracted, Setting(5, (5, 5), 1), 40).gather(extracted.features)
     membership, losses = one_hot(labels), []
     for method.steps in range(6):
         with torch.no_grad():
@@ -176,7 +176,7 @@ def test_every_method_takes_ragged_tasks_as_if_alone(methods: list[Method]) -> N
     labels = torch.tensor([[0, 1, 2, 1, 0], [1, 0, 0, -1, -1]])  # the second has two classes and two paddings
     for method in methods:
         with torch.no_grad():
-            support, queries = method.eye(images.flatten(0, 1)), method.eye(torch.rand(4, 1, 8, 8))
+            support, queries = method.extractor(images.flatten(0, 1)), method.extractor(torch.rand(4, 1, 8, 8))
             support = support.reshape(2, 5, *support.shape[1:])
             both = method.logits(method.adapt(support, one_hot(labels)), torch.stack([queries, queries]))
             assert torch.isneginf(both[1, :, 2]).all(), method.name
@@ -188,7 +188,7 @@ def test_every_method_is_indifferent_to_the_order_of_classes(methods: list[Metho
     images, labels = torch.rand(6, 1, 8, 8), torch.tensor([[0, 1, 2, 0, 1, 2]])
     for method in methods:
         with torch.no_grad():
-            seen = method.eye(images)[None]
+            seen = method.extractor(images)[None]
             one = method.logits(method.adapt(seen, one_hot(labels)), seen)
             other = method.logits(method.adapt(seen, one_hot((labels + 1) % 3)), seen)
         torch.testing.assert_close(other.roll(-1, dims=-1), one, atol=1e-4, rtol=1e-4, msg=method.name)

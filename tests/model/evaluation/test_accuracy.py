@@ -7,7 +7,16 @@ import torch
 from model.baselines.latent import Leo
 from model.data.episodes import Episodes
 from model.data.omniglot import DataError, Drawings, load_drawings
-from model.evaluation.accuracy import Setting, accuracies, answer, draw, evaluate, evaluate_many, extract, mean_and_ci95
+from model.evaluation.accuracy import (
+    Setting,
+    accuracies,
+    answer_tasks,
+    evaluate,
+    evaluate_many,
+    extract_features,
+    mean_and_ci95,
+    sample_tasks,
+)
 from tests.conftest import tiny
 from tests.helpers.drawn import write_omniglot
 
@@ -21,7 +30,7 @@ def test_the_interval_is_of_the_mean() -> None:
 
 def test_rows_are_seeded_and_name_their_setting(tmp_path: Path) -> None:
     leo = tiny(decoder_skip=True).eval()
-    features = extract(leo, load_drawings(write_omniglot(tmp_path, ["Alpha"], 6)))
+    features = extract_features(leo, load_drawings(write_omniglot(tmp_path, ["Alpha"], 6)))
     rows = list(evaluate_many(leo, features, [2, 5], [1, 3], query=2, episodes=150, seed=7))
     assert [(row.way, row.shot) for row in rows] == [(2, 1), (2, 3), (5, 1), (5, 3)]
     assert rows[0] == evaluate(leo, features, 2, 1, 2, 150, seed=7)
@@ -36,7 +45,7 @@ def test_rows_are_seeded_and_name_their_setting(tmp_path: Path) -> None:
 
 def test_an_encoder_with_blocks_of_its_own_sees_its_own_features(tmp_path: Path) -> None:
     leo = tiny(own_encoder=True).eval()
-    seen = extract(leo, load_drawings(write_omniglot(tmp_path, ["Alpha"], 3))).seen
+    seen = extract_features(leo, load_drawings(write_omniglot(tmp_path, ["Alpha"], 3))).features
     width = leo.config.feature_dim
     assert seen.shape == (10, 3, 2 * width)
     assert not torch.equal(seen[..., :width], seen[..., width:])
@@ -52,34 +61,36 @@ def test_tasks_answered_a_few_at_a_time_are_answered_the_same(
     drawings: Drawings, setting: Setting, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     leo = tiny(decoder_skip=True).eval()
-    sight = extract(leo, drawings)
-    tasks = draw(sight, setting, 130, seed=3)
-    together = accuracies(Leo(leo), sight, tasks)
+    extracted = extract_features(leo, drawings)
+    tasks = sample_tasks(extracted, setting, 130, seed=3)
+    together = accuracies(Leo(leo), extracted, tasks)
     assert len(together) == 130
     monkeypatch.setattr("model.evaluation.accuracy.NUMBERS_AT_ONCE", 7 * setting.way * tasks.drawings.shape[2] * 8)
-    parts = list(answer(Leo(leo), sight, tasks))
+    parts = list(answer_tasks(Leo(leo), extracted, tasks))
     assert len(parts) == math.ceil(130 / 7)
-    torch.testing.assert_close(accuracies(Leo(leo), sight, tasks), together)
+    torch.testing.assert_close(accuracies(Leo(leo), extracted, tasks), together)
 
 
 def test_a_task_within_one_alphabet_stays_there(drawings: Drawings) -> None:
-    sight = extract(tiny().eval(), drawings)
-    of = sight.groups[draw(sight, Setting(6, (1, 1), 2, "alphabet"), 50).classes]
+    extracted = extract_features(tiny().eval(), drawings)
+    of = extracted.groups[sample_tasks(extracted, Setting(6, (1, 1), 2, "alphabet"), 50).classes]
     assert (of == of[:, :1]).all()
     assert of.unique().tolist() == [0, 1]
-    anywhere = sight.groups[draw(sight, Setting(6, (1, 1), 2), 50).classes]
+    anywhere = extracted.groups[sample_tasks(extracted, Setting(6, (1, 1), 2), 50).classes]
     assert not (anywhere == anywhere[:, :1]).all()
 
 
 def test_unequal_shots_leave_padding_out(drawings: Drawings) -> None:
     """A method given the padding's content changed answers alike."""
     leo = tiny(decoder_skip=True).eval()
-    sight = extract(leo, drawings)
-    tasks = draw(sight, Setting(4, (1, 3), 2), 20)
+    extracted = extract_features(leo, drawings)
+    tasks = sample_tasks(extracted, Setting(4, (1, 3), 2), 20)
     assert tasks.shots is not None
     other = tasks.drawings.clone()
     padding = torch.arange(3) >= tasks.shots.unsqueeze(-1)
     other[:, :, :3][padding] = 0
     changed = Episodes(tasks.classes, other, tasks.shot, tasks.shots)
-    for one, two in zip(answer(Leo(leo), sight, tasks), answer(Leo(leo), sight, changed), strict=True):
+    for one, two in zip(
+        answer_tasks(Leo(leo), extracted, tasks), answer_tasks(Leo(leo), extracted, changed), strict=True
+    ):
         torch.testing.assert_close(one.logits, two.logits)

@@ -7,7 +7,7 @@ from model.baselines.folder import all_methods, save_gradient_based
 from model.baselines.gradient import KINDS, GradientBased
 from model.baselines.method import Method
 from model.data.omniglot import Drawings, load_drawings
-from model.evaluation.accuracy import Setting, accuracies, draw, mean_and_ci95
+from model.evaluation.accuracy import Setting, accuracies, mean_and_ci95, sample_tasks
 from model.evaluation.compare import Comparison, peak_bytes
 from tests.conftest import tiny
 from tests.helpers.drawn import write_omniglot
@@ -43,10 +43,10 @@ def test_all_methods_on_the_same_tasks_with_paired_differences(methods: list[Met
         "ANIL",
     ]
     assert rows[0].difference == 0
-    tasks = draw(comparison.sights[0], setting, 20, seed=1)
-    leo = accuracies(methods[0], comparison.sights[0], tasks)
-    for method, sight, row in zip(methods, comparison.sights, rows, strict=True):
-        mine = accuracies(method, sight, tasks)
+    tasks = sample_tasks(comparison.sources[0], setting, 20, seed=1)
+    leo = accuracies(methods[0], comparison.sources[0], tasks)
+    for method, extracted, row in zip(methods, comparison.sources, rows, strict=True):
+        mine = accuracies(method, extracted, tasks)
         assert row.accuracy == pytest.approx(float(mine.mean()))
         assert (row.difference, row.difference_ci95) == pytest.approx(mean_and_ci95(mine - leo))
         assert row.adapt is not None
@@ -56,16 +56,16 @@ def test_all_methods_on_the_same_tasks_with_paired_differences(methods: list[Met
 
 
 def test_pictures_pass_once_through_an_eye_that_methods_share(methods: list[Method], drawings: Drawings) -> None:
-    sights = Comparison(methods, drawings, 8, CPU).sights
-    assert all(sight is sights[0] for sight in sights[:5])
-    assert sights[5].seen.shape == (20, 6, 1, 8, 8)  # MAML sees the pictures
-    assert sights[7].seen.shape == (20, 6, 8)  # ANIL features, but of a phi of its own
-    assert sights[7] is not sights[0]
+    sources = Comparison(methods, drawings, 8, CPU).sources
+    assert all(extracted is sources[0] for extracted in sources[:5])
+    assert sources[5].features.shape == (20, 6, 1, 8, 8)  # MAML sees the pictures
+    assert sources[7].features.shape == (20, 6, 8)  # ANIL features, but of a phi of its own
+    assert sources[7] is not sources[0]
 
 
 def test_an_adaptation_is_timed_from_pictures_on(methods: list[Method], drawings: Drawings) -> None:
     comparison = Comparison(methods, drawings, 8, CPU)
-    task = draw(comparison.sights[0], Setting(5, (1, 1), 1), 1)
+    task = sample_tasks(comparison.sources[0], Setting(5, (1, 1), 1), 1)
     alone, from_pictures = comparison.costs(methods[2], task, repeats=3)
     assert alone.milliseconds is not None
     assert alone.milliseconds > 0

@@ -5,7 +5,7 @@ import pytest
 
 from model.baselines.method import Phi
 from model.data.omniglot import Drawings
-from model.evaluation.accuracy import look
+from model.evaluation.accuracy import extract
 from model.evaluation.support_report import SAME, examine
 from model.leo import LatentEmbeddingOptimization
 
@@ -55,5 +55,5 @@ def test_a_planted_wrong_label_is_the_top_suspect(shipped: LatentEmbeddingOptimi
 
     validation = omniglot.split("validation")
     some = validation.only(list(range(0, len(validation), 10)))  # of every alphabet
-    features = look(Phi(shipped), some, shipped.config.resolution, shipped.alpha.device).seen.numpy()
+    features = extract(Phi(shipped), some, shipped.config.resolution, shipped.alpha.device).features.numpy()
     assert planted(features, tasks=40, seed=1).top >= 36

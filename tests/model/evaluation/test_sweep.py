@@ -5,7 +5,7 @@ import torch
 
 from model.baselines.latent import Leo
 from model.data.omniglot import DataError, Drawings, load_drawings
-from model.evaluation.accuracy import Setting, evaluate, extract
+from model.evaluation.accuracy import Setting, evaluate, extract_features
 from model.evaluation.diagnostics import examine
 from model.evaluation.plots import confused_pairs, draw_report
 from model.evaluation.sweep import Evaluation
@@ -20,9 +20,9 @@ def drawings(tmp_path_factory: pytest.TempPathFactory) -> Drawings:
 
 def test_an_examination_finds_the_accuracy_that_evaluate_finds(drawings: Drawings) -> None:
     leo = tiny(decoder_skip=True).eval()
-    sight = extract(leo, drawings)
-    row = examine(Leo(leo), sight, Setting(5, (2, 2), 3), 120, seed=4).row
-    plain = evaluate(leo, sight, 5, 2, 3, 120, seed=4)
+    extracted = extract_features(leo, drawings)
+    row = examine(Leo(leo), extracted, Setting(5, (2, 2), 3), 120, seed=4).row
+    plain = evaluate(leo, extracted, 5, 2, 3, 120, seed=4)
     assert (row.accuracy, row.ci95) == (plain.accuracy, plain.ci95)
     assert row.ece is not None
     assert row.auroc is not None
@@ -30,7 +30,7 @@ def test_an_examination_finds_the_accuracy_that_evaluate_finds(drawings: Drawing
 
 def test_confusions_add_up(drawings: Drawings) -> None:
     leo = tiny(decoder_skip=True).eval()
-    found = examine(Leo(leo), extract(leo, drawings), Setting(5, (1, 1), 3), 60)
+    found = examine(Leo(leo), extract_features(leo, drawings), Setting(5, (1, 1), 3), 60)
     assert int(found.confusion.sum()) == 60 * 5 * 3
     assert int(found.confusion.diagonal().sum()) == round(float(found.accuracies.sum()) * 15)
     assert int(found.met.sum()) == 60 * 5 * 5 * 3
@@ -41,19 +41,19 @@ def test_confusions_add_up(drawings: Drawings) -> None:
 
 def test_strangers_score_lower_and_none_are_asked_where_none_are_left(drawings: Drawings) -> None:
     leo = tiny(decoder_skip=True).eval()
-    sight = extract(leo, drawings)
-    assert examine(Leo(leo), sight, Setting(5, (1, 1), 3), 60).unknown["mean_cosine"][0] > 0.5
-    everything = examine(Leo(leo), sight, Setting(20, (1, 1), 3), 20)
+    extracted = extract_features(leo, drawings)
+    assert examine(Leo(leo), extracted, Setting(5, (1, 1), 3), 60).unknown["mean_cosine"][0] > 0.5
+    everything = examine(Leo(leo), extracted, Setting(20, (1, 1), 3), 20)
     assert everything.unknown == {}
     assert everything.row.auroc is None
 
 
 def test_a_temperature_of_the_config_changes_confidence_and_no_answer(drawings: Drawings) -> None:
     leo = tiny(decoder_skip=True).eval()
-    sight, setting = extract(leo, drawings), Setting(5, (1, 1), 3)
-    plain = examine(Leo(leo), sight, setting, 40)
+    extracted, setting = extract_features(leo, drawings), Setting(5, (1, 1), 3)
+    plain = examine(Leo(leo), extracted, setting, 40)
     leo.config = leo.config.model_copy(update={"temperature": 100.0})
-    flat = examine(Leo(leo), sight, setting, 40)
+    flat = examine(Leo(leo), extracted, setting, 40)
     assert torch.equal(plain.accuracies, flat.accuracies)
     assert flat.reliability.counts[3] == 40 * 15  # all near 1/5
 

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from PIL import Image, ImageCms
 
-from model.images.kinds import looks_drawn
+from model.images.kinds import looks_like_drawing
 from model.images.photos import to_pixels
 from tests.helpers.drawn import CHARACTERS, canvas, photo, shaky
 from tests.helpers.photographed import PRODUCTS, jpeg, product
@@ -88,8 +88,8 @@ def test_a_large_jpeg_decodes_at_a_fraction_of_its_size() -> None:
 
 def test_drawings_and_photos_are_told_apart() -> None:
     for seed, strokes in enumerate(CHARACTERS.values()):
-        assert looks_drawn(canvas(shaky(strokes, seed)))
-        assert looks_drawn(canvas(shaky(strokes, seed), ink=255, paper=0))
-        assert looks_drawn(photo(shaky(strokes, seed), seed))
+        assert looks_like_drawing(canvas(shaky(strokes, seed)))
+        assert looks_like_drawing(canvas(shaky(strokes, seed), ink=255, paper=0))
+        assert looks_like_drawing(photo(shaky(strokes, seed), seed))
     for name in PRODUCTS:
-        assert not any(looks_drawn(product(name, seed)) for seed in range(5))
+        assert not any(looks_like_drawing(product(name, seed)) for seed in range(5))

@@ -2,7 +2,7 @@ import pytest
 import torch
 
 from model.serving.adapt import Adapter
-from model.serving.head_logits import by_codes
+from model.serving.head_logits import head_logits
 from tests.conftest import tiny
 
 
@@ -18,7 +18,7 @@ def test_answers_from_codes_are_those_of_the_heads_they_decode_to(choice: dict[s
     with torch.inference_mode():
         rows = leo.decoder(codes)
         expected = (features @ rows[:, :-1].T + rows[:, -1]).softmax(dim=-1)
-        for way in (adapter.logits, by_codes(adapter, torch.device("cpu"))):
+        for way in (adapter.logits, head_logits(adapter, torch.device("cpu"))):
             torch.testing.assert_close(way(features, codes).softmax(dim=-1), expected, atol=1e-5, rtol=1e-4)
-        one = by_codes(adapter, torch.device("cpu"))(features[:1], codes).softmax(dim=-1)
+        one = head_logits(adapter, torch.device("cpu"))(features[:1], codes).softmax(dim=-1)
     torch.testing.assert_close(one, expected[:1], atol=1e-5, rtol=1e-4)

@@ -2,7 +2,7 @@ import pytest
 import torch
 
 from model.leo import LatentEmbeddingOptimization
-from model.training.low_rank import narrowed
+from model.training.low_rank import with_low_rank_decoder
 from tests.conftest import tiny
 
 
@@ -23,7 +23,7 @@ def of_rank(rank: int) -> LatentEmbeddingOptimization:
 
 def test_a_map_of_that_rank_already_gives_the_same_heads() -> None:
     leo, codes = of_rank(35), torch.randn(4, 32)
-    ranked = narrowed(leo, 36)
+    ranked = with_low_rank_decoder(leo, 36)
     assert ranked.config.decoder_rank == 36
     assert ranked.decoder.basis is not None
     torch.testing.assert_close(ranked.decoder(codes), leo.decoder(codes), atol=1e-3, rtol=1e-4)
@@ -33,17 +33,20 @@ def test_a_map_of_that_rank_already_gives_the_same_heads() -> None:
 
 def test_the_higher_the_rank_the_nearer_to_the_whole() -> None:
     leo, codes = of_rank(57), torch.randn(50, 32)
-    away = [(narrowed(leo, rank).decoder(codes) - leo.decoder(codes)).norm().item() for rank in (32, 40, 48, 56)]
+    away = [
+        (with_low_rank_decoder(leo, rank).decoder(codes) - leo.decoder(codes)).norm().item()
+        for rank in (32, 40, 48, 56)
+    ]
     assert away == sorted(away, reverse=True)
 
 
 def test_what_cannot_be_narrowed_says_so() -> None:
-    for leo in (tiny(), tiny(decoder_skip=True, decoder_experts=2), narrowed(of_rank(35), 40)):
+    for leo in (tiny(), tiny(decoder_skip=True, decoder_experts=2), with_low_rank_decoder(of_rank(35), 40)):
         with pytest.raises(ValueError, match="only a decoder with a linear path"):
-            narrowed(leo, 40)
+            with_low_rank_decoder(leo, 40)
     for rank in (31, 57):  # the map is [129, 24 + 32 + 1]
         with pytest.raises(ValueError, match="from 32, the length of a code, to 56"):
-            narrowed(of_rank(35), rank)
+            with_low_rank_decoder(of_rank(35), rank)
 
 
 def test_a_decoder_with_a_basis_starts_as_the_encoders_transpose_and_learns() -> None:
