@@ -12,16 +12,19 @@ from pydantic import BaseModel
 
 from app import problems
 from app.http.keys import Keys
-from app.http.middleware.limits import Admission, BodyLimit, KeyCheck, SecurityHeaders
+from app.http.middleware.headers import SecurityHeaders
+from app.http.middleware.keys import KeyCheck
+from app.http.middleware.limits import Admission, BodyLimit
+from app.http.middleware.log import RequestLog
 from app.http.routes import page, service, tasks
 from app.http.schemas import AddSupport, CreateTask, PredictImages, ProblemDocument
 from app.inference.batcher import QUICK, QUICK_AMONG_WORKERS, Batcher
 from app.inference.models import Models
 from app.inference.readiness import Readiness
 from app.inference.reload import Reload, publish
+from app.inference.timed_batches import timed_batches
 from app.inference.watchdog import Watchdog
 from app.observability import metrics
-from app.observability.logs import RequestLog
 from app.problems import Problem
 from app.settings import Settings
 from app.shared_state import SharedState
@@ -89,7 +92,7 @@ async def _lifespan(app: FastAPI) -> AsyncIterator[None]:
     shared_state: SharedState = app.state.shared_state
     store = await open_store(settings)
     run, limits = (
-        shared_state.while_computing(metrics.timed_batches(models.run)),
+        shared_state.while_computing(timed_batches(models.run)),
         (settings.queue_images, settings.request_timeout),
     )
     quick = QUICK if shared_state.workers == 1 else QUICK_AMONG_WORKERS

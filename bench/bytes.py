@@ -25,9 +25,9 @@ from model.evaluation.accuracy import (
     sample_tasks,
 )
 from model.evaluation.card import machine, today
+from model.images.resize import to_side
 from model.leo import LatentEmbeddingOptimization
 from model.serving.phi import OnnxPhi
-from model.training.augmentation import to_side
 
 MODELS = ("omniglot", "omniglot-105")
 SETTINGS = tuple(

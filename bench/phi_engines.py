@@ -22,8 +22,8 @@ from bench.latency import RESULTS
 from model.allocator import keep_freed_memory
 from model.evaluation.card import machine, today
 from model.leo import LatentEmbeddingOptimization
-from model.networks import FeatureExtractor
-from model.serving.onnx_graph import phi_to_onnx
+from model.networks.features import FeatureExtractor
+from model.serving.onnx_export import phi_to_onnx
 
 ROOT = Path(__file__).resolve().parent.parent
 SIZES, SECONDS = (1, 4, 16), 0.3

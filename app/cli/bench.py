@@ -1,25 +1,29 @@
-"""`leo bench`: how fast a running server is, or this machine would be."""
+"""`leo bench`: measures how fast a server answers, with the load generator that the benchmarks in bench/ share."""
 
+import asyncio
 import contextlib
-import http.client
 import itertools
 import json
+import math
 import os
 import random
 import secrets
 import socket
+import ssl
+import statistics
 import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterator
-from concurrent.futures import ThreadPoolExecutor
-from dataclasses import asdict, dataclass
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 from urllib.parse import urlsplit
 
+import httptools
 import typer
+import uvloop
 from rich.console import Console
 from rich.table import Table
 
@@ -29,13 +33,15 @@ if TYPE_CHECKING:
     import httpx
 
 BOUNDARY = "leo-bench"
+FORM = f"multipart/form-data; boundary={BOUNDARY}"
 HANDS = 20  # different drawings of each class that queries are taken from
-TTL = 3600  # seconds; what a run that was broken off leaves behind ends by itself
+TTL = 3600  # seconds; deletes the tasks of a run that was interrupted
+PATIENCE = 60.0  # seconds that a request may take
 
 
 @dataclass(frozen=True)
 class Measured:
-    """What so many clients saw in so many seconds."""
+    """Throughput and latency of one call under a number of concurrent clients."""
 
     call: str
     clients: int
@@ -46,15 +52,6 @@ class Measured:
     p90_ms: float
     p99_ms: float
     right: float | None  # share of the predictions
-
-
-@dataclass(frozen=True)
-class Request:
-    """One call, ready to be sent, and the label that is right for it."""
-
-    path: str
-    body: bytes
-    label: str | None = None
 
 
 @app.command()
@@ -115,39 +112,36 @@ def bench(
 @contextlib.contextmanager
 def own_server() -> Iterator[str]:
     """`leo serve` on a free port with a store of its own; its settings are the environment's."""
+    import httpx
+
     with socket.create_server(("127.0.0.1", 0)) as listening:
         port = listening.getsockname()[1]
+    url = f"http://127.0.0.1:{port}"
     with tempfile.TemporaryDirectory() as folder, (Path(folder) / "log").open("w+") as log:
         own = {"LEO_DATA_DIR": folder, "LEO_STORE_URL": "", "LEO_KEYS_FILE": "", "COLUMNS": "1000"}
         command = [sys.executable, "-m", "app.cli", "serve", "--host", "127.0.0.1", "--port", str(port)]
         environment = os.environ | own
         server = subprocess.Popen(command, env=environment, stdout=log, stderr=log)  # noqa: S603  # nosec B603
         try:
-            with console.status("starting a server"):
-                while not answers("127.0.0.1", port):
+            with console.status("starting a server"), httpx.Client(timeout=5) as client:
+                while True:
+                    with contextlib.suppress(httpx.TransportError):
+                        if client.get(f"{url}/readyz").status_code == 200:
+                            break
                     if server.poll() is not None:
                         log.seek(0)
                         fail(f"the server did not start: {log.read().strip().splitlines()[-1]}")
                     time.sleep(0.1)
-            yield f"http://127.0.0.1:{port}"
+            yield url
         finally:
             server.terminate()
             server.wait()
 
 
-def answers(host: str, port: int) -> bool:
-    """Whether a server there is ready."""
-    connection = http.client.HTTPConnection(host, port, timeout=5)
-    with contextlib.suppress(OSError, http.client.HTTPException), contextlib.closing(connection):
-        connection.request("GET", "/readyz")
-        return connection.getresponse().status == 200
-    return False
-
-
 def measure(
     url: str, way: int, shot: int, images: int, crowds: list[int], seconds: float, model: str | None
 ) -> tuple[list[Measured], str]:
-    """Creations and predictions by crowds of different sizes, and the model's name and version."""
+    """Creations and predictions under each number of clients, and the model's name and version."""
     import httpx
 
     key = os.environ.get("LEO_API_KEY")
@@ -156,30 +150,32 @@ def measure(
     name = f"leo bench {secrets.token_hex(4)}"
     options = {"ttl_seconds": str(TTL), "name": name} | ({"model": model} if model else {})
     support = [(label, picture) for label, pictures in drawings.items() for picture in pictures[:shot]]
-    creation = Request("/tasks", multipart([p for _, p in support], [label for label, _ in support], options))
+    form = multipart([picture for _, picture in support], [label for label, _ in support], options)
     try:
-        with httpx.Client(base_url=url, headers=headers, timeout=60) as client:
-            task = created(client, creation)
+        with httpx.Client(base_url=url, headers=headers, timeout=PATIENCE) as client:
+            task = created(client, form)
             path = f"/tasks/{task['task_id']}/predict"
-            queries = [
-                Request(path, multipart([pictures[shot + hand]] * images, [], {}), label)
+            creation = form_request("/tasks", form, url, headers)
+            label_of = {
+                form_request(path, multipart([pictures[shot + hand]] * images), url, headers): label
                 for hand in range(HANDS)
                 for label, pictures in drawings.items()
-            ]
+            }
             found = []
-            for call, requests in (("create a task", [creation]), ("predict", queries)):
-                crowd(url, headers, requests, 1, min(1.0, seconds))  # until it is warm
-                found += [crowd(url, headers, requests, size, seconds, call) for size in crowds]
+            for call, requests in (("create a task", [creation]), ("predict", list(label_of))):
+                closed_loop(url, itertools.cycle(requests), 1, min(1.0, seconds))  # warms up
+                for clients in crowds:
+                    load = closed_loop(url, itertools.cycle(requests), clients, seconds, keep=True)
+                    found.append(summarised(call, clients, load, label_of))
             forget(client, name)
     except (httpx.HTTPError, httpx.InvalidURL, OSError) as error:
         fail(f"no answer from {url}: {error or type(error).__name__}")
     return found, f"{task['model']} {task['model_version']}"
 
 
-def created(client: "httpx.Client", creation: Request) -> Any:
+def created(client: "httpx.Client", form: bytes) -> Any:
     """The task, or the server's refusal as one line."""
-    content_type = {"Content-Type": f"multipart/form-data; boundary={BOUNDARY}"}
-    answer = client.post(creation.path, content=creation.body, headers=content_type)
+    answer = client.post("/tasks", content=form, headers={"Content-Type": FORM})
     if answer.status_code != 201:
         try:
             fail(answer.json()["detail"])
@@ -198,71 +194,195 @@ def forget(client: "httpx.Client", name: str) -> None:
             return
 
 
-def crowd(
-    url: str, headers: dict[str, str], requests: list[Request], size: int, seconds: float, call: str = ""
-) -> Measured:
-    """So many clients, each with a connection of its own, one request after another."""
-    until = time.perf_counter() + seconds
-    with ThreadPoolExecutor(size) as pool:
-        began = time.perf_counter()
-        done = [
-            pool.submit(one, url, headers, requests[n * len(requests) // size :] + requests, until) for n in range(size)
-        ]
-        seen = [each for client in done for each in client.result()]
-        took = time.perf_counter() - began
-    milliseconds = sorted(1000 * each for each, _, _ in seen)
-    judged = [right for _, right, _ in seen if right is not None]
-    p50, p90, p99 = (milliseconds[min(len(milliseconds) - 1, int(q * len(milliseconds)))] for q in (0.5, 0.9, 0.99))
+def summarised(call: str, clients: int, load: "Load", label_of: Mapping[bytes, str]) -> Measured:
+    """A row of the table; `label_of` has the right label of each prediction's request."""
+    right = [
+        all(each["label"] == label_of[request] for each in json.loads(body)["predictions"])
+        for request, body in load.answers
+        if request in label_of
+    ]
+    times = [took for several in load.milliseconds.values() for took in several]
+    of = percentiles(times)
     return Measured(
         call=call,
-        clients=size,
-        requests=len(seen),
-        failed=sum(failed for _, _, failed in seen),
-        per_second=round(len(seen) / took, 2),
-        p50_ms=round(p50, 2),
-        p90_ms=round(p90, 2),
-        p99_ms=round(p99, 2),
-        right=sum(judged) / len(judged) if judged else None,
+        clients=clients,
+        requests=len(times),
+        failed=len(times) - len(load.accepted),
+        per_second=round(len(times) / load.seconds, 2),
+        p50_ms=round(of["p50_ms"], 2),
+        p90_ms=round(of["p90_ms"], 2),
+        p99_ms=round(of["p99_ms"], 2),
+        right=sum(right) / len(right) if right else None,
     )
 
 
-def one(
-    url: str, headers: dict[str, str], requests: list[Request], until: float
-) -> list[tuple[float, bool | None, bool]]:
-    """Of each request: its seconds, whether its answer was right, and whether there was none."""
-    parts = urlsplit(url)
-    kind = http.client.HTTPSConnection if parts.scheme == "https" else http.client.HTTPConnection
-    connection = kind(parts.hostname or "", parts.port, timeout=60)
-    headers = headers | {"Content-Type": f"multipart/form-data; boundary={BOUNDARY}"}
-    seen: list[tuple[float, bool | None, bool]] = []
-    with contextlib.closing(connection):
-        for request in itertools.cycle(requests):
-            began = time.perf_counter()
-            if began > until and seen:
-                break
-            try:
-                connection.request("POST", parts.path.rstrip("/") + request.path, request.body, headers)
-                answer = connection.getresponse()
-                content = answer.read()
-                failed = answer.status not in (200, 201)
-            except (OSError, http.client.HTTPException):
+@dataclass
+class Load:
+    """What came of a load."""
+
+    seconds: float = 0.0
+    milliseconds: dict[int, list[float]] = field(default_factory=dict)  # by status; 0 where no answer came
+    answers: list[tuple[bytes, bytes]] = field(default_factory=list)  # accepted requests and their answers, where kept
+
+    def add(self, status: int, began: float) -> None:
+        """Count an answer that came now to a request that was sent, or due, at `began`."""
+        self.milliseconds.setdefault(status, []).append(1000 * (time.perf_counter() - began))
+
+    @property
+    def statuses(self) -> dict[str, int]:
+        """How often each status came."""
+        return {str(status): len(times) for status, times in sorted(self.milliseconds.items())}
+
+    @property
+    def accepted(self) -> list[float]:
+        """Milliseconds of each answer with a status of 2xx."""
+        return [took for status, times in self.milliseconds.items() if 200 <= status < 300 for took in times]
+
+    @property
+    def per_second(self) -> float:
+        """Accepted requests a second."""
+        return len(self.accepted) / self.seconds
+
+
+def percentiles(times: list[float]) -> dict[str, float]:
+    """p50, p90, p99 and the longest; empty without times."""
+    if not times:
+        return {}
+    cuts = statistics.quantiles(times if len(times) > 1 else times * 2, n=100, method="inclusive")
+    named = {"p50_ms": cuts[49], "p90_ms": cuts[89], "p99_ms": cuts[98], "max_ms": max(times)}
+    return {name: round(value, 3) for name, value in named.items()}
+
+
+class Connection(asyncio.Protocol):
+    """An HTTP connection that carries one request at a time.
+
+    It does far less than a client library, because clients share the machine with the server that they measure.
+    """
+
+    def __init__(self) -> None:
+        self._parser = httptools.HttpResponseParser(self)
+        self._body = b""
+        self._answer: asyncio.Future[tuple[int, bytes]] | None = None
+        self.transport: asyncio.Transport | None = None
+
+    @classmethod
+    async def to(cls, url: str) -> "Connection":
+        """A new connection to a server. Raises `OSError` where there is none."""
+        parts = urlsplit(url)
+        context = ssl.create_default_context() if parts.scheme == "https" else None
+        port = parts.port or (443 if context else 80)
+        return (await asyncio.get_running_loop().create_connection(cls, parts.hostname, port, ssl=context))[1]
+
+    @property
+    def is_open(self) -> bool:
+        """Whether it can carry another request."""
+        return self.transport is not None and not self.transport.is_closing()
+
+    async def ask(self, request: bytes) -> tuple[int, bytes]:
+        """Status and body of the answer; status 0 where the connection ends before it."""
+        self._body, self._answer = b"", asyncio.get_running_loop().create_future()
+        if self.transport is None:
+            return 0, b""
+        self.transport.write(request)
+        return await self._answer
+
+    def close(self) -> None:
+        """End it; a request under way gets status 0."""
+        if self.transport:
+            self.transport.abort()
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        """Called by the event loop."""
+        self.transport = transport  # type: ignore[assignment]
+
+    def data_received(self, data: bytes) -> None:
+        """Called by the event loop."""
+        try:
+            self._parser.feed_data(data)
+        except httptools.HttpParserError:
+            self.close()
+
+    def connection_lost(self, _: Exception | None) -> None:
+        """Called by the event loop."""
+        self.transport = None
+        self._finish(0, b"")
+
+    def on_body(self, body: bytes) -> None:
+        """Called by the parser."""
+        self._body += body
+
+    def on_message_complete(self) -> None:
+        """Called by the parser."""
+        if self.transport and not self._parser.should_keep_alive():
+            self.transport.close()
+        self._finish(self._parser.get_status_code(), self._body)
+
+    def _finish(self, status: int, body: bytes) -> None:
+        if self._answer and not self._answer.done():
+            self._answer.set_result((status, body))
+
+
+def closed_loop(url: str, requests: Iterator[bytes], clients: int, seconds: float, *, keep: bool = False) -> Load:
+    """Concurrent clients, each of which sends the next request as soon as its last one is answered.
+
+    They stop after `seconds`, or when there are no more requests. A client that cannot connect again leaves. With
+    `keep` accepted answers are kept. Raises `OSError` where there is no server.
+    """
+
+    async def run() -> Load:
+        load = Load()
+        connections = [await Connection.to(url) for _ in range(clients)]
+
+        async def client(connection: Connection) -> None:
+            for request in requests:
+                sent = time.perf_counter()
+                try:
+                    if not connection.is_open:
+                        connection = await Connection.to(url)
+                        connections.append(connection)
+                    status, body = await connection.ask(request)
+                except OSError:
+                    load.add(0, sent)
+                    return
+                load.add(status, sent)
+                if keep and 200 <= status < 300:
+                    load.answers.append((request, body))
+                if time.perf_counter() >= until:
+                    return
+
+        def give_up() -> None:
+            for connection in connections:
                 connection.close()
-                failed, content = True, b""
-            took = time.perf_counter() - began
-            right = None
-            if request.label is not None and not failed:
-                right = all(each["label"] == request.label for each in json.loads(content)["predictions"])
-            seen.append((took, right, failed))
-    return seen
+
+        began = time.perf_counter()
+        until = began + seconds
+        if math.isfinite(seconds):
+            asyncio.get_running_loop().call_later(seconds + PATIENCE, give_up)
+        await asyncio.gather(*map(client, list(connections)))
+        load.seconds = time.perf_counter() - began
+        give_up()
+        return load
+
+    return uvloop.run(run())
 
 
-def multipart(pictures: list[bytes], labels: list[str], options: dict[str, str]) -> bytes:
+def form_request(
+    path: str, form: bytes, url: str = "http://127.0.0.1", headers: Mapping[str, str] | None = None
+) -> bytes:
+    """A whole POST request of a form."""
+    parts = urlsplit(url)
+    own = {"Host": parts.netloc.rpartition("@")[2], "Content-Type": FORM, "Content-Length": str(len(form))}
+    lines = "".join(f"{name}: {value}\r\n" for name, value in (own | dict(headers or {})).items())
+    return f"POST {parts.path.rstrip('/')}{path} HTTP/1.1\r\n{lines}\r\n".encode() + form
+
+
+def multipart(pictures: list[bytes], labels: Sequence[str] = (), options: Mapping[str, str] | None = None) -> bytes:
     """A form as curl and browsers send it."""
     parts = [
         f'Content-Disposition: form-data; name="images"; filename="{n}.png"\r\n\r\n'.encode() + picture
         for n, picture in enumerate(pictures)
     ]
-    fields = [*(("labels", label) for label in labels), *options.items()]
+    fields = [*(("labels", label) for label in labels), *(options or {}).items()]
     parts += [f'Content-Disposition: form-data; name="{name}"\r\n\r\n{value}'.encode() for name, value in fields]
     start = f"--{BOUNDARY}\r\n".encode()
     return b"".join(start + part + b"\r\n" for part in parts) + f"--{BOUNDARY}--\r\n".encode()

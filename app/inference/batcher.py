@@ -16,7 +16,8 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from queue import Empty, SimpleQueue
 
-from app.inference.engine import Decode, Result, Work, is_out_of_memory, release_memory
+from app.inference.engine import is_out_of_memory, release_memory
+from app.inference.work import Decode, Result, Work
 from app.problems import Problem, overloaded
 
 log = logging.getLogger(__name__)

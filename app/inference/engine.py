@@ -2,7 +2,6 @@
 
 import math
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
 from itertools import accumulate
 from pathlib import Path
 from typing import TypeVar
@@ -13,7 +12,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from app.inference.support_features import SupportFeatures
-from app.tasks.cache import Head
+from app.inference.work import Adapt, Adapted, Decode, Head, Predict, Predicted, Result, Work
 from model.checkpoint import read_info
 from model.devices import choose
 from model.images.reader import reader
@@ -24,52 +23,6 @@ from model.serving.phi import OnnxPhi, always, fastest_phi
 
 TOGETHER = 32  # requests whose heads are multiplied at once
 Number = TypeVar("Number", bound=np.generic)
-Images = NDArray[np.uint8]  # [B,R,R], 255 full ink, or [B,R,R,3]: what `model.images.reader.reader` gives
-
-
-@dataclass(frozen=True)
-class Adapt:
-    """Make a task: support images [S,R,R] and their class numbers [S], after the `earlier` ones."""
-
-    images: Images
-    labels: NDArray[np.int64]
-    earlier: SupportFeatures | None = None
-    model_version: str = ""  # of those loaded; empty for the default
-
-
-@dataclass(frozen=True)
-class Adapted(AdaptedTask):
-    """The task, and the features of all its support examples."""
-
-    support: SupportFeatures
-
-
-@dataclass(frozen=True)
-class Predict:
-    """Classify images [Q,R,R] with a head, or with the head that codes [N,L] decode to."""
-
-    images: Images
-    head: Head | None
-    codes: NDArray[np.float32]
-    model_version: str = ""
-    shots: float = 1.0  # examples a class of its task has on average
-    decode: bool = True  # a head that is not there, and give it back; else its answers are had for less
-
-
-@dataclass(frozen=True)
-class Predicted:
-    """Probabilities [Q,N] and the head they came from, where it was decoded."""
-
-    probabilities: NDArray[np.float32]
-    head: Head | None
-
-
-@dataclass(frozen=True)
-class Decode:
-    """Only decode codes [N,L] to a head."""
-
-    codes: NDArray[np.float32]
-    model_version: str = ""
 
 
 def is_out_of_memory(error: Exception) -> bool:
@@ -82,10 +35,6 @@ def release_memory() -> None:
     """Give back what the allocator keeps for later."""
     if torch.cuda.is_available():
         torch.cuda.empty_cache()
-
-
-Work = Adapt | Predict | Decode
-Result = Adapted | Predicted | Head
 
 
 class Engine:

@@ -5,7 +5,8 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 from app.inference.batcher import BATCH_IMAGES
-from app.inference.engine import Engine, Result, Work
+from app.inference.engine import Engine
+from app.inference.work import Result, Work
 from app.problems import Problem
 from app.settings import PROJECT, Settings
 from app.store import TaskRecord

@@ -12,8 +12,8 @@ from typing import cast
 import numpy as np
 
 from app.inference.batcher import Batcher, OutOfMemory
-from app.inference.engine import Adapt, Images, Predict, Predicted
 from app.inference.watchdog import ASLEEP
+from app.inference.work import Adapt, Images, Predict, Predicted
 from app.problems import Problem
 from model.serving.adapt import AdaptedTask
 

@@ -14,8 +14,6 @@ from opentelemetry import trace
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
 from prometheus_client.multiprocess import MultiProcessCollector
 
-from app.inference.engine import Decode, Result, Work
-
 REGISTRY = CollectorRegistry()
 tracer = trace.get_tracer("leo")
 
@@ -124,20 +122,6 @@ def stage(name: str) -> Iterator[None]:
             yield
         finally:
             _stages[name].observe(time.perf_counter() - began)
-
-
-def timed_batches(run: Callable[[list[Work]], list[Result]]) -> Callable[[list[Work]], list[Result]]:
-    """The device's work with its passes counted."""
-
-    def counting(batch: list[Work]) -> list[Result]:
-        began = time.perf_counter()
-        results = run(batch)
-        batch_seconds.observe(time.perf_counter() - began)
-        batch_requests.observe(len(batch))
-        batch_images.observe(sum(len(work.images) for work in batch if not isinstance(work, Decode)))
-        return results
-
-    return counting
 
 
 def observe_adaptation(losses: list[float]) -> None:

@@ -3,28 +3,14 @@
 import time
 from collections import OrderedDict
 from dataclasses import dataclass, replace
-from functools import cached_property
 
 from cachetools import LRUCache
-from torch import Tensor
 
+from app.inference.work import Head
 from app.store import TaskRecord
 
 SWEEP_EVERY = 60.0  # seconds
 SOON = 16  # tasks without a head that are asked for in between, at least; with many heads an eighth of them
-
-
-@dataclass(frozen=True)
-class Head:
-    """A task's classifier, on the device: `weight` [N,F], `bias` [N]."""
-
-    weight: Tensor
-    bias: Tensor
-
-    @cached_property
-    def size(self) -> int:
-        """Bytes."""
-        return self.weight.nbytes + self.bias.nbytes
 
 
 RECORD_SIZE = 1024  # bytes of a record beside its codes and its classes' names

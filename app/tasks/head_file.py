@@ -9,9 +9,9 @@ from numpy.typing import NDArray
 from safetensors import SafetensorError
 from safetensors.numpy import load, save
 
-from app.http.schemas import AdaptationReport
 from app.problems import Problem
 from app.store import TaskRecord
+from app.tasks.options import AdaptationReport
 
 
 @dataclass(frozen=True)

@@ -6,8 +6,8 @@ from typing import Annotated
 
 from fastapi import Header
 
-from app.http.schemas import TaskOptions
 from app.store import IdempotencyRecord
+from app.tasks.options import TaskOptions
 
 IdempotencyKey = Annotated[
     str | None,

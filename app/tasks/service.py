@@ -13,21 +13,22 @@ from typing import Any, cast
 import numpy as np
 from numpy.typing import NDArray
 
-from app.http import parsing
-from app.http.schemas import TaskLifetime, TaskOptions, UpdateTask
+from app.inference import decoding
 from app.inference.batcher import Batcher
-from app.inference.engine import Adapt, Adapted, Decode, Engine, Images, Predict, Predicted
+from app.inference.engine import Engine
 from app.inference.models import Models
 from app.inference.support_features import SupportFeatures, pack, unpack
+from app.inference.work import Adapt, Adapted, Decode, Head, Images, Predict, Predicted
 from app.observability import metrics
 from app.problems import Problem, no_such_task, overloaded
 from app.settings import Settings
 from app.shared_state import SharedState
 from app.store import IdempotencyConflict, StoreUnavailable, TaskRecord, TaskStore, TooManyTasks
 from app.tasks import head_file, quality_report
-from app.tasks.cache import CachedTask, Head, TaskCache
+from app.tasks.cache import CachedTask, TaskCache
 from app.tasks.idempotency import idempotency_record
-from model.serving.onnx_graph import to_onnx
+from app.tasks.options import TaskLifetime, TaskOptions, UpdateTask
+from model.serving.onnx_export import to_onnx
 
 STORE_GLANCE = 0.05  # seconds that a look at the store may keep a cached task's prediction waiting
 SMALL_SUPPORT = 50_000  # numbers, of whose report another thread and back would take longer than the report
@@ -313,7 +314,7 @@ class Tasks:
         """The model asked for; where nobody asked and there are several kinds, by what the pictures look like."""
         if name is not None or not self._models.take_drawings_and_photos:
             return self._models.by_name(name)
-        drawn = await parsing.mostly_drawings(images, self._pool)
+        drawn = await decoding.mostly_drawings(images, self._pool)
         return self._models.for_kind(drawings=drawn)
 
     async def _decoded(self, images: Sequence[bytes], engine: Engine) -> Images:
@@ -324,7 +325,7 @@ class Tasks:
         self._decoding_bytes += size
         try:
             with metrics.stage("decode"):
-                return await parsing.decode(images, engine.read, self._settings, self._pool)
+                return await decoding.decode(images, engine.read, self._settings, self._pool)
         finally:
             self._decoding_bytes -= size
 

@@ -12,9 +12,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from app.http.parsing import decode_one
-from app.inference.engine import Adapt, Adapted, Engine, Predict
-from app.tasks.cache import Head
+from app.inference.decoding import decode_one
+from app.inference.engine import Engine
+from app.inference.work import Adapt, Adapted, Head, Predict
 from bench.engine.service import ROOT
 from bench.pictures import NAMES, picture
 from model.allocator import keep_freed_memory

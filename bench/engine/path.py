@@ -17,8 +17,8 @@ from fastapi import FastAPI, Response
 from pydantic_core import to_json
 
 from app.http.multipart import parse
-from app.http.parsing import decode_one
 from app.http.routes.tasks import to_prediction
+from app.inference.decoding import decode_one
 from app.main import create_app
 from app.observability.logs import Lines
 from app.settings import Settings

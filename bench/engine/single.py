@@ -8,9 +8,9 @@ from typing import Any
 
 import numpy as np
 
-from app.http.parsing import decode_one
-from app.inference.engine import Adapt, Adapted, Engine, Predict
-from app.tasks.cache import Head
+from app.inference.decoding import decode_one
+from app.inference.engine import Engine
+from app.inference.work import Adapt, Adapted, Head, Predict
 from bench.engine.service import ROOT, Service
 from bench.load import closed
 from bench.pictures import NAMES, creation, picture, prediction

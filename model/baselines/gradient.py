@@ -28,7 +28,8 @@ from torch.func import functional_call, grad, vmap
 from torch.nn import functional as F
 
 from model.baselines.method import without_absent
-from model.leo import LatentEmbeddingOptimization, cross_entropy
+from model.functional import cross_entropy
+from model.leo import LatentEmbeddingOptimization
 
 Kind = Literal["MAML", "Meta-SGD", "ANIL"]
 KINDS: tuple[Kind, ...] = ("MAML", "Meta-SGD", "ANIL")

@@ -6,7 +6,8 @@ import torch
 from torch import Tensor
 
 from model.baselines.method import Phi
-from model.leo import LatentEmbeddingOptimization, apply_head
+from model.functional import apply_head
+from model.leo import LatentEmbeddingOptimization
 from model.serving.adapt import Adapter
 
 

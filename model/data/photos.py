@@ -29,7 +29,7 @@ from model.backbones import Backbone
 from model.config import LEOConfig
 from model.data.omniglot import SPLITS, DataError
 from model.images.photos import Pixels, to_pixels
-from model.networks import FeatureExtractor
+from model.networks.features import FeatureExtractor
 from model.serving.phi import Phi, fastest_phi
 
 ENDINGS = (".jpg", ".jpeg", ".png", ".webp")

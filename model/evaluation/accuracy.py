@@ -13,8 +13,9 @@ from model.baselines.method import Method, Phi
 from model.data.episodes import Episodes, join, sample_episodes
 from model.data.omniglot import DataError, Drawings
 from model.data.photos import Photos
-from model.leo import LatentEmbeddingOptimization, one_hot
-from model.training.augmentation import to_side
+from model.functional import one_hot
+from model.images.resize import to_side
+from model.leo import LatentEmbeddingOptimization
 
 Within = Literal["alphabet"]
 Pictures = Drawings | Photos

@@ -23,8 +23,8 @@ from model.evaluation.accuracy import (
     mean_and_ci95,
     sample_tasks,
 )
-from model.leo import one_hot
-from model.training.augmentation import to_side
+from model.functional import one_hot
+from model.images.resize import to_side
 
 
 @dataclass(frozen=True)

@@ -19,7 +19,8 @@ import torch
 from torch import Tensor
 
 from model.devices import CORES, WORKERS
-from model.leo import LatentEmbeddingOptimization, one_hot
+from model.functional import one_hot
+from model.leo import LatentEmbeddingOptimization
 
 WORTH_SPLITTING = 16  # tasks on a CPU, from which each core takes a part of them
 NEVER = -1e9  # a logit whose probability is 0, but which 0 times is 0, unlike minus infinity

@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 
 from model.serving.adapt import Adapter
-from model.serving.onnx_graph import logits_to_onnx
+from model.serving.onnx_export import logits_to_onnx
 from model.serving.onnx_runtime import session
 
 

@@ -15,8 +15,8 @@ from PIL import Image, ImageDraw
 from torch import Tensor
 
 from model.devices import CORES, WORKERS
-from model.networks import FeatureExtractor, FrozenBackbone
-from model.serving.onnx_graph import phi_to_onnx
+from model.networks.features import FeatureExtractor, FrozenBackbone
+from model.serving.onnx_export import phi_to_onnx
 from model.serving.onnx_runtime import session
 
 

@@ -14,16 +14,6 @@ def working_side(resolution: int) -> int:
     return 2 * resolution if 2 * resolution <= SIDE else resolution
 
 
-def to_side(drawings: Tensor, side: int) -> Tensor:
-    """Canonical drawings [...,105,105] bool -> [...,side,side] uint8, 255 full ink, by averaging areas."""
-    if side == SIDE:
-        return drawings.to(torch.uint8) * 255
-    flat = drawings.reshape(-1, 1, *drawings.shape[-2:])
-    chunks = [F.interpolate(part.float(), size=(side, side), mode="area") for part in flat.split(4096)]
-    small = torch.cat([(chunk * 255).round().to(torch.uint8) for chunk in chunks])
-    return small.reshape(*drawings.shape[:-2], side, side)
-
-
 def augment(images: Tensor, resolution: int, generator: torch.Generator, elastic: float = 0.0) -> Tensor:
     """Images [B,1,W,W] in 0..1 at the working side -> [B,1,R,R], each bent and inked at random.
 

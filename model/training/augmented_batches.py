@@ -5,7 +5,8 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from model.data.omniglot import Drawings
-from model.training.augmentation import augment, to_side, working_side
+from model.images.resize import to_side
+from model.training.augmentation import augment, working_side
 
 #: Quarter turns, each of which makes a class of its own of every character.
 ROTATIONS = 4

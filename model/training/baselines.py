@@ -17,7 +17,8 @@ from model.baselines.method import Phi
 from model.data.episodes import sample_episodes
 from model.data.omniglot import Drawings
 from model.evaluation.accuracy import Setting, accuracies, extract, sample_tasks
-from model.leo import LatentEmbeddingOptimization, one_hot
+from model.functional import one_hot
+from model.leo import LatentEmbeddingOptimization
 from model.training.augmented_batches import ROTATIONS, DeviceDrawings
 from model.training.drawings import pick
 from model.training.history import one_cycle

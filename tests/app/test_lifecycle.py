@@ -11,7 +11,6 @@ import numpy as np
 import pytest
 from safetensors.numpy import load
 
-from app.http.schemas import TaskOptions
 from app.inference.batcher import Batcher
 from app.inference.engine import Engine
 from app.inference.models import Models
@@ -20,6 +19,7 @@ from app.settings import Settings
 from app.store import StoreUnavailable
 from app.store.redis import RedisStore
 from app.store.sqlite import SQLiteStore
+from app.tasks.options import TaskOptions
 from app.tasks.service import Tasks
 from tests.helpers.drawn import CHARACTERS, canvas, encoded, png
 from tests.helpers.redis_server import started

@@ -15,8 +15,9 @@ from pathlib import Path
 from typing import Any
 
 from app.cli import main
-from app.inference.engine import Engine, Result, Work
+from app.inference.engine import Engine
 from app.inference.readiness import Readiness
+from app.inference.work import Result, Work
 from app.tasks.service import Tasks
 
 FAULT = Path(os.environ.pop("LEO_TEST_FAULT"))

@@ -7,7 +7,7 @@ from concurrent.futures import ThreadPoolExecutor
 import httpx
 import pytest
 
-from app.http import parsing
+from app.inference import decoding
 from app.problems import Problem
 from app.settings import Settings
 from model.images.reader import DrawingReader
@@ -74,13 +74,13 @@ def test_images_that_take_too_long_to_decode(settings: Settings, monkeypatch: py
     def slow(data: bytes, index: int, *_: object) -> object:
         decoded.append(index)
         let_go.wait(10)
-        return parsing.np.zeros((28, 28), dtype="uint8")
+        return decoding.np.zeros((28, 28), dtype="uint8")
 
-    monkeypatch.setattr(parsing, "decode_one", slow)
+    monkeypatch.setattr(decoding, "decode_one", slow)
     hurried = settings.model_copy(update={"decode_deadline": 0.2})
     with ThreadPoolExecutor(1) as pool:
         with pytest.raises(Problem, match=r"not decoded within 0\.2 s") as refused:
-            asyncio.run(parsing.decode([png("tee")] * 100, DrawingReader(28), hurried, pool))
+            asyncio.run(decoding.decode([png("tee")] * 100, DrawingReader(28), hurried, pool))
         assert (refused.value.status, refused.value.retry_after) == (503, 1)
         let_go.set()
     assert decoded == [0]  # the rest was not even begun
@@ -89,13 +89,13 @@ def test_images_that_take_too_long_to_decode(settings: Settings, monkeypatch: py
 def test_large_images_wait_for_each_other_and_small_ones_for_none_of_them(settings: Settings) -> None:
     large, small = bare_png(3000, 3000, b"\0" * 3001 * 3000), png("tee")
     held = threading.Event()
-    parsing._large_lane.submit(held.wait, 30)  # somebody's large image is being decoded
+    decoding._large_lane.submit(held.wait, 30)  # somebody's large image is being decoded
 
     async def scenario(pool: ThreadPoolExecutor) -> None:
         waiting = [
-            asyncio.create_task(parsing.decode([small, large], DrawingReader(28), settings, pool)) for _ in range(5)
+            asyncio.create_task(decoding.decode([small, large], DrawingReader(28), settings, pool)) for _ in range(5)
         ]
-        decoded = await parsing.decode([small] * 20, DrawingReader(28), settings, pool)
+        decoded = await decoding.decode([small] * 20, DrawingReader(28), settings, pool)
         assert decoded.shape == (20, 28, 28)
         assert not any(task.done() for task in waiting)
         held.set()

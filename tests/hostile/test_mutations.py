@@ -5,7 +5,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
-from app.http.parsing import decode_one
+from app.inference.decoding import decode_one
 from app.problems import Problem
 from model.images.reader import DrawingReader
 from tests.helpers.drawn import CHARACTERS, canvas, encoded, photo

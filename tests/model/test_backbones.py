@@ -16,7 +16,7 @@ from model.backbones import BackboneError, Loaded, find
 from model.backbones.backbone import LITE
 from model.config import LEOConfig
 from model.images.photos import to_pixels
-from model.networks import FeatureExtractor
+from model.networks.features import FeatureExtractor
 from model.serving.phi import OnnxPhi
 from tests.helpers.photographed import product
 

@@ -3,8 +3,9 @@ import torch
 from torch import nn
 
 from model.config import LEOConfig
-from model.leo import LatentEmbeddingOptimization, TrainingDiverged, code_spread, cross_entropy, one_hot
-from model.networks import Gaussian
+from model.functional import code_spread, cross_entropy, one_hot
+from model.leo import LatentEmbeddingOptimization, TrainingDiverged
+from model.networks.gaussian import Gaussian
 from tests.conftest import tiny
 
 

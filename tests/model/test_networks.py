@@ -3,17 +3,13 @@ import torch
 from torch.nn import functional as F
 
 from model.config import LEOConfig
-from model.leo import one_hot
-from model.networks import (
-    FeatureExtractor,
-    Gaussian,
-    LEOClassifier,
-    LEODecoder,
-    LEOEncoder,
-    LEORelationNetwork,
-    evened_codes,
-    ridge_codes,
-)
+from model.functional import one_hot
+from model.networks.classifier import LEOClassifier
+from model.networks.decoder import LEODecoder
+from model.networks.encoder import LEOEncoder, evened_codes, ridge_codes
+from model.networks.features import FeatureExtractor
+from model.networks.gaussian import Gaussian
+from model.networks.relation import LEORelationNetwork
 
 
 def test_shapes_of_the_source_document() -> None:

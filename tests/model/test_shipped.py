@@ -6,8 +6,9 @@ import torch
 from model.data.episodes import sample_episodes
 from model.data.omniglot import Drawings, load_drawings
 from model.evaluation.accuracy import evaluate, extract_features
-from model.leo import LatentEmbeddingOptimization, code_spread, one_hot
-from model.training.augmentation import to_side
+from model.functional import code_spread, one_hot
+from model.images.resize import to_side
+from model.leo import LatentEmbeddingOptimization
 from tests.conftest import WEIGHTS
 from tests.helpers.drawn import write_omniglot
 

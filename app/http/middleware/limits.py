@@ -1,90 +1,22 @@
 """Before any route, and before any body is read: who asks, whether they may, and how much they may send."""
 
-import asyncio
 import logging
 import math
-import re
 import time
 from collections.abc import Callable
 
-from starlette.datastructures import Headers, MutableHeaders
+from starlette.datastructures import MutableHeaders
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from app.http.keys import Key, Keys, Right
+from app.http.middleware.refusal import refuse
 from app.problems import Problem, overloaded
 from app.shared_state import SharedState
 
 log = logging.getLogger(__name__)
 
-# What needs no key: it tells nothing of anyone's tasks.
-OPEN = {"/", "/docs", "/redoc", "/openapi.json", "/healthz", "/readyz"}
-OPEN_FOLDERS = ("/page/", "/static/", "/static-offline-docs/")
-PREDICTION = re.compile(r"/tasks/(?P<task_id>[^/]+)/predict")
-# A refused body is thrown away for so many seconds and bytes, so that the refusal is read before the connection ends.
-LINGER, LINGER_BYTES = 1.0, 2**24
 SMALL_BODY = 2**16  # bytes
 IDLE = 0.5  # seconds without a request after which the crowd is gone
 FEW, TOO_MANY = 32, 0.2  # a 32nd of what may be under way, while over a fifth of those who ask are refused
-
-
-def needed(method: str, path: str) -> Right:
-    """What a key must allow. A route that nobody thought of here needs `write`."""
-    if path == "/metrics":
-        return "metrics"
-    if method in ("GET", "HEAD") or (method == "POST" and PREDICTION.fullmatch(path)):
-        return "read"
-    return "write"
-
-
-async def refuse(problem: Problem, scope: Scope, receive: Receive, send: Send) -> None:
-    """Answer without having read the body, which may be a gigabyte: then end the connection."""
-    response = problem.response()
-    headers = Headers(scope=scope)
-    if headers.get("content-length", "0") == "0" and "transfer-encoding" not in headers:
-        return await response(scope, receive, send)
-    response.headers["Connection"] = "close"
-    await send({"type": "http.response.start", "status": response.status_code, "headers": response.raw_headers})
-    await send({"type": "http.response.body", "body": response.body, "more_body": True})
-    try:
-        async with asyncio.timeout(LINGER):
-            thrown_away = 0
-            while thrown_away < LINGER_BYTES and (message := await receive()).get("more_body"):
-                thrown_away += len(message["body"])
-    except TimeoutError:
-        pass
-    await send({"type": "http.response.body"})
-
-
-class KeyCheck:
-    """ASGI middleware: 401, 403 or 429; else the key is `request.state.key`. Without keys it lets everyone by."""
-
-    def __init__(self, app: ASGIApp, keys: Keys | None) -> None:
-        self.app, self.keys = app, keys
-
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        path = scope.get("path", "")
-        if scope["type"] == "http" and self.keys and path not in OPEN and not path.startswith(OPEN_FOLDERS):
-            try:
-                scope.setdefault("state", {})["key"] = self._admit(self.keys, Headers(scope=scope), scope)
-            except Problem as problem:
-                return await refuse(problem, scope, receive, send)
-        await self.app(scope, receive, send)
-
-    @staticmethod
-    def _admit(keys: Keys, headers: Headers, scope: Scope) -> Key:
-        scheme, _, credentials = headers.get("authorization", "").partition(" ")
-        presented = credentials.strip() if scheme.lower() == "bearer" else headers.get("x-api-key", "")
-        key = keys.find(presented)
-        if key is None:
-            what = "this key is not known" if presented else "a key is needed"
-            raise Problem(401, f"{what}; send one as 'Authorization: Bearer KEY' or as 'X-API-Key: KEY'")
-        right = needed(scope["method"], scope["path"])
-        if right not in key.rights:
-            raise Problem(403, f"key {key.name} may {', '.join(key.rights)}; this call needs {right}")
-        wait = keys.seconds_to_wait(key)
-        if wait is not None:
-            raise Problem(429, f"key {key.name} may make {key.per_second:g} requests a second", retry_after=wait)
-        return key
 
 
 class BodyLimit:
@@ -183,38 +115,3 @@ class Admission:
             await self.app(scope, receive, send)
         finally:
             self._shared_state.own_requests -= 1
-
-
-# A page may run what the service itself serves, and show images that the reader chose.
-PAGE_POLICY = (
-    "default-src 'self'; script-src 'self' 'unsafe-inline'; style-src 'self' 'unsafe-inline'; "
-    "img-src 'self' data: blob:; object-src 'none'; base-uri 'none'; frame-ancestors 'none'"
-)
-API_POLICY = "default-src 'none'; frame-ancestors 'none'"
-ALL_HEADERS = {b"x-content-type-options": b"nosniff", b"referrer-policy": b"no-referrer"}
-PAGE_HEADERS = ALL_HEADERS | {b"content-security-policy": PAGE_POLICY.encode()}
-API_HEADERS = ALL_HEADERS | {b"content-security-policy": API_POLICY.encode()}
-
-
-class SecurityHeaders:
-    """ASGI middleware: what browsers must not do with answers. No CORS: other sites' scripts cannot read them."""
-
-    def __init__(self, app: ASGIApp) -> None:
-        self.app = app
-
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        if scope["type"] != "http":
-            return await self.app(scope, receive, send)
-
-        async def with_headers(message: Message) -> None:
-            if message["type"] == "http.response.start":
-                given = dict(message["headers"])
-                page = given.get(b"content-type", b"").startswith(b"text/html")
-                wanted = PAGE_HEADERS if page else API_HEADERS
-                if scope["path"].startswith("/tasks"):
-                    wanted = wanted | {b"cache-control": b"no-store"}
-                missing = [(name, value) for name, value in wanted.items() if name not in given]
-                message["headers"] = [*message["headers"], *missing]
-            await send(message)
-
-        await self.app(scope, receive, with_headers)

@@ -11,8 +11,8 @@ from pydantic_core import to_json
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from app.http import schemas
-from app.http.middleware.limits import PREDICTION
-from app.http.parsing import check_lifetime, read_more_support, read_queries, read_support
+from app.http.middleware.keys import PREDICTION
+from app.http.parsing import read_more_support, read_queries, read_support
 from app.http.routes import deps
 from app.http.routes.deps import CallDep, KeyDep, OwnerDep, SettingsDep, TasksDep
 from app.observability import metrics
@@ -20,6 +20,8 @@ from app.problems import MEDIA_TYPE
 from app.store import TaskRecord
 from app.tasks import quality_report
 from app.tasks.idempotency import IdempotencyKey
+from app.tasks.limits import check_lifetime
+from app.tasks.options import AdaptationReport, TaskLifetime, UpdateTask
 
 
 def problems(*statuses: int) -> dict[int | str, dict[str, Any]]:
@@ -172,7 +174,7 @@ async def import_head(
     settings: SettingsDep,
     owner: OwnerDep,
     key: KeyDep,
-    options: Annotated[schemas.TaskLifetime, Query()],
+    options: Annotated[TaskLifetime, Query()],
 ) -> schemas.Task:
     check_lifetime(options, settings)
     record = await tasks.import_head(await request.body(), options, owner, max_tasks=key.max_tasks if key else None)
@@ -200,7 +202,7 @@ async def add_support(
     responses=problems(401, 403, 404, 409, 413, 422, 429, 503),
 )
 async def update(
-    task_id: str, changes: schemas.UpdateTask, tasks: TasksDep, settings: SettingsDep, owner: OwnerDep
+    task_id: str, changes: UpdateTask, tasks: TasksDep, settings: SettingsDep, owner: OwnerDep
 ) -> schemas.Task:
     check_lifetime(changes, settings)
     return to_schema(await tasks.update(task_id, changes, owner))
@@ -256,7 +258,7 @@ def to_schema(record: TaskRecord) -> schemas.Task:
         shots=record.shots,
         created_at=datetime.fromtimestamp(record.created_at, UTC),
         expires_at=None if record.expires_at is None else datetime.fromtimestamp(record.expires_at, UTC),
-        adaptation=schemas.AdaptationReport.model_validate(record.adaptation),
+        adaptation=AdaptationReport.model_validate(record.adaptation),
         quality=quality_report.to_schema(record.quality, record.labels),
     )
 

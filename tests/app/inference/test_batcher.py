@@ -10,7 +10,7 @@ import pytest
 import torch
 
 from app.inference.batcher import QUICK, QUICK_ALONE, TURN, Batcher, OutOfMemory
-from app.inference.engine import Decode, Predict, Result, Work
+from app.inference.work import Decode, Predict, Result, Work
 from app.problems import Problem
 
 

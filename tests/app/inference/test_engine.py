@@ -5,9 +5,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from app.inference.engine import Adapt, Adapted, Decode, Engine, Predict, Predicted, Work
+from app.inference.engine import Engine
 from app.inference.support_features import SupportFeatures
-from app.tasks.cache import Head
+from app.inference.work import Adapt, Adapted, Decode, Head, Predict, Predicted, Work
 from tests.conftest import WEIGHTS
 
 

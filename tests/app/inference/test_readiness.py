@@ -10,8 +10,9 @@ import pytest
 import torch
 
 from app.inference.batcher import Batcher
-from app.inference.engine import Decode, Engine, Result, Work
+from app.inference.engine import Engine
 from app.inference.readiness import Readiness
+from app.inference.work import Decode, Result, Work
 from app.problems import Problem
 from app.settings import Settings
 

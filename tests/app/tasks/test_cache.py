@@ -4,7 +4,8 @@ from typing import Any
 import pytest
 import torch
 
-from app.tasks.cache import Head, TaskCache
+from app.inference.work import Head
+from app.tasks.cache import TaskCache
 from tests.app.store.test_store import record
 
 

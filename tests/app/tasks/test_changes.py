@@ -13,7 +13,7 @@ import onnxruntime
 import pytest
 from safetensors.numpy import load, save
 
-from app.http.parsing import decode_one
+from app.inference.decoding import decode_one
 from app.settings import Settings
 from model.images.reader import DrawingReader
 from tests.app.tasks.test_tasks import create, files, predict

@@ -161,7 +161,7 @@ def test_parameters_are_the_head_that_answers(client: httpx.Client, settings: Se
     import numpy as np
     import torch
 
-    from app.http.parsing import decode_one
+    from app.inference.decoding import decode_one
     from model.leo import LatentEmbeddingOptimization
 
     task_id = create(client).json()["task_id"]

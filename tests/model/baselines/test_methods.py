@@ -18,7 +18,8 @@ from model.baselines.prototypes import CosinePrototypes, EuclideanPrototypes
 from model.checkpoint import CheckpointError
 from model.data.omniglot import load_drawings
 from model.evaluation.accuracy import Setting, extract, sample_tasks
-from model.leo import LatentEmbeddingOptimization, cross_entropy, one_hot
+from model.functional import cross_entropy, one_hot
+from model.leo import LatentEmbeddingOptimization
 from model.serving.adapt import Adapter, Support
 from tests.conftest import WEIGHTS, tiny
 from tests.helpers.drawn import write_omniglot

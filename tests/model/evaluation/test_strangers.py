@@ -3,7 +3,7 @@ import torch
 
 from model.baselines.latent import Leo
 from model.evaluation.strangers import auroc, auroc_and_ci95, scores
-from model.leo import one_hot
+from model.functional import one_hot
 from tests.conftest import tiny
 
 

@@ -1,7 +1,8 @@
 import pytest
 import torch
 
-from model.leo import LatentEmbeddingOptimization, one_hot
+from model.functional import one_hot
+from model.leo import LatentEmbeddingOptimization
 from model.serving.adapt import WORTH_SPLITTING, Adapter, Support
 from tests.conftest import tiny
 

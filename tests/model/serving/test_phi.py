@@ -9,8 +9,8 @@ import torch
 from model.config import LEOConfig
 from model.images.photos import to_pixels
 from model.leo import LatentEmbeddingOptimization
-from model.networks import FeatureExtractor
-from model.serving.onnx_graph import phi_to_onnx
+from model.networks.features import FeatureExtractor
+from model.serving.onnx_export import phi_to_onnx
 from model.serving.phi import OnnxPhi, Phi, TorchPhi, strokes
 from tests.conftest import tiny
 from tests.helpers.photographed import PRODUCTS, product

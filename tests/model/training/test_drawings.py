@@ -7,8 +7,9 @@ import torch
 
 from model.config import LEOConfig
 from model.data.omniglot import Drawings, load_drawings
+from model.images.resize import to_side
 from model.leo import LatentEmbeddingOptimization
-from model.training.augmentation import augment, to_side, working_side
+from model.training.augmentation import augment, working_side
 from model.training.augmented_batches import turn
 from model.training.drawings import TrainConfig, Trainer
 from tests.helpers.drawn import write_omniglot

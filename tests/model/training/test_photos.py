@@ -10,7 +10,8 @@ from model.checkpoint import save_model
 from model.config import LEOConfig
 from model.data.omniglot import DataError
 from model.data.photos import Photos, features, load_photos
-from model.leo import LatentEmbeddingOptimization, one_hot
+from model.functional import one_hot
+from model.leo import LatentEmbeddingOptimization
 from model.training.photos import PhotoTrainConfig, PhotoTrainer, start_from_classes
 from tests.helpers.photographed import write_photos
 

@@ -1,0 +1,21 @@
+"""Metrics of the engine's batches."""
+
+import time
+from collections.abc import Callable
+
+from app.inference.work import Decode, Result, Work
+from app.observability.metrics import batch_images, batch_requests, batch_seconds
+
+
+def timed_batches(run: Callable[[list[Work]], list[Result]]) -> Callable[[list[Work]], list[Result]]:
+    """The device's work with its passes counted."""
+
+    def counting(batch: list[Work]) -> list[Result]:
+        began = time.perf_counter()
+        results = run(batch)
+        batch_seconds.observe(time.perf_counter() - began)
+        batch_requests.observe(len(batch))
+        batch_images.observe(sum(len(work.images) for work in batch if not isinstance(work, Decode)))
+        return results
+
+    return counting

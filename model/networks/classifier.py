@@ -1,0 +1,33 @@
+"""The classifier: phi, and a linear head that each task brings along."""
+
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from model.config import LEOConfig
+from model.networks.features import FeatureExtractor
+
+
+class LEOClassifier(nn.Module):
+    """phi, shared by all tasks, and a linear head that each task brings along.
+
+    Called without `params` it answers with a default head of its own, `fc`, which pre-training or
+    plain supervised use may train.
+    """
+
+    def __init__(self, num_classes: int, config: LEOConfig) -> None:
+        super().__init__()
+        self.phi = FeatureExtractor(config)
+        self.fc = nn.Linear(config.feature_dim, num_classes)
+
+    def extract_features(self, images: Tensor) -> Tensor:
+        """Images [B,1,R,R], ink 1 on paper 0 -> features [B,F]."""
+        features: Tensor = self.phi(images)
+        return features
+
+    def forward(self, images: Tensor, params: dict[str, Tensor] | None = None) -> Tensor:
+        """Images [B,1,R,R] -> logits [B,N]; `params` holds `fc.weight` [N,F] and `fc.bias` [N]."""
+        features = self.extract_features(images)
+        if params is None:
+            logits: Tensor = self.fc(features)
+            return logits
+        return F.linear(features, params["fc.weight"], params["fc.bias"])
