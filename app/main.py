@@ -68,7 +68,6 @@ def create_app(settings: Settings | None = None, shared_state: SharedState | Non
     app.include_router(tasks.router)
     app.include_router(service.router)
     page.install(app, app.state.models)
-    app.router.middleware_stack = tasks.StraightToPredict(app.router.middleware_stack)
 
     @app.exception_handler(StoreUnavailable)
     async def store_unavailable(_: Request, error: StoreUnavailable) -> JSONResponse:

@@ -1,17 +1,18 @@
 """Tasks: create from labelled images, predict, list, read, change, delete, take the head away and bring it back."""
 
+from collections.abc import Callable, Coroutine
 from datetime import UTC, datetime
 from typing import Annotated, Any
 
 import numpy as np
 from fastapi import APIRouter, Query, Request, Response
+from fastapi.exceptions import RequestValidationError
+from fastapi.routing import APIRoute
 from numpy.typing import NDArray
-from pydantic import BaseModel
+from pydantic import BaseModel, Field, ValidationError
 from pydantic_core import to_json
-from starlette.types import ASGIApp, Receive, Scope, Send
 
 from app.http import schemas
-from app.http.middleware.keys import PREDICTION
 from app.http.parsing import read_more_support, read_queries, read_support
 from app.http.routes import deps
 from app.http.routes.deps import CallDep, KeyDep, OwnerDep, SettingsDep, TasksDep
@@ -81,53 +82,57 @@ async def create(
     return to_schema(record)
 
 
+class PredictOptions(BaseModel):
+    """What to name of each answer, from the query string."""
+
+    top_k: int = Field(5, ge=1, description="how many classes to name; at most all are")
+    threshold: float = Field(0.0, ge=0, le=1, description="under this confidence: unknown")
+
+
+class PredictRoute(APIRoute):
+    """A route that FastAPI documents by its signature, and that reads its request itself.
+
+    FastAPI would gather and check the five arguments one by one, which costs a prediction as much as parsing its form.
+    """
+
+    def get_route_handler(self) -> Callable[[Request], Coroutine[Any, Any, Response]]:
+        async def handle(request: Request) -> Response:
+            try:
+                options = PredictOptions.model_validate(dict(request.query_params))
+            except ValidationError as error:
+                raise RequestValidationError(
+                    [{**each, "loc": ("query", *each["loc"])} for each in error.errors()]
+                ) from None
+            return await predict(request.path_params["task_id"], request, await deps.call(request), options)
+
+        return handle
+
+
 async def predict(
-    task_id: str,
-    request: Request,
-    call: CallDep,
-    top_k: Annotated[int, Query(ge=1, description="how many classes to name; at most all are")] = 5,
-    threshold: Annotated[float, Query(ge=0, le=1, description="under this confidence: unknown")] = 0.0,
+    task_id: str, request: Request, call: CallDep, options: Annotated[PredictOptions, Query()]
 ) -> Response:
     images = await read_queries(request, call.settings)
     record, probabilities = await call.tasks.predict(task_id, images, call.owner)
     labels = record.labels
-    predictions = [to_prediction(labels, row, top_k, threshold) for row in probabilities]
+    predictions = [to_prediction(labels, row, options.top_k, options.threshold) for row in probabilities]
     metrics.unknown.inc(sum(prediction["unknown"] for prediction in predictions))
-    # As it stands: building the schema's objects and checking them again would cost as much as reading the request.
+    # Written as JSON at once: to build the schema's objects and check them again costs as much as reading the request.
     answer = {"task_id": task_id, "model_version": record.model_version, "predictions": predictions}
     return Response(to_json(answer), media_type="application/json")
 
 
-router.add_api_route(
-    "/{task_id}/predict",
-    predict,
-    methods=["POST"],
-    summary="Classify images with a task",
-    response_model=schemas.Predictions,
-    responses=problems(401, 403, 404, 409, 413, 415, 422, 429, 503),
-    openapi_extra=body_of(schemas.PredictImages, {"images": FILES}, ["images"]),
+router.routes.append(
+    PredictRoute(
+        "/tasks/{task_id}/predict",
+        predict,
+        methods=["POST"],
+        tags=["tasks"],
+        summary="Classify images with a task",
+        response_model=schemas.Predictions,
+        responses=problems(401, 403, 404, 409, 413, 415, 422, 429, 503),
+        openapi_extra=body_of(schemas.PredictImages, {"images": FILES}, ["images"]),
+    )
 )
-PREDICT = router.routes[-1]
-
-
-class StraightToPredict:
-    """Before the routes: predictions come by the thousand, and one without a query string goes straight to `predict`.
-
-    There is then nothing for FastAPI to choose, gather and check, which takes it as long as parsing the request.
-    """
-
-    def __init__(self, routes: ASGIApp) -> None:
-        self.routes = routes
-
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        straight = scope["type"] == "http" and scope["method"] == "POST" and not scope["query_string"]
-        found = PREDICTION.fullmatch(scope["path"]) if straight else None
-        if found is None:
-            return await self.routes(scope, receive, send)
-        scope["route"] = PREDICT
-        request = Request(scope, receive, send)
-        response = await predict(found["task_id"], request, await deps.call(request))
-        await response(scope, receive, send)
 
 
 @router.get(
