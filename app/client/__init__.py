@@ -1,4 +1,4 @@
-"""A typed client of the service, sync and async. It needs httpx alone: no torch, nothing else of this project.
+"""A typed Python client of the service, sync and async. Of the dependencies it needs httpx only.
 
     with Client("http://127.0.0.1:8000") as leo:
         task = leo.create({"alpha": [Path("alpha.png")], "beta": [Path("beta.png")]})

@@ -1,4 +1,4 @@
-"""What the service says, as values. Fields that a newer service adds are left out."""
+"""What the service answers, as dataclasses. Fields that only a newer service sends are left out."""
 
 from dataclasses import dataclass
 from datetime import datetime
@@ -14,37 +14,46 @@ class Task:
     model: str
     model_version: str
     labels: list[str]
+    """The classes, in the order of the head's rows."""
     shots: dict[str, int]
+    """Support images by label."""
     created_at: datetime
     expires_at: datetime | None
     adaptation: dict[str, Any]
-    """`losses` before the first step and after each, `support_accuracy`, `milliseconds`."""
+    """`losses` before each step of the inner loop and after the last, `support_accuracy`, `milliseconds`."""
     quality: dict[str, Any] | None
-    """`classes`, `suspects` and `near_duplicates`: what the examples say of their own labels."""
+    """What the examples show about their labels: `classes`, `suspects` and `near_duplicates`."""
 
     @classmethod
-    def of(cls, said: dict[str, Any]) -> "Task":
-        expires_at = said["expires_at"]
+    def from_json(cls, task: dict[str, Any]) -> "Task":
+        """Read the service's JSON."""
+        expires_at = task["expires_at"]
         return cls(
-            task_id=said["task_id"],
-            name=said["name"],
-            model=said["model"],
-            model_version=said["model_version"],
-            labels=said["labels"],
-            shots=said["shots"],
-            created_at=datetime.fromisoformat(said["created_at"]),
+            task_id=task["task_id"],
+            name=task["name"],
+            model=task["model"],
+            model_version=task["model_version"],
+            labels=task["labels"],
+            shots=task["shots"],
+            created_at=datetime.fromisoformat(task["created_at"]),
             expires_at=None if expires_at is None else datetime.fromisoformat(expires_at),
-            adaptation=said["adaptation"],
-            quality=said.get("quality"),
+            adaptation=task["adaptation"],
+            quality=task.get("quality"),
         )
 
 
 @dataclass(frozen=True)
 class TaskPage:
-    """Some tasks, newest first; `next_cursor` is None on the last page."""
+    """Some tasks, newest first."""
 
     tasks: list[Task]
     next_cursor: str | None
+    """The `cursor` of the next page; None on the last."""
+
+    @classmethod
+    def from_json(cls, page: dict[str, Any]) -> "TaskPage":
+        """Read the service's JSON."""
+        return cls([Task.from_json(task) for task in page["tasks"]], page["next_cursor"])
 
 
 @dataclass(frozen=True)
@@ -62,9 +71,12 @@ class Prediction:
     label: str
     confidence: float
     top_k: list[Score]
+    """The likeliest classes, best first."""
     unknown: bool
+    """Whether the confidence is under the threshold that was asked for."""
 
     @classmethod
-    def of(cls, said: dict[str, Any]) -> "Prediction":
-        scores = [Score(score["label"], score["confidence"]) for score in said["top_k"]]
-        return cls(said["label"], said["confidence"], scores, said["unknown"])
+    def from_json(cls, prediction: dict[str, Any]) -> "Prediction":
+        """Read the service's JSON."""
+        scores = [Score(score["label"], score["confidence"]) for score in prediction["top_k"]]
+        return cls(prediction["label"], prediction["confidence"], scores, prediction["unknown"])

@@ -1,153 +1,220 @@
-"""Each call of the service as a value: what to send, what the answer means, whether it may be sent twice."""
+"""Every call of the service, described once for the sync and the async client."""
 
-import random
+import functools
 import uuid
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
-from typing import Any, Generic, TypeVar
+from collections.abc import Callable, Coroutine, Sequence
+from typing import TYPE_CHECKING, Any, Concatenate, ParamSpec, Protocol, cast, overload
 from urllib.parse import quote
 
 import httpx
 
 from app.client.answers import Prediction, Task, TaskPage
-from app.client.errors import ProblemError
-from app.client.images import Examples, Image, encoded, support
+from app.client.call import Answer, Call
+from app.client.images import Examples, Image, labels_and_files, to_file
 
-Answer = TypeVar("Answer")
+if TYPE_CHECKING:
+    from app.client.clients import AsyncClient, Client
 
-BUSY = (429, 502, 503, 504)  # worth asking again
+Parameters = ParamSpec("Parameters")
 
 
-@dataclass(frozen=True)
-class Call(Generic[Answer]):
-    """One request; `again` says that sending it twice does what sending it once does."""
+class _Method(Protocol[Parameters, Answer]):
+    """The type of a method that returns an answer on a `Client` and a coroutine of it on an `AsyncClient`."""
 
-    method: str
-    path: str
-    read: Callable[[httpx.Response], Answer]
-    again: bool = True
-    params: dict[str, Any] = field(default_factory=dict)
-    data: dict[str, Any] | None = None
-    files: list[tuple[str, tuple[str, bytes]]] | None = None
-    json: dict[str, Any] | None = None
-    content: bytes | None = None
-    headers: dict[str, str] = field(default_factory=dict)
+    @overload
+    def __get__(self, client: "Client", owner: type) -> Callable[Parameters, Answer]: ...
+    @overload
+    def __get__(self, client: "AsyncClient", owner: type) -> Callable[Parameters, Coroutine[Any, Any, Answer]]: ...
 
-    @property
-    def request(self) -> dict[str, Any]:
-        """Keyword arguments of `httpx.Client.request`."""
-        sent = {name: getattr(self, name) for name in ("data", "files", "json", "content", "headers")}
-        return {
-            "method": self.method,
-            "url": self.path,
-            "params": {key: value for key, value in self.params.items() if value is not None},
-            **{key: value for key, value in sent.items() if value is not None},
+
+def _method(describe: Callable[Concatenate[Any, Parameters], Call[Answer]]) -> _Method[Parameters, Answer]:
+    """Turn a function that describes a call into a method that sends it, as its client does."""
+
+    @functools.wraps(describe)
+    def send(client: Any, /, *args: Parameters.args, **kwargs: Parameters.kwargs) -> Any:
+        return client._send(describe(client, *args, **kwargs))
+
+    return cast(_Method[Parameters, Answer], send)
+
+
+class Calls:
+    """The methods of `Client` and `AsyncClient`. One annotated with `Call[Task]` returns a `Task` once it is sent.
+
+    Every method raises `ProblemError` if the service refuses the call, and `Unreachable` if it does not answer.
+    """
+
+    @_method
+    def create(
+        self,
+        examples: Examples,
+        *,
+        name: str | None = None,
+        ttl_seconds: int | None = None,
+        model: str | None = None,
+        keep_support: bool = True,
+        idempotency_key: str | None = None,
+    ) -> Call[Task]:
+        """Create a task: a classifier made from labelled images.
+
+        Args:
+            examples: the support set, as images by label or as pairs of label and image.
+            name: what to call the task.
+            ttl_seconds: after so many seconds the task is deleted; None keeps it.
+            model: which of the service's models to use; None leaves the choice to the service.
+            keep_support: keep the examples' features, so that `add_support` can add to them.
+            idempotency_key: creations with the same key make one task. None takes a new key for each call, which
+                is the same in all attempts of that call.
+
+        Raises:
+            TypeError, ValueError, OSError: one of `examples` is not an image.
+
+        Example:
+            task = client.create({"ring": [Path("ring1.png"), Path("ring2.png")], "ex": Path("ex.png")})
+        """
+        labels, files = labels_and_files(examples)
+        options = {"name": name, "ttl_seconds": ttl_seconds, "model": model}
+        form = {"labels": labels} | {key: str(value) for key, value in options.items() if value is not None}
+        if not keep_support:
+            form["keep_support"] = "0"
+        headers = {"Idempotency-Key": idempotency_key or uuid.uuid4().hex}
+        return Call("POST", "/tasks", _read_task, {"data": form, "files": _form_files(files), "headers": headers})
+
+    @_method
+    def add_support(self, task_id: str, examples: Examples) -> Call[Task]:
+        """Add examples of old or new classes to a task, and adapt it again.
+
+        The call is sent once only: if an answer were lost, a second attempt would add the same examples again.
+
+        Args:
+            task_id: which task.
+            examples: images by label, or pairs of label and image.
+
+        Raises:
+            TypeError, ValueError, OSError: one of `examples` is not an image.
+        """
+        labels, files = labels_and_files(examples)
+        form = {"data": {"labels": labels}, "files": _form_files(files)}
+        return Call("POST", f"{_path(task_id)}/support", _read_task, form, repeatable=False)
+
+    @_method
+    def update(self, /, task_id: str, **changes: Any) -> Call[Task]:
+        """Change a task's `name` or `ttl_seconds`.
+
+        Args:
+            task_id: which task.
+            changes: the new values. `ttl_seconds` counts from now; None removes the name or the time limit.
+
+        Example:
+            client.update(task.task_id, name="signs", ttl_seconds=None)
+        """
+        return Call("PATCH", _path(task_id), _read_task, {"json": changes})
+
+    @_method
+    def import_head(self, data: bytes, *, name: str | None = None, ttl_seconds: int | None = None) -> Call[Task]:
+        """Create a task from a head that `parameters` returned.
+
+        Args:
+            data: the safetensors file.
+            name: what to call the task.
+            ttl_seconds: after so many seconds the task is deleted; None keeps it.
+        """
+        options = {
+            "params": _given(name=name, ttl_seconds=ttl_seconds),
+            "content": data,
+            "headers": {"Content-Type": "application/octet-stream"},
         }
+        return Call("POST", "/tasks/import", _read_task, options, repeatable=False)
 
-    def wait(self, tried: int, response: httpx.Response | None) -> float | None:
-        """Seconds until this may be sent again after `tried` tries; None if it is not to be."""
-        if not self.again or (response is not None and response.status_code not in BUSY):
-            return None
-        asked = response.headers.get("retry-after", "") if response is not None else ""
-        if asked.isdigit():
-            return min(float(asked), 30.0)
-        return min(0.1 * 2.0**tried, 5.0) * random.uniform(0.5, 1)  # noqa: S311  # nosec B311
+    @_method
+    def predict(
+        self, task_id: str, images: Sequence[Image], *, top_k: int | None = None, threshold: float | None = None
+    ) -> Call[list[Prediction]]:
+        """Classify images with a task; the answers are in the images' order.
 
-    def answer(self, response: httpx.Response) -> Answer:
-        """Raises `ProblemError`."""
-        if response.is_error:
-            raise ProblemError.of(response)
-        return self.read(response)
+        Args:
+            task_id: which task.
+            images: the queries.
+            top_k: how many of the likeliest classes each answer lists.
+            threshold: an answer with a lower confidence is marked `unknown`.
 
+        Raises:
+            TypeError, ValueError, OSError: one of `images` is not an image.
 
-def create(
-    examples: Examples,
-    name: str | None,
-    ttl_seconds: int | None,
-    model: str | None,
-    keep_support: bool,
-    idempotency_key: str | None,
-) -> Call[Task]:
-    labels, files = support(examples)
-    options = {"name": name, "ttl_seconds": ttl_seconds, "model": model} | (
-        {} if keep_support else {"keep_support": "0"}
-    )
-    return Call(
-        "POST",
-        "/tasks",
-        _task,
-        data={"labels": labels} | {key: str(value) for key, value in options.items() if value is not None},
-        files=_files(files),
-        # The same on every try, so that however often it arrives one task is made.
-        headers={"Idempotency-Key": idempotency_key or uuid.uuid4().hex},
-    )
+        Example:
+            answer = client.predict(task.task_id, [Path("what.png")], threshold=0.6)[0]
+        """
 
+        def read(response: httpx.Response) -> list[Prediction]:
+            return [Prediction.from_json(prediction) for prediction in response.json()["predictions"]]
 
-def predict(
-    task_id: str, images: Sequence[Image], top_k: int | None, threshold: float | None
-) -> Call[list[Prediction]]:
-    def read(response: httpx.Response) -> list[Prediction]:
-        return [Prediction.of(said) for said in response.json()["predictions"]]
+        files = _form_files([to_file(image) for image in images])
+        options = {"params": _given(top_k=top_k, threshold=threshold), "files": files}
+        return Call("POST", f"{_path(task_id)}/predict", read, options)
 
-    params = {"top_k": top_k, "threshold": threshold}
-    files = _files([encoded(image) for image in images])
-    return Call("POST", f"{_at(task_id)}/predict", read, params=params, files=files)
+    @_method
+    def get(self, task_id: str) -> Call[Task]:
+        """Read a task."""
+        return Call("GET", _path(task_id), _read_task)
 
+    @_method
+    def page(
+        self,
+        *,
+        limit: int | None = None,
+        cursor: str | None = None,
+        name: str | None = None,
+        label: str | None = None,
+        model: str | None = None,
+    ) -> Call[TaskPage]:
+        """List one page of tasks, newest first; `tasks` goes through all pages.
 
-def get(task_id: str) -> Call[Task]:
-    return Call("GET", _at(task_id), _task)
+        Args:
+            limit: most tasks on the page.
+            cursor: the `next_cursor` of the page before.
+            name: only tasks whose name contains this.
+            label: only tasks that have this class.
+            model: only tasks of this model.
+        """
+        options = {"params": _given(limit=limit, cursor=cursor, name=name, label=label, model=model)}
+        return Call("GET", "/tasks", lambda response: TaskPage.from_json(response.json()), options)
 
+    @_method
+    def delete(self, task_id: str) -> Call[None]:
+        """Delete a task, for good."""
+        return Call("DELETE", _path(task_id), lambda _: None)
 
-def page(limit: int | None, cursor: str | None, filters: dict[str, str | None]) -> Call[TaskPage]:
-    def read(response: httpx.Response) -> TaskPage:
-        said = response.json()
-        return TaskPage([Task.of(task) for task in said["tasks"]], said["next_cursor"])
+    @_method
+    def parameters(self, task_id: str) -> Call[bytes]:
+        """Download a task's head as a safetensors file: `fc.weight` [N,F] and `fc.bias` [N]."""
+        return Call("GET", f"{_path(task_id)}/parameters", _read_content)
 
-    return Call("GET", "/tasks", read, params={"limit": limit, "cursor": cursor} | filters)
+    @_method
+    def onnx(self, task_id: str) -> Call[bytes]:
+        """Download the whole classifier, feature extractor and head, as an ONNX graph."""
+        return Call("GET", f"{_path(task_id)}/export.onnx", _read_content)
 
-
-def add_support(task_id: str, examples: Examples) -> Call[Task]:
-    labels, files = support(examples)
-    # Not again: the first may have arrived, and the second would add the same examples once more.
-    return Call("POST", f"{_at(task_id)}/support", _task, again=False, data={"labels": labels}, files=_files(files))
-
-
-def update(task_id: str, changes: dict[str, Any]) -> Call[Task]:
-    return Call("PATCH", _at(task_id), _task, json=changes)
-
-
-def import_head(data: bytes, name: str | None, ttl_seconds: int | None) -> Call[Task]:
-    params = {"name": name, "ttl_seconds": ttl_seconds}
-    headers = {"Content-Type": "application/octet-stream"}
-    return Call("POST", "/tasks/import", _task, again=False, params=params, content=data, headers=headers)
+    @_method
+    def models(self) -> Call[list[dict[str, Any]]]:
+        """List the models that are loaded, with their limits and cards."""
+        return Call("GET", "/models", lambda response: list(response.json()["models"]))
 
 
-def delete(task_id: str) -> Call[None]:
-    return Call("DELETE", _at(task_id), lambda _: None)
-
-
-def parameters(task_id: str) -> Call[bytes]:
-    return Call("GET", f"{_at(task_id)}/parameters", lambda response: response.content)
-
-
-def onnx(task_id: str) -> Call[bytes]:
-    return Call("GET", f"{_at(task_id)}/export.onnx", lambda response: response.content)
-
-
-def models() -> Call[list[dict[str, Any]]]:
-    def read(response: httpx.Response) -> list[dict[str, Any]]:
-        return list(response.json()["models"])
-
-    return Call("GET", "/models", read)
-
-
-def _at(task_id: str) -> str:
+def _path(task_id: str) -> str:
     return f"/tasks/{quote(task_id, safe='')}"
 
 
-def _task(response: httpx.Response) -> Task:
-    return Task.of(response.json())
-
-
-def _files(images: list[bytes]) -> list[tuple[str, tuple[str, bytes]]]:
+def _form_files(images: list[bytes]) -> list[tuple[str, tuple[str, bytes]]]:
     return [("images", (f"{index}", image)) for index, image in enumerate(images)]
+
+
+def _given(**values: Any) -> dict[str, Any]:
+    """Leave out what was not given."""
+    return {key: value for key, value in values.items() if value is not None}
+
+
+def _read_task(response: httpx.Response) -> Task:
+    return Task.from_json(response.json())
+
+
+def _read_content(response: httpx.Response) -> bytes:
+    return response.content

@@ -1,4 +1,4 @@
-"""What can go wrong between a caller and the service."""
+"""The errors that a call may raise."""
 
 from typing import Any
 
@@ -6,15 +6,21 @@ import httpx
 
 
 class LeoError(Exception):
-    """Any failure of a call."""
+    """A call failed."""
 
 
 class Unreachable(LeoError):
-    """The service did not answer, however often it was asked."""
+    """The service did not answer, in any of the attempts."""
 
 
 class ProblemError(LeoError):
-    """The service refused: its RFC 9457 problem document, as an exception."""
+    """The service refused a call; this holds its problem document (RFC 9457).
+
+    Attributes:
+        status: the HTTP status.
+        detail: what is wrong and how to fix it.
+        document: the whole problem document; empty if something before the service answered.
+    """
 
     def __init__(self, status: int, document: dict[str, Any]) -> None:
         self.status = status
@@ -24,13 +30,13 @@ class ProblemError(LeoError):
 
     @property
     def index(self) -> int | None:
-        """Which of the images is at fault, counted from 0, if one is."""
+        """Which of the images is at fault, counted from 0; None if it is none of them."""
         index = self.document.get("index")
         return index if isinstance(index, int) else None
 
     @classmethod
-    def of(cls, response: httpx.Response) -> "ProblemError":
-        """Whatever stands between may answer with something else than a problem document."""
+    def from_response(cls, response: httpx.Response) -> "ProblemError":
+        """Read a refusal. Proxies answer with something other than a problem document."""
         try:
             document = response.json()
         except ValueError:

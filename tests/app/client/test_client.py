@@ -1,4 +1,4 @@
-"""The Python client against a real server, and against one that breaks connections."""
+"""Tests of the Python client against a real server, and behind a proxy that cuts connections."""
 
 import asyncio
 import contextlib
@@ -16,6 +16,7 @@ import pytest
 from PIL import Image
 
 from app.client import AsyncClient, Client, ProblemError, Unreachable
+from app.client.images import to_file
 from app.settings import PROJECT
 from tests.helpers.drawn import CHARACTERS, canvas, png, shaky
 
@@ -37,7 +38,7 @@ def drawing(name: str, seed: int) -> Image.Image:
     return canvas(shaky(CHARACTERS[name], seed))
 
 
-def test_every_kind_of_image_teaches_and_asks(leo: Client, tmp_path: Path) -> None:
+def test_create_and_predict_take_every_kind_of_image(leo: Client, tmp_path: Path) -> None:
     file = tmp_path / "tee.png"
     file.write_bytes(png("tee", 1))
     task = leo.create({"ring": [png("ring", 1)], "ex": drawing("ex", 1), "tee": file}, name="kinds", ttl_seconds=60)
@@ -55,7 +56,7 @@ def test_every_kind_of_image_teaches_and_asks(leo: Client, tmp_path: Path) -> No
 
 
 @pytest.mark.parametrize(
-    ("image", "said"),
+    ("image", "message"),
     [
         (np.zeros((3, 3), dtype=np.int64), "uint8"),
         (np.full((3, 3), 7.0), "0..1"),
@@ -63,12 +64,12 @@ def test_every_kind_of_image_teaches_and_asks(leo: Client, tmp_path: Path) -> No
         ("a.png", "Path"),
     ],
 )
-def test_what_is_no_image_is_named(leo: Client, image: object, said: str) -> None:
-    with pytest.raises((TypeError, ValueError), match=said):
+def test_what_is_not_an_image_is_an_error(leo: Client, image: object, message: str) -> None:
+    with pytest.raises((TypeError, ValueError), match=message):
         leo.predict("any", [image])  # type: ignore[list-item]
 
 
-def test_pairs_list_read_delete_and_take_away(leo: Client) -> None:
+def test_tasks_from_pairs_are_listed_read_downloaded_and_deleted(leo: Client) -> None:
     made = [leo.create([(name, png(name)) for name in NAMES], name=f"c{n}") for n in range(3)]
     assert leo.get(made[1].task_id) == made[1]
     listed = [task.task_id for task in leo.tasks()]
@@ -82,7 +83,7 @@ def test_pairs_list_read_delete_and_take_away(leo: Client) -> None:
     assert refused.value.status == 404
 
 
-def test_a_tasks_later_life(leo: Client) -> None:
+def test_a_task_grows_changes_and_is_imported_again(leo: Client) -> None:
     task = leo.create({name: png(name) for name in NAMES[:2]}, ttl_seconds=60)
     grown = leo.add_support(task.task_id, {NAMES[2]: [png(NAMES[2]), png(NAMES[2], 1)]})
     assert grown.shots == {NAMES[0]: 1, NAMES[1]: 1, NAMES[2]: 2}
@@ -105,7 +106,7 @@ def test_a_refusal_carries_the_problem_document(leo: Client) -> None:
     assert refused.value.document["title"]
 
 
-def test_async_is_the_same(url: str) -> None:
+def test_the_async_client_has_the_same_calls(url: str) -> None:
     async def scenario() -> None:
         async with AsyncClient(url) as leo:
             task = await leo.create({name: png(name) for name in NAMES})
@@ -128,7 +129,7 @@ def test_async_is_the_same(url: str) -> None:
 
 
 class LossyProxy:
-    """Passes bytes on to a server, but cuts the first `cuts` connections once the server has begun to answer."""
+    """A proxy that cuts the first `cuts` connections once the server has begun to answer."""
 
     def __init__(self, url: str, cuts: int) -> None:
         self._there = httpx.URL(url)
@@ -156,7 +157,7 @@ class LossyProxy:
             sending.start()
             while data := there.recv(65536):
                 if self.cut < self._cuts:
-                    self.cut += 1  # the server has done it, and its answer is lost
+                    self.cut += 1  # the server has made the task, and the answer is lost
                     here.shutdown(socket.SHUT_RDWR)
                     break
                 here.sendall(data)
@@ -172,7 +173,7 @@ class LossyProxy:
         self._listening.close()
 
 
-def test_an_answer_that_was_lost_makes_no_second_task(url: str) -> None:
+def test_a_lost_answer_makes_no_second_task(url: str) -> None:
     proxy = LossyProxy(url, cuts=2)
     with Client(proxy.url) as unlucky, Client(url) as leo:
         before = len(list(leo.tasks()))
@@ -183,43 +184,70 @@ def test_an_answer_that_was_lost_makes_no_second_task(url: str) -> None:
     proxy.close()
 
 
-def test_nobody_there_is_said_after_the_last_try() -> None:
+def test_unreachable_is_raised_after_the_last_attempt() -> None:
     with socket.create_server(("127.0.0.1", 0)) as listening:
         port = listening.getsockname()[1]
     with Client(f"http://127.0.0.1:{port}", retries=1) as leo, pytest.raises(Unreachable, match=str(port)):
         leo.models()
 
 
-def test_busy_is_asked_again_and_a_refusal_is_not(url: str) -> None:
-    seen: list[int] = []
+def busy_twice(attempts: list[httpx.Request]) -> httpx.MockTransport:
+    """A server that is busy twice and then refuses; it records what it was sent."""
 
-    def answers(request: httpx.Request) -> httpx.Response:
-        seen.append(1)
-        if len(seen) < 3:
+    def answer(request: httpx.Request) -> httpx.Response:
+        attempts.append(request)
+        if len(attempts) < 3:
             return httpx.Response(503, headers={"Retry-After": "0"}, json={"detail": "busy"})
         return httpx.Response(422, json={"detail": "no"})
 
+    return httpx.MockTransport(answer)
+
+
+def test_a_busy_answer_is_retried_and_a_refusal_is_not(url: str) -> None:
+    attempts: list[httpx.Request] = []
     leo = Client(url, retries=4)
-    leo._http = httpx.Client(transport=httpx.MockTransport(answers), base_url=url)
+    leo._http = httpx.Client(transport=busy_twice(attempts), base_url=url)
     with leo, pytest.raises(ProblemError, match="no") as refused:
         leo.models()
     assert refused.value.status == 422
-    assert len(seen) == 3
+    assert len(attempts) == 3
 
 
-def test_it_imports_no_torch_and_nothing_else_of_the_service() -> None:
+def test_the_async_client_retries_as_often_as_it_may(url: str) -> None:
+    async def send_to_a_busy_server(retries: int) -> tuple[int, int]:
+        attempts: list[httpx.Request] = []
+        leo = AsyncClient(url, retries=retries)
+        leo._http = httpx.AsyncClient(transport=busy_twice(attempts), base_url=url)
+        async with leo:
+            with pytest.raises(ProblemError) as refused:
+                await leo.create({"ring": png("ring"), "ex": png("ex")})
+        assert len({request.headers["Idempotency-Key"] for request in attempts}) == 1
+        return refused.value.status, len(attempts)
+
+    assert asyncio.run(send_to_a_busy_server(retries=1)) == (503, 2)
+    assert asyncio.run(send_to_a_busy_server(retries=4)) == (422, 3)
+
+
+def test_adding_support_is_never_repeated(url: str) -> None:
+    attempts: list[httpx.Request] = []
+    with Client(url) as leo:
+        leo._http = httpx.Client(transport=busy_twice(attempts), base_url=url)
+        with pytest.raises(ProblemError, match="busy"):
+            leo.add_support("any", {"ring": png("ring")})
+    assert len(attempts) == 1
+
+
+def test_importing_the_client_imports_nothing_heavy() -> None:
     code = (
         "import sys, app.client\n"
         "bad = [m for m in sys.modules if m.split('.')[0] in ('torch', 'model', 'fastapi', 'numpy', 'PIL')\n"
         "       or (m.startswith('app.') and not m.startswith('app.client'))]\n"
         "print(bad)"
     )
-    said = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, cwd=PROJECT)
-    assert said.stdout.strip() == "[]"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, cwd=PROJECT)
+    assert done.stdout.strip() == "[]"
 
 
-def test_its_pictures_are_files_a_server_reads() -> None:
-    from app.client.images import encoded
-
-    with Image.open(io.BytesIO(encoded(np.zeros((4, 5), dtype=np.uint8)))) as picture:
+def test_an_array_becomes_a_png() -> None:
+    with Image.open(io.BytesIO(to_file(np.zeros((4, 5), dtype=np.uint8)))) as picture:
         assert (picture.format, picture.size) == ("PNG", (5, 4))
