@@ -1,30 +1,29 @@
-// One class: its name, a pad, and the examples it has so far.
+// The card of one class: its name, a pad to draw on, and the examples so far.
 
-import { Pad, contain, paint, encodePicture, encodeStrokes } from "./pad.js";
+import { byId, listItem, makeCanvas } from "./dom.js";
+import { encodePicture, encodeStrokes, paintPicture, paintStrokes } from "./drawing.js";
+import { onFilesChosen, readPicture, showUnreadable } from "./files.js";
+import { Pad } from "./pad.js";
 
-const template = document.getElementById("card-template");
-const THUMB = 88; // pixels
+const THUMB_SIDE = 88; // pixels
 
 export class Card {
-  /** `onchange()` after every change of name or examples; `onremove(card)` when it is to go. */
+  /** Calls `onchange()` after every change of the name or the examples, `onremove(card)` to have the card removed. */
   constructor(name, onchange, onremove) {
-    this.element = template.content.firstElementChild.cloneNode(true);
+    this.element = byId("card-template").content.firstElementChild.cloneNode(true);
     const find = (selector) => this.element.querySelector(selector);
     this.field = find(".name");
     this.field.value = name;
     this.pad = new Pad(find(".pad"), () => this.#changed());
-    this.examples = []; // {strokes} or {picture}, kept beside what is on the pad
+    this.examples = []; // {strokes} or {picture}, without the drawing on the pad
     this.thumbs = find(".thumbs");
     this.onchange = onchange;
     this.field.addEventListener("input", () => this.#changed());
     find(".undo").addEventListener("click", () => this.#undo());
     find(".another").addEventListener("click", () => this.keep());
     find(".remove").addEventListener("click", () => onremove(this));
-    find("input[type=file]").addEventListener("change", (event) => {
-      this.take(event.target.files);
-      event.target.value = "";
-    });
-    this.#label();
+    onFilesChosen(find("input[type=file]"), (files) => this.addFiles(files));
+    this.#setLabels();
   }
 
   get name() {
@@ -35,13 +34,14 @@ export class Card {
     return this.examples.length === 0 && this.pad.empty;
   }
 
-  /** What the class is taught with, base64, in the order of its examples: the kept ones, then the pad's. */
+  /** The examples as PNG files in base64: those kept, then the drawing on the pad. */
   images() {
-    const all = this.examples.map(({ picture, strokes }) => (picture ? encodePicture(picture) : encodeStrokes(strokes)));
-    return this.pad.empty ? all : [...all, this.pad.encoded()];
+    const encode = ({ picture, strokes }) => (picture ? encodePicture(picture) : encodeStrokes(strokes));
+    const kept = this.examples.map(encode);
+    return this.pad.empty ? kept : [...kept, this.pad.encoded()];
   }
 
-  /** Put the pad's drawing with the examples and clear the pad. */
+  /** Move the drawing on the pad to the examples. */
   keep() {
     if (!this.pad.empty) {
       this.#add({ strokes: this.pad.strokes });
@@ -50,30 +50,29 @@ export class Card {
     this.pad.canvas.focus({ preventScroll: true });
   }
 
-  /** Add picture files as examples. Resolves to the number of files that are no pictures. */
-  async take(files) {
-    let unreadable = 0;
-    for (const file of [...files]) { // a list of their own: the input, emptied, empties its own
-      const picture = await createImageBitmap(file).catch(() => null);
+  /** Add picture files as examples. */
+  async addFiles(files) {
+    let unreadable = false;
+    for (const file of files) {
+      const picture = await readPicture(file);
       if (picture) this.#add({ picture });
-      else unreadable += 1;
+      else unreadable = true;
     }
     this.#changed();
-    if (unreadable) this.element.dispatchEvent(new CustomEvent("unreadable", { bubbles: true }));
+    if (unreadable) showUnreadable(); // after the change, which clears the error
   }
 
-  /** Mark example `index`, counted as in `images()`, as worth a look. */
+  /** Mark the example at `index` of `images()` as worth a look; `text` is its tooltip. */
   flag(index, text) {
-    const thumb = this.thumbs.children[index];
-    const marked = thumb ?? this.pad.element;
-    marked.classList.add("flagged");
-    marked.title = text;
+    const flagged = this.thumbs.children[index] ?? this.pad.element;
+    flagged.classList.add("flagged");
+    flagged.title = text;
   }
 
   unflag() {
-    for (const marked of this.element.querySelectorAll(".flagged")) {
-      marked.classList.remove("flagged");
-      marked.removeAttribute("title");
+    for (const flagged of this.element.querySelectorAll(".flagged")) {
+      flagged.classList.remove("flagged");
+      flagged.removeAttribute("title");
     }
   }
 
@@ -96,33 +95,34 @@ export class Card {
   }
 
   #showThumbs() {
-    this.thumbs.replaceChildren(
-      ...this.examples.map((example, index) => {
-        const canvas = Object.assign(document.createElement("canvas"), { width: THUMB, height: THUMB });
-        const remove = Object.assign(document.createElement("button"), { type: "button", title: "Remove this example" });
-        remove.setAttribute("aria-label", `Remove example ${index + 1} of ${this.name || "this class"}`);
-        remove.append(canvas);
-        remove.addEventListener("click", () => {
-          this.examples.splice(index, 1);
-          this.#showThumbs();
-          this.#changed();
-        });
-        const item = document.createElement("li");
-        item.append(remove);
-        const context = canvas.getContext("2d");
-        if (example.picture) contain(context, example.picture, THUMB);
-        else paint(context, example.strokes, THUMB, getComputedStyle(this.pad.canvas).color);
-        return item;
-      }),
-    );
+    this.thumbs.replaceChildren(...this.examples.map((example, index) => this.#thumb(example, index)));
+  }
+
+  /** A small picture of the example, which is a button that removes it. */
+  #thumb({ picture, strokes }, index) {
+    const canvas = makeCanvas(THUMB_SIDE, THUMB_SIDE);
+    const context = canvas.getContext("2d");
+    if (picture) paintPicture(context, picture, THUMB_SIDE);
+    else paintStrokes(context, strokes, THUMB_SIDE, getComputedStyle(this.pad.canvas).color);
+    const button = Object.assign(document.createElement("button"), { type: "button", title: "Remove this example" });
+    button.setAttribute("aria-label", `Remove example ${index + 1} of ${this.name || "this class"}`);
+    button.append(canvas);
+    button.addEventListener("click", () => {
+      this.examples.splice(index, 1);
+      this.#showThumbs();
+      this.#changed();
+    });
+    const item = listItem();
+    item.append(button);
+    return item;
   }
 
   #changed() {
-    this.#label();
+    this.#setLabels();
     this.onchange();
   }
 
-  #label() {
+  #setLabels() {
     const name = this.name || "this class";
     const labels = {
       ".name": "Name of the class",

@@ -1,8 +1,8 @@
-// Five signs made by a few numbers each, and other hands that draw them a little differently.
+// Five signs to show as an example, and a function that draws a sign a little differently each time.
 
-const STEP = 0.025; // between two points of a line, so that it can be drawn as a hand would
+const STEP = 0.025; // distance between two points of a line, so that it can be drawn point by point
 
-/** A line from corner to corner. */
+/** The points of a line through the corners. */
 const line = (...corners) =>
   corners.flatMap(([x, y], i) => {
     if (i === 0) return [[x, y]];
@@ -22,7 +22,7 @@ const circle = (x, y, radius, points = 40) =>
 
 const RING = circle(0.5, 0.5, 0.34);
 
-// Alike on purpose: what is easy to tell apart leaves the inner loop nothing to do.
+// Similar on purpose: signs that are easy to tell apart leave the inner loop nothing to do.
 export const SIGNS = {
   ring: [RING],
   target: [RING, circle(0.5, 0.5, 0.14, 20)],
@@ -31,8 +31,8 @@ export const SIGNS = {
   stop: [RING, line([0.27, 0.73], [0.73, 0.27])],
 };
 
-/** The same sign by another hand: turned, sheared, stretched and moved a little. Equal seeds, equal hands. */
-export function byHand(strokes, seed) {
+/** The same sign a little turned, sheared, stretched and moved. Equal seeds give equal results. */
+export function varied(strokes, seed) {
   const random = generator(seed);
   const about = (size) => (random() - 0.5) * 2 * size;
   const [turn, shear, wide, high] = [about(0.14), about(0.12), 1 + about(0.1), 1 + about(0.1)];
@@ -48,6 +48,7 @@ export function byHand(strokes, seed) {
   );
 }
 
+/** A function that returns random numbers from 0 to 1. */
 function generator(seed) {
   let state = seed;
   return () => {

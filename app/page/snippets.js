@@ -1,4 +1,5 @@
-// How to ask this very task from elsewhere. `server` ends with a slash.
+// Code that asks a task from outside the page, one function for each language.
+// `server` is a URL that ends with a slash; `withKey` adds the API key from the environment.
 
 export function curl(server, task, threshold, withKey) {
   const key = withKey ? '-H "Authorization: Bearer $LEO_API_KEY" ' : "";

@@ -1,0 +1,62 @@
+// The panel "Use it from your code": a tab for each language and a button to copy.
+
+import { byId } from "./dom.js";
+import { currentKey } from "./key.js";
+import * as snippets from "./snippets.js";
+import { threshold } from "./verdict.js";
+
+const LANGUAGES = ["curl", "python"];
+
+let task = null;
+let language = LANGUAGES[0];
+
+export function setUpCode() {
+  for (const each of LANGUAGES) {
+    const tab = byId(`tab-${each}`);
+    tab.addEventListener("click", () => chooseLanguage(each));
+    tab.addEventListener("keydown", (event) => {
+      if (event.key !== "ArrowLeft" && event.key !== "ArrowRight") return;
+      chooseLanguage(LANGUAGES.find((other) => other !== language)); // of two, either arrow means the other
+      byId(`tab-${language}`).focus();
+    });
+  }
+  byId("copy").addEventListener("click", copy);
+}
+
+export function showCode(created) {
+  task = created;
+  byId("use").hidden = false;
+  byId("lasts").textContent = task.expires_at ? `It is kept until ${formatTime(task.expires_at)}.` : "";
+  refreshCode();
+}
+
+const formatTime = (time) => new Date(time).toLocaleString([], { dateStyle: "medium", timeStyle: "short" });
+
+/** Write the snippet again, as after a change of the threshold. */
+export function refreshCode() {
+  if (!task) return;
+  const server = new URL(".", document.baseURI).href;
+  byId("snippet").textContent = snippets[language](server, task.task_id, threshold(), currentKey() !== "");
+}
+
+function chooseLanguage(chosen) {
+  language = chosen;
+  for (const each of LANGUAGES) {
+    const tab = byId(`tab-${each}`);
+    tab.setAttribute("aria-selected", each === chosen);
+    tab.tabIndex = each === chosen ? 0 : -1;
+  }
+  byId("snippet").setAttribute("aria-labelledby", `tab-${chosen}`);
+  refreshCode();
+}
+
+async function copy() {
+  try {
+    await navigator.clipboard.writeText(byId("snippet").textContent);
+    byId("copy").textContent = "Copied";
+  } catch {
+    getSelection().selectAllChildren(byId("snippet")); // browsers allow the clipboard over HTTPS and on localhost only
+    byId("copy").textContent = "Selected: copy it";
+  }
+  setTimeout(() => (byId("copy").textContent = "Copy"), 2000);
+}

@@ -1,0 +1,69 @@
+// Shows an answer: the verdict, a bar for each class, and a sentence for screen readers.
+
+import { byId, listItem, span } from "./dom.js";
+
+const SPEECH_DELAY = 700; // milliseconds without a new answer before it is read out
+
+const percent = (share) => `${Math.round(100 * share)}%`;
+
+/** Answers with a confidence below this, 0 to 1, count as "None of these". */
+export const threshold = () => byId("threshold").value / 100;
+
+export function showThreshold() {
+  byId("threshold-value").textContent = percent(threshold());
+  byId("bars").style.setProperty("--threshold", percent(threshold()));
+}
+
+export function makeBars(labels) {
+  const bars = byId("bars");
+  bars.replaceChildren(...labels.map(makeBar));
+  bars.tabIndex = labels.length > 8 ? 0 : -1; // long lists scroll, which the keyboard must reach
+}
+
+function makeBar(label) {
+  const row = listItem();
+  row.dataset.label = label;
+  const track = span("track");
+  track.append(span("fill"));
+  row.append(span("label", label), track, span("share"));
+  return row;
+}
+
+/** `answer` is a prediction with `top_k` for all classes, or null to show nothing. */
+export function showAnswer(answer) {
+  const unknown = answer !== null && answer.confidence < threshold();
+  showBars(answer, unknown);
+  const [label, share, spoken] = verdict(answer, unknown);
+  byId("verdict").classList.toggle("unknown", unknown);
+  byId("verdict").querySelector(".label").textContent = label;
+  byId("verdict").querySelector(".share").textContent = share;
+  speak(spoken);
+}
+
+function showBars(answer, unknown) {
+  const shares = new Map(answer?.top_k.map((score) => [score.label, score.confidence]));
+  for (const row of byId("bars").children) {
+    const { label } = row.dataset;
+    const share = shares.get(label) ?? 0;
+    row.querySelector(".fill").style.transform = `scaleX(${share})`;
+    row.querySelector(".share").textContent = answer === null ? "" : percent(share);
+    row.classList.toggle("best", !unknown && answer?.label === label);
+  }
+}
+
+/** The three texts of an answer: label, share, and the sentence for screen readers. */
+function verdict(answer, unknown) {
+  if (answer === null) return ["\u00a0", "", ""]; // a space that keeps the line's height
+  const { label } = answer;
+  const share = percent(answer.confidence);
+  if (unknown) return ["None of these", `${label} ${share}`, `None of these; the closest is ${label}, ${share}`];
+  return [label, share, `${label}, ${share}`];
+}
+
+let speechTimer;
+
+/** Read out the text once answers stop changing. */
+function speak(text) {
+  clearTimeout(speechTimer);
+  speechTimer = setTimeout(() => (byId("spoken").textContent = text), SPEECH_DELAY);
+}
