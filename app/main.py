@@ -8,7 +8,6 @@ from collections.abc import AsyncIterator
 from fastapi import FastAPI, Request
 from fastapi.responses import JSONResponse
 from fastapi_offline import FastAPIOffline
-from pydantic import BaseModel
 
 from app import problems
 from app.http.keys import Keys
@@ -16,6 +15,7 @@ from app.http.middleware.headers import SecurityHeaders
 from app.http.middleware.keys import KeyCheck
 from app.http.middleware.limits import Admission, BodyLimit
 from app.http.middleware.log import RequestLog
+from app.http.openapi import add_schemas
 from app.http.routes import page, service, tasks
 from app.http.schemas import AddSupport, CreateTask, PredictImages, ProblemDocument
 from app.inference.batcher import QUICK, QUICK_AMONG_WORKERS, Batcher
@@ -73,7 +73,7 @@ def create_app(settings: Settings | None = None, shared_state: SharedState | Non
     async def store_unavailable(_: Request, error: StoreUnavailable) -> JSONResponse:
         return Problem(503, f"{error}; nothing acknowledged is lost, try again", retry_after=1).response()
 
-    _add_schemas(app, CreateTask, AddSupport, PredictImages, ProblemDocument)
+    add_schemas(app, CreateTask, AddSupport, PredictImages, ProblemDocument)
     return app
 
 
@@ -128,25 +128,3 @@ def _exit_soon(_: str) -> None:
     Not by an exception: the thread that hangs would be waited for.
     """
     asyncio.get_running_loop().call_later(0.5, os._exit, 1)
-
-
-def _add_schemas(app: FastAPI, *models: type[BaseModel]) -> None:
-    """Name schemas in the OpenAPI document that routes refer to but FastAPI does not see."""
-    generate = app.openapi
-
-    def openapi() -> dict[str, object]:
-        if app.openapi_schema is None:
-            document = generate()
-            known = document.setdefault("components", {}).setdefault("schemas", {})
-            for model in models:
-                schema = model.model_json_schema(ref_template="#/components/schemas/{model}")
-                known.update(schema.pop("$defs", {}))
-                known[model.__name__] = schema
-            # Where keys are configured; `app.http.middleware.limits` says which calls need one.
-            bearer = {"type": "http", "scheme": "bearer", "description": "a key made by `leo keys add`"}
-            document["components"]["securitySchemes"] = {"key": bearer}
-            document["security"] = [{"key": []}, {}]
-            app.openapi_schema = document
-        return app.openapi_schema
-
-    app.openapi = openapi  # type: ignore[method-assign]

@@ -1,80 +1,83 @@
-"""What the workers of one service know of each other: some memory that all of them see, without locks.
+"""What the workers of one service share: a little memory that all of them see, without locks.
 
-It is made before they are forked. Nobody ever waits for another, who may have been killed in the middle of a write.
+It is allocated before they are forked. Without locks nobody ever waits for a worker that was killed inside a write.
 """
 
 import secrets
-import sys
 import threading
 import zlib
 from collections.abc import Callable
 from multiprocessing.sharedctypes import RawArray
 from typing import Any
 
-from app.settings import Settings
-from model.devices import CORES, choose
-
-MOST_WORKERS = 4  # workers that nobody asked for
-VERSION_SLOTS = 2**14  # slots for versions; two tasks in one slot are looked up once too often
-RATE_LIMITED_KEYS = 2**16  # keys with a rate of their own that are counted apart
-
-
-def worker_count(settings: Settings) -> int:
-    """As the settings say. If they leave it open: one, where a GPU or a store that others share decides the speed."""
-    if settings.workers:
-        return settings.workers
-    if settings.store_url or not sys.platform.startswith("linux") or choose(settings.device).type == "cuda":
-        return 1
-    return min(CORES, MOST_WORKERS)
+VERSION_SLOTS = 2**14  # two tasks that share a slot only cost each other a look at the store
+RATE_LIMITED_KEYS = 2**16  # keys with a rate limit that are counted apart
 
 
 class SharedState:
-    """The workers of one service; of one only, where nobody forks."""
+    """What workers tell each other; of a service with one process, what that process tells itself."""
 
     def __init__(self, workers: int = 1) -> None:
         self.workers = workers
-        self._own = 0
-        self._pieces, self._counting = 0, threading.Lock()  # of the device's work, by this worker's threads
+        self._own = 0  # this worker's number
+        self._computations, self._lock = 0, threading.Lock()  # of this worker's threads, under way
         self._computing = RawArray("B", workers)
+        self._ready = RawArray("B", workers)
         self._requests = RawArray("i", workers)
         self._overloaded_until = RawArray("d", workers)
         self._versions = RawArray("Q", VERSION_SLOTS)
-        #: For each key when its rate is used up no longer, by the monotonic clock; see `app.http.keys`.
+        #: When each key's rate limit is full again, by the monotonic clock; see `app.http.keys`.
         self.rate_states = RawArray("d", RATE_LIMITED_KEYS)
 
-    def join(self, own: int) -> None:
-        """Become the worker of this number."""
-        self._own = own
-        self._computing[own] = self._requests[own] = self._overloaded_until[own] = 0
+    def join(self, number: int) -> None:
+        """Become the worker with this number."""
+        self._own = number
+        self._clear(number)
+
+    def _clear(self, number: int) -> None:
+        self._computing[number] = self._requests[number] = self._overloaded_until[number] = 0
+
+    # -- workers -----------------------------------------------------------------------------
+
+    def set_ready(self, number: int, *, ready: bool) -> None:
+        """The parent says whether a worker answers requests; what a dead one had under way is forgotten."""
+        self._ready[number] = ready
+        if not ready:
+            self._clear(number)
+
+    @property
+    def ready_workers(self) -> int:
+        """How many workers answer requests; a process without a parent answers for itself."""
+        return sum(self._ready) if self.workers > 1 else 1
 
     # -- cores -------------------------------------------------------------------------------
 
     def while_computing(self, run: Callable[[Any], Any]) -> Callable[[Any], Any]:
-        """The device's work, of which the others know while it lasts."""
+        """Wrap the device's work so that the other workers know while it runs."""
 
-        def known(batch: Any) -> Any:
+        def wrapped(batch: Any) -> Any:
             self._count(1)
             try:
                 return run(batch)
             finally:
                 self._count(-1)
 
-        return known
+        return wrapped
 
-    def _count(self, more: int) -> None:
-        with self._counting:
-            self._pieces += more
-            self._computing[self._own] = self._pieces > 0
+    def _count(self, change: int) -> None:
+        with self._lock:
+            self._computations += change
+            self._computing[self._own] = self._computations > 0
 
     def is_idle(self) -> bool:
-        """Whether no other worker computes now, so that all cores are there to be used."""
+        """Whether no other worker computes now, so that this one may use all cores."""
         return self.workers == 1 or not any(self._computing[n] for n in range(self.workers) if n != self._own)
 
     # -- requests ----------------------------------------------------------------------------
 
     @property
     def own_requests(self) -> int:
-        """Under way in this worker; its event loop sets it."""
+        """Requests under way in this worker; only its event loop sets it."""
         return int(self._requests[self._own])
 
     @own_requests.setter
@@ -83,12 +86,12 @@ class SharedState:
 
     @property
     def requests(self) -> int:
-        """Under way in all workers."""
+        """Requests under way in all workers."""
         return sum(self._requests)
 
     @property
     def own_overloaded_until(self) -> float:
-        """Until when this worker has more to do than it can, by the monotonic clock."""
+        """Until when this worker has more requests than it can serve, by the monotonic clock."""
         return float(self._overloaded_until[self._own])
 
     @own_overloaded_until.setter
@@ -97,20 +100,26 @@ class SharedState:
 
     @property
     def overloaded_until(self) -> float:
-        """Until when any worker has."""
+        """Until when any worker has more requests than it can serve."""
         return float(max(self._overloaded_until))
 
     # -- tasks -------------------------------------------------------------------------------
 
     def version(self, task_id: str) -> int:
-        """Another number after every change of the task by any worker. Take it before the task is read."""
-        return int(self._versions[zlib.crc32(task_id.encode()) % VERSION_SLOTS])
+        """A number that changes whenever any worker changes the task. Read it before reading the task."""
+        return int(self._versions[_slot(task_id)])
 
-    def bump_version(self, task_id: str) -> None:
-        """To be told of a change or deletion once it is stored, before it is acknowledged."""
-        self._versions[zlib.crc32(task_id.encode()) % VERSION_SLOTS] = secrets.randbits(64)  # a count could be lost
+    def bump_version(self, task_id: str) -> int:
+        """Call after a change or deletion is stored and before it is acknowledged; returns the new version."""
+        version = secrets.randbits(64)  # random, since two workers that count up at once could lose a change
+        self._versions[_slot(task_id)] = version
+        return version
 
     def bump_all_versions(self) -> None:
-        """After a worker's death: it may have stored what it told nobody of."""
-        for place in range(VERSION_SLOTS):
-            self._versions[place] = secrets.randbits(64)
+        """Call after a worker's death: it may have stored a change and told nobody."""
+        for slot in range(VERSION_SLOTS):
+            self._versions[slot] = secrets.randbits(64)
+
+
+def _slot(task_id: str) -> int:
+    return zlib.crc32(task_id.encode()) % VERSION_SLOTS

@@ -10,9 +10,8 @@ import json
 import os
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import Any, Protocol
 
-import torch
 from pydantic import ValidationError
 from safetensors import SafetensorError
 from safetensors.torch import load as load_tensors
@@ -21,13 +20,17 @@ from torch import Tensor
 
 from model.config import LEOConfig
 
-if TYPE_CHECKING:
-    from model.leo import LatentEmbeddingOptimization
-
-T = TypeVar("T", bound="LatentEmbeddingOptimization")
-
 FORMAT = 1
 WEIGHTS, CONFIG = "model.safetensors", "config.json"
+
+
+class Model(Protocol):
+    """A network that is stored: a LEO. (`model.leo` imports this module, so it cannot be named here.)"""
+
+    config: LEOConfig
+
+    def state_dict(self) -> dict[str, Any]:
+        """Parameters and buffers by name."""
 
 
 class CheckpointError(ValueError):
@@ -45,7 +48,7 @@ class ModelInfo:
     card: dict[str, Any]
 
 
-def save_model(leo: "LatentEmbeddingOptimization", folder: Path, name: str, card: dict[str, Any] | None = None) -> None:
+def save_model(leo: Model, folder: Path, name: str, card: dict[str, Any] | None = None) -> None:
     """Write weights and config, each complete or not at all (a new file, then renamed)."""
     folder.mkdir(parents=True, exist_ok=True)
     tensors = {key: value.detach().cpu().contiguous() for key, value in inference_state(leo).items()}
@@ -58,7 +61,7 @@ def save_model(leo: "LatentEmbeddingOptimization", folder: Path, name: str, card
     write_whole(folder / CONFIG, (json.dumps(described | {"card": card or {}}, indent=2) + "\n").encode())
 
 
-def inference_state(leo: "LatentEmbeddingOptimization") -> dict[str, Tensor]:
+def inference_state(leo: Model) -> dict[str, Tensor]:
     """What a model needs to serve: everything but the classifier's default head, a pretrained backbone, which
     comes from its own package, and a decoder's map that is the encoder's transpose."""
     left_out: tuple[str, ...] = ("classifier.fc.",)
@@ -93,11 +96,8 @@ def read_info(folder: Path) -> ModelInfo:
         raise CheckpointError(f"{path} does not describe a LEO: {error}") from error
 
 
-def load_model(cls: "type[T]", folder: Path, device: torch.device) -> "T":
-    """Build a LEO from a folder, in evaluation mode. Raises `CheckpointError`, or `BackboneError` where the
-    pretrained network it builds on is not there.
-    """
-    info = read_info(folder)
+def read_weights(folder: Path, info: ModelInfo) -> dict[str, Tensor]:
+    """Read `model.safetensors` by name. Raises `CheckpointError` where it is not the file that `config.json` names."""
     path = folder / WEIGHTS
     if not path.is_file():
         raise CheckpointError(f"{path} is missing: a model folder holds {CONFIG} and {WEIGHTS}")
@@ -109,11 +109,13 @@ def load_model(cls: "type[T]", folder: Path, device: torch.device) -> "T":
             f"its SHA-256 is {digest[:12]}..., {CONFIG} says {info.sha256[:12]}..."
         )
     try:
-        tensors = load_tensors(data)
+        return load_tensors(data)
     except SafetensorError as error:
         raise CheckpointError(f"{path} is not a safetensors file: {error}") from error
-    leo = cls(config=info.config)
-    expected = inference_state(leo)
+
+
+def check_weights(tensors: dict[str, Tensor], expected: dict[str, Tensor], path: Path) -> None:
+    """Raises `CheckpointError` where names or shapes are not those that the config calls for."""
     for key in sorted(expected.keys() | tensors.keys()):
         if key not in tensors:
             raise CheckpointError(f"{path} lacks {key}, which {CONFIG} calls for")
@@ -123,10 +125,6 @@ def load_model(cls: "type[T]", folder: Path, device: torch.device) -> "T":
             raise CheckpointError(
                 f"{path}: {key} is {list(tensors[key].shape)}, {CONFIG} calls for {list(expected[key].shape)}"
             )
-    leo.load_state_dict(tensors, strict=False)  # names were compared above; what is left out is there already
-    if info.config.decoder_tied:
-        leo.decoder.start_as_transpose_of(leo.encoder)
-    return leo.to(device).eval()
 
 
 def write_whole(path: Path, data: bytes) -> None:

@@ -18,6 +18,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from model import parallel
+from model.checkpoint import WEIGHTS, check_weights, inference_state, read_info, read_weights
 from model.config import LEOConfig
 from model.functional import apply_head, code_spread, cross_entropy, one_hot, present
 from model.networks.classifier import LEOClassifier
@@ -93,11 +94,18 @@ class LatentEmbeddingOptimization(nn.Module):
     def from_pretrained(cls, folder: str | Path, device: str | torch.device = "cpu") -> Self:
         """Load a folder of `model.safetensors` and `config.json`, ready for inference.
 
-        Raises `model.checkpoint.CheckpointError`, saying which file is wrong and why.
+        Raises `model.checkpoint.CheckpointError`, saying which file is wrong and why, or `BackboneError` where
+        the pretrained network that it builds on is not there.
         """
-        from model.checkpoint import load_model  # here, since checkpoint builds this class
-
-        return load_model(cls, Path(folder), torch.device(device))
+        folder = Path(folder)
+        info = read_info(folder)
+        tensors = read_weights(folder, info)
+        leo = cls(config=info.config)
+        check_weights(tensors, inference_state(leo), folder / WEIGHTS)
+        leo.load_state_dict(tensors, strict=False)  # names were compared; what is left out is there already
+        if info.config.decoder_tied:
+            leo.decoder.start_as_transpose_of(leo.encoder)
+        return leo.to(device).eval()
 
     # -- the algorithm, over a batch of tasks ------------------------------------------------
 

@@ -17,17 +17,17 @@ class DrainingServer(uvicorn.Server):
     """
 
     def __init__(
-        self, config: uvicorn.Config, app: FastAPI, seconds: float, is_ready: Callable[[], None] = lambda: None
+        self, config: uvicorn.Config, app: FastAPI, seconds: float, on_ready: Callable[[], None] = lambda: None
     ) -> None:
-        """`is_ready` is called once it serves."""
+        """`on_ready` is called once it answers requests."""
         super().__init__(config)
-        self._app, self._seconds, self._is_up = app, seconds, is_ready
+        self._app, self._seconds, self._on_ready = app, seconds, on_ready
         self._stop_at: float | None = None
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
         await super().startup(sockets)
         if self.started:
-            self._is_up()
+            self._on_ready()
 
     def handle_exit(self, sig: int, frame: FrameType | None) -> None:
         """A first SIGTERM only begins the stop; any other signal, or a second, is uvicorn's to handle."""

@@ -1,7 +1,7 @@
-"""Several processes that serve one port: a Python process computes on little more than one core.
+"""Several worker processes behind one port, since a Python process computes on little more than one core.
 
-They are forked from one that has imported everything, so they share that memory and begin in a moment. It serves
-nobody; it starts those that die anew, hands signals on, and ends when it is told to or when they cannot begin.
+The parent serves nobody. It has imported everything before it forks, so that workers share that memory and start in a
+moment; it forwards signals to them, replaces those that die, and stops them all.
 """
 
 import contextlib
@@ -11,37 +11,71 @@ import multiprocessing
 import os
 import signal
 import socket
+import sys
 import time
 from collections.abc import Callable
 from multiprocessing.connection import Connection, wait
 from multiprocessing.context import ForkProcess
 from types import FrameType
 
-from prometheus_client.multiprocess import mark_process_dead
-
+from app.settings import Settings
 from app.shared_state import SharedState
+from model.devices import CORES, choose
 
 log = logging.getLogger(__name__)
 
+MOST_WORKERS = 4  # unless LEO_WORKERS asks for more
 FORWARDED_SIGNALS = {signal.SIGTERM, signal.SIGINT, signal.SIGHUP}
-PARENT_DEATH = 1  # PR_SET_PDEATHSIG
+PR_SET_PDEATHSIG = 1
 STOP_GRACE = 10.0  # seconds beyond what a worker may take to stop
 
-# Serves as the worker of a number until it is told to stop; calls what it is given once it is up.
+# A worker that served for a while is replaced at once. One that dies young is replaced after a pause that doubles.
+YOUNG = 10.0  # seconds since it became ready
+FIRST_PAUSE, LONGEST_PAUSE = 0.5, 30.0  # seconds
+MOST_FAILURES = 5  # young deaths in a row, of every worker, after which the service ends for its supervisor to see
+
+# Serves as the worker with the given number until told to stop; calls the second argument once it answers requests.
 Serve = Callable[[int, Callable[[], None]], None]
 
 
+def worker_count(settings: Settings) -> int:
+    """The number of workers: the setting; without it one, where a GPU or a shared store limits the speed.
+
+    Raises `ValueError` for a device that is not there.
+    """
+    if settings.workers:
+        return settings.workers
+    if settings.store_url or not sys.platform.startswith("linux") or choose(settings.device).type == "cuda":
+        return 1
+    return min(CORES, MOST_WORKERS)
+
+
 class Worker:
-    """A process, and what it said."""
+    """A forked process, and whether it answers requests yet."""
 
     def __init__(self, number: int, work: Callable[[int, Connection], None]) -> None:
-        self.number, self.is_ready = number, False
+        self.number = number
+        self.ready_at: float | None = None  # by the monotonic clock
+        self.must_reload = False  # a SIGHUP came while it started: it may have read the old models
         self.ready_pipe, ours = multiprocessing.Pipe(duplex=False)
         self.process: ForkProcess = multiprocessing.get_context("fork").Process(target=work, args=(number, ours))
-        signal.pthread_sigmask(signal.SIG_BLOCK, FORWARDED_SIGNALS)  # until it no longer has this process's handlers
+        signal.pthread_sigmask(signal.SIG_BLOCK, FORWARDED_SIGNALS)  # until it has replaced this process's handlers
         self.process.start()
         signal.pthread_sigmask(signal.SIG_UNBLOCK, FORWARDED_SIGNALS)
         ours.close()
+
+    @property
+    def is_ready(self) -> bool:
+        return self.ready_at is not None
+
+    @property
+    def is_alive(self) -> bool:
+        return self.process.exitcode is None
+
+    @property
+    def died_young(self) -> bool:
+        """Whether it died, or will have if it dies now, before it had served for a while."""
+        return self.ready_at is None or time.monotonic() - self.ready_at < YOUNG
 
     def send(self, number: int) -> None:
         with contextlib.suppress(ProcessLookupError):
@@ -49,40 +83,44 @@ class Worker:
 
 
 class Workers:
-    """Runs `shared_state.workers` processes that each `serve`."""
+    """Runs `shared_state.workers` processes that each `serve`, until told to stop."""
 
     def __init__(
         self, shared_state: SharedState, serve: Serve, sockets: list[socket.socket], stop_seconds: float
     ) -> None:
+        """`sockets`: those the workers listen on. `stop_seconds`: how long a worker may take to stop."""
         self._shared_state, self._serve, self._sockets, self._stop_seconds = shared_state, serve, sockets, stop_seconds
         self._workers: list[Worker] = []
         self._signals: list[int] = []
+        self._failures = [0] * shared_state.workers  # young deaths in a row
+        self._restarts: dict[int, float] = {}  # when a worker is to be started again, by the monotonic clock
+        self._has_served = False  # at least one worker has been ready
 
     def run(self) -> int:
-        """The exit status: 0 if told to stop, 1 if a worker could not begin."""
+        """The exit status: 0 if told to stop, 1 if no worker can start."""
         awake, waker = socket.socketpair()
         awake.setblocking(False)
         waker.setblocking(False)
         for each in FORWARDED_SIGNALS:
-            signal.signal(each, self._heard)
+            signal.signal(each, self._on_signal)
         signal.set_wakeup_fd(waker.fileno())
         self._start(0)
         while True:
-            ready_pipe = [worker.ready_pipe for worker in self._workers if not worker.is_ready]
-            wait([awake, *ready_pipe, *(worker.process.sentinel for worker in self._workers)])
+            starting = [worker.ready_pipe for worker in self._workers if not worker.is_ready]
+            wait([awake, *starting, *(worker.process.sentinel for worker in self._workers)], self._until_next_restart())
             with contextlib.suppress(BlockingIOError):
                 awake.recv(4096)
             for number in self._take_signals():
                 if number != signal.SIGHUP:
                     return self._stop(0)
-                for worker in self._workers:
-                    if worker.is_ready:
-                        worker.send(number)
+                self._reload()
             self._note_ready_workers()
-            if not self._restart_dead_workers():
+            self._note_dead_workers()
+            if self._has_failed():
                 return self._stop(1)
+            self._start_missing_workers()
 
-    def _heard(self, number: int, _: FrameType | None) -> None:
+    def _on_signal(self, number: int, _: FrameType | None) -> None:
         self._signals.append(number)
 
     def _take_signals(self) -> list[int]:
@@ -92,29 +130,62 @@ class Workers:
     def _start(self, number: int) -> None:
         self._workers.append(Worker(number, self._work))
 
+    def _reload(self) -> None:
+        for worker in self._workers:
+            if worker.is_ready:
+                worker.send(signal.SIGHUP)
+            else:
+                worker.must_reload = True
+
     def _note_ready_workers(self) -> None:
         for worker in self._workers:
             if not worker.is_ready and worker.ready_pipe.poll():
                 with contextlib.suppress(EOFError):  # it died
-                    worker.is_ready = worker.ready_pipe.recv()
-        # One after the other: each finds its way of computing by timing, and the first would end with a bad weights
-        # folder's one line of error, not all of them.
-        if all(worker.is_ready for worker in self._workers) and len(self._workers) < self._shared_state.workers:
-            self._start(len(self._workers))
+                    worker.ready_pipe.recv()
+                    worker.ready_at, self._has_served = time.monotonic(), True
+                    self._shared_state.set_ready(worker.number, ready=True)
+                    if worker.must_reload:
+                        worker.send(signal.SIGHUP)
 
-    def _restart_dead_workers(self) -> bool:
-        """Start those anew that have died; False if one had not come up."""
-        for worker in list(self._workers):
-            if worker.process.exitcode is None:
-                continue
-            if not worker.is_ready:
-                return False
-            log.error("worker %d ended with status %d: starting it anew", worker.number, worker.process.exitcode)
-            mark_process_dead(worker.process.pid)  # type: ignore[no-untyped-call]
+    def _note_dead_workers(self) -> None:
+        from prometheus_client.multiprocess import mark_process_dead  # counts over processes only if imported late
+
+        for worker in [worker for worker in self._workers if not worker.is_alive]:
             self._workers.remove(worker)
-            self._shared_state.bump_all_versions()
-            self._start(worker.number)
-        return True
+            self._shared_state.set_ready(worker.number, ready=False)
+            self._shared_state.bump_all_versions()  # it may have changed a task and told nobody
+            mark_process_dead(worker.process.pid)  # type: ignore[no-untyped-call]
+            failures = self._failures[worker.number] + 1 if worker.died_young else 0
+            self._failures[worker.number] = failures
+            pause = min(LONGEST_PAUSE, FIRST_PAUSE * 2 ** (failures - 2)) if failures > 1 else 0.0
+            self._restarts[worker.number] = time.monotonic() + pause
+            if self._has_served:
+                log.error(
+                    "worker %d ended with status %s: starting it again%s",
+                    worker.number,
+                    worker.process.exitcode,
+                    f" in {pause:g} s" if pause else "",
+                )
+
+    def _has_failed(self) -> bool:
+        """Whether the service cannot start, or every worker keeps dying."""
+        if not self._has_served:
+            return bool(self._restarts)
+        return not any(worker.is_ready for worker in self._workers) and min(self._failures) >= MOST_FAILURES
+
+    def _start_missing_workers(self) -> None:
+        now = time.monotonic()
+        for number in [number for number, due in self._restarts.items() if due <= now]:
+            del self._restarts[number]
+            self._start(number)
+        # At first one after the other: each times how it computes best, and a bad weights folder is reported once.
+        started = len(self._workers) + len(self._restarts)
+        if started < self._shared_state.workers and all(worker.is_ready for worker in self._workers):
+            self._start(started)
+
+    def _until_next_restart(self) -> float | None:
+        """Seconds."""
+        return max(0.0, min(self._restarts.values()) - time.monotonic()) if self._restarts else None
 
     def _stop(self, status: int) -> int:
         for each in self._sockets:
@@ -122,17 +193,17 @@ class Workers:
         for worker in self._workers:
             worker.send(signal.SIGTERM)
         until = time.monotonic() + self._stop_seconds + STOP_GRACE
-        while any(worker.process.exitcode is None for worker in self._workers) and time.monotonic() < until:
-            wait([worker.process.sentinel for worker in self._workers if worker.process.exitcode is None], 0.1)
-            for number in self._take_signals():  # a second time: at once
+        while any(worker.is_alive for worker in self._workers) and time.monotonic() < until:
+            wait([worker.process.sentinel for worker in self._workers if worker.is_alive], 0.1)
+            for number in self._take_signals():  # a second signal: stop at once
                 for worker in self._workers:
                     worker.send(number)
         for worker in self._workers:
-            if worker.process.exitcode is None:
+            if worker.is_alive:
                 log.error("worker %d did not stop in time", worker.number)
                 worker.process.kill()
                 worker.process.join()
-            # Before it was up there was nothing to finish: SIGTERM itself ended it.
+            # A worker that was not ready yet had nothing to finish: SIGTERM itself ended it.
             status = status or (worker.process.exitcode not in (0, -signal.SIGTERM))
         return int(status)
 
@@ -145,7 +216,7 @@ class Workers:
         signal.pthread_sigmask(signal.SIG_UNBLOCK, FORWARDED_SIGNALS)
         parent = os.getppid()
         with contextlib.suppress(OSError, AttributeError):
-            ctypes.CDLL(None).prctl(PARENT_DEATH, signal.SIGKILL)  # nobody would hand signals on to it
+            ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGKILL)  # without a parent nobody could stop it
         if os.getppid() != parent:
             return
         self._shared_state.join(number)

@@ -2,22 +2,9 @@
 
 import hashlib
 from collections.abc import Sequence
-from typing import Annotated
-
-from fastapi import Header
 
 from app.store import IdempotencyRecord
 from app.tasks.options import TaskOptions
-
-IdempotencyKey = Annotated[
-    str | None,
-    Header(
-        min_length=1,
-        max_length=255,
-        pattern=r"^[\x21-\x7e]+$",
-        description="a name of yours for this request: sent again within 24 hours, it gets the first answer again",
-    ),
-]
 
 
 def idempotency_record(

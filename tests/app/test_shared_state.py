@@ -7,8 +7,9 @@ from pathlib import Path
 import pytest
 
 from app.http.keys import KeyFile, Keys, new_key, write_keys
+from app.process.workers import MOST_WORKERS, worker_count
 from app.settings import Settings
-from app.shared_state import MOST_WORKERS, SharedState, worker_count
+from app.shared_state import SharedState
 from model.devices import CORES
 
 fork = multiprocessing.get_context("fork")

@@ -6,7 +6,7 @@ The functions are async because FastAPI sends every other kind to a thread, whic
 from dataclasses import dataclass
 from typing import Annotated
 
-from fastapi import Depends, Request
+from fastapi import Depends, Header, Request
 
 from app.http.keys import Key, Keys
 from app.inference.models import Models
@@ -80,3 +80,14 @@ KeyDep = Annotated[Key | None, Depends(_key)]
 OwnersDep = Annotated[set[str], Depends(_owners)]
 #: Whose tasks a request sees.
 OwnerDep = Annotated[str, Depends(_owner)]
+
+
+IdempotencyKey = Annotated[
+    str | None,
+    Header(
+        min_length=1,
+        max_length=255,
+        pattern=r"^[\x21-\x7e]+$",
+        description="a name of yours for this request: sent again within 24 hours, it gets the first answer again",
+    ),
+]

@@ -5,8 +5,8 @@ from fastapi.responses import PlainTextResponse
 from prometheus_client import CONTENT_TYPE_LATEST
 
 from app.http import schemas
+from app.http.openapi import problems
 from app.http.routes.deps import ModelsDep, OwnersDep, ReadinessDep, SettingsDep, TasksDep
-from app.http.routes.tasks import problems
 from app.inference.engine import Engine
 from app.observability import metrics
 from app.problems import Problem

@@ -1,61 +1,24 @@
 """Tasks: create from labelled images, predict, list, read, change, delete, take the head away and bring it back."""
 
 from collections.abc import Callable, Coroutine
-from datetime import UTC, datetime
 from typing import Annotated, Any
 
-import numpy as np
 from fastapi import APIRouter, Query, Request, Response
 from fastapi.exceptions import RequestValidationError
 from fastapi.routing import APIRoute
-from numpy.typing import NDArray
 from pydantic import BaseModel, Field, ValidationError
 from pydantic_core import to_json
 
 from app.http import schemas
+from app.http.openapi import BINARY, CREATE_FORM, FILES, LABELS, body_of, problems
 from app.http.parsing import read_more_support, read_queries, read_support
+from app.http.responses import attachment, task_to_schema, to_prediction
 from app.http.routes import deps
-from app.http.routes.deps import CallDep, KeyDep, OwnerDep, SettingsDep, TasksDep
+from app.http.routes.deps import CallDep, IdempotencyKey, KeyDep, OwnerDep, SettingsDep, TasksDep
 from app.observability import metrics
-from app.problems import MEDIA_TYPE
 from app.store import TaskRecord
-from app.tasks import quality_report
-from app.tasks.idempotency import IdempotencyKey
 from app.tasks.limits import check_lifetime
-from app.tasks.options import AdaptationReport, TaskLifetime, UpdateTask
-
-
-def problems(*statuses: int) -> dict[int | str, dict[str, Any]]:
-    """OpenAPI entries for the errors a route answers with."""
-    schema = {"$ref": "#/components/schemas/ProblemDocument"}
-    return {status: {"description": "Problem", "content": {MEDIA_TYPE: {"schema": schema}}} for status in statuses}
-
-
-def body_of(json_schema: type[BaseModel], form: dict[str, Any], required: list[str]) -> dict[str, Any]:
-    """OpenAPI of a body that may be JSON or multipart; both are parsed by `app.http.parsing`."""
-    multipart = {"type": "object", "properties": form, "required": required}
-    return {
-        "requestBody": {
-            "required": True,
-            "content": {
-                "multipart/form-data": {"schema": multipart},
-                "application/json": {"schema": {"$ref": f"#/components/schemas/{json_schema.__name__}"}},
-            },
-        }
-    }
-
-
-FILES = {"type": "array", "items": {"type": "string", "format": "binary"}, "description": "PNG, JPEG or WEBP files"}
-BINARY = {"schema": {"type": "string", "format": "binary"}}
-LABELS = {"type": "array", "items": {"type": "string"}, "description": "one for each image, in the same order"}
-CREATE_FORM = {
-    "images": FILES,
-    "labels": LABELS,
-    "name": {"type": "string"},
-    "ttl_seconds": {"type": "integer", "minimum": 1},
-    "model": {"type": "string"},
-    "keep_support": {"type": "boolean", "default": True},
-}
+from app.tasks.options import TaskLifetime, UpdateTask
 
 router = APIRouter(prefix="/tasks", tags=["tasks"])
 
@@ -79,7 +42,7 @@ async def create(
         images, labels, options, call.owner, idempotency_key=idempotency_key, max_tasks=most
     )
     response.headers["Location"] = f"/tasks/{record.task_id}"
-    return to_schema(record)
+    return task_to_schema(record)
 
 
 class PredictOptions(BaseModel):
@@ -160,7 +123,7 @@ async def page(
 
     filtered = any(given is not None for given in (name, label, model))
     records, following = await tasks.page(owner, limit, cursor, wanted if filtered else None)
-    return schemas.TaskPage(tasks=[to_schema(record) for record in records], next_cursor=following)
+    return schemas.TaskPage(tasks=[task_to_schema(record) for record in records], next_cursor=following)
 
 
 @router.post(
@@ -184,7 +147,7 @@ async def import_head(
     check_lifetime(options, settings)
     record = await tasks.import_head(await request.body(), options, owner, max_tasks=key.max_tasks if key else None)
     response.headers["Location"] = f"/tasks/{record.task_id}"
-    return to_schema(record)
+    return task_to_schema(record)
 
 
 @router.post(
@@ -198,7 +161,7 @@ async def add_support(
     task_id: str, request: Request, tasks: TasksDep, settings: SettingsDep, owner: OwnerDep
 ) -> schemas.Task:
     images, labels = await read_more_support(request, settings)
-    return to_schema(await tasks.add_support(task_id, images, labels, owner))
+    return task_to_schema(await tasks.add_support(task_id, images, labels, owner))
 
 
 @router.patch(
@@ -210,12 +173,12 @@ async def update(
     task_id: str, changes: UpdateTask, tasks: TasksDep, settings: SettingsDep, owner: OwnerDep
 ) -> schemas.Task:
     check_lifetime(changes, settings)
-    return to_schema(await tasks.update(task_id, changes, owner))
+    return task_to_schema(await tasks.update(task_id, changes, owner))
 
 
 @router.get("/{task_id}", summary="Read a task", responses=problems(401, 403, 404, 429, 503))
 async def get(task_id: str, tasks: TasksDep, owner: OwnerDep) -> schemas.Task:
-    return to_schema(await tasks.get(task_id, owner))
+    return task_to_schema(await tasks.get(task_id, owner))
 
 
 @router.delete("/{task_id}", status_code=204, summary="Delete a task", responses=problems(401, 403, 404, 429, 503))
@@ -245,32 +208,3 @@ async def parameters(task_id: str, tasks: TasksDep, owner: OwnerDep) -> Response
 )
 async def onnx(task_id: str, tasks: TasksDep, owner: OwnerDep) -> Response:
     return attachment(await tasks.onnx(task_id, owner), f"{task_id}.onnx")
-
-
-def attachment(content: bytes, name: str) -> Response:
-    disposition = {"Content-Disposition": f'attachment; filename="{name}"'}
-    return Response(content, media_type="application/octet-stream", headers=disposition)
-
-
-def to_schema(record: TaskRecord) -> schemas.Task:
-    """A stored task as the caller sees it."""
-    return schemas.Task(
-        task_id=record.task_id,
-        name=record.name,
-        model=record.model,
-        model_version=record.model_version,
-        labels=record.labels,
-        shots=record.shots,
-        created_at=datetime.fromtimestamp(record.created_at, UTC),
-        expires_at=None if record.expires_at is None else datetime.fromtimestamp(record.expires_at, UTC),
-        adaptation=AdaptationReport.model_validate(record.adaptation),
-        quality=quality_report.to_schema(record.quality, record.labels),
-    )
-
-
-def to_prediction(labels: list[str], row: NDArray[np.float32], top_k: int, threshold: float) -> dict[str, Any]:
-    """One image's probabilities [N] -> its answer, a `schemas.Prediction`."""
-    shares = row.tolist()
-    best = sorted(range(len(shares)), key=shares.__getitem__, reverse=True)[:top_k]
-    scores = [{"label": labels[n], "confidence": shares[n]} for n in best]
-    return {**scores[0], "top_k": scores, "unknown": scores[0]["confidence"] < threshold}

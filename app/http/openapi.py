@@ -1,0 +1,63 @@
+"""What the OpenAPI document says of bodies and errors that FastAPI cannot see."""
+
+from typing import Any
+
+from fastapi import FastAPI
+from pydantic import BaseModel
+
+from app.problems import MEDIA_TYPE
+
+
+def problems(*statuses: int) -> dict[int | str, dict[str, Any]]:
+    """OpenAPI entries for the errors a route answers with."""
+    schema = {"$ref": "#/components/schemas/ProblemDocument"}
+    return {status: {"description": "Problem", "content": {MEDIA_TYPE: {"schema": schema}}} for status in statuses}
+
+
+def body_of(json_schema: type[BaseModel], form: dict[str, Any], required: list[str]) -> dict[str, Any]:
+    """OpenAPI of a body that may be JSON or multipart; both are parsed by `app.http.parsing`."""
+    multipart = {"type": "object", "properties": form, "required": required}
+    return {
+        "requestBody": {
+            "required": True,
+            "content": {
+                "multipart/form-data": {"schema": multipart},
+                "application/json": {"schema": {"$ref": f"#/components/schemas/{json_schema.__name__}"}},
+            },
+        }
+    }
+
+
+FILES = {"type": "array", "items": {"type": "string", "format": "binary"}, "description": "PNG, JPEG or WEBP files"}
+BINARY = {"schema": {"type": "string", "format": "binary"}}
+LABELS = {"type": "array", "items": {"type": "string"}, "description": "one for each image, in the same order"}
+CREATE_FORM = {
+    "images": FILES,
+    "labels": LABELS,
+    "name": {"type": "string"},
+    "ttl_seconds": {"type": "integer", "minimum": 1},
+    "model": {"type": "string"},
+    "keep_support": {"type": "boolean", "default": True},
+}
+
+
+def add_schemas(app: FastAPI, *models: type[BaseModel]) -> None:
+    """Name schemas in the OpenAPI document that routes refer to but FastAPI does not see."""
+    generate = app.openapi
+
+    def openapi() -> dict[str, object]:
+        if app.openapi_schema is None:
+            document = generate()
+            known = document.setdefault("components", {}).setdefault("schemas", {})
+            for model in models:
+                schema = model.model_json_schema(ref_template="#/components/schemas/{model}")
+                known.update(schema.pop("$defs", {}))
+                known[model.__name__] = schema
+            # Where keys are configured; `app.http.middleware.limits` says which calls need one.
+            bearer = {"type": "http", "scheme": "bearer", "description": "a key made by `leo keys add`"}
+            document["components"]["securitySchemes"] = {"key": bearer}
+            document["security"] = [{"key": []}, {}]
+            app.openapi_schema = document
+        return app.openapi_schema
+
+    app.openapi = openapi  # type: ignore[method-assign]

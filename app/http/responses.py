@@ -1,0 +1,62 @@
+"""What callers see of stored tasks and of answers, as the schemas of `app.http.schemas`."""
+
+from datetime import UTC, datetime
+from typing import Any
+
+import numpy as np
+from fastapi import Response
+from numpy.typing import NDArray
+
+from app.http import schemas
+from app.store import TaskRecord
+from app.tasks.options import AdaptationReport
+
+
+def attachment(content: bytes, name: str) -> Response:
+    disposition = {"Content-Disposition": f'attachment; filename="{name}"'}
+    return Response(content, media_type="application/octet-stream", headers=disposition)
+
+
+def task_to_schema(record: TaskRecord) -> schemas.Task:
+    """A stored task as the caller sees it."""
+    return schemas.Task(
+        task_id=record.task_id,
+        name=record.name,
+        model=record.model,
+        model_version=record.model_version,
+        labels=record.labels,
+        shots=record.shots,
+        created_at=datetime.fromtimestamp(record.created_at, UTC),
+        expires_at=None if record.expires_at is None else datetime.fromtimestamp(record.expires_at, UTC),
+        adaptation=AdaptationReport.model_validate(record.adaptation),
+        quality=quality_to_schema(record.quality, record.labels),
+    )
+
+
+def to_prediction(labels: list[str], row: NDArray[np.float32], top_k: int, threshold: float) -> dict[str, Any]:
+    """One image's probabilities [N] -> its answer, a `schemas.Prediction`."""
+    shares = row.tolist()
+    best = sorted(range(len(shares)), key=shares.__getitem__, reverse=True)[:top_k]
+    scores = [{"label": labels[n], "confidence": shares[n]} for n in best]
+    return {**scores[0], "top_k": scores, "unknown": scores[0]["confidence"] < threshold}
+
+
+def quality_to_schema(kept: dict[str, Any] | None, labels: list[str]) -> schemas.QualityReport | None:
+    """A kept report with the classes' names."""
+    if kept is None:
+        return None
+    by_class = zip(labels, kept["agreement"], kept["margin"], kept["nearest"], strict=True)
+    return schemas.QualityReport(
+        classes=[
+            schemas.ClassQuality(label=label, agreement=agreement, margin=margin, nearest=labels[nearest])
+            for label, agreement, margin, nearest in by_class
+        ],
+        suspects=[
+            schemas.Suspect(index=index, label=labels[own], looks_like=labels[other], margin=margin)
+            for index, own, other, margin in kept["suspects"]
+        ],
+        near_duplicates=[
+            schemas.NearDuplicate(first=first, second=second, similarity=similarity)
+            for first, second, similarity in kept["near_duplicates"]
+        ],
+    )

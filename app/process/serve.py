@@ -1,0 +1,159 @@
+"""Running the service: one process, or a worker process for each core behind one port."""
+
+import asyncio
+import gc
+import ipaddress
+import logging
+import math
+import os
+import socket
+import sys
+import tempfile
+from collections.abc import Callable
+from itertools import chain
+
+import uvicorn
+from fastapi import FastAPI
+
+from app.observability import logs
+from app.process.answers import WholeAnswers
+from app.process.draining import DrainingServer
+from app.process.listening import listening
+from app.process.workers import Workers, worker_count
+from app.settings import Settings
+from app.shared_state import SharedState
+from app.store import StoreUnavailable
+from model.allocator import keep_freed_memory
+
+log = logging.getLogger("app")
+
+# How often the interpreter may pass from one thread to another, in seconds. The device's thread needs it for moments
+# between long calls, and would wait 5 ms for it, Python's default, each time.
+SWITCH_INTERVAL = 0.0005
+
+
+class CannotServe(Exception):
+    """The service cannot start; the message says why and how to fix it."""
+
+
+def serve(settings: Settings) -> int:
+    """Serve until told to stop; returns the exit status. Raises `CannotServe`."""
+    keep_freed_memory()
+    sys.setswitchinterval(SWITCH_INTERVAL)
+    try:
+        workers = worker_count(settings)
+    except ValueError as error:
+        raise CannotServe(str(error)) from error
+    if workers == 1:
+        logs.configure(settings.log_format)
+        service = load(settings, SharedState())
+        (sockets,) = listen(settings)
+        freeze_garbage()
+        run(settings, service, sockets)
+        return 0
+    with tempfile.TemporaryDirectory(prefix="leo-metrics-") as folder:
+        # prometheus_client counts over processes where it finds this variable when it is imported.
+        os.environ["PROMETHEUS_MULTIPROC_DIR"] = folder
+        try:
+            return serve_with_workers(settings, workers)
+        finally:
+            del os.environ["PROMETHEUS_MULTIPROC_DIR"]
+
+
+def serve_with_workers(settings: Settings, workers: int) -> int:
+    """Serve by several processes; returns the exit status of them all."""
+    from app import main  # noqa: F401 - imported once, before the workers are forked
+
+    logs.configure(settings.log_format)
+    shared_state, sockets = SharedState(workers), listen(settings, workers)
+
+    def work(number: int, ready: Callable[[], None]) -> None:
+        for others in chain(*sockets[:number], *sockets[number + 1 :]):
+            others.close()
+        try:
+            service = load(settings, shared_state)
+        except CannotServe as error:
+            log.error("%s", error)
+            sys.exit(1)
+        freeze_garbage()
+        run(settings, service, sockets[number], ready)
+
+    freeze_garbage()
+    stop_seconds = settings.drain_seconds + settings.stop_seconds
+    return Workers(shared_state, work, list(chain(*sockets)), stop_seconds).run()
+
+
+def load(settings: Settings, shared_state: SharedState) -> FastAPI:
+    """The service with its models loaded. Raises `CannotServe`."""
+    from app.main import create_app  # imports prometheus_client, which must see where to count
+
+    try:
+        return create_app(settings, shared_state)
+    except ValueError as error:
+        raise CannotServe(str(error)) from error
+
+
+def listen(settings: Settings, workers: int = 1) -> list[list[socket.socket]]:
+    """Listening sockets for each worker, once the store can be used. Raises `CannotServe`."""
+    try:
+        asyncio.run(_check_store(settings))
+    except StoreUnavailable as error:
+        raise CannotServe(str(error)) from error
+    if settings.keys_file is None and not _is_loopback(settings.host):
+        log.warning(
+            "NO KEYS: everyone who reaches %s:%d may use, read and delete every task. "
+            "Make one with `leo keys add NAME` and set LEO_KEYS_FILE",
+            settings.host,
+            settings.port,
+        )
+    try:
+        sockets = listening(settings.host, settings.port, workers)
+    except OSError as error:
+        where = f"{settings.host}:{settings.port}"
+        raise CannotServe(
+            f"cannot listen on {where}: {error.strerror}; choose another with LEO_HOST and LEO_PORT"
+        ) from error
+    shown = f"[{settings.host}]" if ":" in settings.host else settings.host
+    log.info("listening on http://%s:%d", shown, sockets[0][0].getsockname()[1])
+    return sockets
+
+
+async def _check_store(settings: Settings) -> None:
+    """Open and close the store, so that one that cannot be used is one line and not a traceback."""
+    from app.main import open_store
+
+    await (await open_store(settings)).close()
+
+
+def _is_loopback(host: str) -> bool:
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return host == "localhost"
+
+
+def freeze_garbage() -> None:
+    """Tell the garbage collector that everything loaded so far stays.
+
+    Looking through all of it again and again would hold up every request for a sixth of a second, and write to
+    memory that the processes share only as long as nobody writes to it.
+    """
+    gc.collect()
+    gc.freeze()
+
+
+def run(
+    settings: Settings, service: FastAPI, sockets: list[socket.socket], ready: Callable[[], None] = lambda: None
+) -> None:
+    """Serve on the sockets until told to stop; `ready` is called once requests are answered."""
+    config = uvicorn.Config(
+        service,
+        host=settings.host,
+        port=settings.port,
+        log_config=None,
+        access_log=False,
+        timeout_keep_alive=75,  # longer than gateways keep idle connections, so that they never meet a closed one
+        timeout_graceful_shutdown=math.ceil(settings.stop_seconds),
+        http=WholeAnswers,
+    )
+    DrainingServer(config, service, settings.drain_seconds, ready).run(sockets)
