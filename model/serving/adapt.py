@@ -113,8 +113,8 @@ class Adapter:
         hits = (logits.argmax(dim=-1) == labels).float().sum(dim=1).tolist()  # [T]; padding never hits
         return [
             AdaptedTask(
-                codes=codes[t, :n],
-                weight=rows[t, :n, :-1].clone(),  # a view would keep the whole batch alive
+                codes=codes[t, :n].clone(),  # a view would keep the whole batch in memory
+                weight=rows[t, :n, :-1].clone(),
                 bias=rows[t, :n, -1].clone(),
                 losses=losses[t].tolist(),
                 support_accuracy=hits[t] / len(task.labels),

@@ -52,11 +52,13 @@ def test_many_tasks_whose_parts_go_to_different_cores_come_out_as_each_alone(con
         assert one.losses == pytest.approx(other.losses, abs=1e-5)
 
 
-def test_heads_do_not_keep_the_batch_alive() -> None:
-    leo = tiny().eval()
+@pytest.mark.parametrize("conditioned", [False, True], ids=["closed form", "by autograd"])
+def test_a_task_does_not_keep_its_batch_in_memory(conditioned: bool) -> None:
+    leo = tiny(decoder_conditioned=conditioned).eval()
     tasks = [random_support(leo, 2, [1, 1], 1), random_support(leo, 9, [1] * 9, 2)]
-    head = Adapter(leo).adapt(tasks)[0].weight
-    assert head.untyped_storage().nbytes() == head.nbytes
+    for task in Adapter(leo).adapt(tasks):
+        for tensor in (task.codes, task.weight, task.bias):
+            assert tensor.untyped_storage().nbytes() == tensor.nbytes
 
 
 def test_a_non_finite_task_is_known_and_harms_no_neighbour() -> None:
