@@ -1,4 +1,4 @@
-"""`leo`: one module a command; each is known once it is imported here."""
+"""The `leo` command. Each module here is one command, or what several share; importing it registers the command."""
 
 from app.cli import bench, card, classify, compare, evaluate, keys, narrow, serve, tasks, train
 from app.cli.common import app
@@ -20,5 +20,5 @@ __all__ = [
 
 
 def main() -> None:
-    """The `leo` command."""
+    """Run the `leo` command."""
     app()

@@ -1,4 +1,4 @@
-"""`python -m app.cli`."""
+"""Run the `leo` command with `python -m app.cli`."""
 
 from app.cli import main
 

@@ -1,19 +1,17 @@
-"""`leo keys`: who may use the service."""
+"""`leo keys`: make, list and remove the keys that callers of the service present."""
 
 import os
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
-from rich.console import Console
-from rich.table import Table
 
-from app.cli.common import app, console, fail
+from app.cli.common import app, fail, note, print_table
 
 if TYPE_CHECKING:
     from app.http.keys import KeyFile
 
-keys = typer.Typer(no_args_is_help=True, help="Make, list and remove keys; a running service sees changes at once.")
+keys = typer.Typer(no_args_is_help=True, help="Make, list and remove keys. A running service sees changes at once.")
 app.add_typer(keys, name="keys")
 
 File = Annotated[
@@ -21,7 +19,7 @@ File = Annotated[
 ]
 
 
-def _open(given: Path | None) -> "tuple[Path, KeyFile]":
+def _read(given: Path | None) -> "tuple[Path, KeyFile]":
     from app.http.keys import KeyFileError, read_keys
 
     path = given or Path(os.environ.get("LEO_KEYS_FILE") or "keys.json")
@@ -31,69 +29,82 @@ def _open(given: Path | None) -> "tuple[Path, KeyFile]":
         fail(error)
 
 
-def _write(path: Path, kept: "KeyFile") -> None:
+def _write(path: Path, content: "KeyFile") -> None:
     from app.http.keys import write_keys
 
     try:
-        write_keys(path, kept)
+        write_keys(path, content)
     except OSError as error:
         fail(f"cannot write {path}: {error}")
 
 
 @keys.command()
 def add(
-    name: Annotated[str, typer.Argument(help="What to call the key: letters, digits, '_', '.', '-'.")],
+    name: Annotated[str, typer.Argument(help="Name of the key: letters, digits, '_', '.', '-'.")],
     owner: Annotated[
-        str | None, typer.Option(help="Whose tasks it makes and sees; keys may share one.", show_default="its name")
+        str | None,
+        typer.Option(help="The owner of the tasks made with it. Several keys may share one.", show_default="its name"),
     ] = None,
     right: Annotated[
-        list[str] | None, typer.Option(help="read, write or metrics; repeat it.", show_default="read and write")
+        list[str] | None,
+        typer.Option(help="read, write or metrics; repeat it for several.", show_default="read and write"),
     ] = None,
-    max_tasks: Annotated[int | None, typer.Option(help="Most live tasks.", show_default="no limit")] = None,
+    max_tasks: Annotated[
+        int | None, typer.Option(help="How many live tasks it may have.", show_default="no limit")
+    ] = None,
     per_second: Annotated[
         float | None,
-        typer.Option(help="Most requests a second, at each replica (its workers together).", show_default="no limit"),
+        typer.Option(
+            help="How many requests a second it may send to each replica, whose workers count together.",
+            show_default="no limit",
+        ),
     ] = None,
     file: File = None,
 ) -> None:
-    """Make a key and print it, once: only its salted hash is kept."""
+    """Make a key and print it. It is shown only once: the file keeps a salted hash of it."""
     from pydantic import ValidationError
 
     from app.http.keys import new_key
     from app.problems import describe_validation_errors
 
-    path, kept = _open(file)
-    if any(key.name == name for key in kept.keys):
-        fail(f"there is a key called {name} in {path}; remove it first, or take another name")
+    path, content = _read(file)
+    if any(key.name == name for key in content.keys):
+        fail(f"there is a key called {name} in {path}; remove it first, or choose another name")
     try:
         key, presented = new_key(name, owner or name, right or ["read", "write"], max_tasks, per_second)  # type: ignore[arg-type]
     except ValidationError as error:
         fail(describe_validation_errors(error.errors()))
-    kept.keys.append(key)
-    _write(path, kept)
-    console.print(f"key {name} of {key.owner} is in {path}; this is the only time it is shown:", highlight=False)
+    content.keys.append(key)
+    _write(path, content)
+    note(f"added key {name} of {key.owner} to {path}; this is the only time it is shown:")
     typer.echo(presented)
 
 
 @keys.command("list")
 def list_keys(file: File = None) -> None:
-    """List keys: never the keys themselves."""
-    path, kept = _open(file)
-    table = Table(title=str(path))
-    for column in ("name", "owner", "begins with", "rights", "most tasks", "a second"):
-        table.add_column(column)
-    for key in kept.keys:
-        most, rate = (str(limit or "-") for limit in (key.max_tasks, key.per_second))
-        table.add_row(key.name, key.owner, f"leo_{key.id}_", ", ".join(key.rights), most, rate)
-    Console().print(table)
+    """List keys by name, owner and rights; the keys themselves are not in the file."""
+    path, content = _read(file)
+    rows = [
+        (
+            key.name,
+            key.owner,
+            f"leo_{key.id}_",
+            ", ".join(key.rights),
+            str(key.max_tasks or "-"),
+            str(key.per_second or "-"),
+        )
+        for key in content.keys
+    ]
+    columns = ("name", "owner", "begins with", "rights", "max tasks", "per second")
+    print_table(columns, rows, title=str(path), text_columns=4)
 
 
 @keys.command()
-def remove(name: Annotated[str, typer.Argument(help="Which key.")], file: File = None) -> None:
-    """Remove a key: it is refused from now on. Its owner's tasks stay."""
-    path, kept = _open(file)
-    left = [key for key in kept.keys if key.name != name]
-    if len(left) == len(kept.keys):
-        fail(f"there is no key called {name} in {path}")
-    _write(path, type(kept)(keys=left))
-    console.print(f"removed {name} from {path}", highlight=False)
+def remove(name: Annotated[str, typer.Argument(help="Name of the key.")], file: File = None) -> None:
+    """Remove a key. The service refuses it at once; its owner's tasks stay."""
+    path, content = _read(file)
+    left = [key for key in content.keys if key.name != name]
+    if len(left) == len(content.keys):
+        fail(f"there is no key called {name} in {path}; list them with: leo keys list --file {path}")
+    _write(path, type(content)(keys=left))
+    note(f"removed key {name} from {path}")

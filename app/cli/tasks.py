@@ -1,4 +1,4 @@
-"""`leo tasks`: what a running server holds, and making, asking and ending it."""
+"""`leo tasks`: make, ask, list and delete the tasks of a running server."""
 
 import os
 from collections.abc import Iterator
@@ -7,30 +7,42 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
-from rich.console import Console
-from rich.table import Table
 
-from app.cli.classify import Form, examples, pictures, show
-from app.cli.common import app, console, fail
+from app.cli.common import app, fail, print_table
+from app.cli.predictions import (
+    Format,
+    FormatOption,
+    Queries,
+    Support,
+    Threshold,
+    Top,
+    find_queries,
+    find_support,
+    print_predictions,
+    warn_of_suspect,
+)
 
 if TYPE_CHECKING:
     from app.client import Client, Task
 
 tasks = typer.Typer(
     name="tasks",
-    help="Make, ask, list and delete tasks of a running server. LEO_URL and LEO_API_KEY say which server and as whom.",
+    help="Make, ask, list and delete tasks of a running server. LEO_URL is its address, LEO_API_KEY your key.",
     no_args_is_help=True,
 )
 app.add_typer(tasks)
 
-Url = Annotated[str, typer.Option("--url", envvar="LEO_URL", help="The server.")]
+Url = Annotated[str, typer.Option("--url", envvar="LEO_URL", help="Address of the server.")]
 TaskId = Annotated[str, typer.Argument(help="A task's id, as `leo tasks list` shows it.")]
-HERE = "http://127.0.0.1:8000"
+LOCAL = "http://127.0.0.1:8000"
 
 
 @contextmanager
 def server(url: str) -> Iterator["Client"]:
-    """A client whose refusals are one line. The key comes from the environment: lists of processes show arguments."""
+    """Open a client whose errors are printed as one line.
+
+    The key comes from the environment alone: every user of a machine sees the arguments of its processes.
+    """
     import httpx
 
     from app.client import Client, LeoError
@@ -38,108 +50,94 @@ def server(url: str) -> Iterator["Client"]:
     try:
         with Client(url, key=os.environ.get("LEO_API_KEY")) as client:
             yield client
-    except (LeoError, httpx.InvalidURL, httpx.UnsupportedProtocol, OSError) as error:
+    except (LeoError, httpx.InvalidURL, OSError) as error:
         fail(error)
 
 
 @tasks.command("create")
 def create(
-    support: Annotated[Path, typer.Argument(help="Folder with one folder of pictures for each class.")],
+    support: Support,
     name: Annotated[str | None, typer.Option(help="A name for the task.")] = None,
-    ttl: Annotated[int | None, typer.Option(min=1, help="Seconds it lives; for ever if not given.")] = None,
-    model: Annotated[str | None, typer.Option(help="Which of the server's models.")] = None,
-    url: Url = HERE,
+    ttl: Annotated[
+        int | None, typer.Option(min=1, help="Seconds until the task is deleted.", show_default="it stays")
+    ] = None,
+    model: Annotated[
+        str | None, typer.Option(help="Name of one of the server's models.", show_default="the server chooses")
+    ] = None,
+    url: Url = LOCAL,
 ) -> None:
-    """Make a task of a folder of examples; prints its id."""
-    labels, files = examples(support)
+    """Make a task from a folder of examples and print its id."""
+    labels, files = find_support(support)
     with server(url) as client:
         task = client.create(zip(labels, files, strict=True), name=name, ttl_seconds=ttl, model=model)
     for suspect in (task.quality or {}).get("suspects", []):
-        console.print(
-            f"[yellow]worth a look:[/] {files[suspect['index']]} looks more like {suspect['looks_like']}",
-            highlight=False,
-        )
+        warn_of_suspect(files[suspect["index"]], suspect["looks_like"])
     typer.echo(task.task_id)
 
 
 @tasks.command("add")
-def add(
-    task_id: TaskId,
-    support: Annotated[Path, typer.Argument(help="Folder with one folder of pictures for each class.")],
-    url: Url = HERE,
-) -> None:
-    """Add examples of old classes or new ones."""
-    labels, files = examples(support, least=1)
+def add(task_id: TaskId, support: Support, url: Url = LOCAL) -> None:
+    """Add examples of old or new classes to a task."""
+    labels, files = find_support(support, min_classes=1)
     with server(url) as client:
-        describe(client.add_support(task_id, zip(labels, files, strict=True)))
+        _print_task(client.add_support(task_id, zip(labels, files, strict=True)))
 
 
 @tasks.command("predict")
 def predict(
     task_id: TaskId,
-    queries: Annotated[
-        list[Path], typer.Argument(help="Pictures to classify, or folders of them.", metavar="QUERY...")
-    ],
-    threshold: Annotated[float, typer.Option(min=0, max=1, help="Under this confidence: unknown.")] = 0.0,
-    top: Annotated[int, typer.Option(min=1, help="Classes to name for each picture.")] = 1,
-    form: Annotated[Form, typer.Option("--format", help="How to print the answers.")] = Form.TABLE,
-    url: Url = HERE,
+    queries: Queries,
+    threshold: Threshold = 0.0,
+    top: Top = 1,
+    form: FormatOption = Format.TABLE,
+    url: Url = LOCAL,
 ) -> None:
     """Classify pictures with a task."""
-    files = [file for query in queries for file in pictures(query)]
+    files = find_queries(queries)
     with server(url) as client:
-        said = client.predict(task_id, files, top_k=top, threshold=threshold)
-    answers = [
-        {
-            "file": str(file),
-            "label": prediction.label,
-            "confidence": round(prediction.confidence, 6),
-            "unknown": prediction.unknown,
-            "top": [{"label": s.label, "confidence": round(s.confidence, 6)} for s in prediction.top_k],
-        }
-        for file, prediction in zip(files, said, strict=True)
-    ]
-    show(answers, form)
+        predictions = client.predict(task_id, files, top_k=top, threshold=threshold)
+    print_predictions(files, predictions, form)
 
 
 @tasks.command("list")
 def list_(
     name: Annotated[str | None, typer.Option(help="Only tasks whose name contains this.")] = None,
-    label: Annotated[str | None, typer.Option(help="Only tasks with this class.")] = None,
-    url: Url = HERE,
+    label: Annotated[str | None, typer.Option(help="Only tasks that have this class.")] = None,
+    url: Url = LOCAL,
 ) -> None:
-    """All tasks of yours, newest first."""
-    table = Table("id", "name", "classes", "examples", "model", "made", "lives until")
+    """List your tasks, newest first."""
     with server(url) as client:
-        for task in client.tasks(name=name, label=label):
-            table.add_row(
+        rows = [
+            (
                 task.task_id,
                 task.name or "",
-                str(len(task.labels)),
-                str(sum(task.shots.values())),
                 task.model,
                 f"{task.created_at:%Y-%m-%d %H:%M}",
                 "" if task.expires_at is None else f"{task.expires_at:%Y-%m-%d %H:%M}",
+                str(len(task.labels)),
+                str(sum(task.shots.values())),
             )
-    Console().print(table)
+            for task in client.tasks(name=name, label=label)
+        ]
+    print_table(("id", "name", "model", "created", "expires", "classes", "examples"), rows, text_columns=5)
 
 
 @tasks.command("show")
-def show_task(task_id: TaskId, url: Url = HERE) -> None:
-    """One task, its classes and how well they hold together."""
+def show(task_id: TaskId, url: Url = LOCAL) -> None:
+    """Show a task's classes and how well the examples of each agree."""
     with server(url) as client:
-        describe(client.get(task_id))
+        _print_task(client.get(task_id))
 
 
 @tasks.command("rename")
-def rename(task_id: TaskId, name: Annotated[str, typer.Argument(help="The new name.")], url: Url = HERE) -> None:
+def rename(task_id: TaskId, name: Annotated[str, typer.Argument(help="The new name.")], url: Url = LOCAL) -> None:
     """Give a task another name."""
     with server(url) as client:
         client.update(task_id, name=name)
 
 
 @tasks.command("delete")
-def delete(task_ids: Annotated[list[str], typer.Argument(metavar="TASK_ID...")], url: Url = HERE) -> None:
+def delete(task_ids: Annotated[list[str], typer.Argument(metavar="TASK_ID...")], url: Url = LOCAL) -> None:
     """Delete tasks, at once and for good."""
     with server(url) as client:
         for task_id in task_ids:
@@ -150,11 +148,11 @@ def delete(task_ids: Annotated[list[str], typer.Argument(metavar="TASK_ID...")],
 def export(
     task_id: TaskId,
     out: Annotated[Path, typer.Argument(help="FILE.safetensors for the head, FILE.onnx for the whole classifier.")],
-    url: Url = HERE,
+    url: Url = LOCAL,
 ) -> None:
     """Write a task's head, or the whole classifier, to a file."""
     if out.suffix not in (".safetensors", ".onnx"):
-        fail(f"{out}: end the file's name with .safetensors (the head) or .onnx (the whole classifier)")
+        fail(f"{out}: choose a name that ends in .safetensors (the head) or .onnx (the whole classifier)")
     with server(url) as client:
         out.write_bytes(client.onnx(task_id) if out.suffix == ".onnx" else client.parameters(task_id))
 
@@ -163,24 +161,26 @@ def export(
 def import_(
     file: Annotated[Path, typer.Argument(help="FILE.safetensors, as `leo tasks export` wrote it.")],
     name: Annotated[str | None, typer.Option(help="A name for the task.")] = None,
-    url: Url = HERE,
+    url: Url = LOCAL,
 ) -> None:
-    """Make a task from an exported head; prints its id."""
+    """Make a task from an exported head and print its id."""
     with server(url) as client:
         typer.echo(client.import_head(file.read_bytes(), name=name).task_id)
 
 
-def describe(task: "Task") -> None:
-    """A task's classes as a table."""
-    table = Table("class", "examples", "agree, %", "margin", "nearest", title=f"{task.name or 'task'} {task.task_id}")
-    report = (task.quality or {}).get("classes") or [None] * len(task.labels)
-    for label, quality in zip(task.labels, report, strict=True):
+def _print_task(task: "Task") -> None:
+    classes = (task.quality or {}).get("classes") or [None] * len(task.labels)
+    rows = []
+    for label, quality in zip(task.labels, classes, strict=True):
         agreement = quality and quality["agreement"]
-        table.add_row(
-            label,
-            str(task.shots[label]),
-            "" if agreement is None else f"{100 * agreement:.0f}",
-            f"{quality['margin']:.2f}" if quality else "",
-            quality["nearest"] if quality else "",
+        rows.append(
+            (
+                label,
+                quality["nearest"] if quality else "",
+                str(task.shots[label]),
+                "" if agreement is None else f"{100 * agreement:.0f}",
+                f"{quality['margin']:.2f}" if quality else "",
+            )
         )
-    Console().print(table)
+    columns = ("class", "nearest class", "examples", "agreement, %", "margin")
+    print_table(columns, rows, title=f"{task.name or 'task'} {task.task_id}", text_columns=2)

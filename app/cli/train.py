@@ -1,4 +1,4 @@
-"""`leo train`."""
+"""`leo train`: meta-train a model and write its weights, card and learning curve."""
 
 import math
 import shlex
@@ -8,153 +8,165 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from app.cli.common import app, console, fail, find_device, load_leo, print_card, print_photo_card
+from app.cli.common import app, console, fail, note
+from app.cli.figures import print_card, print_photo_card, progress_bar
+from app.cli.models import Device, find_device, load_drawings, one_line_errors
 
 if TYPE_CHECKING:
+    import torch
+
+    from model.data.omniglot import Drawings
     from model.data.photos import Photos
     from model.leo import LatentEmbeddingOptimization
-    from model.training.photos import PhotoTrainer
+    from model.training.drawings import TrainConfig
+    from model.training.photos import PhotoTrainConfig, PhotoTrainer
 
-PHOTOS = "photos"  # what callers ask for such a model by, whatever its backbone
+PHOTO_MODEL = "photos"  # the name that callers ask for, whatever its backbone
 
 
 @app.command()
+@one_line_errors()
 def train(
     data: Annotated[
         list[Path],
         typer.Option(
-            help="Omniglot's images_background, folder or zip; for photos any of CLASS/IMAGE.jpg, or several."
+            help="Omniglot's images_background, as a folder or zip; or photos as CLASS/IMAGE.jpg, from one or several."
         ),
     ],
-    out: Annotated[Path, typer.Option(help="Folder of the run. An interrupted run goes on from there.")],
+    out: Annotated[Path, typer.Option(help="Folder of the run. An interrupted run continues from there.")],
     preset: Annotated[
         str, typer.Option(help="Which run: omniglot, omniglot-105, photos-lite0, photos-lite2 or photos-plain.")
     ] = "omniglot",
     teacher: Annotated[
-        Path | None, typer.Option(help="Folder of a trained model to learn from (omniglot-105 needs one).")
+        Path | None, typer.Option(help="Folder of a trained model to learn from; omniglot-105 needs one.")
     ] = None,
     start: Annotated[
-        Path | None, typer.Option(help="Folder of a trained model of the same shape to go on from, on these data.")
+        Path | None, typer.Option(help="Folder of a trained model of the same shape, to continue from on this data.")
     ] = None,
-    seed: Annotated[int, typer.Option(help="Same seed, same data, same machine: same weights.")] = 0,
-    device: Annotated[str, typer.Option(help="auto, cpu or cuda.")] = "auto",
+    seed: Annotated[int, typer.Option(help="The same seed gives the same weights, on the same data and machine.")] = 0,
+    device: Device = "auto",
 ) -> None:
-    """Meta-train a LEO and write its weights, card and curve.
+    """Meta-train a LEO and write its weights, card and learning curve.
 
-    OUT/model is a model folder like those in weights/. OUT/log.csv and OUT/curve.png show how it went.
+    OUT/model is a model folder like those in weights/. OUT/log.csv and
+    OUT/curve.png show how the run went.
 
-    On several GPUs, or cores without one: torchrun --nproc-per-node 2 -m app.cli train ...
+    On several GPUs, or on several cores without one: torchrun --nproc-per-node 2 -m app.cli train ...
     """
-    from model import parallel
     from model.allocator import keep_freed_memory
-    from model.backbones import BackboneError
-    from model.checkpoint import read_info
-    from model.data.omniglot import VALIDATION_ALPHABETS, DataError, load_drawings
-    from model.data.photos import load_photos
-    from model.leo import TrainingDiverged
-    from model.training.drawings import Trainer
-    from model.training.photos import PhotoTrainConfig, PhotoTrainer
+    from model.training.photos import PhotoTrainConfig
     from model.training.presets import PRESETS
 
     keep_freed_memory()
     if preset not in PRESETS:
         fail(f"no preset called {preset!r}; there are {', '.join(PRESETS)}")
     config = PRESETS[preset].model_copy(update={"seed": seed})
-    where = find_device(device)
-    described: dict[str, Any] = {
+    origin: dict[str, Any] = {
         "data": ", ".join(path.name for path in data),
-        "command": shlex.join(["leo", *(_shown(argument) for argument in sys.argv[1:])]),
+        "command": shlex.join(["leo", *(_without_folders(argument) for argument in sys.argv[1:])]),
         "seed": seed,
     }
     if isinstance(config, PhotoTrainConfig):
-        try:
-            photos = load_photos(*data)
-            console.print("computing the backbone's features, once: some minutes", highlight=False)
-            photo_trainer = PhotoTrainer(config, photos.split("train"), photos.split("validation"), out, where)
-            _show_training(photo_trainer)
-        except (DataError, BackboneError, TrainingDiverged) as error:
-            fail(error)
-        _finish_photos(photo_trainer, photos, described)
-        return
-    if len(data) > 1:
-        fail("drawings come from one folder or zip; only photos may come from several")
-    if config.distill > 0 and teacher is None:
+        _train_on_photos(config, data, out, find_device(device), origin)
+    elif config.distill > 0 and teacher is None:
         fail(f"{preset} learns from a trained model: give --teacher weights/omniglot")
-    try:
-        parallel.join()
-        with console.status(f"reading {data[0]}"):
-            drawings = load_drawings(data[0])
-        training, validation = drawings.split("train"), drawings.split("validation")
-        taught_by = None if teacher is None else load_leo(teacher, where)
-        begun = None if start is None else load_leo(start, where)
-        trainer = Trainer(config, training, validation, out, where, taught_by, begun)
-        if parallel.is_first():
-            console.print(
-                f"budget: {config.pretrain_steps:,} steps of {config.pretrain_batch} images, then "
-                f"{config.episode_steps:,} of up to {config.images_per_step} in tasks",
-                highlight=False,
-            )
-            _show_training(trainer)
-        else:
-            for _ in trainer.run():
-                pass
-    except (DataError, TrainingDiverged, ValueError) as error:
-        fail(error)
-    except KeyboardInterrupt:
-        fail(f"interrupted; the same command goes on from {out / 'state.pt'}")
-    described |= {
-        "training_classes": len(training),
-        "validation_alphabets": sorted(set(validation.alphabets) & set(VALIDATION_ALPHABETS)),
-        "seconds": round(trainer.seconds),
-    }
-    if start is not None:
-        described["start"] = read_info(start).version
-    if parallel.is_first():
-        _finish(trainer.leo, validation, out, preset, described)
-    parallel.leave()
+    else:
+        _train_on_drawings(config, preset, data, out, teacher, start, find_device(device), origin)
 
 
-def _shown(argument: str) -> str:
-    """A command's argument without the part of a path that only this machine has."""
+def _without_folders(argument: str) -> str:
+    """Reduce a path to its name if it leads out of the working folder: the card must hold for other machines."""
     path = Path(argument)
     return path.name if path.is_absolute() or ".." in path.parts else argument
 
 
-def _show_training(trainer: Any) -> None:
-    """Run to the end under a progress bar; where there is no terminal, a line at each validation."""
-    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+def _train_on_drawings(
+    config: "TrainConfig",
+    name: str,
+    data: list[Path],
+    out: Path,
+    teacher: Path | None,
+    start: Path | None,
+    device: "torch.device",
+    origin: dict[str, Any],
+) -> None:
+    from model import parallel
+    from model.checkpoint import read_info
+    from model.data.omniglot import VALIDATION_ALPHABETS
+    from model.leo import LatentEmbeddingOptimization
+    from model.training.drawings import Trainer
 
-    columns = (
-        TextColumn("{task.description}"),
-        BarColumn(),
-        MofNCompleteColumn(),
-        TextColumn(
-            "loss {task.fields[loss]:.3f}  validation {task.fields[validation]}  {task.fields[speed]:.0f} images/s"
-        ),
-        TimeRemainingColumn(),
+    parallel.join()
+    with console.status(f"reading {data[0]}"):
+        drawings = load_drawings(data)
+    training, validation = drawings.split("train"), drawings.split("validation")
+    teacher_leo, start_leo = (
+        None if folder is None else LatentEmbeddingOptimization.from_pretrained(folder, device)
+        for folder in (teacher, start)
     )
-    with Progress(*columns, console=console, disable=not console.is_terminal) as bar:
+    try:
+        with one_line_errors(ValueError):  # the run in `out`, or the model to start from, does not fit the settings
+            trainer = Trainer(config, training, validation, out, device, teacher_leo, start_leo)
+            if parallel.is_first():
+                note(
+                    f"budget: {config.pretrain_steps:,} steps of {config.pretrain_batch} images, then "
+                    f"{config.episode_steps:,} steps of tasks with up to {config.images_per_step} images"
+                )
+                _show_training(trainer)
+            else:
+                for _ in trainer.run():
+                    pass
+    except KeyboardInterrupt:
+        fail(f"interrupted; the same command continues from {out / 'state.pt'}")
+    if parallel.is_first():
+        card = origin | {
+            "training_classes": len(training),
+            "validation_alphabets": sorted(set(validation.alphabets) & set(VALIDATION_ALPHABETS)),
+            "seconds": round(trainer.seconds),
+        }
+        if start is not None:
+            card["start"] = read_info(start).version
+        _finish_drawings(trainer.leo, validation, out, name, card)
+    parallel.leave()
+
+
+def _train_on_photos(
+    config: "PhotoTrainConfig", data: list[Path], out: Path, device: "torch.device", origin: dict[str, Any]
+) -> None:
+    from model.data.photos import load_photos
+    from model.training.photos import PhotoTrainer
+
+    photos = load_photos(*data)
+    note("computing the backbone's features, once: this takes some minutes")
+    trainer = PhotoTrainer(config, photos.split("train"), photos.split("validation"), out, device)
+    _show_training(trainer)
+    _finish_photos(trainer, photos, origin)
+
+
+def _show_training(trainer: Any) -> None:
+    """Train to the end and show a progress bar; without a terminal, print a line at each validation."""
+    figures = "loss {task.fields[loss]:.3f}  validation {task.fields[validation]}  {task.fields[speed]:.0f} images/s"
+    with progress_bar(figures) as bar:
         shown: dict[str, Any] = {}
         validation, loss, speed = "-", math.nan, None
-        for now in trainer.run():
-            if now.stage not in shown:
-                shown[now.stage] = bar.add_task(now.stage, total=now.steps, loss=0.0, validation="-", speed=0.0)
-            if not math.isnan(now.loss):  # NaN: the step was skipped
-                loss = now.loss if math.isnan(loss) else 0.98 * loss + 0.02 * now.loss
-            speed = now.images_per_second if speed is None else 0.95 * speed + 0.05 * now.images_per_second
-            if now.validation is not None:
-                validation = f"{100 * now.validation:.1f} %"
+        for step in trainer.run():
+            if step.stage not in shown:
+                shown[step.stage] = bar.add_task(step.stage, total=step.steps, loss=0.0, validation="-", speed=0.0)
+            if not math.isnan(step.loss):  # NaN: the step was skipped
+                loss = step.loss if math.isnan(loss) else 0.98 * loss + 0.02 * step.loss
+            speed = step.images_per_second if speed is None else 0.95 * speed + 0.05 * step.images_per_second
+            if step.validation is not None:
+                validation = f"{100 * step.validation:.1f} %"
                 if not console.is_terminal:
-                    console.print(
-                        f"{now.stage} {now.step}/{now.steps} loss {loss:.3f} validation {validation} "
-                        f"{speed:.0f} images/s",
-                        highlight=False,
+                    note(
+                        f"{step.stage} {step.step}/{step.steps} loss {loss:.3f} validation {validation} "
+                        f"{speed:.0f} images/s"
                     )
-            bar.update(shown[now.stage], completed=now.step, loss=loss, validation=validation, speed=speed)
+            bar.update(shown[step.stage], completed=step.step, loss=loss, validation=validation, speed=speed)
 
 
-def _finish(
-    leo: "LatentEmbeddingOptimization", validation: Any, out: Path, name: str, described: dict[str, Any]
+def _finish_drawings(
+    leo: "LatentEmbeddingOptimization", validation: "Drawings", out: Path, name: str, origin: dict[str, Any]
 ) -> None:
     """Evaluate on the validation alphabets and write model, card and curve."""
     from model.checkpoint import read_info, save_model
@@ -166,20 +178,20 @@ def _finish(
     with console.status("calibrating"):
         try:
             leo.config = leo.config.model_copy(update={"temperature": round(temperature_of(leo, validation), 4)})
-        except ValueError as error:  # every validation answer right, say: nothing to learn how sure to be from
-            console.print(f"probabilities are left as they are: {error}", highlight=False)
+        except ValueError as error:  # for example, every validation answer is right: nothing to calibrate by
+            note(f"probabilities are left as they are: {error}")
     with console.status("evaluating"):
-        found = validate(leo, validation)
-    card = described | {"date": today(), "machine": machine(), "shape": shape_of(leo), "validation": found}
+        figures = validate(leo, validation)
+    card = origin | {"date": today(), "machine": machine(), "shape": shape_of(leo), "validation": figures}
     folder = out / "model"
     save_model(leo, folder, name, card)
     write_readme(folder, name, read_info(folder).version, card)
     draw_curve(out / "log.csv", out / "curve.png")
-    print_card(f"{name}, validation alphabets", found)
-    console.print(f"wrote {folder} and {out / 'curve.png'}", highlight=False)
+    print_card(f"{name}, validation alphabets", figures)
+    note(f"wrote {folder} and {out / 'curve.png'}")
 
 
-def _finish_photos(trainer: "PhotoTrainer", photos: "Photos", described: dict[str, Any]) -> None:
+def _finish_photos(trainer: "PhotoTrainer", photos: "Photos", origin: dict[str, Any]) -> None:
     """Evaluate on the validation classes of each source and write model, card and curve."""
     from model.checkpoint import read_info, save_model
     from model.evaluation.calibration import sharpness_of
@@ -200,7 +212,7 @@ def _finish_photos(trainer: "PhotoTrainer", photos: "Photos", described: dict[st
         leo.config = leo.config.model_copy(update=fitted)
     with console.status("choosing the logistic head's L2 on validation classes"):
         tried = choose_l2(leo, validation)
-    card = described | {
+    card = origin | {
         "training_classes": len(photos.split("train")),
         "validation_classes": list(validation.names),
         "seconds": round(trainer.seconds),
@@ -212,8 +224,8 @@ def _finish_photos(trainer: "PhotoTrainer", photos: "Photos", described: dict[st
     with console.status("evaluating"):
         card["validation"] = validate_photos(leo, validation, card["logistic_l2"])
     folder = trainer.folder / "model"
-    save_model(leo, folder, PHOTOS, card)
-    write_photo_readme(folder, PHOTOS, read_info(folder).version, card)
+    save_model(leo, folder, PHOTO_MODEL, card)
+    write_photo_readme(folder, PHOTO_MODEL, read_info(folder).version, card)
     draw_curve(trainer.folder / "log.csv", trainer.folder / "curve.png")
-    print_photo_card(f"{PHOTOS}, validation classes", card["validation"])
-    console.print(f"wrote {folder} and {trainer.folder / 'curve.png'}", highlight=False)
+    print_photo_card(f"{PHOTO_MODEL}, validation classes", card["validation"])
+    note(f"wrote {folder} and {trainer.folder / 'curve.png'}")

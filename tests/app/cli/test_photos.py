@@ -1,41 +1,35 @@
-"""`leo classify`, `leo compare` and `leo card` on photos, with the weights that are shipped."""
+"""Tests of `leo classify`, `leo compare` and `leo card` on photos, with the shipped model."""
 
 import json
 import shutil
 from pathlib import Path
 
 import pytest
-from typer.testing import CliRunner
 
-from app.cli import app
 from tests.conftest import WEIGHTS
+from tests.helpers.command import run_leo
 from tests.helpers.photographed import jpeg, product, write_photos
 
 MODEL = WEIGHTS / "photos-lite0"
 PAIR = ("orange", "carton")
 
 
-def leo(*arguments: object) -> str:
-    result = CliRunner().invoke(app, [str(argument) for argument in arguments])
-    assert result.exit_code == 0, f"{result.output}\n{result.exception!r}"
-    return result.stdout
-
-
-def test_classify_knows_products_by_two_photos_each(tmp_path: Path) -> None:
+def test_classify_products_by_two_photos_each(tmp_path: Path) -> None:
+    support = tmp_path / "support"
     for name in PAIR:
-        (tmp_path / "support" / name).mkdir(parents=True)
+        (support / name).mkdir(parents=True)
         for seed in (1, 2):
-            (tmp_path / "support" / name / f"{seed}.jpg").write_bytes(jpeg(product(name, seed)))
+            (support / name / f"{seed}.jpg").write_bytes(jpeg(product(name, seed)))
         (tmp_path / f"{name}.jpg").write_bytes(jpeg(product(name, 7, (1200, 900))))
-    asked = [tmp_path / f"{name}.jpg" for name in PAIR]
-    answers = json.loads(leo("classify", tmp_path / "support", *asked, "--format", "json", "--model", MODEL))
+    queries = [tmp_path / f"{name}.jpg" for name in PAIR]
+    answers = json.loads(run_leo("classify", support, *queries, "--format", "json", "--model", MODEL).stdout)
     assert {Path(answer["file"]).stem: answer["label"] for answer in answers} == {name: name for name in PAIR}
 
 
 def test_compare_and_card_measure_photos(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)  # features are kept under the working directory
     shop = write_photos(tmp_path / "shop", groups=5, pictures=4)
-    leo("compare", "--model", MODEL, "--data", shop, "--split", "all", "--way", 3, "--shot", "1", "--query", 2,
+    run_leo("compare", "--model", MODEL, "--data", shop, "--split", "all", "--way", 3, "--shot", "1", "--query", 2,
         "--episodes", 20, "--repeats", 0, "--out", tmp_path / "compared.json")  # fmt: skip
     rows = json.loads((tmp_path / "compared.json").read_text())["rows"]
     assert [row["method"] for row in rows] == [
@@ -49,9 +43,9 @@ def test_compare_and_card_measure_photos(tmp_path: Path, monkeypatch: pytest.Mon
         "logistic head",
         "logistic head, centred",
     ]
-    assert rows[0]["accuracy"] > 0.5  # of three; these are drawn photos, of all groups at once
+    assert rows[0]["accuracy"] > 0.5  # three ways; the photos are drawn by code, and all groups take part
     shutil.copytree(MODEL, tmp_path / "model")
-    leo("card", "--model", tmp_path / "model", "--data", shop, "--episodes", 20, "--write")
+    run_leo("card", "--model", tmp_path / "model", "--data", shop, "--episodes", 20, "--write")
     measured = json.loads((tmp_path / "model" / "config.json").read_text())["card"]["validation"]
     assert [(row["way"], row["shot"]) for row in measured["sources"][0]["rows"]] == [(2, 1)]
     classes = len(measured["sources"][0]["classes"])

@@ -1,0 +1,92 @@
+"""What the commands that run a model themselves share: options, loading model and data, and errors in one line."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from app.cli.common import fail
+
+if TYPE_CHECKING:
+    import torch
+
+    from model.checkpoint import ModelInfo
+    from model.data.omniglot import Drawings
+    from model.evaluation.accuracy import Pictures, Within
+    from model.leo import LatentEmbeddingOptimization
+
+DEFAULT_WEIGHTS = Path(__file__).resolve().parents[2] / "weights" / "omniglot"
+
+Weights = Annotated[Path, typer.Option("--model", help="Folder of the model.")]
+Device = Annotated[str, typer.Option(help="auto, cpu or cuda.")]
+TrainingData = Annotated[
+    list[Path], typer.Option(help="The data it was trained on: a folder or zip. Photos may come from several.")
+]
+Split = Annotated[str, typer.Option(help="all, train or validation; no alphabet is in both of the last two.")]
+SameAlphabet = Annotated[str | None, typer.Option("--within", help="alphabet: all classes of a task are of one.")]
+Seed = Annotated[int, typer.Option(min=0, help="The same seed draws the same tasks.")]
+Out = Annotated[Path | None, typer.Option(help="Write the results to this file as JSON.")]
+
+
+@contextmanager
+def one_line_errors(*more: type[Exception]) -> Iterator[None]:
+    """Print the errors that a user can fix as one line, without a traceback. A decorator for commands.
+
+    These are errors of the data, of the model's folder and of a diverged training run, and those in `more`.
+    """
+    try:
+        yield
+    except Exception as error:
+        from model.backbones import BackboneError
+        from model.checkpoint import CheckpointError
+        from model.data.omniglot import DataError
+        from model.leo import TrainingDiverged
+
+        if isinstance(error, (BackboneError, CheckpointError, DataError, TrainingDiverged, *more)):
+            fail(error)
+        raise
+
+
+def find_device(name: str) -> "torch.device":
+    """Return the device called `name`."""
+    from model.devices import choose
+
+    try:
+        return choose(name)
+    except ValueError as error:
+        fail(error)
+
+
+def load_model(folder: Path, device: str) -> "tuple[LatentEmbeddingOptimization, ModelInfo]":
+    """Load a model and what its folder says about it. Raises `CheckpointError` and `BackboneError`."""
+    from model.allocator import keep_freed_memory
+    from model.checkpoint import read_info
+    from model.leo import LatentEmbeddingOptimization
+
+    keep_freed_memory()
+    return LatentEmbeddingOptimization.from_pretrained(folder, find_device(device)), read_info(folder)
+
+
+def load_pictures(paths: list[Path], leo: "LatentEmbeddingOptimization") -> "Pictures":
+    """Load drawings or photos, whichever the model takes. Raises `DataError`."""
+    from model.data.photos import load_photos
+
+    return load_drawings(paths) if leo.config.pretrained is None else load_photos(*paths)
+
+
+def load_drawings(paths: list[Path]) -> "Drawings":
+    """Load drawings from one folder or zip. Raises `DataError`."""
+    from model.data import omniglot
+
+    if len(paths) > 1:
+        raise omniglot.DataError("drawings come from one folder or zip: give --data once. Photos may come from several")
+    return omniglot.load_drawings(paths[0])
+
+
+def find_within(name: str | None) -> "Within | None":
+    """Read the option `--within`."""
+    if name not in (None, "alphabet"):
+        fail(f"--within {name}: give --within alphabet, or leave it out to draw a task's classes from all alphabets")
+    return "alphabet" if name else None

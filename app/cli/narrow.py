@@ -1,0 +1,55 @@
+"""`leo narrow`: bring the last layer of a model's decoder to a lower rank."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from app.cli.common import app, console, fail
+from app.cli.figures import print_card
+from app.cli.models import TrainingData, Weights, load_drawings, load_model, one_line_errors
+
+
+@app.command()
+@one_line_errors()
+def narrow(
+    data: TrainingData,
+    model: Weights,
+    out: Annotated[Path, typer.Option(help="Folder for the new model; it may be that of the old one.")],
+    rank: Annotated[int, typer.Option(min=1, help="The new rank; at least the length of a code.")],
+    episodes: Annotated[
+        int | None, typer.Option(min=20, help="Tasks for each row of the card.", show_default="2000")
+    ] = None,
+) -> None:
+    """Bring the last layer of a model's decoder to a lower rank, and measure what that costs.
+
+    The service reads all of that layer for every task. If phi gives many
+    features, most of the layer does nothing, and reading less of it is
+    faster. The new model is another version: tasks made with the old one
+    need the old one.
+    """
+    from model.checkpoint import read_info, save_model
+    from model.evaluation.card import EPISODES, shape_of, validate, write_readme
+    from model.training.low_rank import with_low_rank_decoder
+
+    leo, info = load_model(model, "cpu")
+    if leo.config.pretrained is not None:
+        fail("only models of drawings can be brought to a lower rank; the decoder of a model for photos is small")
+    try:
+        ranked = with_low_rank_decoder(leo, rank)
+    except ValueError as error:
+        fail(error)
+    with console.status("reading the data"):
+        drawings = load_drawings(data).split("validation")
+    with console.status("evaluating"):
+        validation = validate(ranked, drawings, episodes or EPISODES)
+    card = info.card | {
+        "shape": shape_of(ranked),
+        "command": f"{info.card['command']} && leo narrow --rank {rank}",
+        "validation": validation,
+    }
+    save_model(ranked, out, info.name, card)
+    version = read_info(out).version
+    write_readme(out, info.name, version, card)
+    print_card(f"{info.name} {info.version}, validation classes", info.card["validation"])
+    print_card(f"{info.name} {version}, of rank {rank}, validation classes", validation)

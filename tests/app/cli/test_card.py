@@ -1,0 +1,33 @@
+"""Tests of `leo card`, and of the cards that are shipped."""
+
+import json
+import shutil
+from pathlib import Path
+
+import pytest
+
+from tests.conftest import WEIGHTS
+from tests.helpers.command import leo_output
+from tests.helpers.drawn import write_omniglot
+
+
+def test_the_same_figures_are_measured_again(data: Path, tmp_path: Path) -> None:
+    write_omniglot(data, ["Alpha", "Beta", "Tagalog", "Sanskrit"], 20)
+    folder = tmp_path / "omniglot"
+    shutil.copytree(WEIGHTS / "omniglot", folder)
+    output = leo_output("card", "--data", data, "--model", folder, "--episodes", 20)
+    assert "5 steps add" in output
+    assert leo_output("card", "--data", data, "--model", folder, "--episodes", 20, "--write") == output
+    card = json.loads((folder / "config.json").read_text())["card"]
+    assert card["validation"]["episodes"] == 20
+    assert f"{100 * card['validation']['rows'][1]['accuracy']:.2f}" in (folder / "README.md").read_text()
+
+
+@pytest.mark.parametrize("name", ["omniglot", "omniglot-105"])
+def test_a_shipped_readme_has_the_figures_of_its_config(name: str) -> None:
+    described = json.loads((WEIGHTS / name / "config.json").read_text())
+    readme = (WEIGHTS / name / "README.md").read_text()
+    assert described["version"] in readme
+    assert len(described["card"]["validation"]["rows"]) == 14
+    for row in described["card"]["validation"]["rows"]:
+        assert f"{100 * row['accuracy']:.2f} ± {100 * row['ci95']:.2f}" in readme
