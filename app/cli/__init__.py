@@ -1,6 +1,6 @@
 """The `leo` command. Each module here is one command, or what several share; importing it registers the command."""
 
-from app.cli import bench, card, classify, compare, evaluate, keys, narrow, serve, tasks, train
+from app.cli import bench, card, classify, compare, evaluate, keys, low_rank, serve, tasks, train
 from app.cli.common import app
 
 __all__ = [
@@ -11,8 +11,8 @@ __all__ = [
     "compare",
     "evaluate",
     "keys",
+    "low_rank",
     "main",
-    "narrow",
     "serve",
     "tasks",
     "train",

@@ -55,7 +55,7 @@ def test_labels_and_files_in_warnings(support: Path) -> None:
         ("card", "--data", CLOSING),
         ("train", "--data", CLOSING, "--out", "out"),
         ("train", "--data", ".", "--out", "out", "--preset", CLOSING),
-        ("narrow", "--data", ".", "--out", "out", "--rank", "128", "--model", CLOSING),
+        ("low-rank", "--data", ".", "--out", "out", "--rank", "128", "--model", CLOSING),
         ("keys", "remove", CLOSING),
         ("tasks", "create", CLOSING),
         ("tasks", "export", "any", CLOSING),

@@ -1,18 +1,19 @@
-"""`leo narrow`: bring the last layer of a model's decoder to a lower rank."""
+"""`leo low-rank`: bring the last layer of a model's decoder to a lower rank."""
 
+import functools
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
-from app.cli.common import app, console, fail
+from app.cli.common import app, console, fail, note
 from app.cli.figures import print_card
 from app.cli.models import TrainingData, Weights, load_drawings, load_model, one_line_errors
 
 
-@app.command()
+@app.command("low-rank")
 @one_line_errors()
-def narrow(
+def low_rank(
     data: TrainingData,
     model: Weights,
     out: Annotated[Path, typer.Option(help="Folder for the new model; it may be that of the old one.")],
@@ -45,7 +46,7 @@ def narrow(
         validation = validate(ranked, drawings, episodes or EPISODES)
     card = info.card | {
         "shape": shape_of(ranked),
-        "command": f"{info.card['command']} && leo narrow --rank {rank}",
+        "command": f"{info.card['command']} && leo low-rank --rank {rank}",
         "validation": validation,
     }
     save_model(ranked, out, info.name, card)
@@ -53,3 +54,11 @@ def narrow(
     write_readme(out, info.name, version, card)
     print_card(f"{info.name} {info.version}, validation classes", info.card["validation"])
     print_card(f"{info.name} {version}, of rank {rank}, validation classes", validation)
+
+
+@app.command("narrow", hidden=True)
+@functools.wraps(low_rank)
+def narrow(**options: Any) -> None:
+    """Run `leo low-rank` under its old name, for one more release."""
+    note("`leo narrow` is deprecated and will be removed in the next release: use `leo low-rank`", heading="warning: ")
+    low_rank(**options)
