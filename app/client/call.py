@@ -30,7 +30,9 @@ class Call(Generic[Answer]):
     def pause(self, outcome: Outcome, attempt: int) -> float | None:
         """Seconds to wait before the call is sent again after `attempt` (from 0); None if it must not be."""
         response = outcome if isinstance(outcome, httpx.Response) else None
-        if not self.repeatable or (response and response.status_code not in BUSY):
+        if not self.repeatable or isinstance(outcome, httpx.UnsupportedProtocol):  # the URL is wrong
+            return None
+        if response and response.status_code not in BUSY:
             return None
         retry_after = response.headers.get("retry-after", "") if response else ""
         if retry_after.isdigit():

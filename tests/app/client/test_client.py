@@ -191,6 +191,14 @@ def test_unreachable_is_raised_after_the_last_attempt() -> None:
         leo.models()
 
 
+def test_a_url_without_a_protocol_is_not_retried(monkeypatch: pytest.MonkeyPatch) -> None:
+    pauses: list[float] = []
+    monkeypatch.setattr("time.sleep", pauses.append)
+    with Client("localhost:8000") as leo, pytest.raises(Unreachable, match="protocol"):
+        leo.models()
+    assert pauses == []
+
+
 def busy_twice(attempts: list[httpx.Request]) -> httpx.MockTransport:
     """A server that is busy twice and then refuses; it records what it was sent."""
 
