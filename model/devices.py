@@ -1,4 +1,4 @@
-"""What the machine can do: which device, how many cores, and whether bfloat16 pays on it."""
+"""What this machine can do: which device it has, how many cores, and which number formats it multiplies fast."""
 
 import os
 from concurrent.futures import ThreadPoolExecutor
@@ -7,25 +7,47 @@ from pathlib import Path
 import torch
 
 CORES = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-#: A thread for each core, for parts of a batch; none is started before it is needed.
-WORKERS = ThreadPoolExecutor(CORES, thread_name_prefix="part")
+#: One thread for each core, to split a batch over. Threads start when they are first needed.
+THREAD_POOL = ThreadPoolExecutor(CORES, thread_name_prefix="part")
+
+CPUINFO = Path("/proc/cpuinfo")
+#: Any of these flags means 8-bit dot products: AVX-512 VNNI and AVX VNNI on x86, the dot product extension on ARM.
+INT8_DOT_PRODUCTS = {"avx512_vnni", "avx_vnni", "asimddp"}
 
 
 def choose(name: str) -> torch.device:
-    """`auto`, `cpu` or `cuda` -> a device that is there. Raises `ValueError` saying what to choose instead."""
+    """Turn the name `auto`, `cpu` or `cuda` into a device of this machine.
+
+    Raises `ValueError`, saying what to choose instead, for another name or a GPU that is not there.
+    """
     if name not in ("auto", "cpu", "cuda"):
-        raise ValueError(f"no device called {name!r}; there are auto, cpu and cuda")
+        raise ValueError(f"no device called {name!r}; choose auto, cpu or cuda")
     if name == "cuda" and not torch.cuda.is_available():
         raise ValueError("no GPU is usable here; choose the device cpu or auto")
     return torch.device("cuda" if name != "cpu" and torch.cuda.is_available() else "cpu")
 
 
 def bf16_is_fast(device: torch.device) -> bool:
-    """Whether the hardware multiplies bfloat16 itself; elsewhere it is emulated, ten times slower than float32."""
+    """Whether the device multiplies bfloat16 in hardware. Emulated, it is ten times slower than float32."""
     if device.type == "cuda":
         return bool(torch.cuda.is_bf16_supported(including_emulation=False))
+    return not {"avx512_bf16", "amx_bf16"}.isdisjoint(cpu_flags())
+
+
+def int8_is_fast() -> bool:
+    """Whether the CPU has 8-bit dot products.
+
+    Without them quantised convolutions gain nothing, and on x86 their 16-bit sums overflow, so that they compute
+    something else. Where `/proc/cpuinfo` is missing the answer is no.
+    """
+    return not INT8_DOT_PRODUCTS.isdisjoint(cpu_flags())
+
+
+def cpu_flags() -> set[str]:
+    """Features of the CPU as Linux names them; empty where `/proc/cpuinfo` is missing."""
     try:
-        flags = Path("/proc/cpuinfo").read_text()
+        lines = CPUINFO.read_text().splitlines()
     except OSError:
-        return False
-    return "avx512_bf16" in flags or "amx_bf16" in flags
+        return set()
+    named = (line.partition(":") for line in lines)
+    return {flag for name, _, flags in named if name.strip() in ("flags", "Features") for flag in flags.split()}

@@ -19,7 +19,7 @@ from model.images.reader import reader
 from model.leo import LatentEmbeddingOptimization
 from model.serving.adapt import AdaptedTask, Adapter, Support
 from model.serving.head_logits import head_logits
-from model.serving.phi import OnnxPhi, always, fastest_phi
+from model.serving.phi import OnnxPhi, always_free, fastest_phi
 
 TOGETHER = 32  # requests whose heads are multiplied at once
 Number = TypeVar("Number", bound=np.generic)
@@ -40,7 +40,7 @@ def release_memory() -> None:
 class Engine:
     """A LEO and the passes that requests share."""
 
-    def __init__(self, weights: Path, device: str = "auto", cores_are_free: Callable[[], bool] = always) -> None:
+    def __init__(self, weights: Path, device: str = "auto", cores_are_free: Callable[[], bool] = always_free) -> None:
         """Load a model folder. A CPU's cores are used all at once only where they are free.
 
         Raises `CheckpointError`, `BackboneError`, or `ValueError` for a device that is not there.

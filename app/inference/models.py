@@ -12,7 +12,7 @@ from app.settings import PROJECT, Settings
 from app.store import TaskRecord
 from model.backbones import BackboneError
 from model.checkpoint import read_info
-from model.serving.phi import always
+from model.serving.phi import always_free
 
 log = logging.getLogger(__name__)
 
@@ -22,7 +22,7 @@ BATCH_SECONDS = 0.05
 class Models:
     """Engines by their model's name; the first is the default. Behind each, after a reload, the version before."""
 
-    def __init__(self, engines: list[Engine], cores_are_free: Callable[[], bool] = always) -> None:
+    def __init__(self, engines: list[Engine], cores_are_free: Callable[[], bool] = always_free) -> None:
         """Raises `ValueError` where two models have one name."""
         self._cores_are_free = cores_are_free
         self._engines = {engine.info.name: engine for engine in engines}
@@ -36,7 +36,7 @@ class Models:
         self._by_version = {engine.info.version: engine for engine in engines}
 
     @classmethod
-    def load(cls, settings: Settings, cores_are_free: Callable[[], bool] = always) -> "Models":
+    def load(cls, settings: Settings, cores_are_free: Callable[[], bool] = always_free) -> "Models":
         """Those the settings name. Raises `CheckpointError`, or `ValueError` for a device that is not there."""
         return cls(_engines(settings, {}, cores_are_free), cores_are_free)
 

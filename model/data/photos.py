@@ -191,7 +191,7 @@ def features(photos: Photos, backbone: Backbone, views: int = 1, cache: Path = C
                 config = LEOConfig(
                     backbone=backbone.name, backbone_pooling="all", resolution=side, normalise_features=False
                 )
-                look = fastest_phi(FeatureExtractor(config).eval(), side, torch.device("cpu"), exact=True)
+                look = fastest_phi(FeatureExtractor(config).eval(), side, torch.device("cpu"), quantise=False)
             cache.mkdir(parents=True, exist_ok=True)
             fresh = path.with_suffix(f".{os.getpid()}.new")
             save_file({"features": _of_class(photos, label, look, side, views).half()}, fresh)

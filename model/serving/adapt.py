@@ -18,7 +18,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from model.devices import CORES, WORKERS
+from model.devices import CORES, THREAD_POOL
 from model.functional import one_hot
 from model.leo import LatentEmbeddingOptimization
 
@@ -95,7 +95,7 @@ class Adapter:
             return self.adapt_here(tasks, inner_steps)
         size = -(-len(tasks) // CORES)
         parts = [tasks[at : at + size] for at in range(0, len(tasks), size)]
-        return [task for part in WORKERS.map(lambda part: self.adapt_here(part, inner_steps), parts) for task in part]
+        return [task for part in THREAD_POOL.map(lambda part: self.adapt_here(part, inner_steps), parts) for task in part]
 
     @torch.no_grad()
     def adapt_here(self, tasks: list[Support], inner_steps: int | None = None) -> list[AdaptedTask]:

@@ -1,9 +1,8 @@
-"""phi for serving: framed drawings in, features out, by whatever runs it fastest on the device.
+"""phi as the service runs it: images as bytes in, features out, by ONNX Runtime on a CPU and PyTorch on a GPU.
 
-Everything else takes phi for a function of images. What was tried on a CPU: bench/results/phi_engines.json.
+bench/results/phi_engines.json holds what other engines took on a CPU.
 """
 
-import contextlib
 import time
 from collections.abc import Callable
 from typing import Any, Protocol
@@ -14,32 +13,43 @@ from numpy.typing import NDArray
 from PIL import Image, ImageDraw
 from torch import Tensor
 
-from model.devices import CORES, WORKERS
+from model.devices import CORES, INT8_DOT_PRODUCTS, THREAD_POOL, int8_is_fast
 from model.networks.features import FeatureExtractor, FrozenBackbone
 from model.serving.onnx_export import phi_to_onnx
 from model.serving.onnx_runtime import session
 
 
 class Phi(Protocol):
-    """Framed drawings [B,R,R], 255 full ink, or photos [B,R,R,3] -> features [B,F] on the device."""
+    """A feature extractor that serves: drawings [B,R,R], 255 full ink, or photos [B,R,R,3] -> features [B,F]."""
+
+    @property
+    def quantised(self) -> bool:
+        """Whether activations and weights are rounded to 8 bits."""
+
+    @property
+    def precision(self) -> str:
+        """`int8` or `float32`."""
 
     def __call__(self, images: NDArray[np.uint8]) -> Tensor:
-        """The features."""
+        """Compute the features, [B,F], on the device."""
 
     def begin(self, images: NDArray[np.uint8]) -> Callable[[], Tensor]:
-        """Begin the same; what it gives waits for the features. So two of them share the cores."""
+        """Start computing and return a function that waits for the features, so that two phis can share the cores."""
 
 
-CHUNKS = (1, 4, 16)  # images a call: the activations of more leave the processor's cache
-REPEATS = 3
-WORTH_ROUNDING = 1.3  # times as fast: for less, phi is computed as it was trained
-ALIKE = 0.9  # cosine of its features to phi's own: on a processor that overflows on bytes it is far below
-WORTH_SHARING = 0.9  # of the time that one thread takes
-WORTH_A_THREAD = 0.0005  # seconds
+CHUNK_SIZES = (1, 4, 16)  # images a call that are tried: the activations of more do not fit the CPU's cache
+TIMED_CALLS = 3
+MIN_COSINE = 0.9  # between quantised features and float32 ones; where 16-bit sums overflow it is far lower
+MULTITHREADED_BELOW = 0.9  # of one thread's time that all threads may take for one image, for them to be used
+PARALLEL_ABOVE_SECONDS = 0.0005  # time for one image from which chunks are spread over threads
 
 
-def always() -> bool:
-    """Nobody else wants the cores."""
+class NotQuantisable(ValueError):
+    """phi cannot run in 8 bits on this machine; the message says why and what to do instead."""
+
+
+def always_free() -> bool:
+    """Say that nothing else needs the cores: the default of `cores_are_free`."""
     return True
 
 
@@ -47,24 +57,36 @@ def fastest_phi(
     phi: FeatureExtractor,
     side: int,
     device: torch.device,
-    cores_are_free: Callable[[], bool] = always,
+    cores_are_free: Callable[[], bool] = always_free,
     *,
-    exact: bool = False,
+    quantise: bool | None = None,
 ) -> Phi:
-    """The fastest form of a phi that will not change any more, for pictures of `side` pixels.
+    """Make the fastest form of a phi whose weights no longer change, for images of `side` pixels.
 
-    With `exact` it gives what phi gives, but for rounding errors; else what `OnnxPhi` finds near enough.
+    `quantise` decides between 8 bits and float32: None takes 8 bits on a CPU that has dot products for them, where
+    features of sample images stay nearly the same. True insists on 8 bits, and raises `NotQuantisable` (a
+    `ValueError`) where phi cannot run so. False takes float32. The choice never depends on how fast a call was,
+    so equal CPUs compute equal features.
+
+    `cores_are_free` is asked before a call spreads over several threads.
     """
     if device.type == "cuda":
+        if quantise:
+            raise NotQuantisable("phi cannot run quantised on a GPU: use float32 there, or the device cpu")
         return TorchPhi(phi, device)
     try:
-        return OnnxPhi(phi, side, cores_are_free, exact=exact)
-    except TypeError:  # a torchvision backbone with layers that have no ONNX form here
+        return OnnxPhi(phi, side, cores_are_free, quantise=quantise)
+    except TypeError as error:  # a torchvision backbone with layers that have no ONNX form here
+        if quantise:
+            raise NotQuantisable(f"phi cannot run quantised: {error}; use float32") from error
         return TorchPhi(phi, device)
 
 
 class TorchPhi:
-    """PyTorch, all images in one call: what a GPU likes best."""
+    """phi in PyTorch and float32, with all images in one call, which suits a GPU."""
+
+    quantised = False
+    precision = "float32"
 
     def __init__(self, phi: FeatureExtractor, device: torch.device) -> None:
         phi.fold_batch_norm()
@@ -73,113 +95,150 @@ class TorchPhi:
     @torch.inference_mode()
     def __call__(self, images: NDArray[np.uint8]) -> Tensor:
         # [B, 1, R, R], or [B, 3, R, R]
-        drawings = torch.from_numpy(images).unsqueeze(1) if images.ndim == 3 else torch.from_numpy(images).movedim(3, 1)
-        if self._device.type == "cuda":  # bytes travel from pinned memory while the host goes on; they widen over there
-            drawings = drawings.pin_memory().to(self._device, non_blocking=True)
-        features: Tensor = self._phi((drawings.float() / 255).contiguous(memory_format=torch.channels_last))
+        pixels = torch.from_numpy(images).unsqueeze(1) if images.ndim == 3 else torch.from_numpy(images).movedim(3, 1)
+        if self._device.type == "cuda":  # pinned memory is copied while the host goes on; bytes are the least to copy
+            pixels = pixels.pin_memory().to(self._device, non_blocking=True)
+        features: Tensor = self._phi((pixels.float() / 255).contiguous(memory_format=torch.channels_last))
         return features
 
     def begin(self, images: NDArray[np.uint8]) -> Callable[[], Tensor]:
-        features = self(images)  # a GPU works on while its host goes on
+        features = self(images)  # a GPU computes while its host goes on
         return lambda: features
 
 
 class OnnxPhi:
-    """ONNX Runtime, in chunks and on threads that were found by timing; on one where the cores are not free.
+    """phi in ONNX Runtime on a CPU, in 8 bits or float32, in chunks and on threads chosen by timing at the start.
 
-    phi is computed in bytes where that is much faster and, seen by its features, nearly the same.
+    `threads` is how many compute one image alone, `chunk` the images a call where there are more, and
+    `seconds_an_image` the time that one image takes in such a chunk on one thread.
     """
 
     def __init__(
-        self, phi: FeatureExtractor, side: int, cores_are_free: Callable[[], bool] = always, *, exact: bool = False
+        self,
+        phi: FeatureExtractor,
+        side: int,
+        cores_are_free: Callable[[], bool] = always_free,
+        *,
+        quantise: bool | None = None,
     ) -> None:
+        """Fold phi's BatchNorm, choose its precision and time it; the arguments are those of `fastest_phi`.
+
+        Raises `TypeError` for a layer without an ONNX form, `NotQuantisable` where `quantise` is True and cannot be.
+        """
         phi.fold_batch_norm()
         self._cores_are_free = cores_are_free
         self._graph = phi_to_onnx(phi, side)
-        images = smooth(max(CHUNKS), side) if isinstance(phi.blocks, FrozenBackbone) else strokes(max(CHUNKS), side)
+        count = max(CHUNK_SIZES)
+        images = sample_photos(count, side) if isinstance(phi.blocks, FrozenBackbone) else sample_drawings(count, side)
         self.quantised = False
-        if not exact:
-            with contextlib.suppress(TypeError):  # a phi that has no such form
-                self._try_quantised(phi_to_onnx(phi, side, quantised=True), images[:4])
-        timed: dict[int, dict[int, float]] = {}  # by threads and chunk: seconds an image
+        if quantise is not False:
+            try:
+                self._graph = _quantised_graph(phi, side, self._graph, images[:4])
+                self.quantised = True
+            except NotQuantisable:
+                if quantise:
+                    raise
+        seconds: dict[int, dict[int, float]] = {}  # by threads and chunk size: seconds an image
         for threads in {1, CORES}:
-            session = self.on_threads(threads)
-            timed[threads] = {chunk: _seconds(session, images[:chunk]) / chunk for chunk in CHUNKS}
-        # Several threads where one image alone gains: waking them for less takes their cores from those who read and
-        # decode requests.
-        several = timed[CORES][1] < WORTH_SHARING * timed[1][1]
-        self.threads = CORES if several else 1
-        self.chunk = min(CHUNKS, key=lambda chunk: timed[1][chunk])
-        self.seconds_an_image = timed[1][self.chunk]
-        self._alone = self.on_threads(
-            1
-        )  # for many, each thread on images of its own: they then need not wait for others
-        self._together = self.on_threads(CORES) if several else self._alone  # for one image, all threads on it
-        # That pays wherever an image takes much longer than to hand it over; the small model leaves the other cores
-        # to those who read and decode requests.
-        self.workers = CORES if timed[1][self.chunk] > WORTH_A_THREAD else 1
+            run = self.on_threads(threads)
+            seconds[threads] = {size: _seconds(run, images[:size]) / size for size in CHUNK_SIZES}
+        # Waking threads takes their cores from those who read and decode requests, so one image alone must gain by it.
+        multithreaded = seconds[CORES][1] < MULTITHREADED_BELOW * seconds[1][1]
+        self.threads = CORES if multithreaded else 1
+        self.chunk = min(CHUNK_SIZES, key=lambda size: seconds[1][size])
+        self.seconds_an_image = seconds[1][self.chunk]
+        self._run = self.on_threads(1)
+        self._run_multithreaded = self.on_threads(CORES) if multithreaded else self._run
+        # Several images: each thread computes chunks of its own and waits for no other. That pays where an image takes
+        # much longer than handing it over.
+        self._parallel_chunks = CORES if self.seconds_an_image > PARALLEL_ABOVE_SECONDS else 1
 
-    def _try_quantised(self, graph: bytes, some: NDArray[np.uint8]) -> None:
-        """Take phi's quantised form if on this processor it is, with some images, what it promises to be."""
-        exact = self.on_threads(1)
-        plain, self._graph = self._graph, graph
-        quantised = self.on_threads(1)
-        alike = (unit(exact(some)) * unit(quantised(some))).sum(axis=1).min()
-        faster = _seconds(exact, some) / _seconds(quantised, some)
-        self.quantised = bool(alike >= ALIKE and faster >= WORTH_ROUNDING)
-        if not self.quantised:
-            self._graph = plain
+    @property
+    def precision(self) -> str:
+        """`int8` or `float32`."""
+        return "int8" if self.quantised else "float32"
 
     def on_threads(self, threads: int) -> Callable[[NDArray[np.uint8]], NDArray[np.float32]]:
-        """phi in one call, on so many threads."""
-        ready = session(self._graph, threads)
-
-        def run(images: NDArray[np.uint8]) -> NDArray[np.float32]:
-            (features,) = ready.run(None, {"images": images})
-            return features  # type: ignore[no-any-return]
-
-        return run
+        """Make a function that computes phi in one call on that many threads."""
+        return _runner(self._graph, threads)
 
     def __call__(self, images: NDArray[np.uint8]) -> Tensor:
         if len(images) > 1:
             return self.begin(images)()
-        shared = self.threads > 1 and self._cores_are_free()
-        return torch.from_numpy(self._together(images) if shared else self._alone(images))
+        multithreaded = self.threads > 1 and self._cores_are_free()
+        return torch.from_numpy(self._run_multithreaded(images) if multithreaded else self._run(images))
 
     def begin(self, images: NDArray[np.uint8]) -> Callable[[], Tensor]:
-        workers = self.workers if self.workers > 1 and self._cores_are_free() else 1
-        size = min(self.chunk, -(-len(images) // workers))
+        parallel = self._parallel_chunks if self._parallel_chunks > 1 and self._cores_are_free() else 1
+        size = min(self.chunk, -(-len(images) // parallel))
         chunks = [images[at : at + size] for at in range(0, len(images), size)]
-        features = map(self._alone, chunks) if workers == 1 else WORKERS.map(self._alone, chunks)
+        features = map(self._run, chunks) if parallel == 1 else THREAD_POOL.map(self._run, chunks)
         return lambda: torch.from_numpy(np.concatenate(list(features)))
 
 
-def smooth(count: int, side: int) -> NDArray[np.uint8]:
-    """Soft patches of colour, [B,R,R,3]: nearer to photos than noise is."""
+def _quantised_graph(phi: FeatureExtractor, side: int, float32: bytes, images: NDArray[np.uint8]) -> bytes:
+    """phi's 8-bit graph, whose features of these images agree with those of the float32 graph.
+
+    Raises `NotQuantisable` on a CPU without 8-bit dot products, for a phi with a layer that has no 8-bit form, and
+    where features differ.
+    """
+    if not int8_is_fast():
+        flags = ", ".join(sorted(INT8_DOT_PRODUCTS))
+        raise NotQuantisable(
+            f"phi cannot run quantised: this CPU has no 8-bit dot products (/proc/cpuinfo names none of {flags}); "
+            "use float32"
+        )
+    try:
+        graph = phi_to_onnx(phi, side, quantised=True)
+    except TypeError as error:
+        raise NotQuantisable(f"phi cannot run quantised: {error}; use float32") from error
+    expected, found = _runner(float32, 1)(images), _runner(graph, 1)(images)
+    cosine = float((_unit_rows(expected) * _unit_rows(found)).sum(axis=1).min())
+    if not cosine >= MIN_COSINE:
+        raise NotQuantisable(
+            f"phi cannot run quantised: its features differ from those in float32 (cosine {cosine:.3f}, "
+            f"at least {MIN_COSINE} is needed); use float32"
+        )
+    return graph
+
+
+def _runner(graph: bytes, threads: int) -> Callable[[NDArray[np.uint8]], NDArray[np.float32]]:
+    """Images -> features through a graph that `phi_to_onnx` made."""
+    ready = session(graph, threads)
+
+    def run(images: NDArray[np.uint8]) -> NDArray[np.float32]:
+        (features,) = ready.run(None, {"images": images})
+        return features  # type: ignore[no-any-return]
+
+    return run
+
+
+def sample_photos(count: int, side: int) -> NDArray[np.uint8]:
+    """Random smooth patches of colour, [B,R,R,3] uint8: closer to photos than noise is. Always the same."""
     coarse = np.random.default_rng(0).integers(0, 256, (count, 7, 7, 3), dtype=np.uint8)
     return np.stack([np.asarray(Image.fromarray(one).resize((side, side), Image.Resampling.BICUBIC)) for one in coarse])
 
 
-def strokes(count: int, side: int) -> NDArray[np.uint8]:
-    """Framed scribbles, [B,R,R]: each a line through some points."""
-    scribbles, places = [], np.random.default_rng(0).integers(side // 10, side - side // 10, (count, 5, 2))
-    for points in places.tolist():
+def sample_drawings(count: int, side: int) -> NDArray[np.uint8]:
+    """Random framed drawings, [B,R,R] uint8: each a line through five points. Always the same."""
+    drawings, corners = [], np.random.default_rng(0).integers(side // 10, side - side // 10, (count, 5, 2))
+    for points in corners.tolist():
         paper = Image.new("L", (side, side))
         ImageDraw.Draw(paper).line([tuple(point) for point in points], fill=255, width=max(1, side // 28))
-        scribbles.append(np.asarray(paper))
-    return np.stack(scribbles)
+        drawings.append(np.asarray(paper))
+    return np.stack(drawings)
 
 
-def unit(rows: NDArray[np.float32]) -> NDArray[np.float32]:
-    """Rows of length 1."""
-    lengths: NDArray[np.float32] = rows / np.linalg.norm(rows, axis=1, keepdims=True)
-    return lengths
+def _unit_rows(rows: NDArray[np.float32]) -> NDArray[np.float32]:
+    """Scale each row to length 1."""
+    scaled: NDArray[np.float32] = rows / np.linalg.norm(rows, axis=1, keepdims=True)
+    return scaled
 
 
 def _seconds(run: Callable[[Any], object], images: NDArray[np.uint8]) -> float:
-    """The shortest of some calls, after one to warm up: others on the machine only ever make them longer."""
+    """The shortest of several calls, after one to warm up: other load on the machine can only lengthen a call."""
     took = []
-    for _ in range(REPEATS + 1):
+    for _ in range(TIMED_CALLS + 1):
         began = time.perf_counter()
         run(images)
         took.append(time.perf_counter() - began)

@@ -1,4 +1,4 @@
-"""phi as it is served gives what phi as it was trained gives."""
+"""phi as it is served computes what phi as it was trained computes."""
 
 import copy
 
@@ -7,11 +7,12 @@ import pytest
 import torch
 
 from model.config import LEOConfig
+from model.devices import int8_is_fast
 from model.images.photos import to_pixels
 from model.leo import LatentEmbeddingOptimization
 from model.networks.features import FeatureExtractor
 from model.serving.onnx_export import phi_to_onnx
-from model.serving.phi import OnnxPhi, Phi, TorchPhi, strokes
+from model.serving.phi import NotQuantisable, OnnxPhi, Phi, TorchPhi, fastest_phi, sample_drawings
 from tests.conftest import tiny
 from tests.helpers.photographed import PRODUCTS, product
 
@@ -22,7 +23,7 @@ def drawings(count: int, side: int) -> np.ndarray:
 
 def served(leo: LatentEmbeddingOptimization, how: type[OnnxPhi] | type[TorchPhi]) -> Phi:
     phi = copy.deepcopy(leo.classifier.phi)
-    return OnnxPhi(phi, leo.config.resolution, exact=True) if how is OnnxPhi else TorchPhi(phi, torch.device("cpu"))
+    return OnnxPhi(phi, leo.config.resolution, quantise=False) if how is OnnxPhi else TorchPhi(phi, torch.device("cpu"))
 
 
 @pytest.mark.parametrize("how", [OnnxPhi, TorchPhi])
@@ -67,50 +68,80 @@ def products() -> np.ndarray:
     return np.stack([to_pixels(product(name, seed), 224) for name in PRODUCTS for seed in (1, 2)])
 
 
-def test_bytes_are_nearly_what_they_stand_for(
-    lite0: FeatureExtractor, products: np.ndarray, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr("model.serving.phi.WORTH_ROUNDING", 0.0)  # however slow they are here
-    rounded, exact = OnnxPhi(lite0, 224), OnnxPhi(lite0, 224, exact=True)
-    assert (rounded.quantised, exact.quantised) == (True, False)
-    found, expected = rounded(products), exact(products)
+needs_int8 = pytest.mark.skipif(not int8_is_fast(), reason="this CPU has no 8-bit dot products")
+
+
+@needs_int8
+def test_quantised_photo_features_are_nearly_those_in_float32(lite0: FeatureExtractor, products: np.ndarray) -> None:
+    quantised, float32 = OnnxPhi(lite0, 224, quantise=True), OnnxPhi(lite0, 224, quantise=False)
+    found, expected = quantised(products), float32(products)
     assert float(torch.nn.functional.cosine_similarity(found, expected).min()) > 0.97
-    torch.testing.assert_close(rounded(products[3:4]), found[3:4])  # alone as among others
+    torch.testing.assert_close(quantised(products[3:4]), found[3:4])  # alone as among others
     with torch.inference_mode():
         as_trained = lite0(torch.from_numpy(products).movedim(3, 1).float() / 255)
     torch.testing.assert_close(expected, as_trained, atol=1e-5, rtol=1e-4)
 
 
-@pytest.mark.parametrize(("name", "value"), [("WORTH_ROUNDING", float("inf")), ("ALIKE", 1.1)])
-def test_bytes_that_are_no_faster_or_wrong_here_are_not_taken(
-    lite0: FeatureExtractor, products: np.ndarray, monkeypatch: pytest.MonkeyPatch, name: str, value: float
+@needs_int8
+def test_quantised_drawing_features_are_nearly_those_in_float32(shipped: LatentEmbeddingOptimization) -> None:
+    side, parts = shipped.config.resolution, [shipped.classifier.phi, shipped.encoder.features]
+    images = sample_drawings(24, side)[8:]
+    for phi in [copy.deepcopy(part) for part in parts if part is not None]:
+        quantised, float32 = OnnxPhi(phi, side, quantise=True), OnnxPhi(phi, side, quantise=False)
+        found, expected = quantised(images), float32(images)
+        assert float(torch.nn.functional.cosine_similarity(found, expected).min()) > 0.93
+        torch.testing.assert_close(quantised(images[3:4]), found[3:4])  # alone as among others
+
+
+@pytest.mark.parametrize("fast", [False, True])
+def test_the_cpu_decides_whether_phi_is_quantised_and_timing_does_not(
+    fast: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    exact = OnnxPhi(lite0, 224, exact=True)(products[:1])
-    monkeypatch.setattr(f"model.serving.phi.{name}", value)
-    phi = OnnxPhi(lite0, 224)
-    assert not phi.quantised
-    torch.testing.assert_close(phi(products[:1]), exact, atol=1e-5, rtol=1e-5)
+    monkeypatch.setattr("model.serving.phi.int8_is_fast", lambda: fast)
+    monkeypatch.setattr("model.serving.phi.MIN_COSINE", -1.0)  # whatever this CPU makes of 8 bits
+    for seconds in (1e-9, 1.0):
+        times = iter(seconds * 2**n for n in range(1000))  # each call takes twice as long as the one before
+        monkeypatch.setattr("model.serving.phi._seconds", lambda run, images, times=times: next(times))
+        phi = OnnxPhi(tiny().eval().classifier.phi, 8)
+        assert (phi.quantised, phi.precision) == ((True, "int8") if fast else (False, "float32"))
 
 
-def test_what_has_no_bytewise_form_is_said() -> None:
+def test_quantise_false_is_float32_whatever_the_cpu_can_do(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("model.serving.phi.int8_is_fast", lambda: True)
+    phi = fastest_phi(tiny().eval().classifier.phi, 8, torch.device("cpu"), quantise=False)
+    assert (phi.quantised, phi.precision) == (False, "float32")
+
+
+@pytest.mark.parametrize(
+    ("fast", "min_cosine", "shape", "reason"),
+    [
+        (False, 0.9, {}, "no 8-bit dot products"),
+        (True, 1.1, {}, "its features differ"),
+        (True, 0.9, {"view_angles": (-10.0, 10.0)}, "have no quantised form"),
+        (True, 0.9, {"normalisation": "group"}, "has no quantised form"),
+    ],
+    ids=["no dot products", "other features", "views", "GroupNorm"],
+)
+def test_what_cannot_be_quantised_is_float32_unless_it_must_be(
+    fast: bool, min_cosine: float, shape: dict[str, object], reason: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("model.serving.phi.int8_is_fast", lambda: fast)
+    monkeypatch.setattr("model.serving.phi.MIN_COSINE", min_cosine)
+    phi = tiny(**shape).eval().classifier.phi
+    images = sample_drawings(3, 8)
+    expected = OnnxPhi(phi, 8, quantise=False)(images)
+    served = fastest_phi(phi, 8, torch.device("cpu"))
+    assert not served.quantised
+    torch.testing.assert_close(served(images), expected)
+    with pytest.raises(NotQuantisable, match=f"{reason}.*use float32"):
+        fastest_phi(phi, 8, torch.device("cpu"), quantise=True)
+
+
+def test_phi_is_not_quantised_on_a_gpu() -> None:
+    with pytest.raises(ValueError, match="on a GPU"):
+        fastest_phi(tiny().eval().classifier.phi, 8, torch.device("cuda"), quantise=True)
+
+
+def test_a_layer_without_a_quantised_form_is_named() -> None:
     with pytest.raises(TypeError, match="Conv2d has no quantised form"):
         phi_to_onnx(tiny().eval().classifier.phi, 8, quantised=True)
-
-
-def test_drawings_in_bytes_are_nearly_what_they_stand_for(
-    shipped: LatentEmbeddingOptimization, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr("model.serving.phi.WORTH_ROUNDING", 0.0)  # however slow they are here
-    side, parts = shipped.config.resolution, [shipped.classifier.phi, shipped.encoder.features]
-    images = strokes(24, side)[8:]
-    for phi in [copy.deepcopy(part) for part in parts if part is not None]:
-        rounded, exact = OnnxPhi(phi, side), OnnxPhi(phi, side, exact=True)
-        assert (rounded.quantised, exact.quantised) == (True, False)
-        found, expected = rounded(images), exact(images)
-        assert float(torch.nn.functional.cosine_similarity(found, expected).min()) > 0.93
-        torch.testing.assert_close(rounded(images[3:4]), found[3:4])  # alone as among others
-
-
-@pytest.mark.parametrize("shape", [{"view_angles": (-10.0, 10.0)}, {"normalisation": "group"}], ids=str)
-def test_drawings_that_have_no_bytewise_form_are_computed_as_trained(shape: dict[str, object]) -> None:
-    assert not OnnxPhi(tiny(**shape).eval().classifier.phi, 8).quantised
