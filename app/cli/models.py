@@ -32,9 +32,9 @@ Out = Annotated[Path | None, typer.Option(help="Write the results to this file a
 
 @contextmanager
 def one_line_errors(*more: type[Exception]) -> Iterator[None]:
-    """Print the errors that a user can fix as one line, without a traceback. A decorator for commands.
+    """Print an error that a user can fix as one line, without a traceback. Commands use this as a decorator.
 
-    These are errors of the data, of the model's folder and of a diverged training run, and those in `more`.
+    Such errors are those of the data and the model's folder, a training run that diverged, and the types in `more`.
     """
     try:
         yield
