@@ -1,7 +1,7 @@
 """Every choice that makes one LEO different from another."""
 
 import warnings
-from typing import Literal, Self
+from typing import Any, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
@@ -15,6 +15,9 @@ RECOMMENDED = {
     "inner_steps": (3, 10),
 }
 RECOMMENDED_FIXED_INNER_LR = (0.005, 0.05)
+
+#: Settings that no model ever used. Stored configs may still name them, with these values, which change nothing.
+RETIRED = {"stem_stride": 1, "unit_codes": False}
 
 #: Of GroupNorm, as many as divide all usual widths.
 GROUPS = 8
@@ -51,9 +54,6 @@ class LEOConfig(BaseModel):
     widths: tuple[int, ...] = Field(
         (64, 64, 64, 64), min_length=1, max_length=8, description="filters of each block, which halves the side"
     )
-    stem_stride: Literal[1, 2] = Field(
-        1, description="2: the first block looks at 5x5 pixels, every second one, and so halves the side twice"
-    )
     pooling: Literal["max", "mean"] = Field(
         "max", description="how a block halves the side: 2x2 pixels to their largest or mean"
     )
@@ -77,10 +77,6 @@ class LEOConfig(BaseModel):
         False, description="codes and heads are Gaussians: drawn from in training, their means at inference"
     )
     own_encoder: bool = Field(False, description="the encoder has convolution blocks of its own instead of phi's")
-    unit_codes: bool = Field(
-        False,
-        description="a class's code is scaled to length 1 before it meets the others: a spread-out class is no less",
-    )
     code_evenness: float = Field(
         0.0,
         ge=0,
@@ -172,7 +168,7 @@ class LEOConfig(BaseModel):
     @property
     def feature_side(self) -> int:
         """Side of phi's last feature map: each block's pooling halves it, rounding down."""
-        return -(-self.resolution // self.stem_stride) >> len(self.widths)
+        return self.resolution >> len(self.widths)
 
     @property
     def feature_dim(self) -> int:
@@ -180,6 +176,13 @@ class LEOConfig(BaseModel):
         if self.pretrained is not None:
             return self.pretrained.width(self.backbone_pooling)
         return self.widths[-1] * (1 if self.pool_whole else self.feature_side**2)
+
+    @model_validator(mode="before")
+    @classmethod
+    def _drop_retired(cls, settings: Any) -> Any:
+        if not isinstance(settings, dict):
+            return settings
+        return {name: value for name, value in settings.items() if name not in RETIRED or value != RETIRED[name]}
 
     @model_validator(mode="after")
     def _check(self) -> Self:
@@ -210,8 +213,8 @@ class LEOConfig(BaseModel):
             raise ValueError("decoder_tied needs decoder_skip=True: without it there is nothing to tie to the encoder")
         if self.decoder_rank is not None and (self.decoder_tied or self.decoder_rank < self.latent_dim):
             raise ValueError(f"decoder_rank is at least latent_dim={self.latent_dim}, and goes not with decoder_tied")
-        if self.code_ridge is not None and (self.unit_codes or self.attention or self.relation_over == "examples"):
-            raise ValueError("code_ridge goes with neither unit_codes, attention nor relation_over='examples'")
+        if self.code_ridge is not None and (self.attention or self.relation_over == "examples"):
+            raise ValueError("code_ridge goes with neither attention nor relation_over='examples'")
         if self.code_evenness and self.code_ridge is None:
             raise ValueError("code_evenness goes with code_ridge")
         if self.kl_weight and not self.stochastic:

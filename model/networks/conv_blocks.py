@@ -19,10 +19,9 @@ class ConvBlocks(nn.Sequential):
 
     def __init__(self, config: LEOConfig) -> None:
         layers: list[nn.Module] = []
-        width_in, stride = 1, config.stem_stride
+        width_in = 1
         for number, width in enumerate(config.widths, start=1):
-            size = 2 * stride + 1  # 3, or 5 where a strided stem would leave gaps
-            layers += convolution(config, width_in, width, size, stride)
+            layers += convolution(config, width_in, width)
             whole = config.pool_whole and number == len(config.widths)
             if config.pooling == "max":
                 layers += [nn.AdaptiveMaxPool2d(1) if whole else nn.MaxPool2d(2), nn.ReLU(inplace=True)]
@@ -30,7 +29,7 @@ class ConvBlocks(nn.Sequential):
                 layers += [nn.ReLU(inplace=True), nn.AdaptiveAvgPool2d(1) if whole else nn.AvgPool2d(2)]
             if config.residual and not whole:  # over a single pixel there is nothing to convolve
                 layers.append(Residual(convolution(config, width, width)))
-            width_in, stride = width, 1
+            width_in = width
         super().__init__(*layers, nn.Flatten())
 
     def folded(self) -> nn.Sequential:
@@ -49,10 +48,10 @@ class Residual(nn.Module):
         return F.relu(maps + self.layers(maps))
 
 
-def convolution(config: LEOConfig, width_in: int, width: int, size: int = 3, stride: int = 1) -> list[nn.Module]:
-    """A convolution that keeps the side, but for its stride, and the config's normalisation behind it."""
+def convolution(config: LEOConfig, width_in: int, width: int) -> list[nn.Module]:
+    """A 3x3 convolution that keeps the side of its input, followed by the config's normalisation."""
     bare = config.normalisation == "none"
-    made: list[nn.Module] = [nn.Conv2d(width_in, width, size, stride, padding=size // 2, bias=bare)]
+    made: list[nn.Module] = [nn.Conv2d(width_in, width, 3, padding=1, bias=bare)]
     if config.normalisation == "batch":
         made.append(nn.BatchNorm2d(width))
     elif config.normalisation == "group":

@@ -2,7 +2,6 @@
 
 import torch
 from torch import Tensor, nn
-from torch.nn import functional as F
 
 from model.config import LEOConfig
 from model.networks.features import FeatureExtractor
@@ -18,7 +17,7 @@ class LEOEncoder(nn.Module):
         super().__init__()
         self.features = FeatureExtractor(config) if config.own_encoder else None
         self.dropout = nn.Dropout(config.dropout)
-        self.unit, self.ridge, self.evenness = config.unit_codes, config.code_ridge, config.code_evenness
+        self.ridge, self.evenness = config.code_ridge, config.code_evenness
         self.to_code = nn.Linear(config.feature_dim, config.latent_dim, bias=not config.decoder_skip)
         self.salience = nn.Linear(config.latent_dim, 1, bias=False) if config.attention else None
         if self.salience is not None:
@@ -37,8 +36,7 @@ class LEOEncoder(nn.Module):
         if self.salience is not None:
             scores = self.salience(codes).masked_fill(membership == 0, -1e9)  # [T, S, N]
             share = scores.softmax(dim=1) * membership  # an absent class stays at 0
-        codes = torch.einsum("tsn,tsl->tnl", share, codes)
-        return F.normalize(codes, dim=-1) if self.unit else codes
+        return torch.einsum("tsn,tsl->tnl", share, codes)
 
     def forward(self, features: Tensor, membership: Tensor) -> Tensor:
         """[T,S,F], [T,S,N] -> class codes [T,N,L]."""

@@ -3,7 +3,7 @@ import warnings
 import pytest
 from pydantic import ValidationError
 
-from model.config import LEOConfig
+from model.config import RETIRED, LEOConfig
 
 
 def test_the_source_documents_shape() -> None:
@@ -44,6 +44,12 @@ def test_a_learned_alpha_may_start_anywhere() -> None:
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         LEOConfig(inner_lr=1.0)
+
+
+def test_a_stored_config_may_name_retired_settings_with_the_value_that_changes_nothing() -> None:
+    assert LEOConfig.model_validate({"resolution": 28} | RETIRED) == LEOConfig(resolution=28)
+    with pytest.raises(ValidationError, match="stem_stride"):
+        LEOConfig.model_validate({"stem_stride": 2})
 
 
 def test_a_config_survives_json() -> None:

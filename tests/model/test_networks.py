@@ -207,4 +207,4 @@ def test_regression_goes_with_what_it_can() -> None:
     with pytest.raises(ValueError, match="code_evenness goes with code_ridge"):
         LEOConfig(code_evenness=1.0)
     with pytest.raises(ValueError, match="code_ridge goes with neither"):
-        LEOConfig(code_ridge=0.5, unit_codes=True)
+        LEOConfig(code_ridge=0.5, attention=True)

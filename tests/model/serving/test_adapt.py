@@ -82,7 +82,7 @@ def test_a_non_finite_task_is_known_and_harms_no_neighbour() -> None:
         {"inner_lr_per_step": True, "decoder_skip": True},
         {"finetune_steps": 3, "finetune_lr": 0.5},
         {"finetune_steps": 2, "inner_lr_per_step": True, "decoder_skip": True},
-        {"unit_codes": True, "decoder_skip": True, "decoder_tied": True, "relation_width": 5},
+        {"decoder_skip": True, "decoder_tied": True, "relation_width": 5},
         {"code_ridge": 0.3, "decoder_skip": True, "decoder_tied": True},
         {"code_ridge": 0.3, "code_evenness": 1.8, "decoder_skip": True},
         {"decoder_skip": True, "decoder_rank": 40},

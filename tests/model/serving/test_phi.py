@@ -40,7 +40,6 @@ def test_it_is_the_same_function(shipped: LatentEmbeddingOptimization, how: type
     "shape",
     [
         {"view_angles": (-10.0, 10.0)},
-        {"stem_stride": 2, "resolution": 16},
         {"normalise_features": False},
         {"residual": True, "pool_whole": True},
         {"pooling": "mean", "normalisation": "none"},

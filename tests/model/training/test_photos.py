@@ -10,7 +10,6 @@ from model.checkpoint import save_model
 from model.config import LEOConfig
 from model.data.omniglot import DataError
 from model.data.photos import Photos, features, load_photos
-from model.functional import one_hot
 from model.leo import LatentEmbeddingOptimization
 from model.training.photos import PhotoTrainConfig, PhotoTrainer, start_from_classes
 from tests.helpers.photographed import write_photos
@@ -33,7 +32,6 @@ def small(**changes: object) -> LEOConfig:
         "backbone": "efficientnet-lite0",
         "resolution": 224,
         "latent_dim": 64,
-        "unit_codes": True,
         "decoder_skip": True,
         "decoder_tied": True,
         "relation_width": 8,
@@ -117,12 +115,3 @@ def test_a_short_run_learns_step_sizes_alone(shop: Photos, tmp_path: Path, monke
         assert name.startswith("classifier.fc.") or torch.equal(value, again.state_dict()[name]), name
     assert trainer.leo.config.backbone_sha256.startswith("579344248a93")
     assert (tmp_path / "run" / "log.csv").read_text().count("episodes") == 3
-
-
-@torch.no_grad()
-def test_codes_have_length_one_whatever_the_shots() -> None:
-    leo = LatentEmbeddingOptimization(config=small()).eval()
-    labels = torch.tensor([[0, 0, 0, 1]])
-    seen = torch.nn.functional.normalize(torch.randn(1, 4, 1280), dim=-1)
-    codes = leo.encode(seen, one_hot(labels))
-    torch.testing.assert_close(codes.norm(dim=-1), torch.ones(1, 2))
