@@ -3,7 +3,7 @@
 import functools
 import uuid
 from collections.abc import Callable, Coroutine, Sequence
-from typing import TYPE_CHECKING, Any, Concatenate, ParamSpec, Protocol, cast, overload
+from typing import Any, Concatenate, ParamSpec, Protocol, cast, overload
 from urllib.parse import quote
 
 import httpx
@@ -12,19 +12,28 @@ from app.client.answers import Prediction, Task, TaskPage
 from app.client.call import Answer, Call
 from app.client.images import Examples, Image, labels_and_files, to_file
 
-if TYPE_CHECKING:
-    from app.client.clients import AsyncClient, Client
-
 Parameters = ParamSpec("Parameters")
 
 
+class _Sync(Protocol):
+    """A client that sends a call and waits for the answer."""
+
+    def _send(self, call: Call[Answer]) -> Answer: ...
+
+
+class _Async(Protocol):
+    """A client whose answers are awaited."""
+
+    async def _send(self, call: Call[Answer]) -> Answer: ...
+
+
 class _Method(Protocol[Parameters, Answer]):
-    """The type of a method that returns an answer on a `Client` and a coroutine of it on an `AsyncClient`."""
+    """The type of a method that returns an answer on a sync client, and a coroutine of it on an async one."""
 
     @overload
-    def __get__(self, client: "Client", owner: type) -> Callable[Parameters, Answer]: ...
+    def __get__(self, client: _Sync, owner: type) -> Callable[Parameters, Answer]: ...
     @overload
-    def __get__(self, client: "AsyncClient", owner: type) -> Callable[Parameters, Coroutine[Any, Any, Answer]]: ...
+    def __get__(self, client: _Async, owner: type) -> Callable[Parameters, Coroutine[Any, Any, Answer]]: ...
 
 
 def _method(describe: Callable[Concatenate[Any, Parameters], Call[Answer]]) -> _Method[Parameters, Answer]:
