@@ -17,7 +17,6 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from model import parallel
 from model.checkpoint import WEIGHTS, check_weights, inference_state, read_info, read_weights
 from model.config import LEOConfig
 from model.functional import apply_head, code_spread, cross_entropy, one_hot, present
@@ -27,13 +26,7 @@ from model.networks.encoder import LEOEncoder
 from model.networks.features import FeatureExtractor
 from model.networks.gaussian import Gaussian
 from model.networks.relation import LEORelationNetwork
-
-#: So many steps in a row without a finite loss and gradient are no accident.
-MAX_SKIPPED_IN_A_ROW = 20
-
-
-class TrainingDiverged(RuntimeError):
-    """Meta-training met non-finite numbers `MAX_SKIPPED_IN_A_ROW` times in a row."""
+from model.outer_loop import MAX_SKIPPED_IN_A_ROW, TrainingDiverged, clip_and_step, likely_cause
 
 
 @dataclass(frozen=True)
@@ -306,40 +299,19 @@ class LatentEmbeddingOptimization(nn.Module):
         return watch | {"loss": self.step_if_finite(loss, self.optimizer, support, query)}
 
     def step_if_finite(self, loss: Tensor, optimizer: torch.optim.Optimizer, *images: Tensor) -> float:
-        """Clip the gradients of all the optimizer's parameters together and step; returns the loss.
+        """Step the optimizer by the gradients of a loss, all clipped together, and return the loss.
 
-        Where the loss or a gradient is not finite it changes nothing, counts the step as skipped and
-        returns NaN; 20 in a row raise `TrainingDiverged` naming the likely cause, `images` among them.
+        Where the loss or a gradient is not finite, no weight changes, the step is counted in `skipped_steps` and NaN
+        is returned. `MAX_SKIPPED_IN_A_ROW` such steps in a row raise `TrainingDiverged` with the likely cause;
+        `images` are looked at to find it.
         """
-        optimizer.zero_grad(set_to_none=True)
-        bad = "loss"
-        if parallel.all_agree(bool(torch.isfinite(loss))):
-            loss.backward()
-            parameters = [p for group in optimizer.param_groups for p in group["params"]]
-            parallel.average_gradients(parameters)
-            norm = nn.utils.clip_grad_norm_(parameters, self.config.max_grad_norm)
-            if torch.isfinite(norm):
-                self._skipped_in_a_row = 0
-                optimizer.step()
-                return float(loss.detach())
-            bad = "gradient"
-        optimizer.zero_grad(set_to_none=True)
-        self._count_skipped(bad, optimizer, finite_input=all(bool(part.isfinite().all()) for part in images))
-        return float("nan")
-
-    def _count_skipped(self, bad: str, optimizer: torch.optim.Optimizer, *, finite_input: bool) -> None:
+        broken = clip_and_step(loss, optimizer, self.config.max_grad_norm)
+        if broken is None:
+            self._skipped_in_a_row = 0
+            return float(loss.detach())
         self.skipped_steps += 1
         self._skipped_in_a_row += 1
-        if self._skipped_in_a_row < MAX_SKIPPED_IN_A_ROW:
-            return
-        broken = [name for name, p in self.named_parameters() if not p.isfinite().all()]
-        if not finite_input:
-            cause = "the images contain NaN or infinity; check the data"
-        elif broken:
-            cause = f"weights are already non-finite ({broken[0]}); start from an earlier checkpoint"
-        elif float(self.alpha.detach().abs().max()) > 100 * max(self.config.inner_lr, 0.1):
-            cause = f"alpha has grown to {float(self.alpha.detach().abs().max()):.3g}; lower inner_lr or outer_lr"
-        else:
-            rate = optimizer.param_groups[0]["lr"]
-            cause = f"the steps are likely too large; lower the learning rate (now {rate:.3g})"
-        raise TrainingDiverged(f"{MAX_SKIPPED_IN_A_ROW} steps in a row gave a non-finite {bad}: {cause}")
+        if self._skipped_in_a_row >= MAX_SKIPPED_IN_A_ROW:
+            cause = likely_cause(self, self.config.inner_lr, optimizer, images)
+            raise TrainingDiverged(f"{MAX_SKIPPED_IN_A_ROW} steps in a row gave a non-finite {broken}: {cause}")
+        return float("nan")

@@ -23,7 +23,7 @@ FLOORS = [
     {"model.data"},
     {"model.serving"},
     {"model.leo"},
-    {"model.checkpoint"},
+    {"model.checkpoint", "model.outer_loop"},
     {"model.networks", "model.functional"},
     {"model.images"},
     {"model.config"},

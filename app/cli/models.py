@@ -42,7 +42,7 @@ def one_line_errors(*more: type[Exception]) -> Iterator[None]:
         from model.backbones import BackboneError
         from model.checkpoint import CheckpointError
         from model.data.omniglot import DataError
-        from model.leo import TrainingDiverged
+        from model.outer_loop import TrainingDiverged
 
         if isinstance(error, (BackboneError, CheckpointError, DataError, TrainingDiverged, *more)):
             fail(error)

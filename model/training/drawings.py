@@ -322,7 +322,7 @@ def train_leo(
     """Meta-train a LEO of the source document's shape on batches of tasks; returns it and its losses.
 
     The loader yields support [T,S,1,105,105], labels [T,S], query [T,Q,1,105,105], labels [T,Q].
-    Raises `model.leo.TrainingDiverged` when steps stay non-finite.
+    Raises `model.outer_loop.TrainingDiverged` when steps stay non-finite.
     """
     leo = LatentEmbeddingOptimization(num_classes, latent_dim, inner_lr, outer_lr, inner_steps).to(device)
     losses = [leo.meta_train_step(*(part.to(device) for part in batch)) for batch in task_dataloader]

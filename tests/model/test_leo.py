@@ -4,8 +4,9 @@ from torch import nn
 
 from model.config import LEOConfig
 from model.functional import code_spread, cross_entropy, one_hot
-from model.leo import LatentEmbeddingOptimization, TrainingDiverged
+from model.leo import LatentEmbeddingOptimization
 from model.networks.gaussian import Gaussian
+from model.outer_loop import TrainingDiverged
 from tests.conftest import tiny
 
 
