@@ -1,4 +1,4 @@
-"""What each choice of `LEOConfig` is worth: every one of them trained alike on phi's features, phi itself frozen.
+"""What each choice of `LEOConfig` is worth: every choice is meta-trained alike on the features of a frozen phi.
 
 Each row starts from the shipped model's phi and linear map and a fresh relation network, decoder and alpha, and
 is meta-trained on the same tasks, drawn from the training alphabets' features, for the same number of
@@ -8,7 +8,6 @@ steps. Then all answer the same tasks from the validation alphabets; differences
 """
 
 import argparse
-import json
 import time
 from pathlib import Path
 from typing import Any
@@ -16,19 +15,17 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from bench.common import WEIGHTS, rows_measured_before, write_results
 from model.allocator import keep_freed_memory
 from model.baselines.latent import Leo
 from model.config import LEOConfig
 from model.data.episodes import sample_episodes
 from model.data.omniglot import Drawings, load_drawings
 from model.evaluation.accuracy import Setting, accuracies, extract_features, mean_and_ci95, sample_tasks
-from model.evaluation.card import machine, today
 from model.leo import LatentEmbeddingOptimization
 from model.training.augmented_batches import ROTATIONS, DeviceDrawings
 from model.training.drawings import pick
 from model.training.history import one_cycle
-
-RESULTS = Path(__file__).parent / "results" / "ablation.json"
 
 ROWS: dict[str, dict[str, Any]] = {
     "as shipped": {},
@@ -115,23 +112,13 @@ def train_heads(
     return leo.eval()
 
 
-def _measured(path: Path, described: dict[str, Any]) -> list[dict[str, Any]]:
-    """Rows of an interrupted run with the same settings, which this one goes on from."""
-    if not path.exists():
-        return []
-    found = json.loads(path.read_text())
-    same = all(found[key] == described[key] for key in ("machine", "model", "episodes", "training_steps"))
-    rows: list[dict[str, Any]] = found["rows"] if same else []
-    return rows
-
-
 def main() -> None:
+    """Train and compare every choice."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--data", type=Path, required=True, help="Omniglot's images_background, folder or zip")
-    parser.add_argument("--model", type=Path, default=Path("weights/omniglot"))
+    parser.add_argument("--model", type=Path, default=WEIGHTS / "omniglot")
     parser.add_argument("--steps", type=int, default=500, help="meta-training steps of each row")
     parser.add_argument("--episodes", type=int, default=1000)
-    parser.add_argument("--out", type=Path, default=RESULTS)
     given = parser.parse_args()
     keep_freed_memory()
     start = LatentEmbeddingOptimization.from_pretrained(given.model)
@@ -140,15 +127,13 @@ def main() -> None:
     seen, validation = turned_features(start, training), extract_features(start, drawings.split("validation"))
     tasks = {setting: sample_tasks(validation, setting, given.episodes) for setting in SETTINGS}
     first: dict[Setting, Tensor] = {}
-    described = {
-        "date": today(),
-        "machine": machine(),
+    settings = {
         "model": given.model.name,
         "split": "validation alphabets",
         "episodes": given.episodes,
         "training_steps": given.steps,
     }
-    rows = _measured(given.out, described)
+    rows = rows_measured_before("ablation", settings)
     known = {row["choice"] for row in rows}
     for name, changes in ROWS.items():
         if first and name in known:  # the first is always trained: the others are compared with it task by task
@@ -161,31 +146,21 @@ def main() -> None:
             right = accuracies(Leo(leo), validation, tasks[setting])
             without = accuracies(Leo(leo, 0), validation, tasks[setting])
             first.setdefault(setting, right)
-            keys = ("mean", "ci95")
-            rows.append(
-                {
-                    "choice": name,
-                    "changes": changes,
-                    "way": setting.way,
-                    "shot": setting.shots[0],
-                    "within": setting.within,
-                    "accuracy": dict(zip(keys, mean_and_ci95(right), strict=True)),
-                    "against_first": dict(zip(keys, mean_and_ci95(right - first[setting]), strict=True)),
-                    "steps_gain": dict(zip(keys, mean_and_ci95(right - without), strict=True)),
-                    "training_seconds": round(seconds, 1),
-                }
-            )
-            shown = rows[-1]
-            print(
-                f"{name:42} {setting.way:3}-way {setting.shots[0]}-shot {setting.within or 'any':9}"
-                f"{100 * shown['accuracy']['mean']:7.2f}  against first {100 * shown['against_first']['mean']:+.2f}"
-                f" ±{100 * shown['against_first']['ci95']:.2f}  its steps {100 * shown['steps_gain']['mean']:+.2f}"
-                f" ±{100 * shown['steps_gain']['ci95']:.2f}",
-                flush=True,
-            )
+            figures = {
+                key: dict(zip(("mean", "ci95"), mean_and_ci95(values), strict=True))
+                for key, values in (
+                    ("accuracy", right),
+                    ("against_first", right - first[setting]),
+                    ("steps_gain", right - without),
+                )
+            }
+            way, shot, within = setting.way, setting.shots[0], setting.within
+            row = {"choice": name, "changes": changes, "way": way, "shot": shot, "within": within}
+            rows.append(row | figures | {"training_seconds": round(seconds, 1)})
+            shown = {key: f"{100 * each['mean']:+.2f} ±{100 * each['ci95']:.2f}" for key, each in figures.items()}
+            print(name, f"{way}-way {shot}-shot", within or "any", shown, flush=True)
         rows.sort(key=lambda row: list(ROWS).index(row["choice"]))
-        given.out.parent.mkdir(parents=True, exist_ok=True)
-        given.out.write_text(json.dumps(described | {"rows": rows}, indent=2) + "\n")
+        write_results("ablation", "choices of LEOConfig, meta-trained alike on a frozen phi", **settings, rows=rows)
 
 
 if __name__ == "__main__":

@@ -3,26 +3,25 @@
 python -m bench.accuracy
 """
 
-import json
 from itertools import groupby
 from typing import Any
 
-from bench.readme import ROOT, between_marks
+from bench.common import ROOT, read_results
+from bench.readme import between_marks, header
 
 DOCUMENT = ROOT / "docs" / "accuracy.md"
-RESULTS = ROOT / "bench" / "results"
 
 
 def tables() -> str:
     """Everything between the document's two marks."""
-    kinds = ("compare.json", "compare-alphabet.json", "compare-gradient.json")
+    kinds = ("compare", "compare-alphabet", "compare-gradient")
     parts = [*map(compared, kinds), choices(), extractors(), speed()]
     return "\n\n".join("\n".join(part) for part in parts)
 
 
 def compared(name: str) -> list[str]:
     """Methods beside LEO: each's accuracy and, in brackets, how far LEO is ahead."""
-    found = _read(name)
+    found = read_results(name)
     settings = [(way, shot) for way, shot in dict.fromkeys((row["way"], row["shot"]) for row in found["rows"])]
     of = {(row["method"], row["way"], row["shot"]): row for row in found["rows"]}
     first = found["rows"][0]
@@ -47,7 +46,7 @@ def compared(name: str) -> list[str]:
 
 def choices() -> list[str]:
     """The ablation."""
-    found = _read("ablation.json")
+    found = read_results("ablation")
     lines: list[str] = []
     for name, several in groupby(found["rows"], key=lambda row: row["choice"]):
         rows = list(several)
@@ -71,10 +70,9 @@ def choices() -> list[str]:
 
 def extractors() -> list[str]:
     """The search for phi."""
-    found = _read("phi_search.json")
+    found = read_results("phi_search")
     labels = list(found["rows"][0]["accuracy"])
-    lines = ["| feature extractor | views | ms an image | " + " | ".join(f"{label}, %" for label in labels) + " |"]
-    lines.append("|---|" + "---|" * (2 + len(labels)))
+    lines = header("feature extractor", ["views", "ms an image", *(f"{label}, %" for label in labels)])
     for row in found["rows"]:
         cells = [
             f"{100 * row['accuracy'][label]['mean']:.2f} ± {100 * row['accuracy'][label]['ci95']:.2f}"
@@ -94,9 +92,9 @@ def extractors() -> list[str]:
 
 def speed() -> list[str]:
     """How fast meta-training is."""
-    found = _read("training.json")
+    found = read_results("training")
     names = list(found["models"])
-    lines = ["| meta-training | " + " | ".join(names) + " |", "|---|" + "---|" * len(names)]
+    lines = header("meta-training", names)
     for key, title in (
         ("images_per_second", "images a second"),
         ("convolutions_images_per_second", "images a second, the convolutions alone"),
@@ -108,14 +106,9 @@ def speed() -> list[str]:
     return [*lines, "", f"{machine['processor']}, {machine['cores']} cores, {found['date']}: `make bench-training`."]
 
 
-def _read(name: str) -> dict[str, Any]:
-    found: dict[str, Any] = json.loads((RESULTS / name).read_text())
-    return found
-
-
 def _head(first: str, settings: list[tuple[Any, ...]]) -> list[str]:
     titles = [f"{way}-way {shot}-shot{''.join(more)}" for way, shot, *more in settings]
-    return [f"| {first} | " + " | ".join(titles) + " |", "|---|" + "---|" * len(titles)]
+    return header(first, titles)
 
 
 def _plus_minus(mean: float, ci95: float) -> str:

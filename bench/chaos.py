@@ -1,21 +1,19 @@
-"""The long versions of tests/e2e/test_cluster.py: kills, a pause, a failover; counts into bench/results/chaos.json."""
+"""What is lost when replicas and Redis are killed, paused and failed over; writes bench/results/chaos.json."""
 
 import argparse
-import json
 import sys
 import tempfile
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from bench.latency import RESULTS
-from model.evaluation.card import machine, today
+from bench.common import read_results, write_section
 from tests.helpers import chaos
 from tests.helpers.cluster import Cluster, running
 
 
 def main() -> None:
-    """Run all three one after another on one cluster, write what came of them, and fail if anything was lost."""
+    """The long versions of tests/e2e/test_cluster.py, on one cluster; fail if anything was lost."""
     parser = argparse.ArgumentParser(description=main.__doc__)
     parser.add_argument("--only", choices=["kills", "pause", "failover"], help="the others' last results stay")
     parser.add_argument("--kills", type=int, default=20)
@@ -27,16 +25,11 @@ def main() -> None:
         "pause": lambda cluster: chaos.pause(cluster, given.pause),
         "failover": lambda cluster: chaos.failover(cluster, between=given.between),
     }
-    target = RESULTS / "chaos.json"
-    written = json.loads(target.read_text()) if target.exists() else {}
-    written["what"] = "nginx, three replicas, one Redis, on one machine"
     with tempfile.TemporaryDirectory() as folder, running(Path(folder)) as cluster:
         for name, scenario in scenarios.items():
             if given.only in (None, name):
-                counts = scenario(cluster)
-                written[name] = {"date": today(), "machine": machine(), **counts}
-                print(name, json.dumps(counts, indent=2), flush=True)
-    target.write_text(json.dumps(written, indent=2) + "\n")
+                write_section("chaos", name, scenario(cluster))
+    written = read_results("chaos")
     bad = [written.get(name, {}).get(count, 0) for name, count in (("kills", "lost"), ("pause", "warm_failed"))]
     sys.exit(1 if sum(bad) + written.get("failover", {}).get("failed", 0) else 0)
 

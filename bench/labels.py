@@ -1,28 +1,26 @@
 """How often a planted wrong label is found: `python -m bench.labels DATA` writes bench/results/labels.json."""
 
 import argparse
-import json
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
+from bench.common import DRAWING_MODELS, WEIGHTS, write_results
 from model.baselines.method import Phi
 from model.checkpoint import read_info
 from model.data.omniglot import load_drawings
 from model.evaluation.accuracy import extract
-from model.evaluation.card import machine, today
 from model.evaluation.support_report import examine
 from model.leo import LatentEmbeddingOptimization
 
-PROJECT = Path(__file__).resolve().parent.parent
 WAY, SHOT = 5, 5
 
 
 @dataclass(frozen=True)
 class Found:
-    """Of so many tasks with one wrong label each, and as many clean ones."""
+    """Counts over tasks with one wrong label each, and as many clean ones."""
 
     tasks: int
     top: int  # the wrong label was the first suspect
@@ -31,7 +29,7 @@ class Found:
 
 
 def planted(features: NDArray[np.float32], tasks: int, seed: int = 0) -> Found:
-    """Features of a data set [C,D,F]: draw 5-way 5-shot tasks, give one example another class's label, look."""
+    """Draw 5-way 5-shot tasks from features [C,D,F], and give one example of each another class's label."""
     rng = np.random.default_rng(seed)
     top = named = clean = 0
     for _ in range(tasks):
@@ -49,34 +47,20 @@ def planted(features: NDArray[np.float32], tasks: int, seed: int = 0) -> Found:
 
 
 def main() -> None:
+    """Plant wrong labels for both models for drawings."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("data", type=Path, help="Omniglot's images_background, folder or zip")
     parser.add_argument("--tasks", type=int, default=200)
     given = parser.parse_args()
     drawings = load_drawings(given.data).split("validation")
-    result: dict[str, object] = {
-        "data": given.data.name,
-        "split": "validation",
-        "way": WAY,
-        "shot": SHOT,
-        "seed": 0,
-        "date": today(),
-        "machine": machine(),
-        "models": {},
-    }
-    models: dict[str, object] = {}
-    for name in ("omniglot", "omniglot-105"):
-        leo = LatentEmbeddingOptimization.from_pretrained(PROJECT / "weights" / name)
-        found = planted(
-            extract(Phi(leo), drawings, leo.config.resolution, leo.alpha.device).features.numpy(), given.tasks
-        )
-        models[name] = {"version": read_info(PROJECT / "weights" / name).version, **asdict(found)}
-        print(
-            f"{name}: the wrong label was the top suspect in {found.top} of {found.tasks} tasks, a suspect in "
-            f"{found.named}; {found.suspects_in_clean_tasks} suspects in {found.tasks} clean tasks"
-        )
-    out = PROJECT / "bench" / "results" / "labels.json"
-    out.write_text(json.dumps(result | {"models": models}, indent=2) + "\n")
+    models = {}
+    for name in DRAWING_MODELS:
+        leo = LatentEmbeddingOptimization.from_pretrained(WEIGHTS / name)
+        features = extract(Phi(leo), drawings, leo.config.resolution, leo.alpha.device).features.numpy()
+        models[name] = {"version": read_info(WEIGHTS / name).version, **asdict(planted(features, given.tasks))}
+        print(name, models[name])
+    what = f"wrong labels found in {WAY}-way {SHOT}-shot tasks of validation alphabets, one planted in each"
+    write_results("labels", what, data=given.data.name, split="validation", way=WAY, shot=SHOT, seed=0, models=models)
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""The page in a real browser: how soon bars follow the hand, and the picture in the README.
+"""How soon the page's bars follow the hand, in a real browser; and the README's picture of the page.
 
 python -m bench.page              times 300 answers while drawing, writes bench/results/page.json
 python -m bench.page --picture    draws docs/page.png only
@@ -6,7 +6,6 @@ python -m bench.page --picture    draws docs/page.png only
 
 import argparse
 import io
-import json
 import statistics
 import tempfile
 from pathlib import Path
@@ -14,9 +13,9 @@ from pathlib import Path
 from PIL import Image
 from playwright.sync_api import Browser, Page, expect, sync_playwright
 
-from app.settings import PROJECT, Settings
+from app.settings import Settings
+from bench.common import ROOT, write_results
 from model.checkpoint import read_info
-from model.evaluation.card import machine, today
 from tests.conftest import serving
 
 CHROMIUM = "/usr/bin/chromium"
@@ -35,11 +34,12 @@ def example(browser: Browser, url: str) -> Page:
 
 
 def draw_picture(page: Page) -> None:
-    out = PROJECT / "docs" / "page.png"
+    """A screenshot into docs/page.png."""
+    out = ROOT / "docs" / "page.png"
     page.locator("#ask .title").click()
     shot = Image.open(io.BytesIO(page.screenshot(full_page=True)))
     shot.quantize(64, dither=Image.Dither.NONE).save(out, optimize=True)
-    print(f"wrote {out.relative_to(PROJECT)}")
+    print(f"wrote {out.relative_to(ROOT)}")
 
 
 def time_answers(page: Page) -> dict[str, float]:
@@ -62,6 +62,7 @@ def time_answers(page: Page) -> dict[str, float]:
 
 
 def main() -> None:
+    """Measure, or draw the picture."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--picture", action="store_true")
     given = parser.parse_args()
@@ -74,14 +75,9 @@ def main() -> None:
                 draw_picture(page)
             else:
                 measured = time_answers(page)
-                result = {
-                    "model_version": read_info(settings.weights).version,
-                    "browser": browser.version,
-                    "date": today(),
-                    "machine": machine(),
-                    **measured,
-                }
-                (PROJECT / "bench" / "results" / "page.json").write_text(json.dumps(result, indent=2) + "\n")
+                version = read_info(settings.weights).version
+                what = "from a point drawn on the page to the bars that show it"
+                write_results("page", what, model_version=version, browser=browser.version, **measured)
                 print(measured)
         browser.close()
 

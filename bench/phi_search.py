@@ -9,7 +9,6 @@ An interrupted search goes on from `--runs` when the same command is given again
 """
 
 import argparse
-import json
 import re
 import statistics
 import time
@@ -20,17 +19,16 @@ import numpy as np
 import torch
 from matplotlib import pyplot
 
+from bench.common import RESULTS, write_results
 from model.allocator import keep_freed_memory
 from model.baselines.latent import Leo
 from model.config import LEOConfig
 from model.data.omniglot import load_drawings
 from model.evaluation.accuracy import Setting, accuracies, extract_features, mean_and_ci95, sample_tasks
-from model.evaluation.card import machine, today
 from model.leo import LatentEmbeddingOptimization
 from model.serving.phi import OnnxPhi
 from model.training.drawings import TrainConfig, Trainer
 
-RESULTS = Path(__file__).parent / "results"
 SHIPPED = {"resolution": 28, "widths": (32, 64, 128, 512)}
 CANDIDATES: dict[str, dict[str, Any]] = {
     "28 px, 32-64-128-512": SHIPPED,
@@ -48,8 +46,10 @@ SETTINGS = {"5-way 1-shot": Setting(5, (1, 1), 15), "20-way 1-shot, one alphabet
 
 
 def milliseconds(models: list[LatentEmbeddingOptimization], rounds: int = 200) -> list[float]:
-    """Median time of one image through each phi as it is served, on one thread, taking turns: the machine's own
-    speed changes by the minute."""
+    """Median time of one image through each phi as it is served, on one thread.
+
+    They take turns, because the machine's own speed changes by the minute.
+    """
     took: list[list[float]] = [[] for _ in models]
     sides = [leo.config.resolution for leo in models]
     runs = [OnnxPhi(leo.classifier.phi, side).on_threads(1) for leo, side in zip(models, sides, strict=True)]
@@ -63,13 +63,14 @@ def milliseconds(models: list[LatentEmbeddingOptimization], rounds: int = 200) -
 
 
 def with_views(leo: LatentEmbeddingOptimization, angles: tuple[float, ...]) -> LatentEmbeddingOptimization:
-    """The same model looking from other angles."""
+    """The same model, which averages features over views from other angles."""
     turned = LatentEmbeddingOptimization(config=leo.config.model_copy(update={"view_angles": angles}))
     turned.load_state_dict(leo.state_dict())
     return turned.to(memory_format=torch.channels_last).eval()
 
 
 def plot(rows: list[dict[str, Any]], path: Path) -> None:
+    """Accuracy against milliseconds, a line for each candidate."""
     figure, axes = pyplot.subplots(1, len(SETTINGS), figsize=(14, 5), layout="constrained")
     for axis, name in zip(axes, SETTINGS, strict=True):
         for candidate in dict.fromkeys(row["phi"] for row in rows):
@@ -89,6 +90,7 @@ def plot(rows: list[dict[str, Any]], path: Path) -> None:
 
 
 def main() -> None:
+    """Train and compare every candidate."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--data", type=Path, required=True, help="Omniglot's images_background, folder or zip")
     parser.add_argument("--images", type=int, default=192_000, help="drawings each learns from")
@@ -118,27 +120,16 @@ def main() -> None:
                 right = accuracies(Leo(leo, 0), extracted, sample_tasks(extracted, setting, given.episodes))
                 accuracy[label] = dict(zip(("mean", "ci95"), mean_and_ci95(right), strict=True))
             models.append(leo)
-            rows.append(
-                {
-                    "phi": name,
-                    "view_angles": angles,
-                    "training_seconds": round(trainer.seconds, 1),
-                    "accuracy": accuracy,
-                }
-            )
+            seconds = round(trainer.seconds, 1)
+            rows.append({"phi": name, "view_angles": angles, "training_seconds": seconds, "accuracy": accuracy})
             shown = {k: f"{100 * v['mean']:.2f} ±{100 * v['ci95']:.2f}" for k, v in accuracy.items()}
             print(name, angles, shown, flush=True)
         for row, each in zip(rows, milliseconds(models), strict=True):
             row["milliseconds"] = each
-        result = {
-            "date": today(),
-            "machine": machine(),
-            "split": "validation alphabets",
-            "episodes": given.episodes,
-            "training_images": given.images,
-            "rows": rows,
-        }
-        (RESULTS / "phi_search.json").write_text(json.dumps(result, indent=2) + "\n")
+        split = "validation alphabets"
+        what = "feature extractors trained alike, by their class means' accuracy and milliseconds an image"
+        figures = {"episodes": given.episodes, "training_images": given.images, "rows": rows}
+        write_results("phi_search", what, split=split, **figures)
         plot(rows, RESULTS / "phi_search.png")
 
 

@@ -1,26 +1,24 @@
 """Other models for photos beside the shipped one, on the same validation tasks: accuracy, and time an image.
 
-`python -m bench.photos_variants --data caltech101.zip --data grocery.zip plain=runs/plain/model`, say, with what
-`leo train --preset photos-plain` or `--preset photos-lite2` makes.
+    python -m bench.photos_variants --data caltech101.zip --data grocery.zip plain=runs/plain/model
+
+The models are what `leo train --preset photos-plain` or `--preset photos-lite2` makes, say.
 Writes bench/results/photos_variants.json.
 """
 
 import argparse
 import copy
-import json
 from pathlib import Path
 from typing import Any
 
 import torch
 
-from bench.latency import RESULTS
-from bench.photos import WEIGHTS
+from bench.common import WEIGHTS, write_results
 from model.baselines.latent import Leo
 from model.baselines.method import Method
 from model.checkpoint import read_info
 from model.data.photos import load_photos
 from model.evaluation.accuracy import feasible_settings
-from model.evaluation.card import machine, today
 from model.evaluation.compare import Comparison
 from model.evaluation.photo_card import SETTINGS
 from model.leo import LatentEmbeddingOptimization
@@ -41,35 +39,33 @@ def described(name: str, folder: Path, leo: LatentEmbeddingOptimization) -> dict
 
 
 def main() -> None:
+    """Compare and write."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--data", action="append", required=True, help="what they were trained on; may be repeated")
     parser.add_argument("--episodes", type=int, default=1000)
     parser.add_argument("models", nargs="+", metavar="NAME=FOLDER")
     given = parser.parse_args()
-    folders = {"shipped": WEIGHTS} | {name: Path(at) for name, _, at in (each.partition("=") for each in given.models)}
+    others = {name: Path(folder) for name, _, folder in (each.partition("=") for each in given.models)}
+    folders = {"shipped": WEIGHTS / "photos-lite0"} | others
     leos = {name: LatentEmbeddingOptimization.from_pretrained(folder) for name, folder in folders.items()}
     methods: list[Method] = [Leo(leo) for leo in leos.values()]
     sources = []
-    for part in load_photos(*given.data).split("validation").by_source():
-        comparison = Comparison(methods, part, leos["shipped"].config.resolution, torch.device("cpu"))
+    for photos in load_photos(*given.data).split("validation").by_source():
+        comparison = Comparison(methods, photos, leos["shipped"].config.resolution, torch.device("cpu"))
         rows = []
         for setting in feasible_settings(comparison.sources[0], SETTINGS):
             found = comparison.run(setting, given.episodes, repeats=None)
             figures = [{"name": name} | one.figures() for name, one in zip(leos, found, strict=True)]
             rows.append({"way": setting.way, "shot": setting.shots[0], "models": figures})
-        sources.append({"source": part.sources[part.files[0][0][0]].name, "classes": len(part), "rows": rows})
-    results = {
-        "what": "LEO with other weights beside the shipped one, validation classes; difference: its accuracy less "
-        "the shipped one's, on the same tasks",
-        "date": today(),
-        "machine": machine(),
-        "episodes": given.episodes,
-        "models": [described(name, folders[name], leo) for name, leo in leos.items()],
-        "sources": sources,
-    }
-    target = RESULTS / "photos_variants.json"
-    target.write_text(json.dumps(results, indent=2) + "\n")
-    print(json.dumps(results, indent=2))
+        sources.append({"source": photos.sources[photos.files[0][0][0]].name, "classes": len(photos), "rows": rows})
+    write_results(
+        "photos_variants",
+        "LEO with other weights beside the shipped one, validation classes; difference: its accuracy less the shipped "
+        "one's, on the same tasks",
+        episodes=given.episodes,
+        models=[described(name, folders[name], leo) for name, leo in leos.items()],
+        sources=sources,
+    )
 
 
 if __name__ == "__main__":

@@ -1,19 +1,21 @@
-"""Writes the README's figures from results files and model cards, so that none is typed in."""
+"""Writes the README's tables from results files and model cards, so that no figure is typed in."""
 
 import json
-from pathlib import Path
+from collections.abc import Sequence
 from typing import Any
 
-ROOT = Path(__file__).resolve().parent.parent
-BEGIN, END = "<!-- figures -->", "<!-- /figures -->"
-MODELS = ("omniglot", "omniglot-105")
+from bench.common import DRAWING_MODELS, ROOT, WEIGHTS, read_results
 
 
 def figures() -> str:
     """The tables between the README's two marks."""
-    lines = ["| accuracy on validation alphabets, % | " + " | ".join(MODELS) + " |", "|---|" + "---|" * len(MODELS)]
-    cards = [json.loads((ROOT / "weights" / name / "config.json").read_text())["card"] for name in MODELS]
-    measured = [card["validation"] for card in cards]
+    return "\n".join(accuracy() + latency() + throughput() + photos())
+
+
+def accuracy() -> list[str]:
+    """Accuracy of the models for drawings, and what the inner steps add to it."""
+    lines = header("accuracy on validation alphabets, %", DRAWING_MODELS)
+    measured = [validation(name) for name in DRAWING_MODELS]
     for rows, gains in zip(
         zip(*(found["rows"][1::2] for found in measured), strict=True),
         zip(*(found["differences"] for found in measured), strict=True),
@@ -27,31 +29,31 @@ def figures() -> str:
         first = rows[0]
         place = ", one alphabet" if first["within"] else ""
         lines.append(f"| {first['way']}-way {first['shot']}-shot{place} | " + " | ".join(cells) + " |")
-    lines += [
+    return [
+        *lines,
         "",
         f"{measured[0]['episodes']} tasks each, 95 % intervals; in brackets what the five latent steps add, paired on "
         f"the same tasks. From the models' cards ({measured[0]['date']}): `leo card`.",
     ]
-    latency = json.loads((ROOT / "bench" / "results" / "latency.json").read_text())
-    lines += ["", "| median milliseconds over HTTP, one client, CPU | " + " | ".join(MODELS) + " |"]
-    lines += ["|---|" + "---|" * len(MODELS)]
-    for key, title in [
-        ("create_5way_1shot_ms", "create a 5-way 1-shot task"),
-        ("predict_1image_ms", "predict one image"),
-    ]:
-        lines.append(
-            f"| {title} | " + " | ".join(f"{latency['models'][name][key]['p50']:.1f}" for name in MODELS) + " |"
-        )
-    machine = latency["machine"]
-    lines += ["", f"{machine['processor']}, {machine['cores']} cores, {latency['date']}: `make bench`."]
-    return "\n".join(lines + throughput() + photos())
+
+
+def latency() -> list[str]:
+    """How long one client waits."""
+    results = read_results("latency")
+    lines = ["", *header("median milliseconds over HTTP, one client, CPU", DRAWING_MODELS)]
+    calls = {"create_5way_1shot_ms": "create a 5-way 1-shot task", "predict_1image_ms": "predict one image"}
+    for key, title in calls.items():
+        medians = [f"{results['models'][name][key]['p50_ms']:.1f}" for name in DRAWING_MODELS]
+        lines.append(f"| {title} | " + " | ".join(medians) + " |")
+    machine = results["machine"]
+    return [*lines, "", f"{machine['processor']}, {machine['cores']} cores, {results['date']}: `make bench`."]
 
 
 def throughput() -> list[str]:
     """Requests a second beside what else could serve the model."""
-    results = json.loads((ROOT / "bench" / "results" / "engine.json").read_text())
-    models = [results["models"][name] for name in MODELS]
-    lines = ["", "| requests a second, 32 clients, CPU | " + " | ".join(MODELS) + " |", "|---|" + "---|" * len(MODELS)]
+    results = read_results("engine")
+    models = [results["models"][name] for name in DRAWING_MODELS]
+    lines = ["", *header("requests a second, 32 clients, CPU", DRAWING_MODELS)]
     for name, title in (("predict", "predict one image"), ("create", "create a 5-way 1-shot task")):
         for what, who in (("ours", "here"), ("litserve", "LitServe"), ("plain", "plain FastAPI, autograd")):
             if name in models[0]["compare"][what]:
@@ -78,17 +80,13 @@ def best(found: dict[str, Any], what: str, name: str) -> float:
 
 def photos() -> list[str]:
     """LEO for photos beside the best of what people use instead, on classes it has not seen and on a foreign set."""
-    measured = json.loads((ROOT / "weights" / "photos-lite0" / "config.json").read_text())["card"]["validation"]
-    shift = json.loads((ROOT / "bench" / "results" / "photos_shift.json").read_text())
+    measured = validation("photos-lite0")
+    shift = read_results("photos_shift")
     foreign: dict[int, list[dict[str, Any]]] = {}
     for row in shift["rows"]:
         foreign.setdefault(row["shot"], []).append(row)
     names = [source["source"].removesuffix(".zip") for source in measured["sources"]]
-    lines = [
-        "",
-        "| photos, 5 ways, % | " + " | ".join([*names, f"{shift['data'].removesuffix('.zip')}, foreign"]) + " |",
-    ]
-    lines += ["|---|" + "---|" * (len(names) + 1)]
+    lines = ["", *header("photos, 5 ways, %", [*names, f"{shift['data'].removesuffix('.zip')}, foreign"])]
     for shot, others in foreign.items():
         rows = [
             next(row for row in source["rows"] if (row["way"], row["shot"]) == (5, shot))
@@ -114,11 +112,23 @@ def beside_the_best(methods: list[dict[str, Any]]) -> str:
     return f"{100 * first['accuracy']:.2f} ({lead:+.2f} ± {ci95:.2f})"
 
 
-def between_marks(document: str, figures: str) -> str:
+def validation(model: str) -> dict[str, Any]:
+    """What a model's card says of its accuracy."""
+    found: dict[str, Any] = json.loads((WEIGHTS / model / "config.json").read_text())["card"]["validation"]
+    return found
+
+
+def header(first: str, others: Sequence[str]) -> list[str]:
+    """The first two lines of a table."""
+    return [f"| {first} | " + " | ".join(others) + " |", "|---|" + "---|" * len(others)]
+
+
+def between_marks(document: str, figures: str, mark: str = "figures") -> str:
     """A document with what stands between its two marks replaced."""
-    before, rest = document.split(BEGIN)
-    _, after = rest.split(END)
-    return f"{before}{BEGIN}\n{figures}\n{END}{after}"
+    begin, end = f"<!-- {mark} -->", f"<!-- /{mark} -->"
+    before, rest = document.split(begin)
+    _, after = rest.split(end)
+    return f"{before}{begin}\n{figures}\n{end}{after}"
 
 
 def written(readme: str) -> str:

@@ -1,16 +1,15 @@
 """Writes the figures of docs/scaling.md from results files, so that none is typed in."""
 
-import json
 import math
-from pathlib import Path
 from typing import Any
 
-from bench.latency import RESULTS, ROOT
+from bench.common import ROOT, read_results
+from bench.readme import between_marks
 
 GUIDE = ROOT / "docs" / "scaling.md"
 RATES, TASKS = (10**3, 10**5), (10**6, 10**9)
 
-# What the sums below take for granted; docs/scaling.md says so.
+# Assumptions, which docs/scaling.md states.
 FULL = 0.7  # of what a replica or a Redis can do, at most
 CREATIONS = 0.01  # of all requests
 REPLICA_GB = 2
@@ -20,7 +19,7 @@ CORE_MONTH, GB_MONTH = 25.0, 4.0  # dollars: about what large clouds ask
 
 
 def fleet(found: dict[str, Any], rate: float) -> dict[str, float]:
-    """What so many requests a second need."""
+    """Machines, memory and money for a rate of requests."""
     task, replica = found["task"], found["a_replica"]
     # A creation counts as so many predictions as it takes of their processor time.
     weight = 1 - CREATIONS + CREATIONS * task["server_cpu_ms"] / found["stages"]["server_cpu_ms"]
@@ -39,7 +38,7 @@ def fleet(found: dict[str, Any], rate: float) -> dict[str, float]:
 
 
 def store(found: dict[str, Any], tasks: int) -> dict[str, float]:
-    """What so many tasks need."""
+    """Machines, memory and money for a number of tasks."""
     gb = tasks * found["task"]["redis_bytes"] / 1e9
     disk = tasks * found["task"]["redis_disk_bytes"] / 1e9
     primaries = math.ceil(gb / (FULL * NODE_GB))
@@ -77,9 +76,9 @@ def stages(found: dict[str, Any]) -> str:
 
 
 def simulation(found: dict[str, Any]) -> str:
-    """Measured beside foretold."""
+    """Measured beside simulated."""
     lines = ["| clients, replicas | a second: measured, simulated | p99 ms: measured, simulated |", "|---|---|---|"]
-    foretold = []
+    predicted = []
     for one in found["comparison"]:
         said, off = one["simulated"], one["off"]
         rates = f"{one['a_second']:.0f}, {said['a_second']:.0f} ({100 * off['a_second']:+.0f} %)"
@@ -90,9 +89,9 @@ def simulation(found: dict[str, Any]) -> str:
             from_it = ": fitted"
         else:
             from_it = ""
-            foretold.append(off)
+            predicted.append(off)
         lines.append(f"| {one['clients']}, {one['replicas']}{from_it} | {rates} | {slow} |")
-    rate, p99 = (max((off[what] for off in foretold), key=abs) for what in ("a_second", "p99_ms"))
+    rate, p99 = (max((off[what] for off in predicted), key=abs) for what in ("a_second", "p99_ms"))
     lines += ["", f"Furthest off where nothing was taken from: throughput {100 * rate:+.0f} %, p99 {100 * p99:+.0f} %."]
     return "\n".join(lines)
 
@@ -162,19 +161,10 @@ def on_ray(found: dict[str, Any]) -> str:
 
 def written(guide: str) -> str:
     """The guide with its figures brought up to date."""
-    found, ray = (json.loads((RESULTS / name).read_text()) for name in ("capacity.json", "ray.json"))
-    for name, table in figures(found, ray).items():
-        begin, end = f"<!-- {name} -->", f"<!-- /{name} -->"
-        before, rest = guide.split(begin)
-        _, after = rest.split(end)
-        guide = f"{before}{begin}\n{table}\n{end}{after}"
+    for name, table in figures(read_results("capacity"), read_results("ray")).items():
+        guide = between_marks(guide, table, name)
     return guide
 
 
-def main(path: Path = GUIDE) -> None:
-    """Write them."""
-    path.write_text(written(path.read_text()))
-
-
 if __name__ == "__main__":
-    main()
+    GUIDE.write_text(written(GUIDE.read_text()))

@@ -1,8 +1,8 @@
 """How fast meta-training is: time for 2,000 tasks of 5 ways and 1 shot, and what the convolutions alone would take.
 
-For each shipped shape, episodes (augmentation, inner loop, second-order gradients, Adam) on as many tasks as asked
-for, then phi alone forward and backward on the same number of images a step, nothing around it. Their ratio says
-what everything else costs. Writes bench/results/training.json.
+For each shipped shape, episodes (augmentation, inner loop, second-order gradients, Adam), then phi alone forward and
+backward on the same number of images a step. Their ratio says what everything else costs. Writes
+bench/results/training.json.
 
     python -m bench.training --data .../images_background.zip        # a quarter of an hour on two cores
 """
@@ -18,21 +18,29 @@ from typing import Any
 
 import torch
 
-from bench.latency import RESULTS
+from bench.common import write_results
 from model.allocator import keep_freed_memory
 from model.data.omniglot import Drawings, load_drawings
 from model.devices import bf16_is_fast, choose
-from model.evaluation.card import machine, today
 from model.leo import LatentEmbeddingOptimization
 from model.training.drawings import TrainConfig, Trainer
 from model.training.presets import PRESETS
 
 BUDGET = 2000  # 5-way 1-shot tasks, 15 queries a class: 80 images each
 IMAGES_A_TASK, TASKS_A_STEP, WARM_UP = 80, 5, 3
+EPISODES_ALONE = {
+    "pretrain_steps": 0,
+    "distill": 0.0,
+    "ways": (5,),
+    "shots": (1,),
+    "query": 15,
+    "images_per_step": IMAGES_A_TASK * TASKS_A_STEP,
+    "validate_every": 10**9,
+}
 
 
 def episodes(config: TrainConfig, drawings: Drawings, tasks: int, device: torch.device) -> dict[str, Any]:
-    """Meta-train on so many tasks: seconds of all steps, and images a second of the median one."""
+    """Meta-train on a number of tasks: seconds of all steps, and images a second of the median one."""
     steps = WARM_UP + tasks // TASKS_A_STEP
     with tempfile.TemporaryDirectory() as folder:
         training, validation = drawings.split("train"), drawings.split("validation")
@@ -73,6 +81,7 @@ def convolutions(config: TrainConfig, device: torch.device, bf16: bool, repeats:
 
 
 def main() -> None:
+    """Train with both shapes."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--data", type=Path, required=True, help="Omniglot's images_background, folder or zip")
     parser.add_argument("--tasks", type=int, default=BUDGET, help="for omniglot; a tenth of them for omniglot-105")
@@ -83,17 +92,7 @@ def main() -> None:
     drawings = load_drawings(given.data)
     found: dict[str, Any] = {}
     for name, tasks in (("omniglot", given.tasks), ("omniglot-105", given.tasks // 10)):
-        config = PRESETS[name].model_copy(
-            update={
-                "pretrain_steps": 0,
-                "distill": 0.0,
-                "ways": (5,),
-                "shots": (1,),
-                "query": 15,
-                "images_per_step": IMAGES_A_TASK * TASKS_A_STEP,
-                "validate_every": 10**9,
-            }
-        )
+        config = PRESETS[name].model_copy(update=EPISODES_ALONE)
         row = episodes(config, drawings, tasks, device)
         row["convolutions_images_per_second"] = convolutions(config, device, bf16_is_fast(device))
         row["share_of_the_convolutions_speed"] = round(
@@ -104,8 +103,7 @@ def main() -> None:
             row["peak_gpu_mb"] = round(torch.cuda.max_memory_allocated(device) / 2**20)
         found[name] = row
         print(name, json.dumps(row), flush=True)
-    result = {"what": __doc__.splitlines()[0], "date": today(), "machine": machine(), "budget": BUDGET, "models": found}
-    (RESULTS / "training.json").write_text(json.dumps(result, indent=2) + "\n")
+    write_results("training", __doc__.splitlines()[0], budget=BUDGET, models=found)
 
 
 if __name__ == "__main__":
