@@ -1,7 +1,7 @@
-"""What one server does, stage by stage; whether `bench.simulation` foretells it; what fleets then need.
+"""What one server does, stage by stage, and whether `bench.simulation` predicts its throughput and latency.
 
-Starts `leo serve` with a Redis, measures with one client what the simulation takes, then loads it with several and
-compares. Writes bench/results/capacity.json; `python -m bench.scaling` puts it into docs/scaling.md.
+Starts `leo serve` with a Redis, measures the stages with one client, then loads the server with several and compares.
+Writes bench/results/capacity.json; `python -m bench.scaling` puts it into docs/scaling.md.
 """
 
 import argparse
@@ -11,52 +11,30 @@ import statistics
 import subprocess
 import tempfile
 import time
-from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 from redis import Redis
 
-from bench.latency import RESULTS
-from bench.processes import cpu_seconds
+from bench.common import read_results, replace_results, write_results
+from bench.service import Service, cpu_seconds, metrics, redis_server
 from bench.simulation import Stages, simulate
-from bench.stages import Load, counters, measure_device, stages_from
+from bench.stages import MeasuredLoad, measure_device, stages_from
 from bench.tasks import make_tasks, predict, predict_each
-from model.evaluation.card import machine, today
-from tests.e2e.conftest import Server
 from tests.helpers.cluster import gateway
-from tests.helpers.redis_server import RedisServer, started
+from tests.helpers.redis_server import RedisServer
 
 CLIENTS = (1, 2, 4, 8, 16)
-FITTED, FIT_SECONDS = 8, 20.0  # clients of the one load that the simulation is fitted to; simulated seconds
+FITTED, FIT_SECONDS = 8, 20.0  # clients of the load that the simulation is fitted to; simulated seconds
 TASKS = 200
 ROUNDS = 3
 FLEET_CORES = os.cpu_count() or 1  # of a replica in a fleet: as here
-PATIENCE_MS = 50.0  # p99 that a fleet is to hold
+P99_MS = 50.0  # that a replica of a fleet must hold
 
 
-@contextmanager
-def servers(number: int, **settings: str) -> Iterator[tuple[list[Server], RedisServer]]:
-    """So many `leo serve` with one Redis, durable as in production."""
-    with tempfile.TemporaryDirectory() as name:
-        folder = Path(name)
-        (folder / "redis").mkdir()
-        redis = started(folder / "redis")
-        running = [Server(folder / str(n), LEO_STORE_URL=redis.url, **settings) for n in range(number)]
-        try:
-            for server in running:
-                server.start()
-            yield running, redis
-        finally:
-            for server in running:
-                server.close()
-            redis.kill()
-
-
-def stages_of(found: dict[str, Any], together: float = 1.0) -> Stages:
-    """What was measured, as the simulation takes it."""
+def simulated_stages(found: dict[str, Any], together: float = 1.0) -> Stages:
+    """The measured stages as the simulation takes them."""
     ms = found["stages"]
     around = (ms["loop_ms"] - ms["decode_in_loop_ms"]) / 2
     return Stages(
@@ -75,18 +53,18 @@ def stages_of(found: dict[str, Any], together: float = 1.0) -> Stages:
 
 
 def fitted(found: dict[str, Any]) -> dict[str, float]:
-    """The number that no stage tells, by the throughput of one load: what the loop saves on several requests."""
+    """Fit what the loop saves on a request behind another, which no stage tells, to the throughput of one load."""
     seen = next(load for load in found["loads"] if (load["clients"], load["replicas"]) == (FITTED, 1))
 
     def off(together: float) -> float:
-        said = simulate(stages_of(found, together), cores=found["cores"], clients=FITTED, seconds=FIT_SECONDS)
+        said = simulate(simulated_stages(found, together), cores=found["cores"], clients=FITTED, seconds=FIT_SECONDS)
         return abs(float(said["a_second"]) - float(seen["a_second"]))
 
     return {"clients": FITTED, "together": min((n / 50 for n in range(25, 51)), key=off)}
 
 
 def compare(stages: Stages, cores: float, measured: dict[str, Any], replicas: int) -> dict[str, Any]:
-    """Beside what was measured, what the simulation says, and how far off it is."""
+    """What was measured, what the simulation says, and how far off it is."""
     said = simulate(stages, cores=cores, replicas=replicas, clients=measured["clients"], seconds=60)
     return {
         "replicas": replicas,
@@ -109,8 +87,8 @@ def most_within(stages: Stages, cores: float, p99_ms: float) -> dict[str, Any]:
     return {"cores": FLEET_CORES, "p99_within_ms": p99_ms, **best}
 
 
-def measure_tasks(server: Server, redis: RedisServer, number: int) -> dict[str, Any]:
-    """What a 5-way 1-shot task costs to make and to keep, its examples kept for later."""
+def measure_tasks(server: Service, redis: RedisServer, number: int) -> dict[str, Any]:
+    """What a 5-way 1-shot task costs to make and to store, with its examples' features."""
     with Redis.from_url(redis.url) as client:
         held, written = (client.info("memory")["used_memory"], client.info("persistence")["aof_current_size"])
         cpu, began = cpu_seconds(server.process_id), time.monotonic()
@@ -118,7 +96,7 @@ def measure_tasks(server: Server, redis: RedisServer, number: int) -> dict[str, 
         took, used = time.monotonic() - began, cpu_seconds(server.process_id) - cpu
         held = client.info("memory")["used_memory"] - held
         written = client.info("persistence")["aof_current_size"] - written
-    after = counters(server.url)
+    after = metrics(server.url)
     return {
         "made": number,
         "head_bytes": round(after["leo_cache_bytes"] / after["leo_cache_tasks"]),
@@ -133,21 +111,8 @@ def measure_redis(redis: RedisServer) -> dict[str, float]:
     """Requests a second: reads of 2 KB, and writes that are on disk before they are answered."""
     found = {}
     for command in ("get", "set"):
-        order = [
-            "redis-benchmark",
-            "-p",
-            str(redis.port),
-            "-t",
-            command,
-            "-d",
-            "2048",
-            "-n",
-            "50000",
-            "-c",
-            "64",
-            "--csv",
-        ]
-        lines = subprocess.run(order, check=True, capture_output=True, text=True).stdout.strip().splitlines()
+        order = f"redis-benchmark -p {redis.port} -t {command} -d 2048 -n 50000 -c 64 --csv"
+        lines = subprocess.run(order.split(), check=True, capture_output=True, text=True).stdout.strip().splitlines()
         found[f"{command}_a_second"] = float(lines[-1].split(",")[1].strip('"'))
     return found
 
@@ -158,26 +123,23 @@ def main() -> None:
     parser.add_argument("--seconds", type=float, default=9.0, help="of each load, all rounds together")
     parser.add_argument("--only", choices=["measure", "simulate"], help="simulating needs no quiet machine")
     given = parser.parse_args()
-    target = RESULTS / "capacity.json"
-    if given.only == "simulate":
-        written = json.loads(target.read_text())
-    else:
-        written = {"what": "leo serve, Redis and the clients on one machine", "date": today(), "machine": machine()}
-        written |= measure(given.seconds)
+    if given.only != "simulate":
+        write_results("capacity", "leo serve, Redis and the clients on one machine", **measure(given.seconds))
     if given.only != "measure":
-        written["fitted"] = fitted(written)
-        stages = stages_of(written, written["fitted"]["together"])
-        written["comparison"] = [compare(stages, written["cores"], one, one["replicas"]) for one in written["loads"]]
-        written["a_replica"] = most_within(stages, written["cores"], PATIENCE_MS)
-    target.write_text(json.dumps(written, indent=2) + "\n")
-    shown = {key: value for key, value in written["stages"].items() if key != "pauses_ms"}
-    print(json.dumps(written | {"stages": shown, "loads": "..."}, indent=1))
+        found = read_results("capacity")
+        fit = fitted(found)
+        stages = simulated_stages(found, fit["together"])
+        found["fitted"] = fit
+        found["comparison"] = [compare(stages, found["cores"], one, one["replicas"]) for one in found["loads"]]
+        found["a_replica"] = most_within(stages, found["cores"], P99_MS)
+        replace_results("capacity", found)
+    print(json.dumps(read_results("capacity"), indent=1))
 
 
-def measure_cores(running: list[Server], tasks: list[str], seconds: float) -> float:
-    """How many times one pair of server and client, so many pairs do at once: cores that share what they work with."""
+def measure_cores(running: list[Service], tasks: list[str], seconds: float) -> float:
+    """Throughput of a server and a client for each core over that of one alone: cores share caches and memory."""
 
-    def one(server: Server) -> float:
+    def one(server: Service) -> float:
         rate: float = predict(server.url, tasks, 1, seconds, warm_up=0.5)["a_second"]
         return rate
 
@@ -188,14 +150,14 @@ def measure_cores(running: list[Server], tasks: list[str], seconds: float) -> fl
 
 def measure(seconds: float) -> dict[str, Any]:
     """All that needs servers."""
-    with servers(2) as (running, redis):
-        server = running[0]
+    with redis_server() as redis, Service(LEO_STORE_URL=redis.url) as server, Service(LEO_STORE_URL=redis.url) as other:
+        running = [server, other]
         tasks = make_tasks(server.url, TASKS)
         for each in running:
             predict_each(each.url, tasks, 1)
         with tempfile.TemporaryDirectory() as folder, gateway(Path(folder), running) as url:
-            loads = [Load(server, server.url, tasks, asking, 1) for asking in CLIENTS]
-            loads += [Load(server, url, tasks, asking, 2) for asking in (1, 8)]
+            loads = [MeasuredLoad(server, server.url, tasks, asking, 1) for asking in CLIENTS]
+            loads += [MeasuredLoad(server, url, tasks, asking, 2) for asking in (1, 8)]
             cores = []
             for _ in range(ROUNDS):
                 for load in loads:
@@ -205,7 +167,7 @@ def measure(seconds: float) -> dict[str, Any]:
         stages = stages_from(one) | measure_device(server, tasks, seconds / ROUNDS)
         made = measure_tasks(server, redis, 500)
         rates = measure_redis(redis)
-    with servers(1, LEO_CACHE_BYTES="0") as ((cold,), _):
+    with redis_server() as redis, Service(LEO_STORE_URL=redis.url, LEO_CACHE_BYTES="0") as cold:
         tasks = make_tasks(cold.url, TASKS)
         without = predict(cold.url, tasks, 1, seconds, warm_up=0.5)
     return {

@@ -1,4 +1,4 @@
-"""schemathesis against a running server: examples, coverage and fuzzing, then stateful; into bench/results/fuzz.json.
+"""Calls made from the OpenAPI document by schemathesis, and how many were answered wrongly: bench/results/fuzz.json.
 
 The calls are counted by the server itself, in its metrics.
 """
@@ -6,7 +6,6 @@ The calls are counted by the server itself, in its metrics.
 import argparse
 import json
 import os
-import re
 import subprocess
 import sys
 import tempfile
@@ -16,46 +15,36 @@ from typing import Any
 
 import httpx
 
-from bench.latency import RESULTS, ROOT
-from model.evaluation.card import machine, today
-from tests.e2e.conftest import Server
-from tests.helpers.drawn import CHARACTERS, png
+from bench.common import ROOT, write_results
+from bench.service import Service, metrics
 
 CHECKS = (
     "not_a_server_error,status_code_conformance,content_type_conformance,response_headers_conformance,"
     "response_schema_conformance,use_after_free,ensure_resource_availability"
 )
-PATIENCE = "3600"  # seconds: the whole may be stopped and continued, on a machine where others measure
+PATIENCE = "3600"  # seconds: whoever shares the machine may stop everything for a while
 PHASES = ("examples,coverage,fuzzing", "stateful")
-COUNTED = re.compile(r'leo_http_requests_total\{.*status="(\d)\d\d"\} ([\d.]+)')
 
 
-def received(server: Server) -> Counter[str]:
+def by_status(service: Service) -> Counter[str]:
     """Requests by the hundreds of their status, since the server's start."""
     counts: Counter[str] = Counter()
-    for status, number in COUNTED.findall(httpx.get(f"{server.url}/metrics").text):
-        counts[f"{status}xx"] += int(float(number))
+    for name, number in metrics(service.url).items():
+        family, *_, status = name.split("/")
+        if family == "leo_http_requests_total":
+            counts[f"{status[0]}xx"] += int(number)
     return counts
 
 
-def exported_head(server: Server, folder: Path) -> Path:
-    """A file that `POST /tasks/import` takes."""
-    names = list(CHARACTERS)[:3]
-    images = [("images", (name, png(name), "image/png")) for name in names]
-    task = httpx.post(f"{server.url}/tasks", data={"labels": names}, files=images).json()["task_id"]
-    head = folder / "head.safetensors"
-    head.write_bytes(httpx.get(f"{server.url}/tasks/{task}/parameters").content)
-    return head
-
-
-def run(server: Server, folder: Path, phases: str, examples: int, environment: dict[str, str]) -> dict[str, Any]:
-    """One run of schemathesis, and what it found."""
-    report, before = folder / "report.json", received(server)
+def run(service: Service, folder: Path, phases: str, examples: int, head: Path) -> dict[str, Any]:
+    """One run of schemathesis, and what it found. `head` is a file that `POST /tasks/import` takes."""
+    report, before = folder / "report.json", by_status(service)
     command = [str(Path(sys.executable).with_name("schemathesis")), "run", "--checks", CHECKS, "--continue-on-failure"]
     options = ["--phases", phases, "-n", str(examples), "--report", "json", "--report-json-path", str(report)]
     options += ["--request-timeout", PATIENCE]
-    subprocess.run([*command, *options, f"{server.url}/openapi.json"], env=environment, cwd=folder)
-    found, counts = json.loads(report.read_text()), received(server) - before
+    hooks = {"SCHEMATHESIS_HOOKS": "tests.hostile.fuzz_hooks", "PYTHONPATH": str(ROOT), "LEO_FUZZ_HEAD": str(head)}
+    subprocess.run([*command, *options, f"{service.url}/openapi.json"], env=os.environ | hooks, cwd=folder)
+    found, counts = json.loads(report.read_text()), by_status(service) - before
     return {
         "phases": phases,
         "seed": str(found["seed"]),
@@ -74,22 +63,15 @@ def main() -> None:
     parser.add_argument("--examples", type=int, default=150, help="most cases for one operation in a run")
     given = parser.parse_args()
     runs: list[dict[str, Any]] = []
-    with tempfile.TemporaryDirectory() as temporary:
+    patient = {"LEO_REQUEST_TIMEOUT": PATIENCE, "LEO_DECODE_DEADLINE": PATIENCE}
+    with tempfile.TemporaryDirectory() as temporary, Service(**patient) as service:
         folder = Path(temporary)
-        server = Server(folder / "data", LEO_REQUEST_TIMEOUT=PATIENCE, LEO_DECODE_DEADLINE=PATIENCE)
-        try:
-            server.start()
-            environment = os.environ | {
-                "SCHEMATHESIS_HOOKS": "tests.hostile.fuzz_hooks",
-                "PYTHONPATH": str(ROOT),
-                "LEO_FUZZ_HEAD": str(exported_head(server, folder)),
-            }
-            while sum(one["calls"] for one in runs) < given.calls:
-                runs.append(run(server, folder, PHASES[len(runs) % 2], given.examples, environment))
-                print({key: runs[-1][key] for key in ("phases", "calls", "with_failures")}, flush=True)
-            tracebacks = server.log.read_text().count("Traceback")
-        finally:
-            server.close()
+        head = folder / "head.safetensors"
+        head.write_bytes(httpx.get(f"{service.url}/tasks/{service.created()}/parameters").content)
+        while sum(one["calls"] for one in runs) < given.calls:
+            runs.append(run(service, folder, PHASES[len(runs) % 2], given.examples, head))
+            print({key: runs[-1][key] for key in ("phases", "calls", "with_failures")}, flush=True)
+        tracebacks = service.log.read_text().count("Traceback")
     statuses = sum((Counter(one["by_status"]) for one in runs), Counter[str]())
     counts = {
         "calls": sum(one["calls"] for one in runs),
@@ -99,10 +81,9 @@ def main() -> None:
         "errors": sum(one["errors"] for one in runs),
         "tracebacks_in_the_log": tracebacks,
     }
-    written = {"what": f"schemathesis, checks {CHECKS}", "date": today(), "machine": machine(), **counts, "runs": runs}
-    (RESULTS / "fuzz.json").write_text(json.dumps(written, indent=2) + "\n")
+    write_results("fuzz", f"schemathesis, checks {CHECKS}", **counts, runs=runs)
     print(json.dumps(counts, indent=2))
-    sys.exit(1 if counts["with_failures"] or counts["errors"] or tracebacks or statuses["5xx"] else 0)
+    sys.exit(bool(counts["with_failures"] or counts["errors"] or tracebacks or statuses["5xx"]))
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""The same model's predictions in LitServe, with its batching.
+"""Predictions by the same model in LitServe, with its batching.
 
 python -m bench.peer_litserve PORT MODEL [WORKERS]
 """
@@ -12,20 +12,21 @@ import torch
 from fastapi import Request
 from torch import Tensor
 
-from bench.peers import answer, load, read, taught, tensor
-from bench.pictures import NAMES, picture
+from bench.peers import adapted, load, read, tensor, to_prediction
+from bench.requests import NAMES, picture
 
 BATCH, BATCH_TIMEOUT = 32, float(os.environ.get("LITSERVE_BATCH_TIMEOUT", "0.005"))  # seconds
 
 
 class Predictions(ls.LitAPI):  # type: ignore[misc]
-    """Five tasks that it makes for itself when it starts; a request names one by its number."""
+    """Answers for five tasks, made when it starts; a request names one by its number."""
 
     def setup(self, device: str) -> None:  # noqa: ARG002
         self.name = sys.argv[2]
         self.leo = load(self.name)
         side = self.leo.config.resolution
-        self.heads = [taught(self.leo, [read(picture(each, hand), side) for each in NAMES], NAMES) for hand in range(5)]
+        support = [[read(picture(name, hand), side) for name in NAMES] for hand in range(5)]
+        self.heads = [adapted(self.leo, drawings, NAMES) for drawings in support]
 
     def decode_request(self, request: Request) -> tuple[int, Tensor]:
         drawing = read(request["images"].file.read(), self.leo.config.resolution)  # type: ignore[index]
@@ -42,9 +43,8 @@ class Predictions(ls.LitAPI):  # type: ignore[misc]
                 labels, params = self.heads[task]
                 logits = params["fc.weight"] @ row + params["fc.bias"]
                 shares = (logits / self.leo.config.temperature).softmax(dim=-1).tolist()
-                answers.append(
-                    {"task_id": str(task), "model_version": self.name, "predictions": [answer(labels, shares)]}
-                )
+                predictions = [to_prediction(labels, shares)]
+                answers.append({"task_id": str(task), "model_version": self.name, "predictions": predictions})
         return answers
 
     def unbatch(self, output: list[dict[str, Any]]) -> list[dict[str, Any]]:

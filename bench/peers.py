@@ -1,10 +1,10 @@
-"""What ours is compared with: the same model served as one would without this project's engine.
+"""Servers that the service is compared with: plain FastAPI around the library, and FastAPI without a model.
 
     python -m bench.peers plain|bare|bare_together PORT MODEL
 
-`plain`: a FastAPI handler with the library, autograd and all, one request at a time. `bare`: a FastAPI handler that
-reads the same request and gives the same answer, with no model: what HTTP costs; together: a process of it for each
-core. `bench.peer_litserve` is another.
+`plain` calls the library, with autograd, in its handler, one request at a time. `bare` reads the same requests and
+gives constant answers, which is what HTTP costs; `bare_together` has a process for each core. `bench.peer_litserve`
+is another.
 """
 
 import io
@@ -12,7 +12,6 @@ import os
 import secrets
 import socket
 import sys
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -23,28 +22,31 @@ from numpy.typing import NDArray
 from PIL import Image
 from torch import Tensor
 
-from bench.pictures import NAMES
+from bench.common import WEIGHTS
+from bench.requests import NAMES
 from model.devices import CORES
 from model.images.drawings import to_drawing, to_input
 from model.leo import LatentEmbeddingOptimization
 
-ROOT = Path(__file__).resolve().parent.parent
 Head = tuple[list[str], dict[str, Tensor]]  # the classes' names, fc.weight and fc.bias
 
 
 def load(name: str) -> LatentEmbeddingOptimization:
-    return LatentEmbeddingOptimization.from_pretrained(ROOT / "weights" / name)
+    """A shipped model."""
+    return LatentEmbeddingOptimization.from_pretrained(WEIGHTS / name)
 
 
 def read(data: bytes, side: int) -> NDArray[np.uint8]:
+    """An encoded picture as phi's input, 255 full ink."""
     return to_input(to_drawing(Image.open(io.BytesIO(data))), side)
 
 
 def tensor(drawings: list[NDArray[np.uint8]]) -> Tensor:
+    """[B,1,R,R], 1 full ink."""
     return torch.from_numpy(np.stack(drawings)).unsqueeze(1).float() / 255
 
 
-def taught(leo: LatentEmbeddingOptimization, drawings: list[NDArray[np.uint8]], labels: list[str]) -> Head:
+def adapted(leo: LatentEmbeddingOptimization, drawings: list[NDArray[np.uint8]], labels: list[str]) -> Head:
     names = list(dict.fromkeys(labels))
     support, numbers = tensor(drawings), torch.tensor([names.index(label) for label in labels])
     codes = leo.inner_update(support, numbers, leo.encode_task(support, numbers)).detach()
@@ -52,7 +54,7 @@ def taught(leo: LatentEmbeddingOptimization, drawings: list[NDArray[np.uint8]], 
         return names, leo.decode_to_params(codes)
 
 
-def answer(labels: list[str], row: list[float]) -> dict[str, Any]:
+def to_prediction(labels: list[str], row: list[float]) -> dict[str, Any]:
     best = sorted(range(len(row)), key=lambda n: -row[n])[:5]
     scores = [{"label": labels[n], "confidence": row[n]} for n in best]
     return {**scores[0], "top_k": scores, "unknown": False}
@@ -65,7 +67,7 @@ def plain(name: str) -> FastAPI:
     @app.post("/tasks", status_code=201)
     async def create(images: list[UploadFile], labels: list[str] = Form()) -> dict[str, Any]:  # noqa: B008
         task_id = secrets.token_hex(12)
-        heads[task_id] = taught(leo, [read(await image.read(), side) for image in images], labels)
+        heads[task_id] = adapted(leo, [read(await image.read(), side) for image in images], labels)
         return {"task_id": task_id, "labels": heads[task_id][0]}
 
     @app.post("/tasks/{task_id}/predict")
@@ -74,7 +76,7 @@ def plain(name: str) -> FastAPI:
         queries = tensor([read(await image.read(), side) for image in images])
         with torch.no_grad():
             shares = (leo.classifier(queries, params) / leo.config.temperature).softmax(dim=-1)
-        predictions = [answer(labels, row) for row in shares.tolist()]
+        predictions = [to_prediction(labels, row) for row in shares.tolist()]
         return {"task_id": task_id, "model_version": name, "predictions": predictions}
 
     return app
@@ -82,7 +84,7 @@ def plain(name: str) -> FastAPI:
 
 def bare(_: str) -> FastAPI:
     app = FastAPI()
-    predictions = [answer(NAMES, [0.9, 0.05, 0.03, 0.01, 0.01])]
+    predictions = [to_prediction(NAMES, [0.9, 0.05, 0.03, 0.01, 0.01])]
     losses = [0.21334, 0.09221, 0.05112, 0.03123, 0.02321, 0.02012]
 
     @app.post("/tasks", status_code=201)
@@ -103,7 +105,7 @@ def bare(_: str) -> FastAPI:
 
 
 def main() -> None:
-    """Run one of them."""
+    """Serve until killed."""
     what, port, name = sys.argv[1], int(sys.argv[2]), sys.argv[3]
     app = {"plain": plain, "bare": bare, "bare_together": bare}[what](name)
     for _ in range(CORES - 1 if what == "bare_together" else 0):

@@ -1,50 +1,36 @@
-"""The service on Ray Serve: a node killed, tasks kept warm, throughput; into bench/results/ray.json.
+"""The service on Ray Serve: a node killed, tasks kept in caches, throughput; writes bench/results/ray.json.
 
-As deploy/ray/environment sets it, with HAProxy; what is kept warm, and throughput, with Ray's own proxies too.
+As deploy/ray/environment sets it up, with HAProxy; caches and throughput with Ray's own proxies too.
 """
 
 import argparse
-import json
 import sys
 import tempfile
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 from typing import Any
 
 from bench import tasks
-from bench.latency import RESULTS
-from model.evaluation.card import machine, today
-from tests.e2e.conftest import Server
+from bench.common import read_results, write_section
+from bench.service import Service, redis_server
 from tests.helpers.cluster import gateway
-from tests.helpers.redis_server import RedisServer, started
 from tests.ray import scenarios
 from tests.ray.cluster import running_on_ray
 
 CLIENTS, SECONDS, WARM_UP, TASKS = 8, 8.0, 2.0, 50
 
 
-@contextmanager
-def redis() -> Iterator[RedisServer]:
-    with tempfile.TemporaryDirectory() as folder:
-        server = started(Path(folder))
-        try:
-            yield server
-        finally:
-            server.kill()
-
-
 def node_killed(given: argparse.Namespace) -> dict[str, Any]:
     """Two raylets with a replica each, one of them killed under load."""
-    with redis() as store, running_on_ray(store.url, nodes=2) as cluster:
+    with redis_server() as store, running_on_ray(store.url, nodes=2) as cluster:
         cluster.deploy(2, max_replicas_per_node=1)
         return scenarios.node_killed(cluster, between=given.between)
 
 
 def affinity(given: argparse.Namespace, *, haproxy: bool = True) -> dict[str, Any]:
     """Four replicas, then five."""
-    with redis() as store, running_on_ray(store.url, nodes=1, cpus=8, haproxy=haproxy) as cluster:
+    with redis_server() as store, running_on_ray(store.url, nodes=1, cpus=8, haproxy=haproxy) as cluster:
         cluster.deploy(4)
         return scenarios.affinity(cluster, tasks=given.tasks, times=given.times)
 
@@ -55,23 +41,15 @@ def throughput(given: argparse.Namespace) -> dict[str, Any]:
 
     def measure(name: str, url: str) -> None:
         found = tasks.predict(url, tasks.make_tasks(url, TASKS), CLIENTS, SECONDS, warm_up=WARM_UP)
-        rounds.setdefault(name, []).append(
-            {key: value for key, value in found.items() if key not in ("clients", "took")}
-        )
+        shown = {key: value for key, value in found.items() if key not in ("clients", "took")}
+        rounds.setdefault(name, []).append(shown)
 
-    with redis() as store, tempfile.TemporaryDirectory() as name:
-        folder = Path(name)
-        servers = [Server(folder / str(n), LEO_STORE_URL=store.url) for n in range(2)]
+    with redis_server() as store, tempfile.TemporaryDirectory() as folder:
         for _ in range(given.rounds):
-            try:
-                servers[0].start()
-                measure("uvicorn, 1", servers[0].url)
-                servers[1].start()
-                with gateway(folder, servers) as url:
+            with Service(LEO_STORE_URL=store.url) as one:
+                measure("uvicorn, 1", one.url)
+                with Service(LEO_STORE_URL=store.url) as two, gateway(Path(folder), [one, two]) as url:
                     measure("nginx and uvicorn, 2", url)
-            finally:
-                for server in servers:
-                    server.close()
             for proxies, haproxy in (("HAProxy", True), ("its own proxy", False)):
                 with running_on_ray(store.url, nodes=1, cpus=4, haproxy=haproxy) as cluster:
                     for replicas in (1, 2):
@@ -95,15 +73,10 @@ def main() -> None:
     parser.add_argument("--times", type=int, default=20, help="predictions a task")
     parser.add_argument("--rounds", type=int, default=2)
     given = parser.parse_args()
-    target = RESULTS / "ray.json"
-    written = json.loads(target.read_text()) if target.exists() else {}
-    written["what"] = "Ray Serve, Redis and the clients, all on one machine"
     for name, run in scenario.items():
         if given.only in (None, name):
-            found = run(given)
-            written[name] = {"date": today(), "machine": machine(), **found}
-            print(name, json.dumps(found, indent=2), flush=True)
-            target.write_text(json.dumps(written, indent=2) + "\n")
+            write_section("ray", name, run(given))
+    written = read_results("ray")
     killed = written.get("node_killed", {})
     bad = [killed.get("failed_after_retries", 0), killed.get("lost", 0)]
     bad += [written.get(name, {}).get("hit_rate", 1) < 0.95 for name in ("affinity", "affinity_of_places")]

@@ -1,102 +1,155 @@
-"""A server in a process of its own, under load, and what it costs."""
+"""A server under test in a process of its own: what it costs in processor time and memory, and its metrics."""
 
 import contextlib
-import http.client
 import itertools
+import json
 import os
-import re
-import socket
+import signal
 import subprocess
 import sys
 import tempfile
 import time
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from bench.latency import multipart, post
-from bench.load import Outcome, closed, open_loop
-from bench.pictures import support
-from bench.processes import cpu_seconds, family, resident
-from model.devices import CORES
+import httpx
+from prometheus_client.parser import text_string_to_metric_families
 
-ROOT = Path(__file__).resolve().parent.parent.parent
+from app.cli.bench import Load, closed_loop
+from bench.common import ROOT, WEIGHTS
+from bench.load import open_loop, send_each
+from bench.requests import creation
+from model.devices import CORES
+from tests.helpers.redis_server import RedisServer, free_port, started
+
 CLIENTS, SECONDS, WARM_UP = 32, 6.0, 1.5
 
 
 class Service:
-    """A server in a process of its own (and of its children), and what it costs."""
+    """`leo serve` (`ours`), or what it is compared with, on a free port with a data folder of its own.
 
-    def __init__(self, what: str, model: str, **settings: str) -> None:
-        with socket.create_server(("127.0.0.1", 0)) as free:
-            self.port = free.getsockname()[1]
-        python = sys.executable
+    A context manager: the server is ready inside and ended afterwards.
+    """
+
+    def __init__(self, what: str = "ours", model: str = "omniglot", **settings: str) -> None:
+        self.port = free_port()
+        self.url = f"http://127.0.0.1:{self.port}"
         self._data = tempfile.TemporaryDirectory()
-        command = {
-            "ours": [str(Path(python).with_name("leo")), "serve"],
-            "litserve": [python, "-m", "bench.peer_litserve", str(self.port), model],
-            "litserve_together": [python, "-m", "bench.peer_litserve", str(self.port), model, str(CORES)],
-        }.get(what, [python, "-m", "bench.peers", what, str(self.port), model])
-        own = {"LEO_PORT": str(self.port), "LEO_DATA_DIR": self._data.name, "LEO_DEVICE": "cpu"}
-        own |= {"LEO_WEIGHTS": str(ROOT / "weights" / model)} | settings
-        self._process = subprocess.Popen(
-            command, env=os.environ | own, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, start_new_session=True
-        )
-        until = time.monotonic() + 120
-        while time.monotonic() < until:
-            with contextlib.suppress(OSError):
-                connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=5)
-                connection.request("GET", "/openapi.json")
-                if connection.getresponse().read():
-                    return
-            time.sleep(0.1)
-        raise RuntimeError(f"{what} did not start")
+        self.log = Path(self._data.name) / "log"
+        arguments = {
+            "ours": ["app.cli", "serve"],
+            "litserve": ["bench.peer_litserve", str(self.port), model],
+            "litserve_together": ["bench.peer_litserve", str(self.port), model, str(CORES)],
+        }.get(what, ["bench.peers", what, str(self.port), model])
+        self._command = [sys.executable, "-m", *arguments]
+        self._ready = f"{self.url}/readyz" if what == "ours" else f"{self.url}/openapi.json"
+        self._environment = {key: value for key, value in os.environ.items() if not key.startswith("LEO_")} | {
+            "LEO_PORT": str(self.port),
+            "LEO_DATA_DIR": self._data.name,
+            "LEO_DEVICE": "cpu",
+            "LEO_WEIGHTS": str(WEIGHTS / model),
+            **settings,
+        }
 
     def __enter__(self) -> "Service":
-        return self
+        with self.log.open("ab") as log:
+            self._process = subprocess.Popen(
+                self._command, env=self._environment, cwd=ROOT, stdout=log, stderr=log, start_new_session=True
+            )
+        until = time.monotonic() + 120
+        while time.monotonic() < until and self._process.poll() is None:
+            with contextlib.suppress(httpx.TransportError):
+                if httpx.get(self._ready, timeout=5).status_code == 200:
+                    return self
+            time.sleep(0.1)
+        said = self.log.read_text()
+        self.__exit__()
+        raise RuntimeError(f"{self._command} did not start: {said[-500:]}")
 
     def __exit__(self, *_: object) -> None:
-        for process in reversed(family(self._process.pid)):
+        for process in reversed(family(self.process_id)):
             with contextlib.suppress(ProcessLookupError):
-                os.kill(process, 15)
+                os.kill(process, signal.SIGTERM)
         self._process.wait()
         self._data.cleanup()
 
-    def cpu_seconds(self) -> float:
-        return cpu_seconds(self._process.pid)
-
-    def resident_mb(self) -> float:
-        return resident(self._process.pid)
+    @property
+    def process_id(self) -> int:
+        return self._process.pid
 
     def created(self, hand: int = 0) -> str:
-        connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=60)
-        answer, _ = post(connection, "/tasks", multipart(*support(hand)))
-        return str(answer["task_id"])
-
-    def samples(self, name: str) -> dict[str, float]:
-        """What /metrics says of one metric, by its labels."""
-        connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=10)
-        connection.request("GET", "/metrics")
-        text = connection.getresponse().read().decode()
-        return {
-            line.rsplit(" ", 1)[0]: float(line.rsplit(" ", 1)[1])
-            for line in text.splitlines()
-            if re.match(rf"{name}[{{ ]", line)
-        }
+        """The id of a new 5-way 1-shot task."""
+        ((_, body),) = send_each(self.url, [creation(hand)], 1, keep=True).answers
+        return str(json.loads(body)["task_id"])
 
     def load(self, requests: list[bytes], clients: int, seconds: float = SECONDS) -> dict[str, Any]:
-        """Closed loop over the requests in turn, after a warm-up."""
+        """Figures of a closed loop over the requests in turn, after a warm-up."""
         turns = itertools.cycle(requests)
-        closed(self.port, turns.__next__, clients, WARM_UP)
-        before = self.cpu_seconds()
-        outcome = closed(self.port, turns.__next__, clients, seconds)
-        return outcome.summary() | self._cost(before, outcome)
+        closed_loop(self.url, turns, clients, WARM_UP)
+        before = cpu_seconds(self.process_id)
+        return self._figures(closed_loop(self.url, turns, clients, seconds), before)
 
     def load_open(self, requests: list[bytes], per_second: float, seconds: float = SECONDS) -> dict[str, Any]:
-        turns = itertools.cycle(requests)
-        before = self.cpu_seconds()
-        outcome = open_loop(self.port, turns.__next__, per_second, seconds)
-        return {"asked_per_second": round(per_second, 1)} | outcome.summary() | self._cost(before, outcome)
+        """Figures of an open loop."""
+        before = cpu_seconds(self.process_id)
+        load = open_loop(self.url, itertools.cycle(requests), per_second, seconds)
+        return {"asked_per_second": round(per_second, 1)} | self._figures(load, before)
 
-    def _cost(self, before: float, outcome: Outcome) -> dict[str, Any]:
-        spent = 1000 * (self.cpu_seconds() - before) / max(1, len(outcome.accepted))
-        return {"cpu_ms_a_request": round(spent, 3), "resident_mb": self.resident_mb()}
+    def _figures(self, load: Load, cpu_before: float) -> dict[str, Any]:
+        spent = 1000 * (cpu_seconds(self.process_id) - cpu_before) / max(1, len(load.accepted))
+        return load.summary() | {"cpu_ms_a_request": round(spent, 3), "resident_mb": resident_mb(self.process_id)}
+
+
+@contextlib.contextmanager
+def redis_server() -> Iterator[RedisServer]:
+    """A Redis, as durable as in production."""
+    with tempfile.TemporaryDirectory() as folder:
+        server = started(Path(folder))
+        try:
+            yield server
+        finally:
+            server.kill()
+
+
+def metrics(url: str) -> dict[str, float]:
+    """Every sample of /metrics by name and labels, as `leo_stage_seconds_sum/device`."""
+    families = text_string_to_metric_families(httpx.get(f"{url}/metrics").text)
+    return {"/".join([one.name, *one.labels.values()]): one.value for family in families for one in family.samples}
+
+
+def mean_ms_between(before: dict[str, float], after: dict[str, float], name: str, labels: str = "") -> float:
+    """Mean milliseconds of what a histogram of seconds saw between two calls of `metrics`."""
+    total, count = (
+        after[f"{name}_{part}{labels}"] - before.get(f"{name}_{part}{labels}", 0) for part in ("sum", "count")
+    )
+    return 1000 * total / count
+
+
+def family(process_id: int) -> list[int]:
+    """A process and its descendants that still live."""
+    found = [process_id]
+    for each in found:
+        with contextlib.suppress(OSError):
+            found += map(int, Path(f"/proc/{each}/task/{each}/children").read_text().split())
+    return found
+
+
+def cpu_seconds(process_id: int) -> float:
+    """Processor time of a process and its descendants since their start."""
+    ticks = 0
+    for each in family(process_id):
+        with contextlib.suppress(OSError):
+            fields = Path(f"/proc/{each}/stat").read_text().rpartition(")")[2].split()
+            ticks += int(fields[11]) + int(fields[12])
+    return ticks / os.sysconf("SC_CLK_TCK")
+
+
+def resident_mb(process_id: int) -> float:
+    """Memory of a process and its descendants; pages that several of them share count once."""
+    kilobytes = 0
+    for each in family(process_id):
+        with contextlib.suppress(OSError, StopIteration):
+            lines = Path(f"/proc/{each}/smaps_rollup").read_text().splitlines()
+            kilobytes += next(int(line.split()[1]) for line in lines if line.startswith("Pss:"))
+    return round(kilobytes / 1024, 1)

@@ -1,4 +1,4 @@
-"""A discrete-event model of the service, from measured stage times: what machines would do, before buying them.
+"""A discrete-event simulation of the service, from measured stage times: throughput and latency of other machines.
 
 A prediction goes from its client to the event loop, where small pictures are decoded too, and waits for the store.
 Then it waits for the device, whose work is the loop's too where it is quick: at its turn the loop takes all that waits

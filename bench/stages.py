@@ -1,35 +1,18 @@
-"""What a load of a server costs, stage by stage."""
+"""What a prediction costs, stage by stage, measured from outside and from the server's metrics."""
 
 import statistics
 from collections import Counter
 from pathlib import Path
 from typing import Any
 
-import httpx
 import numpy as np
-from prometheus_client.parser import text_string_to_metric_families
 
-from bench.load import percentiles
-from bench.processes import cpu_seconds
+from app.cli.bench import percentiles
+from bench.service import Service, cpu_seconds, mean_ms_between, metrics
 from bench.tasks import predict
-from tests.e2e.conftest import Server
 
 IMAGES = (1, 2, 4, 8, 16)  # in one request, to see what a batch costs
-PAUSE = 1.5  # times its median is what one client's request takes when the machine has held it up
-
-
-def counters(url: str) -> dict[str, float]:
-    """Every sample of /metrics by name and labels, as `leo_stage_seconds_sum/device`."""
-    families = text_string_to_metric_families(httpx.get(f"{url}/metrics").text)
-    return {"/".join([one.name, *one.labels.values()]): one.value for family in families for one in family.samples}
-
-
-def mean_between(before: dict[str, float], after: dict[str, float], name: str, label: str = "") -> float:
-    """Mean of what a histogram saw in between."""
-    total, count = (
-        after[f"{name}_{part}{label}"] - before.get(f"{name}_{part}{label}", 0) for part in ("sum", "count")
-    )
-    return total / count
+PAUSE = 1.5  # times the median: one client's request that took longer was held up by the machine
 
 
 def loop_seconds(process_id: int) -> float:
@@ -37,23 +20,23 @@ def loop_seconds(process_id: int) -> float:
     return int(Path(f"/proc/{process_id}/schedstat").read_text().split()[0]) / 1e9
 
 
-def measure_device(server: Server, tasks: list[str], seconds: float) -> dict[str, Any]:
+def measure_device(server: Service, tasks: list[str], seconds: float) -> dict[str, Any]:
     """With one client: milliseconds of a batch by its images, and of each further one."""
     device: list[float] = []
     for images in IMAGES:
-        before = counters(server.url)
+        before = metrics(server.url)
         predict(server.url, tasks, 1, seconds, warm_up=0.5, images=images)
         # Readiness proofs are among the batches, one in some hundreds.
-        device.append(1000 * mean_between(before, counters(server.url), "leo_batch_seconds"))
+        device.append(mean_ms_between(before, metrics(server.url), "leo_batch_seconds"))
     per_image, _ = np.polyfit(IMAGES, device, 1)
     by_images = dict(zip(map(str, IMAGES), [round(ms, 3) for ms in device], strict=True))
     return {"device_by_images_ms": by_images, "device_further_image_ms": round(max(0.0, float(per_image)), 3)}
 
 
-class Load:
-    """So many clients of so many replicas, measured in several rounds: machines are slow for a while and fast again."""
+class MeasuredLoad:
+    """A number of clients and replicas, measured in several rounds: machines are slow for a while and fast again."""
 
-    def __init__(self, server: Server, url: str, tasks: list[str], clients: int, replicas: int) -> None:
+    def __init__(self, server: Service, url: str, tasks: list[str], clients: int, replicas: int) -> None:
         self.server, self.url, self.tasks, self.clients, self.replicas = server, url, tasks, clients, replicas
         self.took: list[float] = []
         self.spent: Counter[str] = Counter()  # seconds of this server, and how many of each thing they were for
@@ -69,7 +52,7 @@ class Load:
         self.statuses.update(found["statuses"])
 
     def _now(self) -> dict[str, float]:
-        seen = counters(self.server.url)
+        seen = metrics(self.server.url)
         return {
             "cpu": cpu_seconds(self.server.process_id),
             "loop": loop_seconds(self.server.process_id),
@@ -80,11 +63,11 @@ class Load:
         }
 
     def each(self, what: str, of: str = "requests") -> float:
-        """Milliseconds of something for each of something."""
+        """Milliseconds spent on something, by the number of something."""
         return round(1000 * self.spent[what] / self.spent[of], 3)
 
     def found(self) -> dict[str, Any]:
-        """As it is written down."""
+        """The figures of all rounds together."""
         return {
             "replicas": self.replicas,
             "clients": self.clients,
@@ -96,7 +79,7 @@ class Load:
         }
 
 
-def stages_from(one: Load) -> dict[str, Any]:
+def stages_from(one: MeasuredLoad) -> dict[str, Any]:
     """The stages of a one-image prediction, from a load of one client."""
     usual = statistics.median(one.took)
     pauses = [round(took - usual, 2) for took in one.took if took > PAUSE * usual]

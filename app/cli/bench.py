@@ -243,6 +243,10 @@ class Load:
         """Accepted requests a second."""
         return len(self.accepted) / self.seconds
 
+    def summary(self) -> dict[str, Any]:
+        """Accepted requests a second, their percentiles, and all statuses."""
+        return {"per_second": round(self.per_second, 1), **percentiles(self.accepted), "statuses": self.statuses}
+
 
 def percentiles(times: list[float]) -> dict[str, float]:
     """p50, p90, p99 and the longest; empty without times."""
@@ -271,7 +275,7 @@ class Connection(asyncio.Protocol):
         parts = urlsplit(url)
         context = ssl.create_default_context() if parts.scheme == "https" else None
         port = parts.port or (443 if context else 80)
-        return (await asyncio.get_running_loop().create_connection(cls, parts.hostname, port, ssl=context))[1]
+        return (await asyncio.get_running_loop().create_connection(cls, parts.hostname or "", port, ssl=context))[1]
 
     @property
     def is_open(self) -> bool:
@@ -291,28 +295,27 @@ class Connection(asyncio.Protocol):
         if self.transport:
             self.transport.abort()
 
+    # Called by the event loop.
+
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        """Called by the event loop."""
         self.transport = transport  # type: ignore[assignment]
 
     def data_received(self, data: bytes) -> None:
-        """Called by the event loop."""
         try:
             self._parser.feed_data(data)
         except httptools.HttpParserError:
             self.close()
 
     def connection_lost(self, _: Exception | None) -> None:
-        """Called by the event loop."""
         self.transport = None
         self._finish(0, b"")
 
+    # Called by the parser.
+
     def on_body(self, body: bytes) -> None:
-        """Called by the parser."""
         self._body += body
 
     def on_message_complete(self) -> None:
-        """Called by the parser."""
         if self.transport and not self._parser.should_keep_alive():
             self.transport.close()
         self._finish(self._parser.get_status_code(), self._body)
