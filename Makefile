@@ -6,7 +6,7 @@ DATA ?= images_background.zip
 BIN := $(VENV)/bin
 INSTALLED := $(VENV)/.installed
 
-.PHONY: serve test check bench bench-engine bench-labels bench-page bench-photos bench-bytes bench-photos-bytes \
+.PHONY: serve test check bench bench-engine bench-labels bench-page bench-quantised \
 	bench-training ablation phi-search compare chaos hostile fuzz soak audit bench-ray capacity serve-ray test-ray test-containers clean
 
 serve: $(INSTALLED)
@@ -20,12 +20,12 @@ check: $(INSTALLED)
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 
-# Side by side on this machine; writes bench/results/. Takes about a minute.
+# How long one client waits; writes bench/results/ and the README's figures. Takes about a minute.
 bench: $(INSTALLED)
 	$(BIN)/python -m bench.latency
 	$(BIN)/python -m bench.readme
 
-# The engine beside LitServe, a plain FastAPI handler and the machine's limit, and ways to run phi; twenty minutes on a
+# The service beside LitServe, a plain FastAPI handler and the machine's limit, and ways to run phi; twenty minutes on a
 # quiet machine. Writes bench/results/. ENGINE="--only compare,limits" for less.
 bench-engine: $(INSTALLED)
 	@$(BIN)/python -m pip install --quiet --constraint requirements.txt --editable '.[dev,bench]'
@@ -60,17 +60,9 @@ phi-search: $(INSTALLED)
 bench-labels: $(INSTALLED)
 	$(BIN)/python -m bench.labels $(DATA)
 
-# The model for photos: one client's wait, 16 clients' throughput, and what can run its phi; three minutes.
-bench-photos: $(INSTALLED)
-	$(BIN)/python -m bench.photos --compiled
-
-# phi of the models for drawings in bytes against float32; needs DATA=.../images_background.zip.
-bench-bytes: $(INSTALLED)
-	$(BIN)/python -m bench.bytes --data $(DATA)
-
-# The backbone of the model for photos in bytes against float32, accuracy and time: make bench-photos-bytes PHOTOS="--data a.zip --data b.zip"
-bench-photos-bytes: $(INSTALLED)
-	$(BIN)/python -m bench.photos_bytes $(PHOTOS)
+# phi in bytes against float32, accuracy and time: make bench-quantised DATA=.../images_background.zip PHOTOS="--photos a.zip --photos b.zip"
+bench-quantised: $(INSTALLED)
+	$(BIN)/python -m bench.quantised --drawings $(DATA) $(PHOTOS)
 
 # How soon the page's bars follow the hand, in Debian's chromium; writes bench/results/page.json.
 bench-page: $(INSTALLED)
@@ -80,7 +72,7 @@ bench-page: $(INSTALLED)
 chaos: $(INSTALLED)
 	$(BIN)/python -m bench.chaos
 
-# What strangers may not do to others, measured; writes bench/results/hostile.json. Two minutes.
+# What hostile callers can do to others; writes bench/results/hostile.json. Two minutes.
 hostile: $(INSTALLED)
 	$(BIN)/python -m bench.hostile
 
@@ -99,7 +91,7 @@ audit: $(INSTALLED)
 	$(BIN)/bandit --quiet --recursive app model --configfile pyproject.toml
 	$(BIN)/pip-audit --requirement requirements.txt --no-deps --disable-pip
 
-# What a prediction and a task cost, stage by stage, and whether the simulation foretells a load; five quiet minutes.
+# What a prediction and a task cost, stage by stage, and whether the simulation predicts a load; five quiet minutes.
 # Writes bench/results/capacity.json and the figures of docs/scaling.md.
 capacity: $(INSTALLED)
 	$(BIN)/python -m bench.capacity

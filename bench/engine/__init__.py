@@ -1,1 +1,1 @@
-"""What the engine does beside what it is compared with and beside what the machine could do."""
+"""What the service does beside other ways to serve the model, and beside what the machine could do."""
