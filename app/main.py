@@ -1,4 +1,4 @@
-"""Assembly: settings -> engine, batcher, store -> tasks -> routes."""
+"""Assembly: settings -> models, batcher, store -> tasks -> routes and middleware."""
 
 import asyncio
 import contextlib
@@ -18,7 +18,7 @@ from app.http.middleware.log import RequestLog
 from app.http.openapi import add_schemas
 from app.http.routes import page, service, tasks
 from app.http.schemas import AddSupport, CreateTask, PredictImages, ProblemDocument
-from app.inference.batcher import QUICK, QUICK_AMONG_WORKERS, Batcher
+from app.inference.batcher import INLINE_SECONDS, INLINE_SECONDS_BESIDE_WORKERS, Batcher
 from app.inference.models import Models
 from app.inference.readiness import Readiness
 from app.inference.reload import Reload, publish
@@ -40,10 +40,10 @@ and send everything else to `POST /tasks/{task_id}/predict`.
 
 
 def create_app(settings: Settings | None = None, shared_state: SharedState | None = None) -> FastAPI:
-    """The service with its models loaded; it opens its store when it starts. Its workers have one `shared_state`.
+    """The service with its models loaded; it opens its store when it starts. Workers have one `shared_state`.
 
-    Raises `CheckpointError`, `KeyFileError` or `ValueError` (no such device), and on starting
-    `StoreUnavailable`, each saying why.
+    Raises `CheckpointError`, `KeyFileError` or `ValueError` (no such device), and on starting `StoreUnavailable`,
+    each saying why.
     """
     settings, shared_state = settings or Settings(), shared_state or SharedState()
     # FastAPI's own /docs loads its scripts from elsewhere; this one brings them along.
@@ -58,7 +58,7 @@ def create_app(settings: Settings | None = None, shared_state: SharedState | Non
     app.state.settings, app.state.shared_state = settings, shared_state
     app.state.models = Models.load(settings, shared_state.is_idle)
     app.state.keys = Keys(settings.keys_file, shared_state.rate_states) if settings.keys_file else None
-    # The last one added is the first one asked.
+    # The middleware added last is the first that a request passes.
     app.add_middleware(BodyLimit, max_bytes=settings.max_body_bytes)
     app.add_middleware(Admission, most=settings.queue_requests, shared_state=shared_state)
     app.add_middleware(KeyCheck, keys=app.state.keys)
@@ -90,18 +90,21 @@ async def _lifespan(app: FastAPI) -> AsyncIterator[None]:
     models: Models = app.state.models
     shared_state: SharedState = app.state.shared_state
     store = await open_store(settings)
-    run, limits = (
+    batcher = Batcher(
         shared_state.while_computing(timed_batches(models.run)),
-        (settings.queue_images, settings.request_timeout),
+        max_images=settings.queue_images,
+        timeout=settings.request_timeout,
+        batch_images=lambda: models.batch_images,
+        seconds=models.seconds,
+        inline_seconds=INLINE_SECONDS if shared_state.workers == 1 else INLINE_SECONDS_BESIDE_WORKERS,
     )
-    quick = QUICK if shared_state.workers == 1 else QUICK_AMONG_WORKERS
-    batcher = Batcher(run, *limits, models.batch_images, models.seconds, quick)
     batcher.start()
     readiness = Readiness(batcher, models.default.shape, settings.device_deadline, _exit_soon)
-    await readiness.prove()
+    await readiness.test()
     app.state.readiness = readiness
     app.state.tasks = Tasks(settings, models, batcher, store, shared_state)
     metrics.register_gauge(metrics.queue_images, lambda: batcher.waiting_images)
+    metrics.register_gauge(metrics.workers_ready, lambda: shared_state.ready_workers)
     publish(models)
     Reload(settings, models, readiness).listen()
     watchdog = Watchdog(settings.device_deadline)
@@ -125,6 +128,6 @@ async def _lifespan(app: FastAPI) -> AsyncIterator[None]:
 def _exit_soon(_: str) -> None:
     """End the process with status 1, once those who wait have had their answers.
 
-    Not by an exception: the thread that hangs would be waited for.
+    Not by an exception, which would wait for the thread that hangs.
     """
     asyncio.get_running_loop().call_later(0.5, os._exit, 1)

@@ -33,6 +33,12 @@ class Settings(BaseSettings):
     )
     device: Literal["auto", "cpu", "cuda"] = Field("auto", description="`auto` takes a GPU where there is one")
 
+    phi_precision: Literal["auto", "int8", "float32"] = Field(
+        "auto",
+        description="how phi computes: `int8` is faster where a CPU is made for it, `float32` is the same everywhere; "
+        "`auto` takes `int8` where it can. Replicas on unlike machines should all have the same",
+    )
+
     workers: int = Field(
         0,
         ge=0,

@@ -3,7 +3,6 @@
 It is allocated before they are forked. Without locks nobody ever waits for a worker that was killed inside a write.
 """
 
-import secrets
 import threading
 import zlib
 from collections.abc import Callable
@@ -25,7 +24,9 @@ class SharedState:
         self._ready = RawArray("B", workers)
         self._requests = RawArray("i", workers)
         self._overloaded_until = RawArray("d", workers)
-        self._versions = RawArray("Q", VERSION_SLOTS)
+        # Counts of changes, a row for each worker and one for the parent. Each writes its own row only, so no count is
+        # ever lost; a task's version is the sum over the rows.
+        self._changes = [RawArray("Q", VERSION_SLOTS) for _ in range(workers + 1)]
         #: When each key's rate limit is full again, by the monotonic clock; see `app.http.keys`.
         self.rate_states = RawArray("d", RATE_LIMITED_KEYS)
 
@@ -106,19 +107,22 @@ class SharedState:
     # -- tasks -------------------------------------------------------------------------------
 
     def version(self, task_id: str) -> int:
-        """A number that changes whenever any worker changes the task. Read it before reading the task."""
-        return int(self._versions[_slot(task_id)])
+        """A number that grows whenever any worker changes the task. Read it before reading the task."""
+        slot = _slot(task_id)
+        return sum(row[slot] for row in self._changes)
 
     def bump_version(self, task_id: str) -> int:
-        """Call after a change or deletion is stored and before it is acknowledged; returns the new version."""
-        version = secrets.randbits(64)  # random, since two workers that count up at once could lose a change
-        self._versions[_slot(task_id)] = version
-        return version
+        """Call after a change or deletion is stored and before it is acknowledged; returns the new version.
+
+        It is one more than the version before unless another worker has changed the task (or its slot) meanwhile.
+        """
+        self._changes[self._own][_slot(task_id)] += 1
+        return self.version(task_id)
 
     def bump_all_versions(self) -> None:
-        """Call after a worker's death: it may have stored a change and told nobody."""
+        """The parent calls this after a worker's death: it may have stored a change and told nobody."""
         for slot in range(VERSION_SLOTS):
-            self._versions[slot] = secrets.randbits(64)
+            self._changes[self.workers][slot] += 1
 
 
 def _slot(task_id: str) -> int:

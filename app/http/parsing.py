@@ -1,7 +1,10 @@
 """A request's body, multipart or JSON, to images, labels and options."""
 
+import asyncio
 import base64
 import binascii
+from collections.abc import Callable
+from dataclasses import dataclass
 from typing import Any, TypeVar
 
 from fastapi import Request
@@ -11,38 +14,59 @@ from app.http.multipart import Part, parse
 from app.http.schemas import AddSupport, CreateTask, PredictImages
 from app.problems import Problem, describe_validation_errors
 from app.settings import Settings
-from app.tasks.limits import check_count, check_lifetime, check_text, check_ways
+from app.tasks.limits import check_image_count
 from app.tasks.options import TaskOptions
 
+LARGE_BODY = 2**18  # bytes; parsing more takes over a millisecond, and does not belong on the event loop
+
 Body = TypeVar("Body", bound=BaseModel)
+Parsed = TypeVar("Parsed")
+
+
+@dataclass(frozen=True)
+class Examples:
+    """Labelled images, and whatever else the request's schema has."""
+
+    images: list[bytes]
+    labels: list[str]
+    options: dict[str, Any]
 
 
 async def read_support(request: Request, settings: Settings) -> tuple[list[bytes], list[str], TaskOptions]:
-    """Images, their labels and the options of a `POST /tasks`, multipart or JSON. Raises `Problem`."""
-    images, labels, given = await _read_examples(request, settings, CreateTask)
-    options = TaskOptions.model_validate(given)
-    check_ways(labels, settings)
-    check_lifetime(options, settings)
-    return images, labels, options
+    """Images, their labels and the options of a `POST /tasks`. Raises `Problem`."""
+    examples = await _read(request, _examples, settings, CreateTask)
+    return examples.images, examples.labels, TaskOptions.model_validate(examples.options)
 
 
 async def read_more_support(request: Request, settings: Settings) -> tuple[list[bytes], list[str]]:
-    """Images and labels of a `POST /tasks/{id}/support`, multipart or JSON. Raises `Problem`."""
-    images, labels, _ = await _read_examples(request, settings, AddSupport)
-    return images, labels
+    """Images and labels of a `POST /tasks/{id}/support`. Raises `Problem`."""
+    examples = await _read(request, _examples, settings, AddSupport)
+    return examples.images, examples.labels
 
 
-async def _read_examples(
-    request: Request, settings: Settings, schema: type[CreateTask] | type[AddSupport]
-) -> tuple[list[bytes], list[str], dict[str, Any]]:
-    """Images, their labels, and whatever else the schema has."""
-    if _is_json(request):
-        body = _json(schema, await request.body())
-        images = [_base64(example.image, index) for index, example in enumerate(body.support)]
-        labels = [example.label for example in body.support]
-        options = body.model_dump(exclude={"support"})
+async def read_queries(request: Request, settings: Settings) -> list[bytes]:
+    """Images of a `POST /tasks/{id}/predict`. Raises `Problem`."""
+    return await _read(request, _queries, settings)
+
+
+async def _read(request: Request, parse_body: Callable[..., Parsed], *arguments: Any) -> Parsed:
+    """Parse a request's body, in a thread if it is large."""
+    content_type, body = request.headers.get("content-type", ""), await request.body()
+    if len(body) <= LARGE_BODY:
+        return parse_body(content_type, body, *arguments)
+    return await asyncio.to_thread(parse_body, content_type, body, *arguments)
+
+
+def _examples(
+    content_type: str, body: bytes, settings: Settings, schema: type[CreateTask] | type[AddSupport]
+) -> Examples:
+    if _is_json(content_type):
+        given = _json(schema, body)
+        images = [_base64(example.image, index) for index, example in enumerate(given.support)]
+        labels = [example.label for example in given.support]
+        options = given.model_dump(exclude={"support"})
     else:
-        form = await _form(request, settings)
+        form = _form(content_type, body, settings)
         images = _files(form)
         labels = [part.text for part in form if part.name == "labels" and not part.is_file]
         options = _options(form, schema)
@@ -50,25 +74,21 @@ async def _read_examples(
             raise Problem(
                 422, f"{len(images)} images but {len(labels)} labels: send one label for each image, in the same order"
             )
-    check_count(images, settings)
-    for label in labels:
-        check_text(label, "label", settings)
-    return images, labels, options
+    check_image_count(images, settings)
+    return Examples(images, labels, options)
 
 
-async def read_queries(request: Request, settings: Settings) -> list[bytes]:
-    """Images of a `POST /tasks/{id}/predict`, multipart or JSON. Raises `Problem`."""
-    if _is_json(request):
-        body = _json(PredictImages, await request.body())
-        images = [_base64(image, index) for index, image in enumerate(body.images)]
+def _queries(content_type: str, body: bytes, settings: Settings) -> list[bytes]:
+    if _is_json(content_type):
+        images = [_base64(image, index) for index, image in enumerate(_json(PredictImages, body).images)]
     else:
-        images = _files(await _form(request, settings))
-    check_count(images, settings)
+        images = _files(_form(content_type, body, settings))
+    check_image_count(images, settings)
     return images
 
 
-def _is_json(request: Request) -> bool:
-    kind = request.headers.get("content-type", "").partition(";")[0].strip().lower()
+def _is_json(content_type: str) -> bool:
+    kind = content_type.partition(";")[0].strip().lower()
     if kind in ("application/json", "multipart/form-data"):
         return kind == "application/json"
     raise Problem(415, f"content type {kind or 'missing'}: send multipart/form-data or application/json")
@@ -88,11 +108,11 @@ def _base64(text: str, index: int) -> bytes:
         raise Problem(422, f"image {index} is not base64", index=index) from None
 
 
-async def _form(request: Request, settings: Settings) -> list[Part]:
+def _form(content_type: str, body: bytes, settings: Settings) -> list[Part]:
     # A label beside each image, and a few options; a text needs at most four bytes a character.
     return parse(
-        await request.body(),
-        request.headers["content-type"],
+        body,
+        content_type,
         max_files=settings.max_images,
         max_fields=settings.max_images + 10,
         max_field_bytes=max(1024, 4 * settings.max_label_length + 1),
@@ -110,7 +130,7 @@ def _files(form: list[Part]) -> list[bytes]:
 
 
 def _options(form: list[Part], schema: type[CreateTask] | type[AddSupport]) -> dict[str, Any]:
-    """The other fields of a form, checked by the schema that JSON is checked by."""
+    """The other fields of a form, checked by the schema that checks JSON."""
     names = [name for name in schema.model_fields if name != "support"]
     others = [part for part in form if part.name not in ("images", "labels")]
     unknown = {part.name for part in others} - set(names)

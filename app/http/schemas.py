@@ -130,6 +130,7 @@ class Model(BaseModel):
     version: str = Field(examples=["3f9c1d0b7a52"])
     default: bool
     input: str = Field(description="what pictures it takes: drawings or photos", examples=["drawings"])
+    phi_precision: str = Field(description="how phi computes here: int8 or float32", examples=["float32"])
     resolution: int = Field(description="side of the square input after framing, pixels", examples=[28])
     feature_dim: int = Field(description="F, columns of `fc.weight`", examples=[64])
     latent_dim: int = Field(description="L, numbers in a class's code", examples=[64])
@@ -148,6 +149,13 @@ class Health(BaseModel):
     """Whether the service lives, or is ready."""
 
     status: Annotated[str, Field(examples=["ok"])]
+
+
+class ReadyHealth(Health):
+    """That the service is ready, and how many of its workers are."""
+
+    workers: int = Field(description="worker processes that the service should have", examples=[4])
+    workers_ready: int = Field(description="those that answer requests; the others are being started again")
 
 
 class ProblemDocument(BaseModel):

@@ -1,8 +1,8 @@
-"""Requests that queue while the device works share its next pass.
+"""The queue before the device: requests that wait while it works share its next pass.
 
-What takes the device long is done by a thread of its own. What is quickly done is done between two turns of the event
-loop: a thread that wants the interpreter for moments, beside a loop that always has it, waits longer for it than
-all its work takes, and its comings and goings cost the loop as much again.
+Work that takes long runs in a thread of its own. Work that takes less than handing it to a thread does runs on the
+event loop, between two of its turns: a thread that needs the interpreter for moments, beside a loop that always has
+it, waits longer for it than its work takes.
 """
 
 import asyncio
@@ -13,7 +13,7 @@ import threading
 import time
 from collections import deque
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from queue import Empty, SimpleQueue
 
 from app.inference.engine import is_out_of_memory, release_memory
@@ -22,20 +22,20 @@ from app.problems import Problem, overloaded
 
 log = logging.getLogger(__name__)
 
-# A batch ends with the entry that reaches so many images, so that no one waits for the whole queue,
-# nor a single picture for somebody's thousand.
+# A batch is full with the entry that reaches this many images. So nobody waits for the whole queue, nor a single
+# picture for somebody's thousand.
 BATCH_IMAGES = 256
-# A piece of work that takes no longer, in seconds, the loop does itself; and where nothing else is to be done, one that
-# takes as long as the second. Several of the larger ones are for the thread: its arithmetic then leaves the loop free.
-QUICK, QUICK_ALONE = 0.0005, 0.02
-# Where other workers use the other cores a thread has none to compute on beside the loop, and only adaptations, which
-# gain from being many, are worth it.
-QUICK_AMONG_WORKERS = 0.004
-TURN = 0.02  # seconds of work after which the loop sees to its connections again
+# The most seconds that work may take to run on the event loop; and when nothing else is under way, since the thread
+# would then leave the loop nothing to do.
+INLINE_SECONDS, INLINE_SECONDS_WHEN_IDLE = 0.0005, 0.02
+# The same where other workers use the other cores: a thread would have no core beside the loop, and only adaptations,
+# which gain from sharing a pass, are worth one.
+INLINE_SECONDS_BESIDE_WORKERS = 0.004
+LOOP_SLICE = 0.02  # seconds of work on the loop before it sees to its connections again
 
 
 class OutOfMemory(Problem):
-    """A piece of work that alone is too much for the device, as things are."""
+    """One request needs more memory than the device has now."""
 
     def __init__(self, images: int) -> None:
         super().__init__(
@@ -45,12 +45,23 @@ class OutOfMemory(Problem):
 
 @dataclass(frozen=True)
 class Entry:
-    """A piece of work, who waits for it and until when, and about how many seconds it takes."""
+    """A request's work in the queue, its deadline by the monotonic clock, and about how many seconds it takes."""
 
     work: Work
     result: "asyncio.Future[Result]"
     deadline: float
     seconds: float
+    _ticket: list[None] = field(default_factory=lambda: [None])
+
+    def claim(self) -> bool:
+        """Whether the caller is the first to take this entry out of the queue: the thread that runs it, or the loop
+        that gives it up. To pop from a list is atomic.
+        """
+        try:
+            self._ticket.pop()
+        except IndexError:
+            return False
+        return True
 
     @property
     def images(self) -> int:
@@ -58,32 +69,36 @@ class Entry:
 
 
 class Batcher:
-    """A bounded queue: `submit` from one event loop, `run` there or in a thread of its own.
+    """A bounded queue: `submit` from one event loop; `run` on that loop or in a thread of its own.
 
-    Nothing waits while the device is idle: a batch is what queued during the one before. Neither side ever waits for a
-    lock that the other holds, and a batch's results wake the loop once. What is quick by `seconds` the loop runs
-    itself, and so it never waits behind a large piece; without `seconds` all is the thread's.
+    An idle device starts at once: a batch is what queued during the batch before. Neither side ever waits for a lock
+    that the other holds, and a batch's results wake the loop once.
     """
 
     def __init__(
         self,
-        run: Callable[[list[Work]], list[Result]],
+        run: Callable[[list[Work]], list[Result | Problem]],
         max_images: int,
         timeout: float,
-        batch_images: int = BATCH_IMAGES,
-        seconds: Callable[[Work], float] | None = None,
-        quick: float = QUICK,
+        batch_images: Callable[[], int] = lambda: BATCH_IMAGES,
+        seconds: Callable[[Work], float] = lambda _: math.inf,
+        inline_seconds: float = INLINE_SECONDS,
     ) -> None:
+        """`max_images`: most that may wait. `timeout`: seconds that work may wait. `batch_images`: images that fill a
+        batch, asked anew for each. `seconds`: about how long work takes; infinite sends all of it to the thread.
+        """
         self._run, self._max_images, self._timeout, self._batch_images = run, max_images, timeout, batch_images
-        self._seconds, self._most_quick = seconds or (lambda _: math.inf), quick
-        self._quick: deque[Entry] = deque()  # what the loop will run itself
-        self._turn_asked = False
-        self._waiting: SimpleQueue[Entry | None] = SimpleQueue()  # None wakes who waits for the next
-        self._queued_images = self._taken_images = 0  # the thread's, ever: the loop counts the first, it the second
-        self._quick_images = 0
+        self._seconds, self._inline_seconds = seconds, inline_seconds
+        self._inline: deque[Entry] = deque()  # for the loop itself
+        self._slice_is_scheduled = False
+        self._waiting: SimpleQueue[Entry | None] = SimpleQueue()  # for the thread; None only wakes it
+        # Images ever queued for the thread and ever given up, which the loop counts, and ever taken by the thread,
+        # which it counts itself.
+        self._queued_images = self._given_up_images = self._taken_images = 0
+        self._inline_images = 0
         self._running: list[Entry] = []
         self._busy_since: float | None = None
-        self.failed = 0  # pieces of work that the device could not do
+        self.failed = 0  # entries that the device could not do
         self.last_success: float | None = None  # by the monotonic clock: when the device last finished a batch
         self._closing = False
         self._loop: asyncio.AbstractEventLoop | None = None
@@ -93,14 +108,14 @@ class Batcher:
         self._thread.start()
 
     def close(self, within: float | None = None) -> None:
-        """Finish what is queued, then stop; wait for that no longer than `within` seconds."""
+        """Finish what is queued, then stop; wait at most `within` seconds for that."""
         self._closing = True
         self._waiting.put(None)
         self._thread.join(within)
 
     @property
     def waiting_images(self) -> int:
-        return self._queued_images - self._taken_images + self._quick_images
+        return self._queued_images - self._given_up_images - self._taken_images + self._inline_images
 
     @property
     def alive(self) -> bool:
@@ -108,15 +123,15 @@ class Batcher:
 
     @property
     def busy_for(self) -> float:
-        """Seconds since the device's thread was given what it works on."""
+        """Seconds that the device's thread has worked on its present batch; 0 if it is idle."""
         since = self._busy_since
         return 0.0 if since is None else time.monotonic() - since
 
     def abandon(self, reason: str) -> None:
-        """Give up on a device that is dead or hung: nobody waits for it any longer, and nobody new may."""
+        """Give up on a device that is dead or hangs: fail everything that waits, and accept nothing more."""
         self._closing = True
-        left = [*self._running, *self._quick]
-        self._quick.clear()
+        left = [*self._running, *self._inline]
+        self._inline.clear()
         with contextlib.suppress(Empty):
             while True:
                 entry = self._waiting.get_nowait()
@@ -125,7 +140,10 @@ class Batcher:
         self._deliver((entry, overloaded(f"{reason}; try another replica, or again")) for entry in left)
 
     async def submit(self, work: Work) -> Result:
-        """Queue work and wait for its result. Raises `Problem` 503 if the queue is full or time runs out."""
+        """Queue work and wait for its result. Work whose caller is cancelled meanwhile does not run.
+
+        Raises `Problem`: 503 if the queue is full or time runs out, and whatever the work itself ran into.
+        """
         self._loop = asyncio.get_running_loop()
         entry = Entry(work, self._loop.create_future(), time.monotonic() + self._timeout, self._seconds(work))
         if self._closing or not self.alive:
@@ -134,10 +152,10 @@ class Batcher:
         # A request larger than the whole queue may still run when nothing else waits.
         if waiting and waiting + entry.images > self._max_images:
             raise overloaded(f"{waiting} images are waiting already; try again shortly")
-        if entry.seconds <= (self._most_quick if self._occupied else QUICK_ALONE):
-            self._quick.append(entry)
-            self._quick_images += entry.images
-            self._ask_for_a_turn()
+        if entry.seconds <= (self._inline_seconds if self._is_occupied else INLINE_SECONDS_WHEN_IDLE):
+            self._inline.append(entry)
+            self._inline_images += entry.images
+            self._schedule_slice()
             return await entry.result
         self._queued_images += entry.images
         self._waiting.put(entry)
@@ -146,34 +164,39 @@ class Batcher:
                 return await entry.result
         except TimeoutError:
             raise self._too_late() from None
+        finally:
+            if entry.claim():  # it was not taken: time ran out, or its client has left
+                self._given_up_images += entry.images
 
     @property
-    def _occupied(self) -> bool:
-        return bool(self._quick) or self._busy_since is not None or self.waiting_images > 0
+    def _is_occupied(self) -> bool:
+        return bool(self._inline) or self._busy_since is not None or self.waiting_images > 0
 
     def _too_late(self) -> Problem:
         return overloaded(f"the device was not free within {self._timeout:g} s; try again")
 
-    def _ask_for_a_turn(self) -> None:
-        if not self._turn_asked and self._loop:
-            self._turn_asked = True
-            self._loop.call_soon(self._turn, len(self._quick))  # behind everything that came in meanwhile
+    # -- on the event loop -------------------------------------------------------------------
 
-    def _turn(self, waiting: int) -> None:
-        """Run what waits for the loop, up to `TURN` of it; the rest at its next turn.
+    def _schedule_slice(self) -> None:
+        if not self._slice_is_scheduled and self._loop:
+            self._slice_is_scheduled = True
+            self._loop.call_soon(self._run_slice, len(self._inline))  # after everything that has come in meanwhile
 
-        If more came since `waiting` of them were there, still more may be coming: the loop first sees to its
-        connections, and all share the pass. Nothing ever waits for what has not come yet.
+    def _run_slice(self, waiting: int) -> None:
+        """Run what waits for the loop, up to `LOOP_SLICE` of it; the rest in the next slice.
+
+        If more has come since `waiting` entries were there, still more may be coming: the loop first sees to its
+        connections once more, and all share the pass.
         """
-        if len(self._quick) > waiting and self._loop and sum(entry.seconds for entry in self._quick) < TURN:
-            self._loop.call_soon(self._turn, len(self._quick))
+        if len(self._inline) > waiting and self._loop and sum(entry.seconds for entry in self._inline) < LOOP_SLICE:
+            self._loop.call_soon(self._run_slice, len(self._inline))
             return
-        self._turn_asked = False
+        self._slice_is_scheduled = False
         batch: list[Entry] = []
         seconds, now = 0.0, time.monotonic()
-        while self._quick and seconds < TURN:
-            entry = self._quick.popleft()
-            self._quick_images -= entry.images
+        while self._inline and seconds < LOOP_SLICE:
+            entry = self._inline.popleft()
+            self._inline_images -= entry.images
             if entry.result.cancelled():  # its client has left
                 continue
             if now > entry.deadline:
@@ -183,22 +206,24 @@ class Batcher:
             seconds += entry.seconds
         if batch:
             self._finish(batch, self._run)
-        if self._quick:
-            self._ask_for_a_turn()
+        if self._inline:
+            self._schedule_slice()
+
+    # -- in the device's thread --------------------------------------------------------------
 
     def _take(self) -> list[Entry]:
-        """Wait for work, then take what is there, up to a batch. Empty when there will be no more."""
+        """Wait for work, then take what is there, up to a batch. Empty once there will be no more."""
         batch: list[Entry] = []
-        images = 0
-        while images < self._batch_images:
+        images, most = 0, self._batch_images()
+        while images < most:
             try:
                 entry = self._waiting.get(block=not batch and not self._closing)
             except Empty:
                 break
-            if entry is None:  # woken to see that it is closing: what was accepted until then is still done
+            if entry is None:  # woken to see that it is closing; what was accepted before is still done
                 continue
-            self._taken_images += entry.images
-            if not entry.result.cancelled():  # else its client has left, or its time ran out
+            if entry.claim():
+                self._taken_images += entry.images
                 batch.append(entry)
                 images += entry.images
         return batch
@@ -209,44 +234,51 @@ class Batcher:
             self._finish(batch, self._run_watched)
             self._running, self._busy_since = [], None
 
-    def _run_watched(self, batch: list[Work]) -> list[Result]:
+    def _run_watched(self, batch: list[Work]) -> list[Result | Problem]:
         self._busy_since = time.monotonic()
         return self._run(batch)
 
-    def _finish(self, batch: list[Entry], run: Callable[[list[Work]], list[Result]]) -> None:
-        """Run a batch; if it fails, each entry alone, so that only the guilty one does.
+    # -- in either ---------------------------------------------------------------------------
 
-        Where memory ran out the batch is halved instead: together they were too much, and nobody is guilty.
+    def _finish(self, batch: list[Entry], run: Callable[[list[Work]], list[Result | Problem]]) -> None:
+        """Run a batch and deliver its results; where it fails, run its entries again in smaller batches.
+
+        Where the device ran out of memory the batch was too large, and is halved. Else one entry is to blame, and
+        each runs alone. That happens here and not where the error was caught: an exception being handled holds, by
+        its traceback, the tensors of the pass that failed, so nothing could be freed.
         """
+        failure = self._try(batch, run)
+        if failure is None:
+            return
+        if len(batch) == 1:
+            self.failed += 1
+            self._deliver([(batch[0], failure)])
+            return
+        if isinstance(failure, OutOfMemory):
+            log.warning("out of memory on a batch of %d requests: halving it", len(batch))
+            release_memory()
+            middle = len(batch) // 2
+            parts = [batch[:middle], batch[middle:]]
+        else:
+            parts = [[entry] for entry in batch]
+        for part in parts:
+            self._finish(part, run)
+
+    def _try(self, batch: list[Entry], run: Callable[[list[Work]], list[Result | Problem]]) -> Problem | None:
+        """Run a batch and deliver its results, or say why it failed, holding on to nothing of it."""
         try:
             results = run([entry.work for entry in batch])
         except Exception as error:
             if is_out_of_memory(error):
-                release_memory()
-                self._finish_halves(batch, run)
-                return
-            if len(batch) > 1:
-                for entry in batch:
-                    self._finish([entry], run)
-                return
-            log.exception("the model failed on a request")
-            self.failed += 1
-            failure = Problem(500, f"the model failed on this request: {type(error).__name__}")
-            self._deliver([(batch[0], failure)])
-            return
+                if len(batch) == 1:
+                    log.error("out of memory on one request of %d images", batch[0].images)
+                return OutOfMemory(batch[0].images)
+            if len(batch) == 1:
+                log.exception("the model failed on a request")
+            return Problem(500, f"the model failed on this request: {type(error).__name__}")
         self.last_success = time.monotonic()
         self._deliver(zip(batch, results, strict=True))
-
-    def _finish_halves(self, batch: list[Entry], run: Callable[[list[Work]], list[Result]]) -> None:
-        if len(batch) == 1:
-            log.error("out of memory on one request of %d images", batch[0].images)
-            self.failed += 1
-            self._deliver([(batch[0], OutOfMemory(batch[0].images))])
-            return
-        log.warning("out of memory on a batch of %d requests: halving it", len(batch))
-        middle = len(batch) // 2
-        self._finish(batch[:middle], run)
-        self._finish(batch[middle:], run)
+        return None
 
     def _deliver(self, outcomes: Iterable[tuple[Entry, Result | Problem]]) -> None:
         every = list(outcomes)
@@ -267,5 +299,5 @@ class Batcher:
             return
         try:
             self._loop.call_soon_threadsafe(on_loop)
-        except RuntimeError:  # the event loop is gone, and its clients with it
+        except RuntimeError:  # the event loop has ended, and its clients with it
             log.warning("%d results had no one left to take them", len(every))

@@ -1,4 +1,4 @@
-"""Image files to what the model takes, off the event loop, within bounds of pixels and time."""
+"""Image files to the model's input: off the event loop, within limits of pixels, bytes and seconds."""
 
 import asyncio
 import contextlib
@@ -8,13 +8,14 @@ import threading
 import time
 import warnings
 from collections.abc import Sequence
-from concurrent.futures import Executor, ThreadPoolExecutor
+from concurrent.futures import ThreadPoolExecutor
 from typing import cast
 
 import numpy as np
-from numpy.typing import NDArray
 from PIL import Image, UnidentifiedImageError
 
+from app.inference.work import Images
+from app.observability import metrics
 from app.problems import Problem, overloaded
 from app.settings import Settings
 from model.images import kinds
@@ -22,101 +23,127 @@ from model.images.drawings import NoDrawing
 from model.images.reader import Reader
 
 FORMATS = ("PNG", "JPEG", "WEBP")
-LOOKED_AT = 5  # of a request's pictures, to tell drawings from photos
-LARGE = 4_000_000  # pixels to decode; such images, hundreds of megabytes meanwhile, go one at a time
+PNG = b"\x89PNG\r\n\x1a\n"
+THREADS = 4
+IMAGES_A_CALL = 8  # of a thread: one call for a few images, several when there are many
+# Pictures as small as this are decoded on the event loop: to hand them to a thread and back would take as long.
+SMALL_BYTES, SMALL_PIXELS = 16_384, 100_000
+# A picture with more pixels takes hundreds of megabytes meanwhile. Such pictures go one at a time.
+LARGE_PIXELS = 4_000_000
+SAMPLES = 5  # of a request's pictures, to tell drawings from photos
 
-# Pillow warns of large images; our own limit, read from the header, has already been applied.
+# Pillow warns of large images; the limit on pixels, read from the header, has been applied by then.
 Image.MAX_IMAGE_PIXELS = None
-# Nor does odd metadata matter: the pixels decide.
+# Odd metadata does not matter: the pixels decide.
 warnings.filterwarnings("ignore", module="PIL")
 
 
-def _yield_to_others() -> None:
-    """Let this thread have what processor time the others leave; where the system has no such thing, go on."""
+class ImageDecoder:
+    """Threads that decode, and how much waits for them."""
+
+    def __init__(self, settings: Settings) -> None:
+        self._settings = settings
+        self._pool = ThreadPoolExecutor(THREADS, thread_name_prefix="decode")
+        # A thread of their own, so that nobody's small picture ever waits behind a large one.
+        self._large_pool = ThreadPoolExecutor(1, thread_name_prefix="decode-large", initializer=_lower_priority)
+        self._waiting_bytes = 0
+
+    def close(self) -> None:
+        self._pool.shutdown(cancel_futures=True)
+        self._large_pool.shutdown(cancel_futures=True)
+
+    async def decode(self, images: Sequence[bytes], read: Reader) -> Images:
+        """Image files -> phi's input, [B,R,R] or [B,R,R,3] uint8.
+
+        Raises `Problem`: 422 with the index of a bad image, 503 where others' images fill the room that there is, or
+        where decoding takes longer than `LEO_DECODE_DEADLINE`.
+        """
+        size = sum(map(len, images))
+        if self._waiting_bytes and self._waiting_bytes + size > self._settings.queue_bytes:
+            raise overloaded(f"{self._waiting_bytes} bytes of images wait to be decoded already; try again shortly")
+        self._waiting_bytes += size
+        try:
+            with metrics.stage("decode"):
+                decoded = self._decode_here(images, read)
+                return await self._decode_in_threads(images, read) if decoded is None else decoded
+        finally:
+            self._waiting_bytes -= size
+
+    def _decode_here(self, images: Sequence[bytes], read: Reader) -> Images | None:
+        """Decode on the event loop where that takes a millisecond or so in all; else None."""
+        if not are_small(images):
+            return None
+        decoded = [
+            decode_one(data, index, read, self._settings.max_image_pixels, SMALL_PIXELS)
+            for index, data in enumerate(images)
+        ]
+        several = [image for image in decoded if image is not None]
+        if len(several) < len(decoded):  # one is larger than its first header says
+            return None
+        return several[0][np.newaxis] if len(several) == 1 else np.stack(several)
+
+    async def _decode_in_threads(self, images: Sequence[bytes], read: Reader) -> Images:
+        loop, seconds = asyncio.get_running_loop(), self._settings.decode_deadline
+        deadline, max_pixels = time.monotonic() + seconds, self._settings.max_image_pixels
+
+        def decode_some(start: int, some: Sequence[bytes], up_to: int = LARGE_PIXELS) -> list[Images | None]:
+            decoded = []
+            for index, data in enumerate(some, start):
+                if time.monotonic() > deadline:  # the request has been refused by now
+                    raise TimeoutError
+                decoded.append(decode_one(data, index, read, max_pixels, up_to))
+            return decoded
+
+        calls = [
+            loop.run_in_executor(self._pool, decode_some, at, images[at : at + IMAGES_A_CALL])
+            for at in range(0, len(images), IMAGES_A_CALL)
+        ]
+        try:
+            async with asyncio.timeout(seconds):
+                decoded = [image for some in await asyncio.gather(*calls) for image in some]
+                for index in [index for index, image in enumerate(decoded) if image is None]:
+                    one = images[index : index + 1]
+                    calls.append(loop.run_in_executor(self._large_pool, decode_some, index, one, max_pixels))
+                    decoded[index : index + 1] = await calls[-1]
+                return np.stack(cast(list[Images], decoded))
+        except TimeoutError:
+            raise overloaded(f"the images were not decoded within {seconds:g} s; send fewer, or try again") from None
+        finally:
+            for call in calls:
+                call.cancel()
+
+    async def mostly_drawings(self, images: Sequence[bytes]) -> bool:
+        """Whether most of a few of the pictures look like drawings, not photos; unreadable ones do not count."""
+
+        def votes() -> list[bool]:
+            found = []
+            for data in images[:: max(1, len(images) // SAMPLES)][:SAMPLES]:
+                with contextlib.suppress(Exception), Image.open(io.BytesIO(data), formats=FORMATS) as picture:
+                    picture.draft(picture.mode, (kinds.SIDE, kinds.SIDE))
+                    if picture.width * picture.height <= LARGE_PIXELS:  # larger ones are seen when they are decoded
+                        found.append(kinds.looks_like_drawing(picture))
+            return found
+
+        drawn = await asyncio.get_running_loop().run_in_executor(self._pool, votes)
+        return 2 * sum(drawn) >= len(drawn)
+
+
+def _lower_priority() -> None:
+    """Leave the processor to the other threads of the service, where the system lets a thread do so."""
     with contextlib.suppress(OSError, AttributeError):
         os.setpriority(os.PRIO_PROCESS, threading.get_native_id(), 10)
 
 
-# A lane of their own, so that nobody's small image ever waits behind them.
-_large_lane = ThreadPoolExecutor(1, thread_name_prefix="decode-large", initializer=_yield_to_others)
-
-
-# Pictures so small are decoded on the event loop: to send them to another thread and back takes as long.
-SMALL_BYTES, SMALL_PIXELS = 16_384, 100_000
-
-
-PNG = b"\x89PNG\r\n\x1a\n"
-
-
-def decode_quickly(images: Sequence[bytes]) -> bool:
-    """Whether all of them together are decoded in a millisecond or so, whatever they hold: PNG alone says its size."""
+def are_small(images: Sequence[bytes]) -> bool:
+    """Whether all of them together surely decode in a millisecond or so. Only a PNG's header tells."""
     if sum(map(len, images)) > SMALL_BYTES or not all(data.startswith(PNG) for data in images):
         return False
     sides = [(int.from_bytes(data[16:20], "big"), int.from_bytes(data[20:24], "big")) for data in images]
     return sum(width * height for width, height in sides) <= SMALL_PIXELS
 
 
-async def decode(images: Sequence[bytes], read: Reader, settings: Settings, pool: Executor) -> NDArray[np.uint8]:
-    """Image files -> phi's input [B,R,R] or [B,R,R,3], in the pool unless they are small.
-
-    Raises `Problem`: 422 with the index of a bad one, 503 where all of them take longer than they may.
-    """
-    if decode_quickly(images):
-        few = [decode_one(data, at, read, settings.max_image_pixels, SMALL_PIXELS) for at, data in enumerate(images)]
-        decoded = [image for image in few if image is not None]
-        if len(decoded) == len(few):  # else one lied: its second header counts
-            return decoded[0][np.newaxis] if len(decoded) == 1 else np.stack(decoded)
-    loop = asyncio.get_running_loop()
-    deadline = time.monotonic() + settings.decode_deadline
-    most = settings.max_image_pixels
-
-    def several(start: int, part: Sequence[bytes], up_to: int = LARGE) -> list[NDArray[np.uint8] | None]:
-        decoded = []
-        for index, data in enumerate(part, start):
-            if time.monotonic() > deadline:  # nobody waits for the rest
-                raise TimeoutError
-            decoded.append(decode_one(data, index, read, most, up_to))
-        return decoded
-
-    # One hop to the pool for a few images, several hops when there are many.
-    size = 8
-    parts = [loop.run_in_executor(pool, several, at, images[at : at + size]) for at in range(0, len(images), size)]
-    try:
-        async with asyncio.timeout(settings.decode_deadline):
-            pictures = [image for part in await asyncio.gather(*parts) for image in part]
-            for index in [index for index, image in enumerate(pictures) if image is None]:
-                parts.append(loop.run_in_executor(_large_lane, several, index, images[index : index + 1], most))
-                pictures[index : index + 1] = await parts[-1]
-            return np.stack(cast(list[NDArray[np.uint8]], pictures))
-    except TimeoutError:
-        raise overloaded(
-            f"the images were not decoded within {settings.decode_deadline:g} s; send fewer, or try again"
-        ) from None
-    finally:
-        for future in parts:
-            future.cancel()
-
-
-async def mostly_drawings(images: Sequence[bytes], pool: Executor) -> bool:
-    """Whether most of some of the pictures look like drawings, not photos; those that cannot be read do not count."""
-
-    def votes() -> list[bool]:
-        found = []
-        for data in images[:: max(1, len(images) // LOOKED_AT)][:LOOKED_AT]:
-            with contextlib.suppress(Exception), Image.open(io.BytesIO(data), formats=FORMATS) as picture:
-                picture.draft(picture.mode, (kinds.SIDE, kinds.SIDE))
-                if picture.width * picture.height <= LARGE:  # more takes its turn in decoding, or is refused there
-                    found.append(kinds.looks_like_drawing(picture))
-        return found
-
-    drawn = await asyncio.get_running_loop().run_in_executor(pool, votes)
-    return 2 * sum(drawn) >= len(drawn)
-
-
-def decode_one(
-    data: bytes, index: int, read: Reader, max_pixels: int, up_to: int | None = None
-) -> NDArray[np.uint8] | None:
-    """One image file -> phi's input, uint8; None where more than `up_to` pixels would be decoded for it.
+def decode_one(data: bytes, index: int, read: Reader, max_pixels: int, up_to: int = LARGE_PIXELS) -> Images | None:
+    """One image file -> phi's input, uint8; None where more than `up_to` pixels would have to be decoded.
 
     Raises `Problem` 422 naming what is wrong.
     """
@@ -132,7 +159,7 @@ def decode_one(
             if width * height > max_pixels:
                 raise bad(f"is {width}x{height}, over the limit of {max_pixels} pixels; send it smaller")
             read.draft(picture)
-            if up_to is not None and picture.width * picture.height > up_to:
+            if picture.width * picture.height > up_to:
                 return None
             return read(picture)
     except UnidentifiedImageError:

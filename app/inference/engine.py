@@ -1,10 +1,10 @@
-"""The model on its device. Its methods block and belong to the batcher's one thread."""
+"""The model on its device: one pass over a batch of requests. Its methods block; one thread at a time calls them."""
 
 import math
 from collections.abc import Callable, Iterator
 from itertools import accumulate
 from pathlib import Path
-from typing import TypeVar
+from typing import NamedTuple, TypeVar
 
 import numpy as np
 import torch
@@ -21,8 +21,16 @@ from model.serving.adapt import AdaptedTask, Adapter, Support
 from model.serving.head_logits import head_logits
 from model.serving.phi import OnnxPhi, always_free, fastest_phi
 
-TOGETHER = 32  # requests whose heads are multiplied at once
+JOINT_REQUESTS = 32  # requests whose features meet each other's heads in one product
+DECODE_FLOPS = 2e10  # a second, on a slow core: to tell whether decoding heads is quick
 Number = TypeVar("Number", bound=np.generic)
+
+
+class Place(NamedTuple):
+    """Where a request's logits are in those of its batch: its rows, and how many classes its task has."""
+
+    rows: slice
+    ways: int
 
 
 def is_out_of_memory(error: Exception) -> bool:
@@ -32,45 +40,60 @@ def is_out_of_memory(error: Exception) -> bool:
 
 
 def release_memory() -> None:
-    """Give back what the allocator keeps for later."""
+    """Return to the device what the allocator keeps for later."""
     if torch.cuda.is_available():
         torch.cuda.empty_cache()
 
 
 class Engine:
-    """A LEO and the passes that requests share."""
+    """A LEO, and the passes over it that requests share."""
 
-    def __init__(self, weights: Path, device: str = "auto", cores_are_free: Callable[[], bool] = always_free) -> None:
-        """Load a model folder. A CPU's cores are used all at once only where they are free.
+    def __init__(
+        self,
+        weights: Path,
+        device: str = "auto",
+        cores_are_free: Callable[[], bool] = always_free,
+        quantise: bool | None = None,
+    ) -> None:
+        """Load a model folder. On a CPU one call spreads over all cores where `cores_are_free`.
 
-        Raises `CheckpointError`, `BackboneError`, or `ValueError` for a device that is not there.
+        `quantise` phi to 8 bits, or not; None: where the CPU is made for it, see `model.serving.phi`. Raises
+        `CheckpointError`, `BackboneError`, or `ValueError` for a device or a precision that is not there.
         """
         self.device = choose(device)
         self.info = read_info(weights)
         self.leo = LatentEmbeddingOptimization.from_pretrained(weights, self.device)
         self.read = reader(self.info.config)
         side = self.info.config.resolution
-        self._phi = fastest_phi(self.leo.classifier.phi, side, self.device, cores_are_free)
+        self._phi = fastest_phi(self.leo.classifier.phi, side, self.device, cores_are_free, quantise=quantise)
         own = self.leo.encoder.features
-        self._encoder_phi = None if own is None else fastest_phi(own, side, self.device, cores_are_free)
+        self._encoder_phi = (
+            None if own is None else fastest_phi(own, side, self.device, cores_are_free, quantise=quantise)
+        )
         self._adapter = Adapter(self.leo)
         self._head_logits = head_logits(self._adapter, self.device)
-        self.one_by_one = self.device.type == "cpu"  # requests' heads: there a call costs less than to copy a head
+        self._decoder_size = sum(parameter.numel() for parameter in self.leo.decoder.parameters())
+        self.one_by_one = self.device.type == "cpu"  # requests' heads: on a CPU a call costs less than copying a head
         if self.device.type == "cpu":
-            torch.set_num_threads(1)  # what is left to torch is small: waking other threads costs more than they save
+            torch.set_num_threads(1)  # PyTorch's part is small here: waking threads would cost more than they save
+
+    @property
+    def phi_precision(self) -> str:
+        """ "int8" or "float32"."""
+        return self._phi.precision
 
     @property
     def seconds_an_image(self) -> float | None:
-        """What phi takes, where it was timed."""
+        """What phi takes for an image, where it was timed."""
         return self._phi.seconds_an_image if isinstance(self._phi, OnnxPhi) else None
 
     def seconds(self, work: Work) -> float:
-        """About how long a piece of work takes, by what phi does; without end where that was not timed."""
+        """About how long work takes on its own; infinite where phi was not timed."""
         each = self.seconds_an_image
         if each is None:
             return math.inf
         if isinstance(work, Decode):
-            return 0.0
+            return 2 * self._decoder_size * len(work.codes) / DECODE_FLOPS
         if isinstance(work, Predict):
             return len(work.images) * each
         passes = 1 if self._encoder_phi is None else 2
@@ -78,101 +101,103 @@ class Engine:
 
     @property
     def takes_drawings(self) -> bool:
-        """Or photos."""
+        """Whether the model is for drawings; else it is for photos."""
         return self.info.config.pretrained is None
 
     @property
     def shape(self) -> tuple[int, ...]:
-        """Of an image: [R,R] or [R,R,3]."""
+        """The shape of an image: [R,R], or [R,R,3] for photos."""
         side = self.info.config.resolution
         return (side, side) if self.takes_drawings else (side, side, 3)
 
     def run(self, batch: list[Work]) -> list[Result]:
-        """Do all of a batch: phi once over all images, one inner loop over all tasks."""
+        """Do all work of a batch: phi once over all images, one inner loop over all tasks."""
         with torch.inference_mode():
             return self._run(batch)
 
     def _run(self, batch: list[Work]) -> list[Result]:
-        by_head: list[Predict] = []
-        by_codes: list[Predict] = []
+        with_head: list[Predict] = []
+        without_head: list[Predict] = []
         for work in batch:
             if isinstance(work, Predict):
                 needs_head = work.head or work.decode or not self.leo.decoder.is_plain
-                (by_head if needs_head else by_codes).append(work)
+                (with_head if needs_head else without_head).append(work)
         adaptations = [work for work in batch if isinstance(work, Adapt)]
-        cold = [work for work in batch if isinstance(work, Decode)] + [work for work in by_head if not work.head]
-        heads = dict(zip(map(id, cold), self._decode([work.codes for work in cold]), strict=True))
-        images = [work.images for works in (by_head, by_codes, adaptations) for work in works]
+        undecoded = [work for work in batch if isinstance(work, Decode)] + [work for work in with_head if not work.head]
+        heads = dict(zip(map(id, undecoded), self._decode([work.codes for work in undecoded]), strict=True))
+        images = [work.images for works in (with_head, without_head, adaptations) for work in works]
 
-        of_encoder = None
+        encoder_pass = None
         if self._encoder_phi is not None and adaptations:
-            of_encoder = self._encoder_phi.begin(_joined([work.images for work in adaptations]))
+            encoder_pass = self._encoder_phi.begin(_joined([work.images for work in adaptations]))
         features = self._phi(_joined(images)) if images else torch.empty(0)  # [B, F]
-        first, second = (sum(len(work.images) for work in works) for works in (by_head, by_codes))
+        first, second = (sum(len(work.images) for work in works) for works in (with_head, without_head))
         support_features = features[first + second :]
-        encoded = support_features if of_encoder is None else of_encoder()
-        supports = self._supports(adaptations, support_features, encoded) if adaptations else []
-        made = self._adapter.adapt(supports) if supports else []
+        encoder_features = support_features if encoder_pass is None else encoder_pass()
+        supports = self._supports(adaptations, support_features, encoder_features) if adaptations else []
+        adapted = self._adapter.adapt(supports) if supports else []
+
         results: dict[int, Result] = {**heads}
-        for works, theirs in ((by_head, features[:first]), (by_codes, features[first : first + second])):
-            with_heads = [work.head or heads.get(id(work)) for work in works]
-            results.update(zip(map(id, works), self._predicted(works, theirs, with_heads), strict=True))
-        for work, task, support in zip(adaptations, made, supports, strict=True):
+        for works, theirs in ((with_head, features[:first]), (without_head, features[first : first + second])):
+            own_heads = [work.head or heads.get(id(work)) for work in works]
+            results.update(zip(map(id, works), self._predict(works, theirs, own_heads), strict=True))
+        for work, task, support in zip(adaptations, adapted, supports, strict=True):
             results[id(work)] = self._adapted(task, support)
         return [results[id(work)] for work in batch]
 
-    def _predicted(self, asks: list[Predict], features: Tensor, heads: list[Head | None]) -> list[Predicted]:
-        """Features [B,F] of each request's Q images, and their task's heads, or none of them: probabilities [Q,N]."""
-        if not asks:
+    def _predict(self, works: list[Predict], features: Tensor, heads: list[Head | None]) -> list[Predicted]:
+        """Features [B,F] of all requests' images and each task's head, or no heads at all -> probabilities [Q,N]."""
+        if not works:
             return []
-        heights = [len(ask.images) for ask in asks]
+        heights = [len(work.images) for work in works]
         places = [
-            (slice(end - height, end), len(ask.codes))
-            for ask, height, end in zip(asks, heights, accumulate(heights), strict=True)
+            Place(slice(end - height, end), len(work.codes))
+            for work, height, end in zip(works, heights, accumulate(heights), strict=True)
         ]
-        logits = np.full((len(features), max(width for _, width in places)), -np.inf, dtype=np.float32)  # [B, most N]
-        for (rows, width), own in zip(places, self._logits(features, asks, heads, places), strict=True):
-            logits[rows, :width] = own
-        by_request = [self.leo.config.temperature_at(ask.shots, len(ask.codes)) for ask in asks]
-        temperatures = np.repeat(np.array(by_request, dtype=np.float32), heights)
-        shares = softmax(logits / temperatures[:, None])
-        return [Predicted(shares[rows, :width], head) for (rows, width), head in zip(places, heads, strict=True)]
+        logits = np.full((len(features), max(place.ways for place in places)), -np.inf, dtype=np.float32)  # [B, most N]
+        for (rows, ways), own in zip(places, self._logits(features, works, heads, places), strict=True):
+            logits[rows, :ways] = own
+        by_request = [self.leo.config.temperature_at(work.shots, len(work.codes)) for work in works]
+        temperatures = np.repeat(np.array(by_request, dtype=np.float32), heights)  # [B]
+        probabilities = softmax(logits / temperatures[:, None])  # [B, most N]
+        return [Predicted(probabilities[rows, :ways], head) for (rows, ways), head in zip(places, heads, strict=True)]
 
     def _logits(
-        self, features: Tensor, asks: list[Predict], heads: list[Head | None], places: list[tuple[slice, int]]
+        self, features: Tensor, works: list[Predict], heads: list[Head | None], places: list[Place]
     ) -> Iterator[NDArray[np.float32]]:
-        """Of each request [Q,N], by its head or, without, its codes. `places`: its rows of the features, and its N."""
+        """The logits [Q,N] of each request in turn, by its head or, where there are no heads, from its codes."""
         if heads[0] and self.one_by_one:
             queries = features.numpy()
             for (rows, _), head in zip(places, heads, strict=True):
                 if head:
                     yield queries[rows] @ head.weight.numpy().T + head.bias.numpy()
             return
-        # Some requests at once, each by the classes of all, and only its own kept: this takes more arithmetic, of which
-        # it needs little anyway, and fewer calls.
-        for at in range(0, len(asks), TOGETHER):
-            some = places[at : at + TOGETHER]
-            first, last = some[0][0].start, some[-1][0].stop
-            theirs = [head for head in heads[at : at + TOGETHER] if head]
-            if theirs:
-                weight, bias = torch.cat([head.weight for head in theirs]), torch.cat([head.bias for head in theirs])
-                joint = torch.addmm(bias, features[first:last], weight.T)  # [some Q, some N]
+        # One product of several requests' features with the classes of all of them; each keeps its own block. That is
+        # more arithmetic in far fewer calls, and calls are what it would wait for.
+        for at in range(0, len(works), JOINT_REQUESTS):
+            group = places[at : at + JOINT_REQUESTS]
+            first, last = group[0].rows.start, group[-1].rows.stop
+            group_heads = [head for head in heads[at : at + JOINT_REQUESTS] if head]
+            if group_heads:
+                weight = torch.cat([head.weight for head in group_heads])
+                bias = torch.cat([head.bias for head in group_heads])
+                joint = torch.addmm(bias, features[first:last], weight.T)  # [group Q, group N]
             else:
-                codes = torch.from_numpy(_joined([ask.codes for ask in asks[at : at + TOGETHER]])).to(self.device)
-                joint = self._head_logits(features[first:last], codes)
+                codes = torch.from_numpy(_joined([work.codes for work in works[at : at + JOINT_REQUESTS]]))
+                joint = self._head_logits(features[first:last], codes.to(self.device))
             logits, column = joint.cpu().numpy(), 0
-            for rows, width in some:
-                yield logits[rows.start - first : rows.stop - first, column : column + width]
-                column += width
+            for rows, ways in group:
+                yield logits[rows.start - first : rows.stop - first, column : column + ways]
+                column += ways
 
-    def _supports(self, adaptations: list[Adapt], features: Tensor, encoder_features: Tensor) -> list[Support]:
-        """Features [sum S,F] of several requests, each request's behind those of its earlier examples."""
-        lengths = [len(work.images) for work in adaptations]
-        parts = zip(adaptations, features.split(lengths), encoder_features.split(lengths), strict=True)
-        return [self._with_kept(*each) for each in parts]
+    def _supports(self, works: list[Adapt], features: Tensor, encoder_features: Tensor) -> list[Support]:
+        """New support features [sum S,F] of several requests -> each request's support set, earlier examples first."""
+        lengths = [len(work.images) for work in works]
+        parts = zip(works, features.split(lengths), encoder_features.split(lengths), strict=True)
+        return [self._with_earlier(*each) for each in parts]
 
-    def _with_kept(self, work: Adapt, features: Tensor, encoder_features: Tensor) -> Support:
-        """New features [S,F] behind those of earlier examples."""
+    def _with_earlier(self, work: Adapt, features: Tensor, encoder_features: Tensor) -> Support:
+        """New features [S,F] after those of the task's earlier examples."""
         labels = torch.from_numpy(work.labels).to(self.device)
         earlier = work.earlier
         if earlier is None:
@@ -197,17 +222,17 @@ class Engine:
         return Adapted(**vars(task), support=support_features)
 
     def _decode(self, codes: list[NDArray[np.float32]]) -> list[Head]:
-        """Codes [N,L] of tasks -> their heads, in one pass where a class's row depends on its code alone."""
+        """Codes [N,L] of several tasks -> their heads, in one pass where a row depends on its class's code alone."""
         if not codes:
             return []
         lengths = [len(each) for each in codes]
-        together = torch.from_numpy(codes[0] if len(codes) == 1 else np.concatenate(codes)).to(self.device)
+        together = torch.from_numpy(_joined(codes)).to(self.device)
         if self.leo.decoder.is_plain:
             rows = self.leo.decoder(together)  # [sum N, F+1]
         else:
             rows = torch.cat([self.leo.decoder(each) for each in together.split(lengths)])
         parts = zip(rows[:, :-1].split(lengths), rows[:, -1].split(lengths), strict=True)
-        # Copies: a part of the whole would keep all of it in memory.
+        # Copies: a view would keep all rows in memory.
         return [Head(weight.clone(memory_format=torch.contiguous_format), bias.clone()) for weight, bias in parts]
 
 
@@ -216,7 +241,7 @@ def _joined(parts: list[NDArray[Number]]) -> NDArray[Number]:
 
 
 def softmax(logits: NDArray[np.float32]) -> NDArray[np.float32]:
-    """Of each row; 0 where there is no logit but minus infinity."""
+    """Probabilities of each row's logits; 0 where a logit is minus infinity."""
     powers = np.exp(logits - logits.max(axis=-1, keepdims=True))
-    shares: NDArray[np.float32] = powers / powers.sum(axis=-1, keepdims=True)
-    return shares
+    probabilities: NDArray[np.float32] = powers / powers.sum(axis=-1, keepdims=True)
+    return probabilities

@@ -1,6 +1,6 @@
-"""Ready means proved: every few seconds a small real task is adapted and predicted through the queue.
+"""Ready means tested: every few seconds a small real task is adapted and predicted through the queue.
 
-A service that will not come right by itself says 503 and ends its process, for its supervisor to start anew.
+A service whose device is dead or hangs answers 503 and ends its process, for its supervisor to start again.
 """
 
 import asyncio
@@ -19,32 +19,32 @@ from model.serving.adapt import AdaptedTask
 
 log = logging.getLogger(__name__)
 
-EVERY = 5.0  # seconds between proofs
-STALE = 15.0  # seconds after which the last proof, and the last batch of others' work, no longer count
+TEST_EVERY = 5.0  # seconds
+STALE = 15.0  # seconds after which the last test that passed, or the last batch of requests, no longer counts
 LOOK_EVERY = 0.2  # seconds between looks at the device
-FAILURES = 3  # proofs in a row that must fail for the service to give up
+MOST_FAILURES = 3  # tests that may fail in a row before the service gives up
 
 
 class Readiness:
-    """Runs the proof, remembers what came of it, and watches the device."""
+    """Runs the test, remembers its outcome, and watches the device."""
 
     def __init__(
         self, batcher: Batcher, shape: tuple[int, ...], deadline: float, give_up: Callable[[str], object]
     ) -> None:
-        """`shape` of an image, [R,R] or [R,R,3]; `deadline`: seconds the device may work on one batch; `give_up` is
-        called once, with the reason."""
+        """`shape` of an image, [R,R] or [R,R,3]; `deadline`: seconds that the device may work on one batch; `give_up`
+        is called once, with the reason."""
         self._batcher, self._deadline, self._give_up = batcher, deadline, give_up
-        self.shape = shape  # what the default model takes, which may be another one after a reload
-        self._last_proof: float | None = None
+        self.shape = shape  # of the default model's images; a reload may change it
+        self._last_passed: float | None = None
         self._failures = 0
-        self._tried, self._failed_seen = time.monotonic(), 0
+        self._tested_at, self._failed_before = time.monotonic(), 0
         self._awake_since = time.monotonic()
-        self._reason: str | None = "no proof has run yet"
+        self._reason: str | None = "no test has run yet"
         self._given_up: str | None = None
         self.stopping = False
 
-    async def prove(self) -> None:
-        """Adapt to two strokes, then classify them. Raises whatever went wrong."""
+    async def test(self) -> None:
+        """Adapt to two strokes, then classify them. Raises whatever goes wrong."""
         strokes = two_strokes(self.shape)
         adapted = cast(AdaptedTask, await self._batcher.submit(Adapt(strokes, np.array([0, 1]))))
         work = Predict(strokes, None, adapted.codes.cpu().numpy())
@@ -53,54 +53,54 @@ class Readiness:
             raise RuntimeError("the model's answers are not finite")
         if predicted.probabilities.argmax(axis=1).tolist() != [0, 1]:
             raise RuntimeError("the model cannot tell a horizontal from a vertical stroke")
-        self._last_proof, self._failures, self._reason = time.monotonic(), 0, None
+        self._last_passed, self._failures, self._reason = time.monotonic(), 0, None
 
     async def watch(self, beat: Callable[[], object] = lambda: None) -> None:
-        """Prove for ever, and look at the device meanwhile; give up on it once it is lost. `beat` at each look."""
-        proof: asyncio.Task[None] | None = None
+        """Test for ever and look at the device in between; give up once it is lost. Calls `beat` at each look."""
+        testing: asyncio.Task[None] | None = None
         looked = time.monotonic()
         try:
             while True:
                 beat()
                 now = time.monotonic()
                 if now - looked > ASLEEP:
-                    # A paused container, a suspended machine: the device was stopped too, and has not hung.
+                    # A paused container or a suspended machine: the device was stopped too, and does not hang.
                     log.warning("did not get to run for %.1f s", now - looked)
                     self._awake_since = now
                 looked = now
                 lost = self._lost()
                 if lost:
                     break
-                if self._is_due() and (proof is None or proof.done()):
-                    proof = asyncio.create_task(self._try_to_prove())
+                if self._is_due() and (testing is None or testing.done()):
+                    testing = asyncio.create_task(self._try_test())
                 await asyncio.sleep(LOOK_EVERY)
         finally:
-            if proof:
-                proof.cancel()
+            if testing:
+                testing.cancel()
         log.critical("%s: giving up", lost)
         self._given_up = lost
         self._batcher.abandon(lost)
         self._give_up(lost)
 
     def _is_due(self) -> bool:
-        # At once where something failed: either it was the request's own fault, or the device's.
-        failed = self._failures > 0 or self._batcher.failed != self._failed_seen
-        return failed or time.monotonic() - self._tried > EVERY
+        # At once after a failure, which tells whether the request or the device was at fault.
+        failed = self._failures > 0 or self._batcher.failed != self._failed_before
+        return failed or time.monotonic() - self._tested_at > TEST_EVERY
 
-    async def _try_to_prove(self) -> None:
-        self._tried, self._failed_seen = time.monotonic(), self._batcher.failed
+    async def _try_test(self) -> None:
+        self._tested_at, self._failed_before = time.monotonic(), self._batcher.failed
         try:
-            await self.prove()
+            await self.test()
         except Exception as error:
-            log.warning("readiness proof failed: %s", error)
-            # A full queue is no fault of the device: while it gets on with it, others' work is the proof.
+            log.warning("the readiness test failed: %s", error)
+            # A full queue is no fault of the device: while it finishes batches of requests, they are the test.
             waited = isinstance(error, Problem) and error.status == 503 and not isinstance(error, OutOfMemory)
-            if not (waited and self._gets_on()):
+            if not (waited and self._is_progressing()):
                 self._failures += 1
                 self._reason = str(error)
 
-    def _gets_on(self) -> bool:
-        last = max(self._last_proof or 0.0, self._batcher.last_success or 0.0, self._awake_since)
+    def _is_progressing(self) -> bool:
+        last = max(self._last_passed or 0.0, self._batcher.last_success or 0.0, self._awake_since)
         return time.monotonic() - last < STALE
 
     def _lost(self) -> str | None:
@@ -109,8 +109,8 @@ class Readiness:
             return "the device thread is dead"
         if min(self._batcher.busy_for, time.monotonic() - self._awake_since) > self._deadline:
             return f"the device has hung for over {self._deadline:g} s"
-        if self._failures >= FAILURES:
-            return f"{FAILURES} proofs in a row failed, the last one thus: {self._reason}"
+        if self._failures >= MOST_FAILURES:
+            return f"{MOST_FAILURES} readiness tests in a row failed, the last one with: {self._reason}"
         return None
 
     def reason_not_ready(self) -> str | None:
@@ -118,11 +118,11 @@ class Readiness:
         if self.stopping:
             return "the service is stopping"
         reason = self._given_up or self._lost() or self._reason
-        return reason or (None if self._gets_on() else "the device has finished nothing of late")
+        return reason or (None if self._is_progressing() else "the device has finished nothing for a while")
 
 
 def two_strokes(shape: tuple[int, ...]) -> Images:
-    """A horizontal one and a vertical one, [2,R,R] or [2,R,R,3]."""
+    """A horizontal and a vertical stroke, [2,R,R] or [2,R,R,3]."""
     strokes = np.zeros((2, *shape), dtype=np.uint8)
     middle = shape[0] // 2
     strokes[0, middle - 1 : middle + 1, 2:-2] = 255

@@ -12,19 +12,19 @@ from app.settings import Settings
 
 log = logging.getLogger(__name__)
 
-_published: set[tuple[str, str]] = set()  # names and versions
+_published: set[tuple[str, str]] = set()  # names and versions that the metric has named
 
 
 class Reload:
-    """Listens for the signal; a reload that fails leaves everything as it was, and says why in the log."""
+    """Reloads on the signal. A reload that fails leaves everything as it was, and logs why."""
 
     def __init__(self, settings: Settings, models: Models, readiness: Readiness) -> None:
         self._settings, self._models, self._readiness = settings, models, readiness
-        self._one = asyncio.Lock()
+        self._lock = asyncio.Lock()
         self._running: set[asyncio.Task[None]] = set()
 
     def listen(self) -> None:
-        """Where there is such a signal and this thread may have it: a service in another's thread is not reloaded."""
+        """Listen where there is such a signal, and only in the main thread: elsewhere there is no reload."""
         with contextlib.suppress(AttributeError, NotImplementedError, RuntimeError, ValueError):
             asyncio.get_running_loop().add_signal_handler(signal.SIGHUP, self._begin)
 
@@ -34,8 +34,8 @@ class Reload:
         task.add_done_callback(self._running.discard)
 
     async def reload(self) -> None:
-        """Load what has changed, beside what serves meanwhile."""
-        async with self._one:
+        """Load what has changed, beside what serves meanwhile; one reload at a time."""
+        async with self._lock:
             try:
                 changed = await asyncio.to_thread(self._models.reload, self._settings)
             except Exception as error:
@@ -43,13 +43,13 @@ class Reload:
                 return
             self._readiness.shape = self._models.default.shape
             publish(self._models)
-            said = ", ".join(f"{engine.info.name} {engine.info.version}" for engine in changed)
-            log.info("reloaded: %s", said or "no model has changed")
+            loaded = ", ".join(f"{engine.info.name} {engine.info.version}" for engine in changed)
+            log.info("reloaded: %s", loaded or "no model has changed")
 
 
 def publish(models: Models) -> None:
-    """Which models serve, as a metric."""
+    """Set the metric that says which models serve."""
     now = {(engine.info.name, engine.info.version) for engine in models}
-    _published.update(now)  # not cleared: what other workers read of this one has no way to forget
+    _published.update(now)  # old ones are set to 0: nothing can remove what other workers read of this one
     for labels in _published:
         metrics.model_info.labels(*labels).set(labels in now)

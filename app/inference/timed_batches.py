@@ -5,12 +5,15 @@ from collections.abc import Callable
 
 from app.inference.work import Decode, Result, Work
 from app.observability.metrics import batch_images, batch_requests, batch_seconds
+from app.problems import Problem
 
 
-def timed_batches(run: Callable[[list[Work]], list[Result]]) -> Callable[[list[Work]], list[Result]]:
+def timed_batches(
+    run: Callable[[list[Work]], list[Result | Problem]],
+) -> Callable[[list[Work]], list[Result | Problem]]:
     """The device's work with its passes counted."""
 
-    def counting(batch: list[Work]) -> list[Result]:
+    def counting(batch: list[Work]) -> list[Result | Problem]:
         began = time.perf_counter()
         results = run(batch)
         batch_seconds.observe(time.perf_counter() - began)

@@ -60,6 +60,9 @@ tasks_alive = Gauge(
     registry=REGISTRY,
     multiprocess_mode="livemostrecent",
 )
+workers_ready = Gauge(
+    "leo_workers_ready", "Workers that answer requests", registry=REGISTRY, multiprocess_mode="livemostrecent"
+)
 adaptation_loss = Histogram(
     "leo_adaptation_loss", "Support loss before and after the inner loop", ["when"], buckets=LOSSES, registry=REGISTRY
 )

@@ -65,16 +65,16 @@ class TaskStore(Protocol):
         record: TaskRecord,
         *,
         support: bytes | None = None,
-        once: IdempotencyRecord | None = None,
+        idempotency: IdempotencyRecord | None = None,
         max_tasks: int | None = None,
     ) -> TaskRecord:
         """Keep a new task; `support` is an opaque payload beside it, read only by `support`.
 
-        Returns the record; or, when `once` was used before, the record first made with it, and keeps nothing.
+        Returns the record; or, where `idempotency` was used before, the record first made with it, and keeps nothing.
         Raises `IdempotencyConflict` where that came of another body, `TooManyTasks` if the owner has `max_tasks`.
         """
 
-    async def find_by_idempotency_key(self, owner: str, once: IdempotencyRecord) -> TaskRecord | None:
+    async def find_by_idempotency_key(self, owner: str, idempotency: IdempotencyRecord) -> TaskRecord | None:
         """The record first made under an `Idempotency-Key`, while its task lives. Raises `IdempotencyConflict`."""
 
     async def get(self, task_id: str, owner: str) -> TaskRecord | None:

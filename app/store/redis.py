@@ -168,26 +168,26 @@ class RedisStore:
         record: TaskRecord,
         *,
         support: bytes | None = None,
-        once: IdempotencyRecord | None = None,
+        idempotency: IdempotencyRecord | None = None,
         max_tasks: int | None = None,
     ) -> TaskRecord:
-        idempotency = [once.digest, once.key, IDEMPOTENCY_SECONDS] if once else ["", "", ""]
+        replay = [idempotency.digest, idempotency.key, IDEMPOTENCY_SECONDS] if idempotency else ["", "", ""]
         async with self._within():
             what, *first = await self._add(
                 keys=[self._prefix(record.owner)],
-                args=[*self._written(record, support), *idempotency, "" if max_tasks is None else max_tasks],
+                args=[*self._written(record, support), *replay, "" if max_tasks is None else max_tasks],
             )
         if what == b"full":
             raise TooManyTasks
-        return _same(first, once) if what == b"made" and once else record
+        return _same(first, idempotency) if what == b"made" and idempotency else record
 
-    async def find_by_idempotency_key(self, owner: str, once: IdempotencyRecord) -> TaskRecord | None:
+    async def find_by_idempotency_key(self, owner: str, idempotency: IdempotencyRecord) -> TaskRecord | None:
         async with self._within():
-            once_key = f"{self._prefix(owner)}once:{once.key}"
+            once_key = f"{self._prefix(owner)}once:{idempotency.key}"
             task_id, *first = await self._ask("HMGET", once_key, "task", "digest", "record")
             if task_id is None or not await self._ask("EXISTS", f"{self._prefix(owner)}task:{task_id.decode()}"):
                 return None
-        return _same(first, once)
+        return _same(first, idempotency)
 
     async def get(self, task_id: str, owner: str) -> TaskRecord | None:
         async with self._within():
@@ -282,8 +282,8 @@ def _client(url: str) -> Redis | RedisCluster:
     return RedisCluster(startup_nodes=nodes, require_full_coverage=False, **options)
 
 
-def _same(first: list[bytes], once: IdempotencyRecord) -> TaskRecord:
+def _same(first: list[bytes], idempotency: IdempotencyRecord) -> TaskRecord:
     digest, packed = first
-    if digest != once.digest:
+    if digest != idempotency.digest:
         raise IdempotencyConflict
     return unpack(packed)

@@ -104,12 +104,12 @@ class SQLiteStore:
         record: TaskRecord,
         *,
         support: bytes | None = None,
-        once: IdempotencyRecord | None = None,
+        idempotency: IdempotencyRecord | None = None,
         max_tasks: int | None = None,
     ) -> TaskRecord:
         def call() -> TaskRecord:
             self._sweep()
-            first = self._find_by_key(record.owner, once) if once else None
+            first = self._find_by_key(record.owner, idempotency) if idempotency else None
             if first:
                 return first
             execute, now, packed = self._connection.execute, time.time(), pack(record)
@@ -125,29 +125,29 @@ class SQLiteStore:
             ).lastrowid
             if support is not None:
                 execute("INSERT INTO support VALUES (?, ?)", (number, support))
-            if once:
+            if idempotency:
                 execute(
                     "INSERT INTO once VALUES (?, ?, ?, ?, ?, ?)",
-                    (record.owner, once.key, once.digest, number, packed, now + IDEMPOTENCY_SECONDS),
+                    (record.owner, idempotency.key, idempotency.digest, number, packed, now + IDEMPOTENCY_SECONDS),
                 )
             return record
 
         return await self._run(call)
 
-    async def find_by_idempotency_key(self, owner: str, once: IdempotencyRecord) -> TaskRecord | None:
-        return await self._run(lambda: self._find_by_key(owner, once))
+    async def find_by_idempotency_key(self, owner: str, idempotency: IdempotencyRecord) -> TaskRecord | None:
+        return await self._run(lambda: self._find_by_key(owner, idempotency))
 
-    def _find_by_key(self, owner: str, once: IdempotencyRecord) -> TaskRecord | None:
+    def _find_by_key(self, owner: str, idempotency: IdempotencyRecord) -> TaskRecord | None:
         now = time.time()
         row = self._connection.execute(
             "SELECT once.digest, once.record FROM once JOIN tasks USING (number) WHERE once.owner = ? AND key = ? "
             "AND once.expires_at > ? AND (tasks.expires_at IS NULL OR tasks.expires_at > ?)",
-            (owner, once.key, now, now),
+            (owner, idempotency.key, now, now),
         ).fetchone()
         if row is None:  # none, or one whose time is over and whose place is wanted
-            self._connection.execute("DELETE FROM once WHERE owner = ? AND key = ?", (owner, once.key))
+            self._connection.execute("DELETE FROM once WHERE owner = ? AND key = ?", (owner, idempotency.key))
             return None
-        if row["digest"] != once.digest:
+        if row["digest"] != idempotency.digest:
             raise IdempotencyConflict
         return unpack(row["record"])
 

@@ -1,4 +1,4 @@
-"""Tasks kept in memory, the most recently used ones with their heads decoded, bounded in bytes."""
+"""Tasks kept in memory, the most recently used ones with their decoded heads, bounded in bytes."""
 
 import time
 from collections import OrderedDict
@@ -10,37 +10,33 @@ from app.inference.work import Head
 from app.store import TaskRecord
 
 SWEEP_EVERY = 60.0  # seconds
-SOON = 16  # tasks without a head that are asked for in between, at least; with many heads an eighth of them
-
-
-RECORD_SIZE = 1024  # bytes of a record beside its codes and its classes' names
+RECORD_BYTES = 1024  # of a record beside its codes and its labels, about
+FEWEST_RECENT_MISSES = 16  # remembered; where many heads are cached, an eighth of their number
 
 
 @dataclass(frozen=True)
 class CachedTask:
-    """A task ready to predict, whether or not the store can be reached. Without its head that is decoded first."""
+    """A task that can predict without a look at the store; without its head, that is decoded first."""
 
     record: TaskRecord
     head: Head | None
-    version: int  # the task's, as it was before the record was read; see `app.shared_state`
+    version: int  # the task's in `app.shared_state`, read before the record was
 
 
 class TaskCache:
     """Tasks by id, and the heads of those used last. Only a shortcut: the store has them all.
 
-    A head is many times the size of the codes it is decoded from. So heads go first when room gets scarce, and
-    a task without its head still needs no look at the store.
+    A head is many times the size of the codes that it is decoded from. So heads are evicted first, and a task without
+    its head still needs no look at the store.
     """
 
     def __init__(self, max_bytes: int) -> None:
         self._max_bytes = max_bytes
-        self._records: LRUCache[str, tuple[TaskRecord, int]] = LRUCache(max_bytes, lambda kept: _size(kept[0]))
+        self._records: LRUCache[str, tuple[TaskRecord, int]] = LRUCache(max_bytes, lambda held: _size(held[0]))
         self._heads: LRUCache[str, Head] = LRUCache(max_bytes, lambda head: head.size)
-        self._head_size = 0  # bytes of the last one
-        self._recent_misses: OrderedDict[str, None] = (
-            OrderedDict()
-        )  # tasks asked for of late whose heads were not worth it
-        # Deleted while a prediction was under way, a task must not come back with its result.
+        self._head_size = 0  # bytes of the head that was put last
+        self._recent_misses: OrderedDict[str, None] = OrderedDict()  # tasks asked for lately, whose heads did not fit
+        # A task that is deleted while it predicts must not come back with the result of that prediction.
         self._deleted: LRUCache[str, bool] = LRUCache(10_000)
         self._next_sweep = 0.0  # by the monotonic clock
 
@@ -55,10 +51,10 @@ class TaskCache:
         return CachedTask(record, self._heads.get(task_id), version)
 
     def is_worth_a_head(self, task_id: str) -> bool:
-        """Whether a head that would have to be decoded is likely to be used again before it has to go.
+        """Whether a head that has to be decoded is likely to be used again before it is evicted.
 
-        There is room for it, or it was asked for so shortly before that it is in use more than most that have one. So
-        tasks that come by once in a while push nothing out, nor is anything decoded in vain.
+        It is where there is room; else on the second miss in a short time. So tasks that come by once in a while
+        evict nothing, and nothing is decoded in vain.
         """
         if self.size + self._head_size <= self._max_bytes:
             return True
@@ -66,33 +62,39 @@ class TaskCache:
             del self._recent_misses[task_id]
             return True
         self._recent_misses[task_id] = None
-        while len(self._recent_misses) > max(SOON, len(self._heads) // 8):
+        while len(self._recent_misses) > max(FEWEST_RECENT_MISSES, len(self._heads) // 8):
             self._recent_misses.popitem(last=False)
         return False
 
     def put(self, record: TaskRecord, head: Head | None, version: int = 0) -> None:
+        """Keep a task as it was when it had this version. An older revision than the one held is ignored."""
         self._sweep()
         task_id = record.task_id
         held, held_version = self._records.get(task_id, (None, 0))
-        if task_id in self._deleted or (held and held.revision > record.revision):  # changed while a prediction ran
+        if task_id in self._deleted or (held and held.revision > record.revision):
             return
         if held is None or held.revision < record.revision or held_version != version:
             self._forget(task_id)
             if _size(record) > self._max_bytes:
                 return
-            light = replace(record, adaptation={}, quality=None)  # those are as large as all the rest
+            light = replace(record, adaptation={}, quality=None)  # the reports are as large as all the rest
             self._records[task_id] = (light, version)
         if head and head.size <= self._max_bytes:
             self._heads[task_id], self._head_size = head, head.size
         while self.size > self._max_bytes:
             (self._heads or self._records).popitem()
 
+    def delete(self, task_id: str) -> None:
+        """Forget a task for good."""
+        self._forget(task_id)
+        self._deleted[task_id] = True
+
     def _forget(self, task_id: str) -> None:
         self._records.pop(task_id, None)
         self._heads.pop(task_id, None)
 
     def _sweep(self) -> None:
-        """`get` never gives an expired task; this only frees its room."""
+        """Free the room of expired tasks, which `get` does not return in any case."""
         if time.monotonic() >= self._next_sweep:
             self._next_sweep = time.monotonic() + SWEEP_EVERY
             now = time.time()
@@ -100,11 +102,6 @@ class TaskCache:
                 key for key, (record, _) in self._records.items() if record.expires_at and record.expires_at <= now
             ]:
                 self._forget(task_id)
-
-    def drop(self, task_id: str) -> None:
-        """Forget a task that was deleted, for good."""
-        self._forget(task_id)
-        self._deleted[task_id] = True
 
     @property
     def size(self) -> int:
@@ -117,4 +114,4 @@ class TaskCache:
 
 def _size(record: TaskRecord) -> int:
     """Bytes of a record without its reports, about."""
-    return RECORD_SIZE + record.codes.nbytes + sum(map(len, record.shots))
+    return RECORD_BYTES + record.codes.nbytes + sum(map(len, record.shots))

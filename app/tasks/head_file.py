@@ -1,4 +1,4 @@
-"""A task's head as a file that leaves the service, and comes back: safetensors."""
+"""A task's head as a safetensors file, to take away and to bring back."""
 
 import json
 from dataclasses import dataclass
@@ -12,6 +12,8 @@ from safetensors.numpy import load, save
 from app.problems import Problem
 from app.store import TaskRecord
 from app.tasks.options import AdaptationReport
+
+MOST_HEADER_BYTES = 2**18  # the labels of a hundred classes, each character escaped, and as much again
 
 
 @dataclass(frozen=True)
@@ -29,6 +31,7 @@ class ExportedHead:
 
 
 def write(record: TaskRecord, weight: NDArray[np.float32], bias: NDArray[np.float32]) -> bytes:
+    """The file of a task's head: `weight` [N,F], `bias` [N]."""
     described = {
         "task_id": record.task_id,
         "model": record.model,
@@ -41,14 +44,18 @@ def write(record: TaskRecord, weight: NDArray[np.float32], bias: NDArray[np.floa
 
 
 def read(data: bytes) -> ExportedHead:
-    """Raises `Problem` 422 saying what is wrong with the file."""
+    """Raises `Problem` 422 saying what is wrong with the file; what a task may hold is checked elsewhere."""
+    header_bytes = int.from_bytes(data[:8], "little")
+    if header_bytes > MOST_HEADER_BYTES:
+        raise Problem(422, f"the body is not a safetensors file of a head: its header would have {header_bytes} bytes")
     try:
-        tensors = load(data)
         # safetensors' numpy reader drops the metadata; its place in the file is part of the format.
-        header = json.loads(data[8 : 8 + int.from_bytes(data[:8], "little")])
-    except (SafetensorError, ValueError, KeyError, TypeError, RecursionError) as error:
+        described = json.loads(data[8 : 8 + header_bytes]).get("__metadata__", {})
+        tensors = load(data)
+    except (SafetensorError, ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
         raise Problem(422, f"the body is not a safetensors file ({type(error).__name__})") from None
-    described = header.get("__metadata__", {})
+    if not isinstance(described, dict):
+        raise Problem(422, "the file has no metadata: send what GET /tasks/{id}/parameters gave, unchanged")
     try:
         head = ExportedHead(
             weight=tensors["fc.weight"],
@@ -57,14 +64,14 @@ def read(data: bytes) -> ExportedHead:
             labels=json.loads(described["labels"]),
             shots=json.loads(described["shots"]),
             adaptation=AdaptationReport.model_validate_json(described["adaptation"]).model_dump(),
-            model=described["model"],
-            model_version=described["model_version"],
+            model=str(described["model"]),
+            model_version=str(described["model_version"]),
         )
     except KeyError as error:
         raise Problem(
             422, f"the file lacks {error.args[0]}: send what GET /tasks/{{id}}/parameters gave, unchanged"
         ) from None
-    except (ValueError, RecursionError):
+    except (ValueError, TypeError, RecursionError):
         raise Problem(422, "the file's labels, shots or adaptation are not what this service writes") from None
     _check(head)
     return head
@@ -73,7 +80,7 @@ def read(data: bytes) -> ExportedHead:
 def _check(head: ExportedHead) -> None:
     ways = len(head.labels) if isinstance(head.labels, list) else 0
     shots_are_counts = isinstance(head.shots, list) and all(
-        isinstance(count, int) and 1 <= count < 10**6 for count in head.shots
+        isinstance(count, int) and not isinstance(count, bool) and 1 <= count < 10**6 for count in head.shots
     )
     if not ways or not all(isinstance(label, str) for label in head.labels) or not shots_are_counts:
         raise Problem(422, "the file's labels or shots are not what this service writes")

@@ -2,6 +2,8 @@
 
 from pydantic import BaseModel, ConfigDict, Field
 
+MOST_LOSSES = 2001  # of the most inner and fine-tuning steps that a model may take, and the first
+
 
 class TaskLifetime(BaseModel):
     """What every way to make or change a task takes."""
@@ -36,7 +38,9 @@ class AdaptationReport(BaseModel):
 
     model_config = ConfigDict(allow_inf_nan=False)
     losses: list[float] = Field(
-        description="support loss before the first step and after each", examples=[[0.21, 0.09, 0.05, 0.03, 0.02, 0.02]]
+        max_length=MOST_LOSSES,
+        description="support loss before the first step and after each",
+        examples=[[0.21, 0.09, 0.05, 0.03, 0.02, 0.02]],
     )
     support_accuracy: float = Field(
         description="share of the support images the adapted head gets right", examples=[1.0]

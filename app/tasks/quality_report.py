@@ -3,14 +3,14 @@
 from typing import Any
 
 from app.inference.support_features import SupportFeatures
-from model.evaluation.support_report import examine
+from model.evaluation.support_report import report_on_support
 
 PLACES = 3  # a record is read with every cold prediction: it stays small
 
 
 def of_support(support: SupportFeatures) -> dict[str, Any]:
     """What the record keeps: numbers by class and by example, names left to `shown`."""
-    found = examine(support.features, support.labels)
+    found = report_on_support(support.features, support.labels)
     return {
         "agreement": [None if share is None else round(share, PLACES) for share in found.agreement],
         "margin": [round(margin, PLACES) for margin in found.margin],

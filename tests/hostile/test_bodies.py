@@ -2,12 +2,12 @@
 
 import asyncio
 import threading
-from concurrent.futures import ThreadPoolExecutor
 
 import httpx
 import pytest
 
 from app.inference import decoding
+from app.inference.decoding import ImageDecoder
 from app.problems import Problem
 from app.settings import Settings
 from model.images.reader import DrawingReader
@@ -77,25 +77,27 @@ def test_images_that_take_too_long_to_decode(settings: Settings, monkeypatch: py
         return decoding.np.zeros((28, 28), dtype="uint8")
 
     monkeypatch.setattr(decoding, "decode_one", slow)
-    hurried = settings.model_copy(update={"decode_deadline": 0.2})
-    with ThreadPoolExecutor(1) as pool:
+    monkeypatch.setattr(decoding, "THREADS", 1)
+    decoder = ImageDecoder(settings.model_copy(update={"decode_deadline": 0.2}))
+    try:
         with pytest.raises(Problem, match=r"not decoded within 0\.2 s") as refused:
-            asyncio.run(decoding.decode([png("tee")] * 100, DrawingReader(28), hurried, pool))
+            asyncio.run(decoder.decode([png("tee")] * 100, DrawingReader(28)))
         assert (refused.value.status, refused.value.retry_after) == (503, 1)
+    finally:
         let_go.set()
+        decoder.close()
     assert decoded == [0]  # the rest was not even begun
 
 
 def test_large_images_wait_for_each_other_and_small_ones_for_none_of_them(settings: Settings) -> None:
     large, small = bare_png(3000, 3000, b"\0" * 3001 * 3000), png("tee")
     held = threading.Event()
-    decoding._large_lane.submit(held.wait, 30)  # somebody's large image is being decoded
+    decoder = ImageDecoder(settings)
+    decoder._large_pool.submit(held.wait, 30)  # somebody's large image is being decoded
 
-    async def scenario(pool: ThreadPoolExecutor) -> None:
-        waiting = [
-            asyncio.create_task(decoding.decode([small, large], DrawingReader(28), settings, pool)) for _ in range(5)
-        ]
-        decoded = await decoding.decode([small] * 20, DrawingReader(28), settings, pool)
+    async def scenario() -> None:
+        waiting = [asyncio.create_task(decoder.decode([small, large], DrawingReader(28))) for _ in range(5)]
+        decoded = await decoder.decode([small] * 20, DrawingReader(28))
         assert decoded.shape == (20, 28, 28)
         assert not any(task.done() for task in waiting)
         held.set()
@@ -103,11 +105,11 @@ def test_large_images_wait_for_each_other_and_small_ones_for_none_of_them(settin
             with pytest.raises(Problem, match="image 1 shows no drawing"):
                 await task
 
-    with ThreadPoolExecutor(2) as pool:
-        try:
-            asyncio.run(scenario(pool))
-        finally:
-            held.set()
+    try:
+        asyncio.run(scenario())
+    finally:
+        held.set()
+        decoder.close()
 
 
 def test_no_request_leaves_a_key_an_image_or_a_label_in_the_log(

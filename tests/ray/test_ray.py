@@ -16,7 +16,7 @@ FIVE = list(CHARACTERS)[:5]
 
 def test_the_same_service_answers(cluster: RayCluster) -> None:
     with httpx.Client(base_url=cluster.url, timeout=60) as client:
-        assert client.get("/readyz").json() == {"status": "ready"}
+        assert client.get("/readyz").json() == {"status": "ready", "workers": 1, "workers_ready": 1}
         assert "<title>" in client.get("/").text
         files = [("images", (name, png(name), "image/png")) for name in FIVE]
         made = client.post("/tasks", data={"labels": FIVE}, files=files)

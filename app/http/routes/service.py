@@ -6,7 +6,7 @@ from prometheus_client import CONTENT_TYPE_LATEST
 
 from app.http import schemas
 from app.http.openapi import problems
-from app.http.routes.deps import ModelsDep, OwnersDep, ReadinessDep, SettingsDep, TasksDep
+from app.http.routes.deps import ContextDep
 from app.inference.engine import Engine
 from app.observability import metrics
 from app.problems import Problem
@@ -15,7 +15,8 @@ router = APIRouter(tags=["service"])
 
 
 @router.get("/models", summary="Models loaded, their limits and cards", responses=problems(401, 403, 429))
-async def models(models: ModelsDep, settings: SettingsDep) -> schemas.Models:
+async def models(context: ContextDep) -> schemas.Models:
+    models, settings = context.models, context.settings
     limits = {
         "max_ways": settings.max_ways,
         "max_images": settings.max_images,
@@ -33,6 +34,7 @@ def to_schema(engine: Engine, default: bool, limits: dict[str, int]) -> schemas.
         version=info.version,
         default=default,
         input="drawings" if engine.takes_drawings else "photos",
+        phi_precision=engine.phi_precision,
         resolution=config.resolution,
         feature_dim=config.feature_dim,
         latent_dim=config.latent_dim,
@@ -45,8 +47,8 @@ def to_schema(engine: Engine, default: bool, limits: dict[str, int]) -> schemas.
 @router.get(
     "/metrics", summary="Prometheus metrics", response_class=PlainTextResponse, responses=problems(401, 403, 429)
 )
-async def metrics_page(tasks: TasksDep, owners: OwnersDep) -> Response:
-    metrics.tasks_alive.set(await tasks.alive(owners))
+async def metrics_page(context: ContextDep) -> Response:
+    metrics.tasks_alive.set(await context.tasks.count(context.owners))
     return Response(metrics.page(), media_type=CONTENT_TYPE_LATEST)
 
 
@@ -56,8 +58,9 @@ async def healthz() -> schemas.Health:
 
 
 @router.get("/readyz", summary="A real adaptation and prediction ran in the last seconds", responses=problems(503))
-async def readyz(readiness: ReadinessDep) -> schemas.Health:
-    reason = readiness.reason_not_ready()
+async def readyz(context: ContextDep) -> schemas.ReadyHealth:
+    reason = context.readiness.reason_not_ready()
     if reason:
         raise Problem(503, f"not ready: {reason}", retry_after=1)
-    return schemas.Health(status="ready")
+    workers = context.shared_state
+    return schemas.ReadyHealth(status="ready", workers=workers.workers, workers_ready=workers.ready_workers)

@@ -10,14 +10,13 @@ from pydantic import BaseModel, Field, ValidationError
 from pydantic_core import to_json
 
 from app.http import schemas
+from app.http.disconnect import unless_client_leaves
 from app.http.openapi import BINARY, CREATE_FORM, FILES, LABELS, body_of, problems
 from app.http.parsing import read_more_support, read_queries, read_support
 from app.http.responses import attachment, task_to_schema, to_prediction
-from app.http.routes import deps
-from app.http.routes.deps import CallDep, IdempotencyKey, KeyDep, OwnerDep, SettingsDep, TasksDep
+from app.http.routes.deps import ContextDep, IdempotencyKey, get_context
 from app.observability import metrics
 from app.store import TaskRecord
-from app.tasks.limits import check_lifetime
 from app.tasks.options import TaskLifetime, UpdateTask
 
 router = APIRouter(prefix="/tasks", tags=["tasks"])
@@ -31,16 +30,13 @@ router = APIRouter(prefix="/tasks", tags=["tasks"])
     openapi_extra=body_of(schemas.CreateTask, CREATE_FORM, ["images", "labels"]),
 )
 async def create(
-    request: Request,
-    response: Response,
-    call: CallDep,
-    idempotency_key: IdempotencyKey = None,
+    request: Request, response: Response, context: ContextDep, idempotency_key: IdempotencyKey = None
 ) -> schemas.Task:
-    images, labels, options = await read_support(request, call.settings)
-    most = call.key.max_tasks if call.key else None
-    record = await call.tasks.create(
-        images, labels, options, call.owner, idempotency_key=idempotency_key, max_tasks=most
+    images, labels, options = await read_support(request, context.settings)
+    work = context.tasks.create(
+        images, labels, options, context.owner, idempotency_key=idempotency_key, max_tasks=context.max_tasks
     )
+    record = await unless_client_leaves(request, work)
     response.headers["Location"] = f"/tasks/{record.task_id}"
     return task_to_schema(record)
 
@@ -55,7 +51,7 @@ class PredictOptions(BaseModel):
 class PredictRoute(APIRoute):
     """A route that FastAPI documents by its signature, and that reads its request itself.
 
-    FastAPI would gather and check the five arguments one by one, which costs a prediction as much as parsing its form.
+    FastAPI would resolve and check its arguments one by one, which costs a prediction as much as parsing its form.
     """
 
     def get_route_handler(self) -> Callable[[Request], Coroutine[Any, Any, Response]]:
@@ -66,16 +62,17 @@ class PredictRoute(APIRoute):
                 raise RequestValidationError(
                     [{**each, "loc": ("query", *each["loc"])} for each in error.errors()]
                 ) from None
-            return await predict(request.path_params["task_id"], request, await deps.call(request), options)
+            return await predict(request.path_params["task_id"], request, await get_context(request), options)
 
         return handle
 
 
 async def predict(
-    task_id: str, request: Request, call: CallDep, options: Annotated[PredictOptions, Query()]
+    task_id: str, request: Request, context: ContextDep, options: Annotated[PredictOptions, Query()]
 ) -> Response:
-    images = await read_queries(request, call.settings)
-    record, probabilities = await call.tasks.predict(task_id, images, call.owner)
+    images = await read_queries(request, context.settings)
+    work = context.tasks.predict(task_id, images, context.owner)
+    record, probabilities = await unless_client_leaves(request, work)
     labels = record.labels
     predictions = [to_prediction(labels, row, options.top_k, options.threshold) for row in probabilities]
     metrics.unknown.inc(sum(prediction["unknown"] for prediction in predictions))
@@ -106,8 +103,7 @@ router.routes.append(
     responses=problems(401, 403, 422, 429, 503),
 )
 async def page(
-    tasks: TasksDep,
-    owner: OwnerDep,
+    context: ContextDep,
     limit: Annotated[int, Query(ge=1, le=100)] = 20,
     cursor: Annotated[str | None, Query(description="`next_cursor` of the page before")] = None,
     name: Annotated[str | None, Query(description="only tasks whose name contains this, whatever its case")] = None,
@@ -122,7 +118,7 @@ async def page(
         )
 
     filtered = any(given is not None for given in (name, label, model))
-    records, following = await tasks.page(owner, limit, cursor, wanted if filtered else None)
+    records, following = await context.tasks.page(context.owner, limit, cursor, wanted if filtered else None)
     return schemas.TaskPage(tasks=[task_to_schema(record) for record in records], next_cursor=following)
 
 
@@ -136,16 +132,11 @@ async def page(
     openapi_extra={"requestBody": {"required": True, "content": {"application/octet-stream": BINARY}}},
 )
 async def import_head(
-    request: Request,
-    response: Response,
-    tasks: TasksDep,
-    settings: SettingsDep,
-    owner: OwnerDep,
-    key: KeyDep,
-    options: Annotated[TaskLifetime, Query()],
+    request: Request, response: Response, context: ContextDep, options: Annotated[TaskLifetime, Query()]
 ) -> schemas.Task:
-    check_lifetime(options, settings)
-    record = await tasks.import_head(await request.body(), options, owner, max_tasks=key.max_tasks if key else None)
+    data = await request.body()
+    work = context.tasks.import_head(data, options, context.owner, max_tasks=context.max_tasks)
+    record = await unless_client_leaves(request, work)
     response.headers["Location"] = f"/tasks/{record.task_id}"
     return task_to_schema(record)
 
@@ -153,15 +144,14 @@ async def import_head(
 @router.post(
     "/{task_id}/support",
     summary="Add examples, of old classes or new ones",
-    description="The task adapts anew to all its examples and keeps its id. New classes come behind the old ones.",
+    description="The task adapts again, to all its examples, and keeps its id. New classes come after the old ones.",
     responses=problems(401, 403, 404, 409, 413, 415, 422, 429, 503),
     openapi_extra=body_of(schemas.AddSupport, {"images": FILES, "labels": LABELS}, ["images", "labels"]),
 )
-async def add_support(
-    task_id: str, request: Request, tasks: TasksDep, settings: SettingsDep, owner: OwnerDep
-) -> schemas.Task:
-    images, labels = await read_more_support(request, settings)
-    return task_to_schema(await tasks.add_support(task_id, images, labels, owner))
+async def add_support(task_id: str, request: Request, context: ContextDep) -> schemas.Task:
+    images, labels = await read_more_support(request, context.settings)
+    work = context.tasks.add_support(task_id, images, labels, context.owner)
+    return task_to_schema(await unless_client_leaves(request, work))
 
 
 @router.patch(
@@ -169,21 +159,18 @@ async def add_support(
     summary="Rename a task, or let it live longer or shorter",
     responses=problems(401, 403, 404, 409, 413, 422, 429, 503),
 )
-async def update(
-    task_id: str, changes: UpdateTask, tasks: TasksDep, settings: SettingsDep, owner: OwnerDep
-) -> schemas.Task:
-    check_lifetime(changes, settings)
-    return task_to_schema(await tasks.update(task_id, changes, owner))
+async def update(task_id: str, changes: UpdateTask, context: ContextDep) -> schemas.Task:
+    return task_to_schema(await context.tasks.update(task_id, changes, context.owner))
 
 
 @router.get("/{task_id}", summary="Read a task", responses=problems(401, 403, 404, 429, 503))
-async def get(task_id: str, tasks: TasksDep, owner: OwnerDep) -> schemas.Task:
-    return task_to_schema(await tasks.get(task_id, owner))
+async def get(task_id: str, context: ContextDep) -> schemas.Task:
+    return task_to_schema(await context.tasks.get(task_id, context.owner))
 
 
 @router.delete("/{task_id}", status_code=204, summary="Delete a task", responses=problems(401, 403, 404, 429, 503))
-async def delete(task_id: str, tasks: TasksDep, owner: OwnerDep) -> None:
-    await tasks.delete(task_id, owner)
+async def delete(task_id: str, context: ContextDep) -> None:
+    await context.tasks.delete(task_id, context.owner)
 
 
 @router.get(
@@ -194,8 +181,8 @@ async def delete(task_id: str, tasks: TasksDep, owner: OwnerDep) -> None:
     response_class=Response,
     responses=problems(401, 403, 404, 409, 429, 503) | {200: {"content": {"application/octet-stream": BINARY}}},
 )
-async def parameters(task_id: str, tasks: TasksDep, owner: OwnerDep) -> Response:
-    return attachment(await tasks.parameters(task_id, owner), f"{task_id}.safetensors")
+async def parameters(task_id: str, context: ContextDep) -> Response:
+    return attachment(await context.tasks.parameters(task_id, context.owner), f"{task_id}.safetensors")
 
 
 @router.get(
@@ -206,5 +193,5 @@ async def parameters(task_id: str, tasks: TasksDep, owner: OwnerDep) -> Response
     response_class=Response,
     responses=problems(401, 403, 404, 409, 429, 503) | {200: {"content": {"application/octet-stream": BINARY}}},
 )
-async def onnx(task_id: str, tasks: TasksDep, owner: OwnerDep) -> Response:
-    return attachment(await tasks.onnx(task_id, owner), f"{task_id}.onnx")
+async def onnx(task_id: str, context: ContextDep) -> Response:
+    return attachment(await context.tasks.onnx(task_id, context.owner), f"{task_id}.onnx")

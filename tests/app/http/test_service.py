@@ -21,7 +21,7 @@ def test_models_tells_limits_and_card(client: httpx.Client) -> None:
 
 def test_alive_and_ready(client: httpx.Client) -> None:
     assert client.get("/healthz").json() == {"status": "ok"}
-    assert client.get("/readyz").json() == {"status": "ready"}
+    assert client.get("/readyz").json() == {"status": "ready", "workers": 1, "workers_ready": 1}
 
 
 def test_docs_load_nothing_from_elsewhere(client: httpx.Client) -> None:

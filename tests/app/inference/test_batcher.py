@@ -2,6 +2,7 @@
 
 import asyncio
 import threading
+import weakref
 from collections.abc import Callable, Coroutine
 from typing import Any
 
@@ -9,7 +10,7 @@ import numpy as np
 import pytest
 import torch
 
-from app.inference.batcher import QUICK, QUICK_ALONE, TURN, Batcher, OutOfMemory
+from app.inference.batcher import INLINE_SECONDS, INLINE_SECONDS_WHEN_IDLE, LOOP_SLICE, Batcher, OutOfMemory
 from app.inference.work import Decode, Predict, Result, Work
 from app.problems import Problem
 
@@ -235,7 +236,7 @@ def test_a_batch_ends_with_the_entry_that_fills_it() -> None:
         await asyncio.gather(first, *waiting)
         assert [len(batch) for batch in device.batches] == [1, 2, 2]  # nobody waits for more than one full batch
 
-    run(scenario, batch_images=10)
+    run(scenario, batch_images=lambda: 10)
 
 
 # -- what the loop does itself -----------------------------------------------------------------------------------
@@ -248,7 +249,7 @@ def quick(images: int = 1) -> Work:
 def by_images(each: Work) -> float:
     """A single image is quick, several are so where there is nothing else, many never are."""
     images = 0 if isinstance(each, Decode) else len(each.images)
-    return {0: 0.0, 1: QUICK}.get(images, QUICK_ALONE if images < 10 else 1.0)
+    return {0: 0.0, 1: INLINE_SECONDS}.get(images, INLINE_SECONDS_WHEN_IDLE if images < 10 else 1.0)
 
 
 class Lanes(Device):
@@ -274,7 +275,7 @@ def run_lanes(scenario: Callable[[Batcher, Lanes], Coroutine[Any, Any, None]], *
 
 def test_quick_work_is_the_loops_and_shares_its_batches() -> None:
     async def scenario(batcher: Batcher, device: Lanes) -> None:
-        most = round(TURN / QUICK)
+        most = round(LOOP_SLICE / INLINE_SECONDS)
         items = [quick() for _ in range(2 * most + 5)]
         assert await asyncio.gather(*[batcher.submit(item) for item in items]) == items
         assert [len(batch) for batch in device.batches] == [most, most, 5]  # others had a turn between
@@ -355,3 +356,33 @@ def test_quick_work_that_comes_too_late_or_is_given_up_is_refused() -> None:
 
     run_lanes(late, timeout=-1.0)
     run_lanes(given_up)
+
+
+def test_out_of_memory_lets_go_of_the_failed_pass_before_it_tries_again() -> None:
+    """What the failed pass had allocated is free when its half runs, or halving would not help."""
+
+    class Hungry(Device):
+        def __init__(self) -> None:
+            super().__init__()
+            self.tensors: list[weakref.ref[torch.Tensor]] = []
+            self.held: list[int] = []
+
+        def run(self, batch: list[Work]) -> list[Result]:
+            self.held.append(sum(tensor() is not None for tensor in self.tensors))
+            activations = torch.zeros(1000)
+            self.tensors.append(weakref.ref(activations))
+            if len(batch) > 1:
+                raise torch.OutOfMemoryError("CUDA out of memory")
+            return super().run(batch)
+
+    async def scenario(batcher: Batcher, device: Device) -> None:
+        first = await occupy(batcher, device)
+        waiting = [asyncio.create_task(batcher.submit(work())) for _ in range(4)]
+        await asyncio.sleep(0)
+        device.gate.set()
+        await asyncio.gather(first, *waiting)
+        assert isinstance(device, Hungry)
+        assert len(device.held) == 1 + 3 + 4  # the first, a whole and two halves that fail, and four alone
+        assert set(device.held) == {0}
+
+    run(scenario, device=Hungry())

@@ -51,8 +51,8 @@ def run(engine: Engine, scenario: Callable[[Watched], Coroutine[Any, Any, None]]
 
     async def bounded() -> None:
         async with asyncio.timeout(30):
-            assert watched.readiness.reason_not_ready() == "no proof has run yet"
-            await watched.readiness.prove()
+            assert watched.readiness.reason_not_ready() == "no test has run yet"
+            await watched.readiness.test()
             assert watched.readiness.reason_not_ready() is None
             await scenario(watched)
 
@@ -87,7 +87,7 @@ def test_a_lost_device_is_given_up_and_nobody_waits(engine: Engine, fault: str) 
         assert all(isinstance(problem, Problem) for problem in refused)
         reason = watched.readiness.reason_not_ready()
         expected = {"hang": "hung for over 1 s", "die": "thread is dead", "memory": "too little memory"}
-        assert expected.get(fault, "3 proofs in a row failed") in str(reason)
+        assert expected.get(fault, "3 readiness tests in a row failed") in str(reason)
         with pytest.raises(Problem, match="stopping"):
             await watched.batcher.submit(Decode(watched.codes))
         let_go.set()

@@ -24,7 +24,7 @@ class SupportFeatures:
 
 @pytest.fixture(autouse=True)
 def _often(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(watchdog, "EVERY", 0.01)
+    monkeypatch.setattr(watchdog, "LOOK_EVERY", 0.01)
 
 
 def test_a_loop_that_stops_beating_is_given_up_once() -> None:

@@ -17,14 +17,15 @@ from tests.helpers.drawn import png
 
 
 def value(client: httpx.Client, name: str, **labels: str) -> float:
-    """A sample's value now; 0 before it was first counted."""
+    """The sum of a metric's samples that have these labels; 0 before anything was counted."""
     response = client.get("/metrics")
     assert response.headers["content-type"].startswith("text/plain")
-    for family in text_string_to_metric_families(response.text):
-        for sample in family.samples:
-            if sample.name == name and labels.items() <= sample.labels.items():
-                return float(sample.value)
-    return 0
+    return sum(
+        sample.value
+        for family in text_string_to_metric_families(response.text)
+        for sample in family.samples
+        if sample.name == name and labels.items() <= sample.labels.items()
+    )
 
 
 @pytest.fixture

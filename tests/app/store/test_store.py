@@ -158,7 +158,7 @@ def test_owners_see_only_their_own(with_store: WithStore) -> None:
 def test_expired_tasks_are_gone(with_store: WithStore) -> None:
     async def scenario(store: TaskStore) -> None:
         old = record("old", expires_at=time.time() - 1)
-        await store.add(old, support=b"x", once=IdempotencyRecord("key", b"digest"))
+        await store.add(old, support=b"x", idempotency=IdempotencyRecord("key", b"digest"))
         assert await store.get("old", "me") is None
         assert await store.support("old", "me") is None
         assert await store.find_by_idempotency_key("me", IdempotencyRecord("key", b"digest")) is None
@@ -275,14 +275,14 @@ def test_one_key_makes_one_task(with_store: WithStore) -> None:
 
     async def scenario(store: TaskStore) -> None:
         assert await store.find_by_idempotency_key("me", once) is None
-        answers = await asyncio.gather(*(store.add(record(f"t{n}"), once=once) for n in range(10)))
+        answers = await asyncio.gather(*(store.add(record(f"t{n}"), idempotency=once) for n in range(10)))
         (task_id,) = {answer.task_id for answer in answers}
         assert await ids(store) == [task_id]
         with pytest.raises(IdempotencyConflict):
-            await store.add(record("other"), once=IdempotencyRecord("key", b"another"))
+            await store.add(record("other"), idempotency=IdempotencyRecord("key", b"another"))
         with pytest.raises(IdempotencyConflict):
             await store.find_by_idempotency_key("me", IdempotencyRecord("key", b"another"))
-        theirs = await store.add(record("theirs", owner="you"), once=IdempotencyRecord("key", b"another"))
+        theirs = await store.add(record("theirs", owner="you"), idempotency=IdempotencyRecord("key", b"another"))
         assert theirs.task_id == "theirs"
         assert await ids(store) == [task_id]
 
@@ -290,7 +290,7 @@ def test_one_key_makes_one_task(with_store: WithStore) -> None:
         assert same(await store.find_by_idempotency_key("me", once), answers[0])  # as it was first answered
         await store.delete(task_id, "me")
         assert await store.find_by_idempotency_key("me", once) is None
-        assert (await store.add(record("anew"), once=IdempotencyRecord("key", b"another"))).task_id == "anew"
+        assert (await store.add(record("anew"), idempotency=IdempotencyRecord("key", b"another"))).task_id == "anew"
 
     with_store(scenario)
 
@@ -335,7 +335,7 @@ def with_sqlite(path: Path, scenario: Callable[[SQLiteStore], Coroutine[Any, Any
 def test_sqlite_sweeps_out_what_has_expired(path: Path) -> None:
     async def expire(store: SQLiteStore) -> None:
         await store.add(
-            record("old", expires_at=time.time() - 1), support=b"x", once=IdempotencyRecord("key", b"digest")
+            record("old", expires_at=time.time() - 1), support=b"x", idempotency=IdempotencyRecord("key", b"digest")
         )
 
     async def restarted(store: SQLiteStore) -> None:
@@ -539,8 +539,8 @@ def test_owners_are_spread_over_a_cluster_each_whole_on_one_node(redis_nodes: Re
         store = await RedisStore.open(redis_nodes.url)
         for owner in owners:
             once = IdempotencyRecord("key", b"digest")
-            made = await store.add(record("a", owner=owner), support=b"x", once=once, max_tasks=2)
-            assert same(await store.add(record("b", owner=owner), once=once), made)
+            made = await store.add(record("a", owner=owner), support=b"x", idempotency=once, max_tasks=2)
+            assert same(await store.add(record("b", owner=owner), idempotency=once), made)
             await store.add(record("c", owner=owner, expires_at=time.time() + 1000), max_tasks=2)
             with pytest.raises(TooManyTasks):
                 await store.add(record("d", owner=owner), max_tasks=2)

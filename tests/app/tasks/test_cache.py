@@ -28,7 +28,7 @@ def test_the_cache_is_bounded_in_bytes_and_forgets_the_oldest() -> None:
     huge = cache.get("huge", "me")
     assert huge is not None
     assert huge.head is None
-    cache.drop("huge")
+    cache.delete("huge")
     put(cache, "huge")
     assert cache.get("huge", "me") is None  # deleted: not to be revived by a prediction under way
 

@@ -103,9 +103,9 @@ def test_limits_count_what_is_there_already(settings: Settings, tmp_path: Any) -
     tight = settings.model_copy(update={"data_dir": tmp_path, "max_ways": 3, "max_images": 4})
     with serving(tight) as client:
         task_id = create(client, FIVE[:3]).json()["task_id"]
-        assert "makes 4 classes" in add(client, task_id, [("fourth", png("ex"))]).json()["detail"]
+        assert "4 classes" in add(client, task_id, [("fourth", png("ex"))]).json()["detail"]
         assert add(client, task_id, [(FIVE[0], png(FIVE[0], 1))]).status_code == 200
-        assert "that makes 5" in add(client, task_id, [(FIVE[0], png(FIVE[0], 2))]).json()["detail"]
+        assert "5 examples in all" in add(client, task_id, [(FIVE[0], png(FIVE[0], 2))]).json()["detail"]
 
 
 def test_what_was_not_kept_cannot_be_added_to(client: httpx.Client) -> None:
@@ -208,7 +208,6 @@ def test_a_head_leaves_and_comes_back(client: httpx.Client) -> None:
 
 
 def test_files_that_are_no_heads_are_refused(client: httpx.Client) -> None:
-
     exported = client.get(f"/tasks/{create(client, FIVE).json()['task_id']}/parameters").content
     tensors = load(exported)
     header = json.loads(exported[8 : 8 + int.from_bytes(exported[:8], "little")])["__metadata__"]
@@ -218,7 +217,15 @@ def test_files_that_are_no_heads_are_refused(client: httpx.Client) -> None:
         kept = {key: value for key, value in changed.items() if value is not None}
         return save(kept, metadata=header | (metadata or {}))
 
-    weight = tensors["fc.weight"]
+    def many_ways(ways: int) -> bytes:
+        described = {"labels": json.dumps([str(n) for n in range(ways)]), "shots": json.dumps([1] * ways)}
+        return altered(
+            described, **{name.replace(".", "_"): value[:1].repeat(ways, 0) for name, value in tensors.items()}
+        )
+
+    weight, report = tensors["fc.weight"], json.loads(header["adaptation"])
+    null = json.dumps({"__metadata__": None, "a": {"dtype": "F32", "shape": [0], "data_offsets": [0, 0]}}).encode()
+    without_metadata = len(null).to_bytes(8, "little") + null
     cases = [
         (b"", 422, "not a safetensors file"),
         (b"\xff" * 100, 422, "not a safetensors file"),
@@ -234,6 +241,20 @@ def test_files_that_are_no_heads_are_refused(client: httpx.Client) -> None:
         (altered({"labels": '["a"]'}), 422, "one shot count each"),
         (altered({"shots": '[1,1,1,1,"x"]'}), 422, "shots"),
         (altered({"adaptation": '{"losses":[NaN]}'}), 422, "adaptation"),
+        (altered({"adaptation": json.dumps(report | {"losses": [0.1] * 10_000})}), 422, "adaptation"),
+        (altered({"labels": json.dumps(["", *FIVE[1:]])}), 422, "a label is empty"),
+        (altered({"labels": json.dumps(["nul\0", *FIVE[1:]])}), 422, "control characters"),
+        (altered({"labels": json.dumps(["esc\x1b[31m", *FIVE[1:]])}), 422, "control characters"),
+        (altered({"labels": '["\\ud800", "b", "c", "d", "e"]'}), 422, "control characters"),
+        (altered({"labels": json.dumps(["a" * 101, *FIVE[1:]])}), 422, "101 characters"),
+        (altered({"labels": json.dumps(["a" * 20_000_000, *FIVE[1:]])}), 422, "header"),
+        (altered({"shots": "[true,1,1,1,1]"}), 422, "shots"),
+        (altered({"shots": "[999,1,1,1,1]"}), 422, "1003 examples"),
+        (many_ways(1), 422, "at least 2 classes"),
+        (many_ways(101), 422, "101 classes"),
+        (exported.replace(b'"__metadata__":{', b'"__metadata__":nul', 1), 422, "not a safetensors file"),
+        (without_metadata, 422, "metadata"),
+        ((2**24).to_bytes(8, "little") + b" " * 2**24, 422, "header"),
         (altered({"model_version": "older"}), 409, "older"),
         (altered({"model": "other"}), 409, "other"),
     ]

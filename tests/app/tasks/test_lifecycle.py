@@ -14,12 +14,13 @@ from safetensors.numpy import load
 from app.inference.batcher import Batcher
 from app.inference.engine import Engine
 from app.inference.models import Models
+from app.observability import metrics
 from app.problems import Problem
 from app.settings import Settings
-from app.store import StoreUnavailable
+from app.store import StoreUnavailable, TaskRecord
 from app.store.redis import RedisStore
 from app.store.sqlite import SQLiteStore
-from app.tasks.options import TaskOptions
+from app.tasks.options import TaskOptions, UpdateTask
 from app.tasks.service import Tasks
 from tests.helpers.drawn import CHARACTERS, canvas, encoded, png
 from tests.helpers.redis_server import started
@@ -212,11 +213,49 @@ def test_bytes_that_wait_to_be_decoded_are_bounded(tmp_path: Path, settings: Set
             canvas(CHARACTERS["ring"], side=1200, pen=40)
         )  # goes to the pool, so that others come meanwhile
         first = asyncio.create_task(tasks.predict(task_id, [large], "me"))
-        while not tasks._decoding_bytes:  # noqa: ASYNC110
+        while not tasks._decoder._waiting_bytes:  # noqa: ASYNC110
             await asyncio.sleep(0)
         with pytest.raises(Problem, match="wait to be decoded") as refused:
             await tasks.predict(task_id, [large], "me")
         assert (refused.value.status, refused.value.retry_after) == (503, 1)
         await first  # alone it may be as large as it likes
+
+    run(tmp_path, settings, scenario)
+
+
+def test_a_task_that_was_just_changed_is_still_cached(tmp_path: Path, settings: Settings) -> None:
+    async def scenario(pieces: Pieces) -> None:
+        task_id = await pieces.create()
+        hits = metrics.lookups_by_result["hit"]
+        for change in (
+            pieces.tasks.add_support(task_id, [png("tee", 3)], ["tee"], "me"),
+            pieces.tasks.update(task_id, UpdateTask(name="another"), "me"),
+        ):
+            await change
+            before = hits._value.get()
+            assert await pieces.answer(pieces.tasks, task_id) == "ring"
+            assert hits._value.get() == before + 1
+
+    run(tmp_path, settings, scenario)
+
+
+def test_a_change_that_another_worker_overtook_is_not_cached(tmp_path: Path, settings: Settings) -> None:
+    """Both have stored their changes. The first to store is the last to say so, and must not serve its old head."""
+
+    async def scenario(pieces: Pieces) -> None:
+        task_id = await pieces.create()
+        shared_state = pieces.tasks._shared_state
+        update = pieces.store.update
+
+        async def update_then_be_overtaken(record: TaskRecord, **options: Any) -> bool:
+            stored = await update(record, **options)
+            await update(replace(record, name="theirs", revision=record.revision + 1))
+            shared_state.bump_version(task_id)
+            return stored
+
+        pieces.store.update = update_then_be_overtaken  # type: ignore[method-assign]
+        await pieces.tasks.update(task_id, UpdateTask(name="ours"), "me")
+        record, _ = await pieces.tasks.predict(task_id, [png("ring", 9)], "me")
+        assert record.name == "theirs"
 
     run(tmp_path, settings, scenario)

@@ -1,0 +1,79 @@
+"""Adapting to a support set: from images and labels to what a record and the cache keep."""
+
+import asyncio
+import time
+from collections.abc import Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from typing import Any, cast
+
+import numpy as np
+from numpy.typing import NDArray
+
+from app.inference.batcher import Batcher
+from app.inference.support_features import SupportFeatures
+from app.inference.work import Adapt, Adapted, Head, Images
+from app.observability import metrics
+from app.problems import Problem
+from app.tasks import quality_report
+
+SMALL_SUPPORT = 50_000  # features, F a support image, whose report takes less time than handing it to a thread
+
+
+@dataclass(frozen=True)
+class Adaptation:
+    """What adapting to a support set gives."""
+
+    shots: dict[str, int]
+    codes: NDArray[np.float32]  # [N, L]
+    head: Head
+    support: SupportFeatures
+    report: dict[str, Any]  # an `AdaptationReport`
+    quality: dict[str, Any]
+
+
+async def adapt(
+    batcher: Batcher,
+    model_version: str,
+    images: Images,
+    labels: Sequence[str],
+    *,
+    earlier_shots: Mapping[str, int],
+    earlier: SupportFeatures | None,
+    pool: ThreadPoolExecutor,
+) -> Adaptation:
+    """Adapt to images [S,R,R] and their labels, after a task's earlier examples.
+
+    Classes are numbered in the order in which they first appear. The report on the examples is made in `pool` where
+    it is large. Raises `Problem`.
+    """
+    shots = {**earlier_shots, **dict.fromkeys((label for label in labels if label not in earlier_shots), 0)}
+    numbers = {label: number for number, label in enumerate(shots)}
+    for label in labels:
+        shots[label] += 1
+    began = time.perf_counter()
+    work = Adapt(images, np.array([numbers[label] for label in labels]), earlier, model_version)
+    with metrics.stage("device"):
+        adapted = cast(Adapted, await batcher.submit(work))
+    took = time.perf_counter() - began
+    if not adapted.is_finite:
+        raise Problem(422, "adaptation turned non-finite on this support set; nothing was stored")
+    metrics.observe_adaptation(adapted.losses)
+    return Adaptation(
+        shots=shots,
+        codes=adapted.codes.cpu().numpy(),
+        head=Head(adapted.weight, adapted.bias),
+        support=adapted.support,
+        report={
+            "losses": [round(loss, 6) for loss in adapted.losses],
+            "support_accuracy": adapted.support_accuracy,
+            "milliseconds": round(1000 * took, 3),
+        },
+        quality=await _report(adapted.support, pool),
+    )
+
+
+async def _report(support: SupportFeatures, pool: ThreadPoolExecutor) -> dict[str, Any]:
+    if support.features.size <= SMALL_SUPPORT:
+        return quality_report.of_support(support)
+    return await asyncio.get_running_loop().run_in_executor(pool, quality_report.of_support, support)

@@ -1,0 +1,76 @@
+"""Work for a client that has left does not run: real sockets, a real server, a device that is held up."""
+
+import contextlib
+import json
+import socket
+from base64 import b64encode
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import httpx
+import pytest
+
+from tests.e2e.conftest import Server
+from tests.e2e.test_health import FIVE, QUERY, create, predict
+from tests.e2e.test_workers import until
+from tests.helpers.drawn import png
+
+
+@pytest.fixture
+def held(tmp_path: Path) -> Iterator[Server]:
+    """A server whose device waits as long as the file `fault` says so."""
+    server = Server(
+        tmp_path / "data",
+        module="tests.helpers.faulty",
+        LEO_TEST_FAULT=str(tmp_path / "fault"),
+        LEO_WORKERS="1",
+    )
+    try:
+        server.start()
+        yield server
+    finally:
+        (tmp_path / "fault").unlink(missing_ok=True)
+        server.close()
+
+
+def metric(server: Server, name: str) -> float:
+    """A sample's value."""
+    for line in httpx.get(f"{server.url}/metrics").text.splitlines():
+        if line.startswith(f"{name} "):
+            return float(line.split()[1])
+    raise AssertionError(f"no metric {name}")
+
+
+def send_and_leave(server: Server, path: str, body: bytes, images: int) -> None:
+    """A request whose work waits for the device when its client leaves."""
+    before = metric(server, "leo_queue_images")
+    with contextlib.closing(socket.create_connection(("127.0.0.1", server.port))) as connection:
+        head = f"POST {path} HTTP/1.1\r\nHost: 127.0.0.1\r\nContent-Type: application/json\r\n"
+        connection.sendall(f"{head}Content-Length: {len(body)}\r\n\r\n".encode() + body)
+        until(holds=lambda: metric(server, "leo_queue_images") >= before + images)
+    until(holds=lambda: metric(server, "leo_queue_images") <= before)
+
+
+def test_requests_of_clients_that_left_leave_the_queue(held: Server, tmp_path: Path) -> None:
+    task_id = create(held)
+    before = metric(held, "leo_batch_images_sum")
+    (tmp_path / "fault").write_text("hold")
+    support = [{"image": b64encode(png(name)).decode(), "label": name} for name in FIVE for _ in range(20)]
+    queries = [b64encode(png("ring", seed)).decode() for seed in range(50)]
+    with ThreadPoolExecutor() as pool:
+        stays = pool.submit(predict, held, task_id)
+        until(holds=(tmp_path / "held").exists)
+        for _ in range(3):
+            send_and_leave(held, "/tasks", json.dumps({"support": support}).encode(), len(support))
+            send_and_leave(held, f"/tasks/{task_id}/predict", json.dumps({"images": queries}).encode(), len(queries))
+        until(holds=lambda: held.log.read_text().count("status=499") == 6)
+        (tmp_path / "fault").unlink()
+        assert stays.result().status_code == 200
+    assert httpx.post(f"{held.url}/tasks/{task_id}/predict", files=QUERY, timeout=30).status_code == 200
+    # Two predictions and some readiness tests of two images each, adapted and classified; of the others' 450 none.
+    assert metric(held, "leo_batch_images_sum") - before < 100
+    assert len(httpx.get(f"{held.url}/tasks").json()["tasks"]) == 1
+    log = held.log.read_text()
+    assert "Traceback" not in log
+    assert "status=500" not in log
