@@ -113,16 +113,18 @@ def test_a_non_finite_step_of_stage_one_changes_nothing_and_is_counted(drawings:
 
 
 def test_training_learns(drawings: Drawings, tmp_path: Path) -> None:
-    config = run_config(pretrain_steps=150, episode_steps=40, validate_every=50, pretrain_batch=32)
+    # At run_config's alpha of 0.3 five steps overshoot on a model this small, and 40 episodes cannot unlearn that.
+    leo = run_config().leo.model_copy(update={"inner_lr": 0.02})
+    config = run_config(leo=leo, pretrain_steps=150, episode_steps=40, validate_every=50, pretrain_batch=32)
     steps = list(trainer(drawings, tmp_path, config).run())
-    validations = [step.validation for step in steps if step.validation is not None]
-    assert validations[-1] > 0.5  # 5-way: 0.2 is chance
-    watch = steps[-1].watch
-    assert watch["code_spread"] > 0.3
-    assert watch["support_loss_after"] <= watch["support_loss_before"]
+    *before, last = [step.validation for step in steps if step.validation is not None]
+    assert last > max(*before, 0.5)  # 5-way: 0.2 is chance
+    episodes = [step.watch for step in steps[-20:]]
+    assert all(watch["support_loss_after"] < watch["support_loss_before"] for watch in episodes)
+    assert episodes[-1]["code_spread"] > 0.3
     log = (tmp_path / "log.csv").read_text().splitlines()
     assert log[0].startswith("stage,step,seconds,loss,validation")
-    assert len(log) == 1 + len(validations)
+    assert len(log) == 1 + len(before) + 1
 
 
 def test_augmentation_is_seeded_and_keeps_the_drawing(drawings: Drawings) -> None:
