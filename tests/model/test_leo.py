@@ -54,12 +54,19 @@ def test_one_inner_step_against_hand_arithmetic() -> None:
     torch.testing.assert_close(adapted.losses, expected)
 
 
-def test_alpha_is_per_latent_dimension() -> None:
+@pytest.mark.parametrize(
+    ("alpha", "expected"),
+    [((2.0, 0.0), [[1.0, 0.0], [-1.0, 0.0]]), ((0.0, 3.0), [[0.0, 0.5], [0.0, -0.5]])],
+    ids=["weights only", "biases only"],
+)
+def test_alpha_is_per_latent_dimension(alpha: tuple[float, float], expected: list[list[float]]) -> None:
+    # As above with x = 1, 1, -1 in classes 0, 0, 1: dloss/dw_0 = mean(-1/2, -1/2, -1/2) = -1/2 and
+    # dloss/db_0 = mean(-1/2, -1/2, 1/2) = -1/6, the other class's are the opposite.
     leo = by_hand(alpha=1.0)
-    leo.alpha.data = torch.tensor([2.0, 0.0])
-    features, membership = torch.tensor([[[1.0], [1.0]]]), one_hot(torch.tensor([[0, 0], [0, 1]])[1:])
+    leo.alpha.data = torch.tensor(alpha)
+    features, membership = torch.tensor([[[1.0], [1.0], [-1.0]]]), one_hot(torch.tensor([[0, 0, 1]]))
     codes = leo.adapt(torch.zeros(1, 2, 2), features, membership).codes[0]
-    assert codes[:, 1].abs().max() == 0  # no step along the bias
+    torch.testing.assert_close(codes.detach(), torch.tensor(expected))
 
 
 @pytest.mark.usefixtures("double")
@@ -103,17 +110,31 @@ def test_gradients_reach_every_part(own_encoder: bool, skip: bool) -> None:
     assert without == []
 
 
-def test_the_encoder_gets_its_gradient_through_the_inner_loop() -> None:
+@pytest.mark.usefixtures("double")
+@pytest.mark.parametrize(
+    "name",
+    ["encoder.to_code.weight", "relation.hidden.weight", "relation.out.weight", "decoder.fc1.weight", "alpha"],
+)
+def test_gradients_of_the_query_loss_are_those_of_finite_differences(name: str) -> None:
     leo = tiny(inner_lr=1.0)
-    support, labels, *_ = episode(tasks=1)
-    membership = one_hot(labels)
-    features = leo.features(leo.classifier.phi, support)
-    codes = leo.encode(features.detach(), membership)
-    adapted = leo.adapt(codes, features.detach(), membership).codes
-    adapted.sum().backward()
-    assert leo.encoder.to_code.weight.grad is not None
-    assert leo.alpha.grad is not None
-    assert leo.alpha.grad.abs().min() > 0
+    nn.init.normal_(leo.relation.out.weight, std=0.1)  # what starts at 0 passes no gradient on at first
+    support, labels, query, query_labels = episode()
+    with torch.no_grad():
+        support_features, query_features = (leo.features(leo.classifier.phi, part) for part in (support, query))
+
+    def loss() -> torch.Tensor:
+        return leo.meta_loss_of_features(support_features, support_features, labels, query_features, query_labels)[0]
+
+    parameter, start = leo.get_parameter(name), leo.get_parameter(name).detach().clone()
+    (gradient,) = torch.autograd.grad(loss(), parameter)
+    direction = torch.randn_like(start)
+    losses = []
+    for step in (1e-6, -1e-6):
+        parameter.data = start + step * direction
+        losses.append(float(loss().detach()))
+    slope = (losses[0] - losses[1]) / 2e-6
+    assert abs(slope) > 1e-4
+    assert float((gradient * direction).sum()) == pytest.approx(slope, rel=1e-4)
 
 
 def test_five_steps_lower_the_support_loss_of_every_task() -> None:
@@ -232,11 +253,10 @@ def test_fewer_than_two_classes_are_refused() -> None:
         LatentEmbeddingOptimization(num_classes=1)
 
 
-def test_alpha_per_step_takes_the_last_ones_beyond() -> None:
-    leo = by_hand(alpha=0.0, inner_lr_per_step=True)
-    assert leo.alpha.shape == (1, 2)
-    leo.alpha.data[0] = torch.tensor([3.0, 4.0])
-    assert torch.equal(leo.step_size(0), leo.step_size(7))
+def test_each_step_has_its_own_alpha_and_later_ones_take_the_last() -> None:
+    leo = tiny(inner_lr_per_step=True, inner_steps=3)
+    leo.alpha.data = torch.arange(3.0).unsqueeze(1).expand(3, 32)
+    assert [float(leo.step_size(step).detach().unique()) for step in (0, 1, 2, 3, 9)] == [0, 1, 2, 2, 2]
 
 
 def test_one_fine_tuning_step_against_hand_arithmetic() -> None:

@@ -49,6 +49,7 @@ def test_many_tasks_whose_parts_go_to_different_cores_come_out_as_each_alone(con
     for one, other in zip(together, alone, strict=True):
         torch.testing.assert_close(one.codes, other.codes, atol=1e-5, rtol=1e-5)
         torch.testing.assert_close(one.weight, other.weight, atol=1e-5, rtol=1e-5)
+        torch.testing.assert_close(one.bias, other.bias, atol=1e-5, rtol=1e-5)
         assert one.losses == pytest.approx(other.losses, abs=1e-5)
 
 
