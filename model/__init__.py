@@ -1,4 +1,4 @@
-"""LEO in PyTorch: the algorithm, its networks, training and evaluation. Knows nothing of HTTP."""
+"""LEO (Latent Embedding Optimization) in PyTorch: algorithm, networks, training, evaluation and fast inference."""
 
 from model.config import LEOConfig
 from model.leo import LatentEmbeddingOptimization

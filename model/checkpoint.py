@@ -1,8 +1,8 @@
-"""A model on disk: `model.safetensors`, `config.json` with its SHA-256, a card. Never pickle.
+"""Saves and loads model folders: weights in `model.safetensors`, settings in `config.json`. Never pickle.
 
-`config.json`: {"format": 1, "name", "version", "sha256", "config": {...}}. The version is the
-first 12 digits of the hash of weights and config: a task made with one version's codes means
-nothing to another.
+`config.json` holds {"format": 1, "name", "version", "sha256", "config": {...}, "card": {...}}; `sha256` is that of the
+weights' file. The version is the first 12 hexadecimal digits of a hash over weights and settings. A task's codes only
+mean something to the version that made them.
 """
 
 import hashlib
@@ -25,21 +25,21 @@ WEIGHTS, CONFIG = "model.safetensors", "config.json"
 
 
 class Model(Protocol):
-    """A network that is stored: a LEO. (`model.leo` imports this module, so it cannot be named here.)"""
+    """What `save_model` needs of a LEO. `model.leo` imports this module, so its class cannot be named here."""
 
     config: LEOConfig
 
     def state_dict(self) -> dict[str, Any]:
-        """Parameters and buffers by name."""
+        """Return parameters and buffers by name."""
 
 
 class CheckpointError(ValueError):
-    """A model folder that cannot be used; the message names the file and what is wrong with it."""
+    """A model folder cannot be used; the message names the file and what is wrong with it."""
 
 
 @dataclass(frozen=True)
 class ModelInfo:
-    """What `config.json` says of a model, without its weights."""
+    """The contents of a model's `config.json`: all but the weights."""
 
     name: str
     version: str
@@ -49,7 +49,10 @@ class ModelInfo:
 
 
 def save_model(leo: Model, folder: Path, name: str, card: dict[str, Any] | None = None) -> None:
-    """Write weights and config, each complete or not at all (a new file, then renamed)."""
+    """Write a model folder. A crash leaves each file old or new, never half written.
+
+    `card` is anything JSON can hold about how the model was made. The version is computed here.
+    """
     folder.mkdir(parents=True, exist_ok=True)
     tensors = {key: value.detach().cpu().contiguous() for key, value in inference_state(leo).items()}
     data = save_tensors(tensors)
@@ -57,13 +60,16 @@ def save_model(leo: Model, folder: Path, name: str, card: dict[str, Any] | None 
     config = leo.config.model_dump(mode="json")
     version = hashlib.sha256((digest + json.dumps(config, sort_keys=True)).encode()).hexdigest()[:12]
     write_whole(folder / WEIGHTS, data)
-    described = {"format": FORMAT, "name": name, "version": version, "sha256": digest, "config": config}
-    write_whole(folder / CONFIG, (json.dumps(described | {"card": card or {}}, indent=2) + "\n").encode())
+    info = {"format": FORMAT, "name": name, "version": version, "sha256": digest, "config": config}
+    write_whole(folder / CONFIG, (json.dumps(info | {"card": card or {}}, indent=2) + "\n").encode())
 
 
 def inference_state(leo: Model) -> dict[str, Tensor]:
-    """What a model needs to serve: everything but the classifier's default head, a pretrained backbone, which
-    comes from its own package, and a decoder's map that is the encoder's transpose."""
+    """Select the parameters and buffers to store: those that serving needs and that come from nowhere else.
+
+    Left out are the classifier's default head, a pretrained backbone (its own package brings it), and a tied
+    decoder's linear map (the encoder's transpose).
+    """
     left_out: tuple[str, ...] = ("classifier.fc.",)
     if leo.config.pretrained is not None:
         left_out += ("classifier.phi.blocks.",)
@@ -73,22 +79,22 @@ def inference_state(leo: Model) -> dict[str, Tensor]:
 
 
 def read_info(folder: Path) -> ModelInfo:
-    """Read `config.json`. Raises `CheckpointError`."""
+    """Read `config.json`. Raises `CheckpointError` where it is missing, damaged or of another format."""
     path = folder / CONFIG
     if not path.is_file():
         raise CheckpointError(f"{path} is missing: a model folder holds {CONFIG} and {WEIGHTS}")
     try:
-        described = json.loads(path.read_text())
-        if described.get("format") != FORMAT:
+        content = json.loads(path.read_text())
+        if content.get("format") != FORMAT:
             raise CheckpointError(
-                f"{path} is of format {described.get('format')!r}; this version reads format {FORMAT}"
+                f"{path} is of format {content.get('format')!r}; this version of the library reads format {FORMAT}"
             )
         return ModelInfo(
-            name=str(described["name"]),
-            version=str(described["version"]),
-            sha256=str(described["sha256"]),
-            config=LEOConfig.model_validate(described["config"]),
-            card=dict(described.get("card", {})),
+            name=str(content["name"]),
+            version=str(content["version"]),
+            sha256=str(content["sha256"]),
+            config=LEOConfig.model_validate(content["config"]),
+            card=dict(content.get("card", {})),
         )
     except (json.JSONDecodeError, UnicodeDecodeError, AttributeError, TypeError, KeyError) as error:
         raise CheckpointError(f"{path} is damaged: {type(error).__name__}: {error}") from error
@@ -97,7 +103,7 @@ def read_info(folder: Path) -> ModelInfo:
 
 
 def read_weights(folder: Path, info: ModelInfo) -> dict[str, Tensor]:
-    """Read `model.safetensors` by name. Raises `CheckpointError` where it is not the file that `config.json` names."""
+    """Read `model.safetensors`: tensors by name. Raises `CheckpointError` where its SHA-256 is not `info.sha256`."""
     path = folder / WEIGHTS
     if not path.is_file():
         raise CheckpointError(f"{path} is missing: a model folder holds {CONFIG} and {WEIGHTS}")
@@ -106,7 +112,7 @@ def read_weights(folder: Path, info: ModelInfo) -> dict[str, Tensor]:
     if digest != info.sha256:
         raise CheckpointError(
             f"{path} is damaged or of another model: "
-            f"its SHA-256 is {digest[:12]}..., {CONFIG} says {info.sha256[:12]}..."
+            f"its SHA-256 is {digest[:12]}..., {CONFIG} says {info.sha256[:12]}...; copy the model folder again"
         )
     try:
         return load_tensors(data)
@@ -115,12 +121,12 @@ def read_weights(folder: Path, info: ModelInfo) -> dict[str, Tensor]:
 
 
 def check_weights(tensors: dict[str, Tensor], expected: dict[str, Tensor], path: Path) -> None:
-    """Raises `CheckpointError` where names or shapes are not those that the config calls for."""
+    """Raise `CheckpointError` for the first tensor whose name or shape is not what the config calls for."""
     for key in sorted(expected.keys() | tensors.keys()):
         if key not in tensors:
-            raise CheckpointError(f"{path} lacks {key}, which {CONFIG} calls for")
+            raise CheckpointError(f"{path} lacks {key}, which {CONFIG} calls for: they are of different models")
         if key not in expected:
-            raise CheckpointError(f"{path} holds {key}, which {CONFIG} does not call for")
+            raise CheckpointError(f"{path} holds {key}, which {CONFIG} does not call for: they are of different models")
         if tensors[key].shape != expected[key].shape:
             raise CheckpointError(
                 f"{path}: {key} is {list(tensors[key].shape)}, {CONFIG} calls for {list(expected[key].shape)}"
@@ -128,7 +134,7 @@ def check_weights(tensors: dict[str, Tensor], expected: dict[str, Tensor], path:
 
 
 def write_whole(path: Path, data: bytes) -> None:
-    """Write a file so that a crash leaves the old one or the new one, never a piece."""
+    """Write a file so that a crash leaves the old one or the new one, never a part of it."""
     fresh = path.with_name(f".{path.name}.{os.getpid()}.new")
     with fresh.open("wb") as file:
         file.write(data)

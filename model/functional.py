@@ -1,13 +1,13 @@
-"""Functions of a batch of tasks: membership of examples in classes, heads on features, losses."""
+"""Functions on a batch of tasks: which class examples belong to, logits from heads, the loss, the spread of codes."""
 
 import torch
 from torch import Tensor
 
 
 def one_hot(labels: Tensor, ways: int | None = None) -> Tensor:
-    """Labels [T,S] in 0..N-1 (-1: padding) -> membership [T,S,N] of 0 and 1.
+    """Labels [T,S] in 0..N-1, -1 for padding -> membership [T,S,N]: 1 where example s is of class n, else 0.
 
-    Raises `ValueError` for labels below -1, or not under `ways`.
+    N is `ways`, or one more than the highest label. Raises `ValueError` for labels outside -1..N-1.
     """
     highest, lowest = int(labels.max()), int(labels.min())
     ways = highest + 1 if ways is None else ways
@@ -18,19 +18,19 @@ def one_hot(labels: Tensor, ways: int | None = None) -> Tensor:
 
 
 def present(membership: Tensor) -> Tensor:
-    """Which classes each task has: membership [T,S,N] -> [T,N] of 0 and 1."""
+    """Mark the classes that each task has: membership [T,S,N] -> [T,N], 1 for a class with examples, else 0."""
     return (membership.sum(dim=1) > 0).to(membership.dtype)
 
 
-def apply_head(rows: Tensor, features: Tensor, membership: Tensor) -> Tensor:
-    """Heads [T,N,F+1] on features [T,B,F] -> logits [T,B,N]; -inf for absent classes."""
-    logits = torch.einsum("tbf,tnf->tbn", features, rows[..., :-1]) + rows[..., -1].unsqueeze(1)
+def apply_head(heads: Tensor, features: Tensor, membership: Tensor) -> Tensor:
+    """Apply heads [T,N,F+1], weights and bias, to features [T,B,F] -> logits [T,B,N], -inf for absent classes."""
+    logits = torch.einsum("tbf,tnf->tbn", features, heads[..., :-1]) + heads[..., -1].unsqueeze(1)
     return logits.masked_fill(present(membership).unsqueeze(1) == 0, -torch.inf)
 
 
 def cross_entropy(logits: Tensor, membership: Tensor) -> Tensor:
-    """Mean over each task's real examples of -log p(own class): [T,S,N], [T,S,N] -> [T]."""
-    # Where membership is 0 the log-probability may be -inf: select, do not multiply.
+    """Mean cross-entropy of each task: logits [T,S,N], membership [T,S,N] -> [T]. Padding does not count."""
+    # An absent class's log-probability is -inf, and 0 * -inf is NaN: select instead of multiplying.
     log_p = logits.log_softmax(dim=-1)
     own = torch.where(membership > 0, log_p, torch.zeros_like(log_p)).sum(dim=-1)  # [T, S]
     examples = membership.sum(dim=(1, 2)).clamp(min=1)  # [T]
@@ -38,10 +38,10 @@ def cross_entropy(logits: Tensor, membership: Tensor) -> Tensor:
 
 
 def code_spread(codes: Tensor) -> Tensor:
-    """How far a task's class codes lie apart, relative to their length: 0 when all have collapsed.
+    """Relative spread of class codes: [T,N,L] -> scalar, the mean of |z - mean z| / |z|, the inner mean over a task.
 
-    Codes [T,N,L] -> scalar: mean over tasks of |z - mean z| / |z|.
+    It is 0 where all codes of a task have collapsed to one point.
     """
-    apart = torch.linalg.vector_norm(codes - codes.mean(dim=1, keepdim=True), dim=-1)  # [T, N]
-    relative: Tensor = apart / torch.linalg.vector_norm(codes, dim=-1).clamp(min=1e-12)
+    distance = torch.linalg.vector_norm(codes - codes.mean(dim=1, keepdim=True), dim=-1)  # [T, N]
+    relative: Tensor = distance / torch.linalg.vector_norm(codes, dim=-1).clamp(min=1e-12)
     return relative.mean()

@@ -1,4 +1,4 @@
-"""One step of the outer loop: gradients are clipped together, and steps that are not finite are skipped and explained."""
+"""One step of the outer loop: clip all gradients together, and skip and explain a step that is not finite."""
 
 import torch
 from torch import Tensor, nn

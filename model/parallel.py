@@ -1,8 +1,8 @@
-"""Training by several processes, one a GPU or a core, as `torchrun` starts them. Alone, all of this does nothing.
+"""Data-parallel training: several processes, started by `torchrun`, train one model together.
 
-Every process draws the same random numbers, works on its own share of each step's images and averages the
-gradients, so all hold the same weights at every step. BatchNorm sees each process's share; its running
-statistics are averaged before anything is measured or saved.
+Every process draws the same random numbers, takes its own share of each step's images, and averages its gradients
+with the others'. So all hold the same weights after every step. BatchNorm normalises each process's share alone; its
+running statistics are averaged before a model is evaluated or saved. In a single process all of this does nothing.
 """
 
 import os
@@ -13,7 +13,7 @@ from torch import Tensor, distributed, nn
 
 
 def join() -> None:
-    """Meet the other processes that torchrun started, over NCCL between GPUs and gloo otherwise."""
+    """Connect to the other processes that torchrun started: by NCCL between GPUs, by gloo between CPUs."""
     if int(os.environ.get("WORLD_SIZE", "1")) > 1 and not distributed.is_initialized():
         backend = "nccl" if torch.cuda.is_available() else "gloo"
         if backend == "nccl":
@@ -22,32 +22,34 @@ def join() -> None:
 
 
 def leave() -> None:
-    """End what `join` began, when all are done."""
+    """Wait for all processes and disconnect from them."""
     if distributed.is_initialized():
         distributed.barrier()
         distributed.destroy_process_group()
 
 
 def rank() -> int:
+    """Number of this process, from 0."""
     return distributed.get_rank() if distributed.is_initialized() else 0
 
 
 def size() -> int:
+    """Number of processes that train together."""
     return distributed.get_world_size() if distributed.is_initialized() else 1
 
 
 def is_first() -> bool:
-    """Whether this process is the one that speaks and writes files."""
+    """Whether this process is number 0, which alone prints and writes files."""
     return rank() == 0
 
 
 def share(indices: Tensor) -> Tensor:
-    """This process's part of what all drew alike, along the first dimension; never empty if there is enough."""
+    """Select this process's share of indices that all processes drew alike, along the first dimension."""
     return indices[rank() :: size()]
 
 
 def all_agree(condition: bool) -> bool:
-    """Whether the condition holds in every process: none may go a way of its own between two meetings."""
+    """Whether the condition holds in every process, so that all take the same branch and none waits for another."""
     if size() == 1:
         return condition
     device = "cuda" if distributed.get_backend() == "nccl" else "cpu"
@@ -57,18 +59,18 @@ def all_agree(condition: bool) -> bool:
 
 
 def average_gradients(parameters: Iterable[nn.Parameter]) -> None:
-    """Replace every gradient by its mean over the processes, in one exchange."""
+    """Replace each gradient by its mean over the processes."""
     gradients = [p.grad for p in parameters if p.grad is not None]
     average(gradients)
 
 
 def average_statistics(module: nn.Module) -> None:
-    """The same for BatchNorm's running statistics."""
+    """Replace BatchNorm's running statistics by their means over the processes."""
     average([buffer for buffer in module.buffers() if buffer.is_floating_point()])
 
 
 def average(tensors: list[Tensor]) -> None:
-    """Replace each tensor by its mean over the processes."""
+    """Replace each tensor by its mean over the processes, all in one exchange."""
     if size() == 1 or not tensors:
         return
     flat = torch.cat([tensor.flatten() for tensor in tensors])

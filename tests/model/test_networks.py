@@ -204,7 +204,7 @@ def test_codes_of_classes_that_are_alike_are_no_longer_than_others() -> None:
 
 
 def test_regression_goes_with_what_it_can() -> None:
-    with pytest.raises(ValueError, match="code_evenness goes with code_ridge"):
+    with pytest.raises(ValueError, match="code_evenness needs code_ridge"):
         LEOConfig(code_evenness=1.0)
-    with pytest.raises(ValueError, match="code_ridge goes with neither"):
+    with pytest.raises(ValueError, match="code_ridge needs attention=False"):
         LEOConfig(code_ridge=0.5, attention=True)
