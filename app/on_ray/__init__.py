@@ -1,1 +1,1 @@
-"""The service on Ray Serve (`pip install .[ray]`); docs/scaling.md says when."""
+"""The service as a Ray Serve deployment (`pip install .[ray]`); docs/scaling.md says when to use it."""

@@ -1,4 +1,4 @@
-"""Ray's own errors in the service's form."""
+"""Errors of Ray's HTTP server become problem documents."""
 
 import asyncio
 import json

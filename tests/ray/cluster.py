@@ -23,7 +23,7 @@ PATIENCE = 400.0  # seconds
 
 
 class RayCluster:
-    """A head, which has the proxy, and further nodes; a replica takes one CPU of a node."""
+    """A head node, which runs the proxy, and further nodes. A replica takes one CPU of a node."""
 
     def __init__(self, cluster: Cluster, url: str, settings: dict[str, str]) -> None:
         self._cluster, self.url, self._settings = cluster, url, settings
@@ -34,13 +34,13 @@ class RayCluster:
         self._cluster.wait_for_nodes()
 
     def kill_node(self) -> None:
-        """SIGKILL to a raylet and all that it runs."""
+        """Kill a raylet and its processes with SIGKILL."""
         self._cluster.remove_node(self.nodes.pop(), allow_graceful=False)
 
     def deploy(self, replicas: int, most: int | None = None, **options: Any) -> None:
-        """deploy/ray/serve.yaml with so many replicas, those that run among them; returns when all are up.
+        """Deploy deploy/ray/serve.yaml with a number of replicas, and return once they all run.
 
-        Under load there may come more, up to `most`.
+        Replicas that run already are kept. Under load Ray may start more, up to `most`.
         """
         config = yaml.safe_load((PROJECT / "deploy" / "ray" / "serve.yaml").read_text())
         (app,) = config["applications"]
@@ -48,16 +48,16 @@ class RayCluster:
         (deployment,) = app["deployments"]
         deployment["autoscaling_config"] |= {"min_replicas": replicas, "max_replicas": most or replicas}
         deployment |= options
-        # What `serve deploy` comes to, which keeps replicas that need no change; `serve.run` would make all anew.
+        # The call behind `serve deploy`, which keeps unchanged replicas; `serve.run` would restart all of them.
         _get_global_client().deploy_apps(ServeDeploySchema.model_validate(config))
         self.wait_for(replicas)
 
     def wait_for(self, replicas: int) -> None:
-        """Until so many replicas run."""
+        """Wait until this many replicas run. Raises `RuntimeError` after `PATIENCE` seconds."""
         wait_until(lambda: running() == replicas, f"{replicas} replicas")
 
     def counts(self) -> list[dict[str, float]]:
-        """Each replica's counters by name and labels, as `leo_cache_lookups_total/hit`."""
+        """The metrics of each replica, by names like `leo_cache_lookups_total/hit`."""
         pages = serve.get_deployment_handle("leo", "leo").broadcast("metrics").results()
         return [
             {
@@ -70,7 +70,7 @@ class RayCluster:
 
 
 def running() -> int:
-    """Replicas that run now."""
+    """The number of replicas that run now."""
     app = serve.status().applications.get("leo")
     return int(app.deployments["leo"].replica_states.get("RUNNING", 0)) if app and app.deployments else 0
 
@@ -84,7 +84,7 @@ def wait_until(condition: Callable[[], bool], what: str) -> None:
 
 
 def environment(*, haproxy: bool) -> dict[str, str]:
-    """What deploy/ray/environment sets, and with Ray's own proxies what it says of them."""
+    """The variables that deploy/ray/environment sets; without `haproxy`, Ray's own proxies instead."""
     printed = subprocess.run(
         ["sh", "-c", ". deploy/ray/environment && env -0"],
         cwd=PROJECT,
@@ -102,13 +102,13 @@ def environment(*, haproxy: bool) -> dict[str, str]:
 def running_on_ray(
     store_url: str, nodes: int, cpus: int = 1, *, haproxy: bool = True, **settings: str
 ) -> Iterator[RayCluster]:
-    """A cluster of so many nodes, the head among them; the service is to be deployed yet."""
+    """A cluster with this many nodes, counting the head; deploy the service with `RayCluster.deploy`."""
     os.environ |= environment(haproxy=haproxy) | {
         "RAY_SERVE_HAPROXY_METRICS_PORT": str(free_port()),
         "RAY_SERVE_HAPROXY_STATS_PORT": str(free_port()),
-        # Nobody outside this machine is to learn that a replica goes.
+        # No balancer outside this machine has to notice that a replica stops.
         "RAY_SERVE_DIRECT_INGRESS_MIN_DRAINING_PERIOD_S": "1",
-        # A machine that is busy otherwise takes longer to start one than Ray waits.
+        # On a busy machine a proxy takes longer to start than Ray waits by default.
         "RAY_SERVE_PROXY_READY_CHECK_TIMEOUT_S": "50",
         "RAY_SERVE_PROXY_HEALTH_CHECK_TIMEOUT_S": "60",
         "PYTHONPATH": str(PROJECT),
@@ -118,7 +118,7 @@ def running_on_ray(
     all_settings = {"LEO_STORE_URL": store_url, "LEO_DEVICE": "cpu", **settings}
     try:
         ray.init(address=cluster.address, log_to_driver=False, logging_level="warning")
-        # Of the nodes here only one can have the port.
+        # All nodes are on this machine, so only one of them can have the port.
         serve.start(ProxyLocation.HeadOnly, HTTPOptions(host="127.0.0.1", port=port, request_timeout_s=35))
         running = RayCluster(cluster, f"http://127.0.0.1:{port}", all_settings)
         for _ in range(nodes - 1):

@@ -1,4 +1,4 @@
-"""These need the extra `ray` and some minutes: make test-ray."""
+"""Fixtures for the tests on Ray, which need the extra `ray` and some minutes: make test-ray."""
 
 from collections.abc import Iterator
 
@@ -15,10 +15,9 @@ def store(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RedisServer]:
     server.kill()
 
 
-@pytest.fixture(scope="module", params=["HAProxy", "its own proxies"])
-def cluster(request: pytest.FixtureRequest, store: RedisServer) -> Iterator[RayCluster]:
+@pytest.fixture(scope="module")
+def cluster(store: RedisServer) -> Iterator[RayCluster]:
     """Two nodes, a replica on each."""
-    haproxy = request.param == "HAProxy"
-    with running_on_ray(store.url, nodes=2, haproxy=haproxy, LEO_MAX_BODY_BYTES="100000") as cluster:
+    with running_on_ray(store.url, nodes=2, LEO_MAX_BODY_BYTES="100000") as cluster:
         cluster.deploy(2, max_replicas_per_node=1)
         yield cluster

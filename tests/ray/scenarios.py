@@ -1,4 +1,4 @@
-"""What happens to a cluster on Ray, each as a function that returns its counts."""
+"""Scenarios on a Ray cluster, each a function that returns its counts; bench/ray_serve.py runs them too."""
 
 import time
 from collections import Counter
@@ -19,9 +19,9 @@ def is_right(client: Client, task_id: str) -> bool:
 
 
 def node_killed(cluster: RayCluster, clients: int = 4, between: int = 50) -> dict[str, Any]:
-    """SIGKILL a node while clients create and predict; later it comes back. Two nodes, a replica on each.
+    """Kill one of two nodes while clients create tasks and predict, and later start a new one.
 
-    The clients are the project's own, which ask again where that does no harm.
+    Each node has one replica. The clients are the project's own, which retry requests that are safe to repeat.
     """
     examples = {name: [png(name)] for name in FIVE}
     load, slowest = Load(), 0.0
@@ -73,7 +73,7 @@ def node_killed(cluster: RayCluster, clients: int = 4, between: int = 50) -> dic
 
 
 def affinity(cluster: RayCluster, tasks: int, times: int, replicas: int = 4) -> dict[str, Any]:
-    """How often a task's head is in its replica's cache; then one replica more, and how many tasks moved to it."""
+    """Count cache hits of tasks on several replicas, then add a replica and count the tasks that move to it."""
     before = lookups(cluster)
     made = make_tasks(cluster.url, tasks)
     first = predict_each(cluster.url, made, 1)
@@ -101,7 +101,7 @@ def affinity(cluster: RayCluster, tasks: int, times: int, replicas: int = 4) -> 
 
 
 def lookups(cluster: RayCluster) -> dict[str, float]:
-    """Cache hits and misses of all replicas together."""
+    """Cache hits and misses, summed over all replicas."""
     pages = cluster.counts()
     return {
         result: sum(page.get(f"leo_cache_lookups_total/{result}", 0) for page in pages) for result in ("hit", "miss")

@@ -1,4 +1,4 @@
-"""More replicas while more is asked. In a module of its own: the other's cluster lives as long as its module."""
+"""Ray adds a replica under load. A module of its own, since only one cluster can run and fixtures last a module."""
 
 import threading
 from concurrent.futures import ThreadPoolExecutor

@@ -1,4 +1,4 @@
-"""The service on Ray, as its callers see it, and what happens when a node dies."""
+"""The service on Ray answers as it does elsewhere, keeps tasks on their replica and survives a killed node."""
 
 import subprocess
 import sys
