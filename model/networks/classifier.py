@@ -1,4 +1,4 @@
-"""The classifier: phi, and a linear head that each task brings along."""
+"""The classifier: the shared feature extractor phi, and a linear head that each task brings."""
 
 from torch import Tensor, nn
 from torch.nn import functional as F
@@ -8,10 +8,9 @@ from model.networks.features import FeatureExtractor
 
 
 class LEOClassifier(nn.Module):
-    """phi, shared by all tasks, and a linear head that each task brings along.
+    """The feature extractor phi, shared by all tasks, and a linear head that each task brings as `params`.
 
-    Called without `params` it answers with a default head of its own, `fc`, which pre-training or
-    plain supervised use may train.
+    Without `params` it uses its default head `fc`, for `num_classes` classes, which plain supervised training can fit.
     """
 
     def __init__(self, num_classes: int, config: LEOConfig) -> None:
@@ -20,12 +19,12 @@ class LEOClassifier(nn.Module):
         self.fc = nn.Linear(config.feature_dim, num_classes)
 
     def extract_features(self, images: Tensor) -> Tensor:
-        """Images [B,1,R,R], ink 1 on paper 0 -> features [B,F]."""
+        """Extract features from images: [B,1,R,R], ink 1 on paper 0 -> [B,F]."""
         features: Tensor = self.phi(images)
         return features
 
     def forward(self, images: Tensor, params: dict[str, Tensor] | None = None) -> Tensor:
-        """Images [B,1,R,R] -> logits [B,N]; `params` holds `fc.weight` [N,F] and `fc.bias` [N]."""
+        """Classify images: [B,1,R,R] -> logits [B,N], by a head of `fc.weight` [N,F] and `fc.bias` [N]."""
         features = self.extract_features(images)
         if params is None:
             logits: Tensor = self.fc(features)

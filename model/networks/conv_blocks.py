@@ -1,4 +1,4 @@
-"""The convolution blocks of phi, and their form for inference."""
+"""The convolution blocks of phi, and folding their BatchNorm into the convolutions for inference."""
 
 from collections.abc import Iterable
 
@@ -6,15 +6,15 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 from torch.nn.utils.fusion import fuse_conv_bn_eval
 
-from model.backbones.efficientnet import REACH
+from model.backbones.efficientnet import RANGE_IN_STDS
 from model.config import GROUPS, LEOConfig
 
 
 class ConvBlocks(nn.Sequential):
-    """Blocks of Conv 3x3, BatchNorm, ReLU, MaxPool 2, then flatten: [B,1,R,R] -> [B,F].
+    """phi's blocks of Conv 3x3, BatchNorm, MaxPool 2 and ReLU, then flatten: [B,1,R,R] -> [B,F].
 
-    What the config's `normalisation`, `pooling`, `pool_whole` and `residual` say goes in their places.
-    Max-pooling goes before the ReLU: the maximum commutes with it, and a quarter is left to rectify.
+    The config's `normalisation`, `pooling`, `pool_whole` and `residual` replace parts of a block. Max-pooling comes
+    before the ReLU: the result is the same, and the ReLU has a quarter of the pixels left.
     """
 
     def __init__(self, config: LEOConfig) -> None:
@@ -27,18 +27,18 @@ class ConvBlocks(nn.Sequential):
                 layers += [nn.AdaptiveMaxPool2d(1) if whole else nn.MaxPool2d(2), nn.ReLU(inplace=True)]
             else:
                 layers += [nn.ReLU(inplace=True), nn.AdaptiveAvgPool2d(1) if whole else nn.AvgPool2d(2)]
-            if config.residual and not whole:  # over a single pixel there is nothing to convolve
+            if config.residual and not whole:  # after pooling the whole map one pixel is left
                 layers.append(Residual(convolution(config, width, width)))
             width_in = width
         super().__init__(*layers, nn.Flatten())
 
     def folded(self) -> nn.Sequential:
-        """The same function for inference, each BatchNorm folded into the convolution before it."""
-        return nn.Sequential(*fold(self))
+        """Make the same function for inference, each BatchNorm folded into the convolution before it."""
+        return nn.Sequential(*fold_layers(self))
 
 
 class Residual(nn.Module):
-    """Adds to its input what some layers make of it, and rectifies the sum."""
+    """A residual branch: ReLU(x + layers(x))."""
 
     def __init__(self, layers: list[nn.Module]) -> None:
         super().__init__()
@@ -50,25 +50,29 @@ class Residual(nn.Module):
 
 def convolution(config: LEOConfig, width_in: int, width: int) -> list[nn.Module]:
     """A 3x3 convolution that keeps the side of its input, followed by the config's normalisation."""
-    bare = config.normalisation == "none"
-    made: list[nn.Module] = [nn.Conv2d(width_in, width, 3, padding=1, bias=bare)]
+    bias = config.normalisation == "none"  # a normalisation brings its own
+    layers: list[nn.Module] = [nn.Conv2d(width_in, width, 3, padding=1, bias=bias)]
     if config.normalisation == "batch":
-        made.append(nn.BatchNorm2d(width))
+        layers.append(nn.BatchNorm2d(width))
     elif config.normalisation == "group":
-        made.append(nn.GroupNorm(GROUPS, width))
-    return made
+        layers.append(nn.GroupNorm(GROUPS, width))
+    return layers
 
 
-def fold(layers: Iterable[nn.Module]) -> list[nn.Module]:
-    """The same layers for inference, each BatchNorm folded into the convolution before it."""
+def fold_layers(layers: Iterable[nn.Module]) -> list[nn.Module]:
+    """Fold each BatchNorm into the convolution before it, for inference.
+
+    A folded convolution gets a buffer `activation_max`, the highest output to expect by its BatchNorm's statistics.
+    Quantisation needs it.
+    """
     folded: list[nn.Module] = []
     for layer in layers:
         if isinstance(layer, nn.BatchNorm2d) and isinstance(folded[-1], nn.Conv2d):
             folded[-1] = fuse_conv_bn_eval(folded[-1], layer)
-            reach = (layer.bias + REACH * layer.weight.abs()).max().detach()  # above which hardly anything comes out
-            folded[-1].register_buffer("reach", reach, persistent=False)
+            activation_max = (layer.bias + RANGE_IN_STDS * layer.weight.abs()).max().detach()
+            folded[-1].register_buffer("activation_max", activation_max, persistent=False)
         elif isinstance(layer, Residual):
-            folded.append(Residual(fold(layer.layers)))
+            folded.append(Residual(fold_layers(layer.layers)))
         else:
             folded.append(layer)
     return folded

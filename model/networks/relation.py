@@ -1,4 +1,4 @@
-"""The relation network: every class's code learns of the others."""
+"""The relation network: it changes each class's code by the codes of the task's other classes."""
 
 import torch
 from torch import Tensor, nn
@@ -9,7 +9,10 @@ from model.networks.gaussian import Gaussian
 
 
 class LEORelationNetwork(nn.Module):
-    """z_n = mean over all classes m (n too) of R(c_n, c_m): each class's code learns of its rivals."""
+    """Relates every class code to all codes of its task: z_n = mean over m of R(c_n, c_m), m = n included.
+
+    R is a perceptron with one hidden layer. With `relation_residual`, z_n is added to c_n; R then starts at 0.
+    """
 
     def __init__(self, config: LEOConfig) -> None:
         super().__init__()
@@ -23,16 +26,16 @@ class LEORelationNetwork(nn.Module):
         if self.residual:
             nn.init.zeros_(self.out.weight)
             nn.init.zeros_(self.out.bias)
-        if self.out_log_variance is not None:  # nearly certain at first: a standard deviation of 0.05
+        if self.out_log_variance is not None:  # a small standard deviation at first: 0.05
             nn.init.zeros_(self.out_log_variance.weight)
             nn.init.constant_(self.out_log_variance.bias, -6.0)
 
     def forward(self, codes: Tensor, present: Tensor) -> Gaussian:
-        """[T,M,L], [T,M] (1 where there is such a class or example) -> refined codes [T,M,L]."""
+        """Relate codes of classes or examples: [T,M,L], `present` [T,M] (1 for real, 0 for padding) -> [T,M,L]."""
         share = present / present.sum(dim=-1, keepdim=True)  # [T, M]
         log_variance = None
         for _ in range(self.steps):
-            # Linear(2L, W) of a concatenated pair is a sum of two Linear(L, W): M products, not M².
+            # A linear map of a concatenated pair is the sum of two maps of L: 2M products instead of M².
             weight_n, weight_m = self.hidden.weight.chunk(2, dim=1)
             of_n = F.linear(codes, weight_n, self.hidden.bias).unsqueeze(2)  # [T, M, 1, W]
             of_m = F.linear(codes, weight_m).unsqueeze(1)  # [T, 1, M, W]

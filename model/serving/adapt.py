@@ -140,7 +140,7 @@ class Adapter:
         with torch.inference_mode(mode=False), torch.no_grad():
             # Autograd refuses tensors born in inference mode; their copies are born outside of it.
             adapted = self.leo.adapt(codes.clone(), features.clone(), membership.clone(), steps)
-        return adapted.codes, adapted.rows, adapted.losses, adapted.logits
+        return adapted.codes, adapted.heads, adapted.losses, adapted.logits
 
     def _closed_form(
         self, codes: Tensor, features: Tensor, membership: Tensor, steps: int

@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 from onnx import TensorProto, helper, numpy_helper
 from torch import Tensor, nn
 
-from model.backbones.efficientnet import InvertedBottleneck, Pooled, SameConv
+from model.backbones.efficientnet import InvertedBottleneck, LastLayerAndPooling, SameConv
 from model.networks.conv_blocks import Residual
 from model.networks.features import FeatureExtractor, FrozenBackbone
 
@@ -52,7 +52,7 @@ class _Graph:
         return at
 
     def chosen(self, phi: FeatureExtractor, at: str) -> str:
-        """What a backbone gives, [B,W] -> what `FeatureExtractor.chosen` makes of it, [B,F]."""
+        """What a backbone gives, [B,W] -> what `FeatureExtractor.select_parts` makes of it, [B,F]."""
         seen = []
         for part in phi.parts:
             one = self.add("Slice", at, *(self.integers(number) for number in (part.first, part.first + part.width, 1)))
@@ -109,10 +109,10 @@ class _Graph:
         if isinstance(layer, InvertedBottleneck):
             out = self.layer(layer.layers, at)
             return self.add("Add", out, at) if layer.residual else out
-        if isinstance(layer, Pooled):
+        if isinstance(layer, LastLayerAndPooling):
             return self.pooled(layer, at)
         if isinstance(layer, SameConv):
-            left, right, top, bottom = layer.uneven or (*layer.conv.padding[:1],) * 4
+            left, right, top, bottom = layer.uneven_padding or (*layer.conv.padding[:1],) * 4
             return self.convolution(layer.conv, at, [int(side) for side in (top, left, bottom, right)])
         if isinstance(layer, nn.Conv2d):
             return self.convolution(layer, at, [int(side) for side in layer.padding] * 2)
@@ -143,7 +143,7 @@ class _Graph:
             return self.add("Flatten", at, axis=1)
         raise TypeError(f"no ONNX form is known here for {type(layer).__name__}")
 
-    def pooled(self, layer: Pooled, taken: str) -> str:
+    def pooled(self, layer: LastLayerAndPooling, taken: str) -> str:
         """A backbone's last layer and its means over positions, [B,C,h,h] -> [B,W]."""
         given = self.add("Reshape", self.layer(layer.last, taken), self.integers(0, 0, -1))  # [B, C', h h]
         both = self.add("MatMul", given, self.constant("windows", layer.windows))  # [B, C', 2]
@@ -195,19 +195,19 @@ class _QuantisedGraph(_Graph):
                 raise TypeError("a backbone whose input is no multiple of a byte has no quantised form")
             return super().layer(layer.network, self.floats(at, float(step[0]), round(float(zero[0]))))
         if isinstance(layer, InvertedBottleneck):
-            out = self.rounded(self.layer(layer.layers, at), *layer.projected)
-            return self.rounded(self.add("Add", out, at), *layer.given) if layer.residual else out
+            out = self.rounded(self.layer(layer.layers, at), *layer.projection_range)
+            return self.rounded(self.add("Add", out, at), *layer.output_range) if layer.residual else out
         if isinstance(layer, nn.ReLU6):
             return self.rounded(at, 0.0, 6.0)
-        if isinstance(layer, nn.Conv2d) and "reach" in dict(layer.named_buffers()):
+        if isinstance(layer, nn.Conv2d) and "activation_max" in dict(layer.named_buffers()):
             # Of phi's own blocks: behind it, or its pooling, is a ReLU, and so no level need be negative.
             at = at if at in self.steps else self.floats(at, 1 / 255, 0)  # the first one's: drawings
-            return self.rounded(super().layer(layer, at), 0.0, float(layer.get_buffer("reach")))
+            return self.rounded(super().layer(layer, at), 0.0, float(layer.get_buffer("activation_max")))
         if isinstance(layer, nn.MaxPool2d):
             return self.rounded(super().layer(layer, at), 0.0, 255 * self.steps[at])
         if isinstance(layer, nn.ReLU):
             return at
-        if isinstance(layer, nn.Sequential | SameConv | Pooled | nn.Flatten):
+        if isinstance(layer, nn.Sequential | SameConv | LastLayerAndPooling | nn.Flatten):
             return super().layer(layer, at)
         raise TypeError(f"{type(layer).__name__} has no quantised form")
 

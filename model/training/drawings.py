@@ -243,7 +243,7 @@ class Trainer:
             config.elastic,
         ).reshape(*shape, 1, config.leo.resolution, config.leo.resolution)
         labels = torch.arange(way, device=self.device).repeat(tasks, 1)
-        watch = self.leo.meta_train_step_watched(
+        watch = self.leo.meta_train_step_with_metrics(
             images[:, :, :shot].flatten(1, 2),
             labels.repeat_interleave(shot, dim=1),
             images[:, :, shot:].flatten(1, 2),

@@ -84,7 +84,7 @@ class PhotoTrainer:
             centre_on(self.leo, first, self.counts, config.centring)
         phi = self.leo.classifier.phi
         with torch.no_grad():
-            self.features = torch.cat([phi.finished(some.to(device)) for some in raw.split(16)])  # [C, D, V, F]
+            self.features = torch.cat([phi.postprocess(some.to(device)) for some in raw.split(16)])  # [C, D, V, F]
         self.sources = extract_by_source(Phi(self.leo), validation)
         self.best, self.seconds = -1.0, 0.0
 
@@ -185,7 +185,7 @@ def centre_on(leo: LatentEmbeddingOptimization, raw: Tensor, counts: Tensor, sha
     """Set phi's centre to a share of the mean of features [C,D,W] that are real; give which those are, [C,D]."""
     real = (torch.arange(raw.shape[1]) < counts.unsqueeze(1)).to(raw.device)
     phi = leo.classifier.phi
-    phi.centre.copy_(share * phi.chosen(raw[real]).mean(dim=0))
+    phi.centre.copy_(share * phi.select_parts(raw[real]).mean(dim=0))
     return real
 
 
@@ -201,7 +201,7 @@ def start_from_classes(
     """
     phi, decoder, encoder = leo.classifier.phi, leo.decoder, leo.encoder
     real = centre_on(leo, raw, counts, centring)
-    features = phi.finished(raw)  # [C, D, F]
+    features = phi.postprocess(raw)  # [C, D, F]
     weights = real.unsqueeze(-1).to(features.dtype)
     means = (features * weights).sum(dim=1, keepdim=True) / weights.sum(dim=1, keepdim=True)  # [C, 1, F]
     apart = (features - means)[real]  # [M, F]

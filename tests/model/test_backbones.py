@@ -12,7 +12,7 @@ import torch
 from pydantic import ValidationError
 
 from model import backbones
-from model.backbones import BackboneError, Loaded, find
+from model.backbones import BackboneError, LoadedBackbone, find
 from model.backbones.backbone import LITE
 from model.config import LEOConfig
 from model.images.photos import to_pixels
@@ -77,7 +77,7 @@ def test_parts_are_weighed_and_a_power_evens_what_is_in_them() -> None:
     raw[0, 1280:1282] = torch.tensor([4.0, 9.0])
     raw[0, 2560:2562] = torch.tensor([-4.0, 9.0])
     weight = 0.35**0.5
-    (found,) = phi.finished(raw)  # [1600]
+    (found,) = phi.postprocess(raw)  # [1600]
     expected = torch.tensor([2.0, 3.0, -2.0 * weight, 3.0 * weight]) / (13 * 1.35) ** 0.5
     torch.testing.assert_close(found[[0, 1, 1280, 1281]], expected)
     assert int((found != 0).sum()) == 4
@@ -117,7 +117,7 @@ def test_missing_and_other_weights_are_named_with_their_mend(monkeypatch: pytest
 
 
 def test_a_model_made_on_other_weights_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
-    small = dataclasses.replace(LITE["efficientnet-lite0"], load=lambda: Loaded(torch.nn.Identity(), "b" * 64))
+    small = dataclasses.replace(LITE["efficientnet-lite0"], load=lambda: LoadedBackbone(torch.nn.Identity(), "b" * 64))
     monkeypatch.setitem(LITE, "efficientnet-lite0", small)
     with pytest.raises(BackboneError, match="bbbbbbbbbbbb"):
         FeatureExtractor(LEOConfig(backbone="efficientnet-lite0", resolution=224, backbone_sha256="a" * 64))

@@ -265,10 +265,10 @@ def test_one_fine_tuning_step_against_hand_arithmetic() -> None:
     features, membership = torch.tensor([[[1.0], [-1.0]]]), one_hot(torch.tensor([[0, 1]]))
     adapted = leo.adapt(torch.zeros(1, 2, 2), features, membership)
     assert not adapted.codes.any()
-    torch.testing.assert_close(adapted.rows[0].detach(), torch.tensor([[0.5, 0.0], [-0.5, 0.0]]))
+    torch.testing.assert_close(adapted.heads[0].detach(), torch.tensor([[0.5, 0.0], [-0.5, 0.0]]))
     assert adapted.losses.shape == (1, 3)
     without = leo.adapt(torch.zeros(1, 2, 2), features, membership, steps=0)
-    assert not without.rows.any()  # no inner loop: neither steps on codes nor on heads
+    assert not without.heads.any()  # no inner loop: neither steps on codes nor on heads
 
 
 def test_the_papers_penalties_add_up() -> None:

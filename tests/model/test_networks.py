@@ -6,7 +6,7 @@ from model.config import LEOConfig
 from model.functional import one_hot
 from model.networks.classifier import LEOClassifier
 from model.networks.decoder import LEODecoder
-from model.networks.encoder import LEOEncoder, evened_codes, ridge_codes
+from model.networks.encoder import LEOEncoder, even_out_lengths, ridge_codes
 from model.networks.features import FeatureExtractor
 from model.networks.gaussian import Gaussian
 from model.networks.relation import LEORelationNetwork
@@ -110,7 +110,7 @@ def test_attention_starts_as_the_mean_and_then_prefers() -> None:
     features, membership = torch.rand(1, 5, 4), one_hot(torch.tensor([[0, 0, 1, 1, -1]]))
     torch.testing.assert_close(attending(features, membership), plain(features, membership))
     assert attending.salience is not None
-    codes = attending.each(features)[0]
+    codes = attending.encode_examples(features)[0]
     attending.salience.weight.data = 1e4 * (codes[1] - codes[0])[None]  # of class 0, all for its second example
     torch.testing.assert_close(attending(features, membership)[0, 0], codes[1])
 
@@ -139,7 +139,7 @@ def test_experts_are_mixed_by_their_gate() -> None:
 
 def test_gaussians_draw_around_their_mean_and_know_their_divergence() -> None:
     torch.manual_seed(0)
-    drawn = Gaussian(torch.full((20_000,), 2.0), torch.full((20_000,), 0.25).log()).draw()
+    drawn = Gaussian(torch.full((20_000,), 2.0), torch.full((20_000,), 0.25).log()).sample()
     assert drawn.mean().item() == pytest.approx(2.0, abs=0.02)
     assert drawn.std().item() == pytest.approx(0.5, abs=0.02)
     normal = torch.distributions.Normal
@@ -194,12 +194,12 @@ def test_codes_of_classes_that_are_alike_are_no_longer_than_others() -> None:
     plain = ridge_codes(torch.stack([apart, near]), membership, 0.08)  # [2, 6, 40]
     length = plain[:, :5].square().sum(dim=-1).mean(dim=-1).sqrt()
     assert length[1] > 1.5 * length[0]
-    even = evened_codes(plain, membership, 1.0)
+    even = even_out_lengths(plain, membership, 1.0)
     torch.testing.assert_close(even[:, :5].square().sum(dim=-1).mean(dim=-1), torch.ones(2))
     torch.testing.assert_close(F.cosine_similarity(even[:, :5], plain[:, :5], dim=-1), torch.ones(2, 5))
-    torch.testing.assert_close(evened_codes(plain, membership, 3.0), plain / length.view(-1, 1, 1) ** 3)
-    assert evened_codes(plain, membership, 0.0) is plain
-    eightfold = evened_codes(plain, membership.repeat_interleave(8, dim=1), 1.0)  # more shots make any codes longer
+    torch.testing.assert_close(even_out_lengths(plain, membership, 3.0), plain / length.view(-1, 1, 1) ** 3)
+    assert even_out_lengths(plain, membership, 0.0) is plain
+    eightfold = even_out_lengths(plain, membership.repeat_interleave(8, dim=1), 1.0)  # more shots make any codes longer
     torch.testing.assert_close(eightfold, 2 * even)
 
 

@@ -116,6 +116,6 @@ def test_serving_adapts_as_plain_autograd_does_whatever_the_settings(seed: int, 
                     leo.encode(task.features[None], membership), task.features[None], membership, steps
                 )
             torch.testing.assert_close(adapted.codes, expected.codes[0], atol=1e-9, rtol=1e-9)
-            torch.testing.assert_close(adapted.weight, expected.rows[0, :, :-1], atol=1e-8, rtol=1e-8)
-            torch.testing.assert_close(adapted.bias, expected.rows[0, :, -1], atol=1e-8, rtol=1e-8)
+            torch.testing.assert_close(adapted.weight, expected.heads[0, :, :-1], atol=1e-8, rtol=1e-8)
+            torch.testing.assert_close(adapted.bias, expected.heads[0, :, -1], atol=1e-8, rtol=1e-8)
             torch.testing.assert_close(torch.tensor(adapted.losses), expected.losses[0], atol=1e-9, rtol=1e-9)

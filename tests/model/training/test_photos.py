@@ -87,7 +87,7 @@ def test_the_encoder_evens_out_what_differs_within_classes() -> None:
     nuisance = torch.nn.functional.normalize(torch.randn(1280), dim=0)
     raw = raw + 3 * torch.randn(30, 40, 1) * nuisance  # one direction in which all classes are spread out
     start_from_classes(leo, raw, torch.full((30,), 40), shrinkage=0.1)
-    codes = leo.encoder.each(leo.classifier.phi.finished(raw))  # [30, 40, 64]
+    codes = leo.encoder.encode_examples(leo.classifier.phi.postprocess(raw))  # [30, 40, 64]
     kept = leo.encoder.to_code.weight @ nuisance
     assert float(kept.norm()) < 0.3 * float(leo.encoder.to_code.weight.norm(dim=1).mean())
     within = (codes - codes.mean(dim=1, keepdim=True)).var(dim=(0, 1))
