@@ -17,15 +17,15 @@ from torch import Tensor
 
 from bench.common import WEIGHTS, rows_measured_before, write_results
 from model.allocator import keep_freed_memory
-from model.baselines.latent import Leo
+from model.baselines.leo import LeoMethod
 from model.config import LEOConfig
 from model.data.episodes import sample_episodes
 from model.data.omniglot import Drawings, load_drawings
-from model.evaluation.accuracy import Setting, accuracies, extract_features, mean_and_ci95, sample_tasks
+from model.evaluation.accuracy import Setting, accuracy_per_task, mean_and_ci95, sample_tasks
+from model.evaluation.extracted_features import extract_leo_features
 from model.leo import LatentEmbeddingOptimization
-from model.training.augmented_batches import ROTATIONS, DeviceDrawings
-from model.training.drawings import pick
-from model.training.history import one_cycle
+from model.training.drawing_batches import ROTATIONS, DrawingBatches
+from model.training.schedule import one_cycle, random_choice
 
 ROWS: dict[str, dict[str, Any]] = {
     "as shipped": {},
@@ -67,7 +67,7 @@ WAYS, SHOTS, QUERY, IMAGES_PER_STEP = (5, 10, 20), (1, 2, 5, 10), 5, 400
 
 def turned_features(leo: LatentEmbeddingOptimization, training: Drawings, seed: int = 0) -> Tensor:
     """One augmented view of every drawing in each quarter turn, through phi: [C*4,D,F]."""
-    images = DeviceDrawings(training, leo.config.resolution, torch.device("cpu"))
+    images = DrawingBatches(training, leo.config.resolution, torch.device("cpu"))
     number, most = training.images.shape[:2]
     classes, slots = torch.arange(number).repeat_interleave(most), torch.arange(most).repeat(number)
     generator = torch.Generator().manual_seed(seed)
@@ -100,7 +100,7 @@ def train_heads(
     groups = (alphabets.unsqueeze(1) * ROTATIONS + torch.arange(ROTATIONS)).flatten()
     for step in range(steps):
         generator = torch.Generator().manual_seed(seed * 10_000_019 + step)
-        way, shot = pick(WAYS, generator), pick(SHOTS, generator)
+        way, shot = random_choice(WAYS, generator), random_choice(SHOTS, generator)
         tasks = max(1, IMAGES_PER_STEP // (way * (shot + QUERY)))
         within = groups if torch.rand((), generator=generator) < 0.5 else None
         episodes = sample_episodes(counts, tasks, way, shot, QUERY, generator, within)
@@ -124,7 +124,7 @@ def main() -> None:
     start = LatentEmbeddingOptimization.from_pretrained(given.model)
     drawings = load_drawings(given.data)
     training = drawings.split("train")
-    seen, validation = turned_features(start, training), extract_features(start, drawings.split("validation"))
+    seen, validation = turned_features(start, training), extract_leo_features(start, drawings.split("validation"))
     tasks = {setting: sample_tasks(validation, setting, given.episodes) for setting in SETTINGS}
     first: dict[Setting, Tensor] = {}
     settings = {
@@ -143,8 +143,8 @@ def main() -> None:
         leo = train_heads(start, changes, seen, training, given.steps, seed=0)
         seconds = time.perf_counter() - began
         for setting in SETTINGS:
-            right = accuracies(Leo(leo), validation, tasks[setting])
-            without = accuracies(Leo(leo, 0), validation, tasks[setting])
+            right = accuracy_per_task(LeoMethod(leo), validation, tasks[setting])
+            without = accuracy_per_task(LeoMethod(leo, 0), validation, tasks[setting])
             first.setdefault(setting, right)
             figures = {
                 key: dict(zip(("mean", "ci95"), mean_and_ci95(values), strict=True))

@@ -8,11 +8,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from bench.common import DRAWING_MODELS, WEIGHTS, write_results
-from model.baselines.method import Phi
+from model.baselines.extractors import LeoExtractor
 from model.checkpoint import read_info
 from model.data.omniglot import load_drawings
-from model.evaluation.accuracy import extract
-from model.evaluation.support_report import examine
+from model.evaluation.extracted_features import extract
+from model.evaluation.support_report import report_on_support
 from model.leo import LatentEmbeddingOptimization
 
 WAY, SHOT = 5, 5
@@ -37,10 +37,10 @@ def planted(features: NDArray[np.float32], tasks: int, seed: int = 0) -> Found:
         chosen = [features[c][rng.choice(features.shape[1], SHOT, replace=False)] for c in classes]
         support = np.concatenate(chosen)  # [N*K, F]
         labels = np.repeat(np.arange(WAY), SHOT)
-        clean += len(examine(support, labels).suspects)
+        clean += len(report_on_support(support, labels).suspects)
         wrong = int(rng.integers(len(labels)))
         labels[wrong] = (labels[wrong] + rng.integers(1, WAY)) % WAY
-        suspects = [suspect.index for suspect in examine(support, labels).suspects]
+        suspects = [suspect.index for suspect in report_on_support(support, labels).suspects]
         named += wrong in suspects
         top += suspects[:1] == [wrong]
     return Found(tasks, top, named, clean)
@@ -56,7 +56,7 @@ def main() -> None:
     models = {}
     for name in DRAWING_MODELS:
         leo = LatentEmbeddingOptimization.from_pretrained(WEIGHTS / name)
-        features = extract(Phi(leo), drawings, leo.config.resolution, leo.alpha.device).features.numpy()
+        features = extract(LeoExtractor(leo), drawings, leo.config.resolution, leo.alpha.device).features.numpy()
         models[name] = {"version": read_info(WEIGHTS / name).version, **asdict(planted(features, given.tasks))}
         print(name, models[name])
     what = f"wrong labels found in {WAY}-way {SHOT}-shot tasks of validation alphabets, one planted in each"

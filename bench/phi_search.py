@@ -21,13 +21,15 @@ from matplotlib import pyplot
 
 from bench.common import RESULTS, write_results
 from model.allocator import keep_freed_memory
-from model.baselines.latent import Leo
+from model.baselines.leo import LeoMethod
 from model.config import LEOConfig
 from model.data.omniglot import load_drawings
-from model.evaluation.accuracy import Setting, accuracies, extract_features, mean_and_ci95, sample_tasks
+from model.evaluation.accuracy import Setting, accuracy_per_task, mean_and_ci95, sample_tasks
+from model.evaluation.extracted_features import extract_leo_features
 from model.leo import LatentEmbeddingOptimization
 from model.serving.phi import OnnxPhi
-from model.training.drawings import TrainConfig, Trainer
+from model.training.config import DrawingTrainConfig
+from model.training.drawings import DrawingTrainer
 
 SHIPPED = {"resolution": 28, "widths": (32, 64, 128, 512)}
 CANDIDATES: dict[str, dict[str, Any]] = {
@@ -105,19 +107,21 @@ def main() -> None:
     rows: list[dict[str, Any]] = []
     for name, shape in CANDIDATES.items():
         steps = given.images // 128
-        config = TrainConfig(
+        config = DrawingTrainConfig(
             leo=LEOConfig(decoder_skip=True, **shape), pretrain_steps=steps, episode_steps=0, validate_every=steps
         )
         folder = given.runs / re.sub(r"[^0-9a-z]+", "-", name.lower())
-        trainer = Trainer(config, training, validation, folder, torch.device("cpu"))
+        trainer = DrawingTrainer(config, training, validation, folder, torch.device("cpu"))
         for _ in trainer.run():
             pass
         for angles in VIEWS:
             leo = with_views(trainer.leo, angles)
-            extracted = extract_features(leo, validation)
+            extracted = extract_leo_features(leo, validation)
             accuracy = {}
             for label, setting in SETTINGS.items():
-                right = accuracies(Leo(leo, 0), extracted, sample_tasks(extracted, setting, given.episodes))
+                right = accuracy_per_task(
+                    LeoMethod(leo, 0), extracted, sample_tasks(extracted, setting, given.episodes)
+                )
                 accuracy[label] = dict(zip(("mean", "ci95"), mean_and_ci95(right), strict=True))
             models.append(leo)
             seconds = round(trainer.seconds, 1)

@@ -14,7 +14,7 @@ from typing import Any
 import torch
 
 from bench.common import WEIGHTS, write_results
-from model.baselines.latent import Leo
+from model.baselines.leo import LeoMethod
 from model.baselines.method import Method
 from model.checkpoint import read_info
 from model.data.photos import load_photos
@@ -48,12 +48,12 @@ def main() -> None:
     others = {name: Path(folder) for name, _, folder in (each.partition("=") for each in given.models)}
     folders = {"shipped": WEIGHTS / "photos-lite0"} | others
     leos = {name: LatentEmbeddingOptimization.from_pretrained(folder) for name, folder in folders.items()}
-    methods: list[Method] = [Leo(leo) for leo in leos.values()]
+    methods: list[Method] = [LeoMethod(leo) for leo in leos.values()]
     sources = []
     for photos in load_photos(*given.data).split("validation").by_source():
         comparison = Comparison(methods, photos, leos["shipped"].config.resolution, torch.device("cpu"))
         rows = []
-        for setting in feasible_settings(comparison.sources[0], SETTINGS):
+        for setting in feasible_settings(comparison.extracted[0], SETTINGS):
             found = comparison.run(setting, given.episodes, repeats=None)
             figures = [{"name": name} | one.figures() for name, one in zip(leos, found, strict=True)]
             rows.append({"way": setting.way, "shot": setting.shots[0], "models": figures})

@@ -15,18 +15,12 @@ from torch.nn import functional as F
 from torch.nn.utils.rnn import pad_sequence
 
 from bench.common import DRAWING_MODELS, WEIGHTS, write_results
-from model.baselines.latent import Leo
+from model.baselines.leo import LeoMethod
 from model.checkpoint import read_info
 from model.data.omniglot import Drawings, load_drawings
-from model.data.photos import Photos, decoded, load_photos
-from model.evaluation.accuracy import (
-    ExtractedFeatures,
-    Setting,
-    accuracies,
-    feasible_settings,
-    mean_and_ci95,
-    sample_tasks,
-)
+from model.data.photos import Photos, decode_photo, load_photos
+from model.evaluation.accuracy import Setting, accuracy_per_task, feasible_settings, mean_and_ci95, sample_tasks
+from model.evaluation.extracted_features import ExtractedFeatures
 from model.images.resize import to_side
 from model.leo import LatentEmbeddingOptimization
 from model.serving.phi import OnnxPhi
@@ -44,7 +38,7 @@ def extracted(phis: list[OnnxPhi], pictures: Drawings | Photos, side: int) -> Ex
     """Features of every picture: those of all phis beside each other."""
     if isinstance(pictures, Photos):
         classes = (
-            np.stack([decoded(photo.data, photo.name, side) for photo in pictures.pictures(label)])
+            np.stack([decode_photo(photo, side) for photo in pictures.photo_files(label)])
             for label in range(len(pictures))
         )
     else:
@@ -69,7 +63,7 @@ def compared(
     rows = []
     for setting in feasible_settings(before, settings):
         tasks = sample_tasks(before, setting, episodes)
-        right, right_in_bytes = (accuracies(Leo(leo), features, tasks) for features in (before, after))
+        right, right_in_bytes = (accuracy_per_task(LeoMethod(leo), features, tasks) for features in (before, after))
         difference, ci95 = mean_and_ci95(right_in_bytes - right)
         rows.append(
             {

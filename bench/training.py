@@ -23,7 +23,8 @@ from model.allocator import keep_freed_memory
 from model.data.omniglot import Drawings, load_drawings
 from model.devices import bf16_is_fast, choose
 from model.leo import LatentEmbeddingOptimization
-from model.training.drawings import TrainConfig, Trainer
+from model.training.config import DrawingTrainConfig
+from model.training.drawings import DrawingTrainer
 from model.training.presets import PRESETS
 
 BUDGET = 2000  # 5-way 1-shot tasks, 15 queries a class: 80 images each
@@ -39,12 +40,12 @@ EPISODES_ALONE = {
 }
 
 
-def episodes(config: TrainConfig, drawings: Drawings, tasks: int, device: torch.device) -> dict[str, Any]:
+def episodes(config: DrawingTrainConfig, drawings: Drawings, tasks: int, device: torch.device) -> dict[str, Any]:
     """Meta-train on a number of tasks: seconds of all steps, and images a second of the median one."""
     steps = WARM_UP + tasks // TASKS_A_STEP
     with tempfile.TemporaryDirectory() as folder:
         training, validation = drawings.split("train"), drawings.split("validation")
-        trainer = Trainer(
+        trainer = DrawingTrainer(
             config.model_copy(update={"episode_steps": steps}), training, validation, Path(folder), device
         )
         taken = []
@@ -61,7 +62,7 @@ def episodes(config: TrainConfig, drawings: Drawings, tasks: int, device: torch.
     }
 
 
-def convolutions(config: TrainConfig, device: torch.device, bf16: bool, repeats: int = 10) -> float:
+def convolutions(config: DrawingTrainConfig, device: torch.device, bf16: bool, repeats: int = 10) -> float:
     """Images a second of phi (and of the encoder's own blocks on the support) alone, forward and backward."""
     leo = LatentEmbeddingOptimization(config=config.leo).to(device).to(memory_format=torch.channels_last).train()
     leo.bf16 = bf16

@@ -99,7 +99,7 @@ def bench(
         )
     Console().print(table)
     if out:
-        from model.evaluation.card import machine, today
+        from model.evaluation.provenance import machine, today
 
         asked = {"way": way, "shot": shot, "images": images, "seconds": seconds}
         client = {"date": today(), "client": machine(), "server": "its own" if url is None else "another"}

@@ -26,12 +26,12 @@ def card(
     the figures are the same, but for the last digits, which depend on the
     machine. This takes some minutes.
     """
-    from model.baselines.folder import LOGISTIC_L2
+    from model.baselines.registry import LOGISTIC_L2
     from model.checkpoint import read_info, save_model
     from model.data.photos import Photos
-    from model.evaluation.card import EPISODES, validate, write_readme
+    from model.evaluation.drawing_card import EPISODES, measure_drawing_figures, write_drawing_card
     from model.evaluation.photo_card import EPISODES as PHOTO_EPISODES
-    from model.evaluation.photo_card import validate_photos, write_photo_readme
+    from model.evaluation.photo_card import measure_photo_figures, write_photo_card
 
     leo, info = load_model(model, device)
     with console.status("reading the data"):
@@ -39,11 +39,11 @@ def card(
     with console.status("evaluating"):
         if isinstance(pictures, Photos):
             l2 = info.card.get("logistic_l2", LOGISTIC_L2)
-            validation = validate_photos(leo, pictures, l2, episodes or PHOTO_EPISODES)
+            validation = measure_photo_figures(leo, pictures, l2, episodes or PHOTO_EPISODES)
         else:
-            validation = validate(leo, pictures, episodes or EPISODES)
+            validation = measure_drawing_figures(leo, pictures, episodes or EPISODES)
     print_figures, write_page = (
-        (print_photo_card, write_photo_readme) if isinstance(pictures, Photos) else (print_card, write_readme)
+        (print_photo_card, write_photo_card) if isinstance(pictures, Photos) else (print_card, write_drawing_card)
     )
     print_figures(f"{info.name} {info.version}, validation classes", validation)
     if write:

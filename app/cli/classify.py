@@ -48,7 +48,7 @@ def classify(
     import numpy as np
     import torch
 
-    from model.evaluation.support_report import examine
+    from model.evaluation.support_report import report_on_support
     from model.images.reader import reader
     from model.serving.adapt import Adapter
     from model.serving.adapt import Support as SupportFeatures
@@ -74,7 +74,7 @@ def classify(
         logits = extract(query_files, leo.classifier.phi) @ task.weight.T + task.bias  # [Q, N]
         temperature = leo.config.temperature_at(len(files) / len(classes), len(classes))
         probabilities = (logits / temperature).softmax(dim=-1).cpu().numpy()
-    for suspect in examine(features.cpu().numpy(), targets).suspects:
+    for suspect in report_on_support(features.cpu().numpy(), targets).suspects:
         warn_of_suspect(files[suspect.index], classes[suspect.looks_like])
     predictions = [_predict(classes, row, top, threshold) for row in probabilities]
     print_predictions(query_files, predictions, form)

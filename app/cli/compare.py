@@ -25,9 +25,9 @@ from app.cli.models import (
 if TYPE_CHECKING:
     from model.baselines.method import Method
     from model.data.omniglot import Drawings
-    from model.evaluation.compare import Compared
+    from model.evaluation.compare import ComparisonRow
     from model.leo import LatentEmbeddingOptimization
-    from model.training.baselines import Budget
+    from model.training.config import BaselineTrainConfig
 
 
 @app.command()
@@ -71,11 +71,12 @@ def compare(
     that they are left out.
     """
     os.environ.setdefault("KINETO_LOG_LEVEL", "99")  # the profiler that measures memory logs much
-    from model.baselines.folder import LOGISTIC_L2, all_methods, photo_methods, read_description
+    from model.baselines.folder import read_description
+    from model.baselines.registry import LOGISTIC_L2, drawing_methods, photo_methods
     from model.data.omniglot import Drawings
     from model.evaluation.accuracy import Setting
     from model.evaluation.compare import Comparison
-    from model.training.baselines import Budget
+    from model.training.config import BaselineTrainConfig
 
     ways, shots, alphabet = numbers(way, "way"), numbers(shot, "shot"), find_within(within)
     leo, info = load_model(model, device)
@@ -84,7 +85,7 @@ def compare(
         pictures = load_pictures([data], leo)
     if isinstance(pictures, Drawings):
         if train_baselines:
-            budget = Budget(steps=baseline_steps, images_per_step=baseline_images, seed=seed)
+            budget = BaselineTrainConfig(steps=baseline_steps, images_per_step=baseline_images, seed=seed)
             origin = {"model_version": info.version, "data": data.name}
             _train_baselines(leo, pictures.split("train"), folder, budget, origin)
         description = read_description(folder, info.version)
@@ -93,7 +94,7 @@ def compare(
                 f"no trained baselines in {folder}: logistic head, MAML, Meta-SGD and ANIL are left out; "
                 "--train-baselines trains them"
             )
-        methods = all_methods(leo, folder, description)
+        methods = drawing_methods(leo, folder, description)
     else:
         if train_baselines:
             fail("--train-baselines is for drawings: leave it out, as the methods for photos need no training")
@@ -102,7 +103,7 @@ def compare(
     methods = _without(skip, methods)
     with console.status("extracting features"):
         comparison = Comparison(methods, pictures.split(split), leo.config.resolution, leo.alpha.device)
-    rows: list[Compared] = []
+    rows: list[ComparisonRow] = []
     for setting in [Setting(n, (k, k), query, alphabet) for n in ways for k in shots]:
         with console.status(f"{setting.way}-way {setting.shots[0]}-shot"):
             compared = comparison.run(setting, episodes, seed, repeats)
@@ -123,19 +124,24 @@ def _without(skipped: list[str], methods: "list[Method]") -> "list[Method]":
 
 
 def _train_baselines(
-    leo: "LatentEmbeddingOptimization", training: "Drawings", folder: Path, budget: "Budget", origin: dict[str, Any]
+    leo: "LatentEmbeddingOptimization",
+    training: "Drawings",
+    folder: Path,
+    budget: "BaselineTrainConfig",
+    origin: dict[str, Any],
 ) -> None:
     """Train the baselines that need it, show the progress, and write them to the folder."""
     import time
 
     from model.baselines.folder import save_description, save_gradient_based
     from model.baselines.gradient import KINDS, GradientBased
-    from model.evaluation.card import machine, today
-    from model.training.baselines import best, choose_l2, meta_train
+    from model.evaluation.provenance import machine, today
+    from model.training.baselines import meta_train
+    from model.training.l2_search import accuracy_by_l2_on_drawings, best_l2
 
     with console.status("choosing the logistic head's L2 on training classes"):
-        tried = choose_l2(leo, training, seed=budget.seed)
-    note(f"logistic head: L2 {best(tried):g}")
+        tried = accuracy_by_l2_on_drawings(leo, training, seed=budget.seed)
+    note(f"logistic head: L2 {best_l2(tried):g}")
     note(f"meta-training {', '.join(KINDS)}: {budget.steps} steps of up to {budget.images_per_step} images each")
     seconds = {}
     with progress_bar("loss {task.fields[loss]:.3f}") as bar:
@@ -151,12 +157,12 @@ def _train_baselines(
                     note(f"{kind} {step}/{budget.steps} loss {mean:.3f}")
             seconds[kind] = round(time.perf_counter() - began)
             save_gradient_based(method, folder)
-    l2 = {"l2": best(tried), "l2_accuracies": {f"{strength:g}": value for strength, value in tried.items()}}
+    l2 = {"l2": best_l2(tried), "l2_accuracies": {f"{strength:g}": value for strength, value in tried.items()}}
     trained = {"budget": budget.model_dump(mode="json"), "seconds": seconds, "date": today(), "machine": machine()}
     save_description(folder, origin | {"training_classes": len(training)} | l2 | trained)
 
 
-def _print_compared(rows: "list[Compared]") -> None:
+def _print_compared(rows: "list[ComparisonRow]") -> None:
     first, cells = rows[0], []
     for row in rows:
         cost = row.from_pictures

@@ -23,7 +23,7 @@ from app.cli.models import (
 
 if TYPE_CHECKING:
     from model.data.omniglot import Drawings
-    from model.evaluation.sweep import Evaluation
+    from model.evaluation.sweep import Sweep
 
 
 @app.command()
@@ -61,7 +61,7 @@ def evaluate(
     """
     from model.data.omniglot import Drawings
     from model.evaluation.lake_runs import evaluate_runs
-    from model.evaluation.sweep import Evaluation
+    from model.evaluation.sweep import Sweep
 
     if protocol not in ("episodes", "runs"):
         fail(f"no protocol called {protocol!r}; there are episodes and runs")
@@ -81,15 +81,15 @@ def evaluate(
         with console.status(f"reading {data}"):
             pictures = load_pictures([data], leo).split(split)
         with console.status("extracting features"):
-            evaluation = Evaluation(leo, pictures, episodes, seed)
-        for setting in evaluation.settings(ways, shots, query, alphabet):
+            sweep = Sweep(leo, pictures, episodes, seed)
+        for setting in sweep.make_settings(ways, shots, query, alphabet):
             with console.status(f"{setting.way}-way, {setting.shots[1]}-shot"):
-                evaluation.add(setting, steps)
-        rows, more = evaluation.rows, evaluation.as_dict()
+                sweep.run(setting, steps)
+        rows, more = sweep.rows, sweep.as_dict()
         if report is not None:
             if not isinstance(pictures, Drawings):
                 fail("--report shows drawings side by side: leave it out for photos, or use --out")
-            _draw_report(report, title, pictures, evaluation)
+            _draw_report(report, title, pictures, sweep)
     print_rows(title, rows)
     for difference in more.get("differences", []):
         note(
@@ -101,13 +101,13 @@ def evaluate(
         write_results(out, info, data, seed, results | {"rows": [row.as_dict() for row in rows]} | more)
 
 
-def _draw_report(report: Path, title: str, drawings: "Drawings", evaluation: "Evaluation") -> None:
-    from model.evaluation.plots import draw_report
+def _draw_report(report: Path, title: str, drawings: "Drawings", sweep: "Sweep") -> None:
+    from model.evaluation.plots import draw_plots
 
     with console.status("drawing the report"):
-        curves = evaluation.curves()
+        curves = sweep.curves()
         report.parent.mkdir(parents=True, exist_ok=True)
         try:
-            draw_report(title, evaluation.last_steps, curves, drawings, report)
+            draw_plots(title, sweep.last_steps, curves, drawings, report)
         except ModuleNotFoundError as error:
             fail(f"--report needs matplotlib: pip install 'leo-service[train]' ({error})")

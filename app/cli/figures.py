@@ -9,10 +9,10 @@ if TYPE_CHECKING:
     from rich.progress import Progress
 
     from model.checkpoint import ModelInfo
-    from model.evaluation.accuracy import Row
+    from model.evaluation.accuracy import AccuracyRow
 
 
-def print_rows(title: str, rows: "list[Row]") -> None:
+def print_rows(title: str, rows: "list[AccuracyRow]") -> None:
     """Print the accuracy of each setting as a table."""
     columns = ("way", "shot", "queries", "episodes", "steps", "accuracy, %", "ECE, %", "AUROC")
     cells = [
@@ -32,10 +32,10 @@ def print_rows(title: str, rows: "list[Row]") -> None:
 
 
 def print_card(title: str, validation: dict[str, Any]) -> None:
-    """Print what `model.evaluation.card.validate` measured."""
-    from model.evaluation.accuracy import Row
+    """Print what `model.evaluation.drawing_card.measure_drawing_figures` measured."""
+    from model.evaluation.accuracy import AccuracyRow
 
-    print_rows(title, [Row(**row) for row in validation["rows"]])
+    print_rows(title, [AccuracyRow(**row) for row in validation["rows"]])
     for gain in validation["differences"]:
         alphabet = ", one alphabet" if gain["within"] else ""
         added = signed_percent(gain["difference"], gain["ci95"])
@@ -43,7 +43,7 @@ def print_card(title: str, validation: dict[str, Any]) -> None:
 
 
 def print_photo_card(title: str, validation: dict[str, Any]) -> None:
-    """Print what `model.evaluation.photo_card.validate_photos` measured, a table for each source of photos."""
+    """Print what `model.evaluation.photo_card.measure_photo_figures` measured, a table for each source of photos."""
     from model.evaluation.photo_card import best_baseline
 
     for source in validation["sources"]:
@@ -81,7 +81,7 @@ def signed_percent(share: float, ci95: float) -> str:
 
 def write_results(path: Path, info: "ModelInfo", data: Path, seed: int, results: dict[str, Any]) -> None:
     """Write measured figures as JSON, with the model, data, day and machine they belong to."""
-    from model.evaluation.card import machine, today
+    from model.evaluation.provenance import machine, today
 
     origin = {"model": info.name, "model_version": info.version, "data": data.name, "seed": seed}
     write_json(path, origin | {"date": today(), "machine": machine()} | results)

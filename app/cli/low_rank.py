@@ -30,7 +30,8 @@ def low_rank(
     need the old one.
     """
     from model.checkpoint import read_info, save_model
-    from model.evaluation.card import EPISODES, shape_of, validate, write_readme
+    from model.evaluation.drawing_card import EPISODES, measure_drawing_figures, write_drawing_card
+    from model.evaluation.model_card import shape_of
     from model.training.low_rank import with_low_rank_decoder
 
     leo, info = load_model(model, "cpu")
@@ -43,7 +44,7 @@ def low_rank(
     with console.status("reading the data"):
         drawings = load_drawings(data).split("validation")
     with console.status("evaluating"):
-        validation = validate(ranked, drawings, episodes or EPISODES)
+        validation = measure_drawing_figures(ranked, drawings, episodes or EPISODES)
     card = info.card | {
         "shape": shape_of(ranked),
         "command": f"{info.card['command']} && leo low-rank --rank {rank}",
@@ -51,7 +52,7 @@ def low_rank(
     }
     save_model(ranked, out, info.name, card)
     version = read_info(out).version
-    write_readme(out, info.name, version, card)
+    write_drawing_card(out, info.name, version, card)
     print_card(f"{info.name} {info.version}, validation classes", info.card["validation"])
     print_card(f"{info.name} {version}, of rank {rank}, validation classes", validation)
 

@@ -14,7 +14,8 @@ if TYPE_CHECKING:
 
     from model.checkpoint import ModelInfo
     from model.data.omniglot import Drawings
-    from model.evaluation.accuracy import Pictures, Within
+    from model.evaluation.accuracy import Within
+    from model.evaluation.extracted_features import Pictures
     from model.leo import LatentEmbeddingOptimization
 
 DEFAULT_WEIGHTS = Path(__file__).resolve().parents[2] / "weights" / "omniglot"

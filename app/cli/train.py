@@ -18,8 +18,8 @@ if TYPE_CHECKING:
     from model.data.omniglot import Drawings
     from model.data.photos import Photos
     from model.leo import LatentEmbeddingOptimization
-    from model.training.drawings import TrainConfig
-    from model.training.photos import PhotoTrainConfig, PhotoTrainer
+    from model.training.config import DrawingTrainConfig, PhotoTrainConfig
+    from model.training.photos import PhotoTrainer
 
 PHOTO_MODEL = "photos"  # the name that callers ask for, whatever its backbone
 
@@ -54,7 +54,7 @@ def train(
     On several GPUs, or on several cores without one: torchrun --nproc-per-node 2 -m app.cli train ...
     """
     from model.allocator import keep_freed_memory
-    from model.training.photos import PhotoTrainConfig
+    from model.training.config import PhotoTrainConfig
     from model.training.presets import PRESETS
 
     keep_freed_memory()
@@ -81,7 +81,7 @@ def _without_folders(argument: str) -> str:
 
 
 def _train_on_drawings(
-    config: "TrainConfig",
+    config: "DrawingTrainConfig",
     name: str,
     data: list[Path],
     out: Path,
@@ -94,7 +94,7 @@ def _train_on_drawings(
     from model.checkpoint import read_info
     from model.data.omniglot import VALIDATION_ALPHABETS
     from model.leo import LatentEmbeddingOptimization
-    from model.training.drawings import Trainer
+    from model.training.drawings import DrawingTrainer
 
     parallel.join()
     with console.status(f"reading {data[0]}"):
@@ -106,7 +106,7 @@ def _train_on_drawings(
     )
     try:
         with one_line_errors(ValueError):  # the run in `out`, or the model to start from, does not fit the settings
-            trainer = Trainer(config, training, validation, out, device, teacher_leo, start_leo)
+            trainer = DrawingTrainer(config, training, validation, out, device, teacher_leo, start_leo)
             if parallel.is_first():
                 note(
                     f"budget: {config.pretrain_steps:,} steps of {config.pretrain_batch} images, then "
@@ -171,7 +171,9 @@ def _finish_drawings(
     """Evaluate on the validation alphabets and write model, card and curve."""
     from model.checkpoint import read_info, save_model
     from model.evaluation.calibration import temperature_of
-    from model.evaluation.card import machine, shape_of, today, validate, write_readme
+    from model.evaluation.drawing_card import measure_drawing_figures, write_drawing_card
+    from model.evaluation.model_card import shape_of
+    from model.evaluation.provenance import machine, today
     from model.training.learning_curve import draw_curve
 
     leo.eval()
@@ -181,11 +183,11 @@ def _finish_drawings(
         except ValueError as error:  # for example, every validation answer is right: nothing to calibrate by
             note(f"probabilities are left as they are: {error}")
     with console.status("evaluating"):
-        figures = validate(leo, validation)
+        figures = measure_drawing_figures(leo, validation)
     card = origin | {"date": today(), "machine": machine(), "shape": shape_of(leo), "validation": figures}
     folder = out / "model"
     save_model(leo, folder, name, card)
-    write_readme(folder, name, read_info(folder).version, card)
+    write_drawing_card(folder, name, read_info(folder).version, card)
     draw_curve(out / "log.csv", out / "curve.png")
     print_card(f"{name}, validation alphabets", figures)
     note(f"wrote {folder} and {out / 'curve.png'}")
@@ -195,15 +197,16 @@ def _finish_photos(trainer: "PhotoTrainer", photos: "Photos", origin: dict[str, 
     """Evaluate on the validation classes of each source and write model, card and curve."""
     from model.checkpoint import read_info, save_model
     from model.evaluation.calibration import sharpness_of
-    from model.evaluation.card import machine, shape_of, today
-    from model.evaluation.photo_card import validate_photos, write_photo_readme
-    from model.training.baselines import best
+    from model.evaluation.model_card import shape_of
+    from model.evaluation.photo_card import measure_photo_figures, write_photo_card
+    from model.evaluation.provenance import machine, today
+    from model.training.l2_search import accuracy_by_l2_on_photos, best_l2
     from model.training.learning_curve import draw_curve
-    from model.training.photos import PHOTO_MIX, choose_l2
+    from model.training.photo_validation import PHOTO_CALIBRATION_SETTINGS
 
     leo, validation = trainer.leo, photos.split("validation")
     with console.status("calibrating"):
-        temperature, by_shots, by_ways = sharpness_of(leo, trainer.sources, PHOTO_MIX)
+        temperature, by_shots, by_ways = sharpness_of(leo, trainer.validation_features, PHOTO_CALIBRATION_SETTINGS)
         fitted = {
             "temperature": round(temperature, 4),
             "shot_sharpness": round(by_shots, 4),
@@ -211,7 +214,7 @@ def _finish_photos(trainer: "PhotoTrainer", photos: "Photos", origin: dict[str, 
         }
         leo.config = leo.config.model_copy(update=fitted)
     with console.status("choosing the logistic head's L2 on validation classes"):
-        tried = choose_l2(leo, validation)
+        tried = accuracy_by_l2_on_photos(leo, validation)
     card = origin | {
         "training_classes": len(photos.split("train")),
         "validation_classes": list(validation.names),
@@ -219,13 +222,13 @@ def _finish_photos(trainer: "PhotoTrainer", photos: "Photos", origin: dict[str, 
         "date": today(),
         "machine": machine(),
         "shape": shape_of(leo),
-        "logistic_l2": best(tried),
+        "logistic_l2": best_l2(tried),
     }
     with console.status("evaluating"):
-        card["validation"] = validate_photos(leo, validation, card["logistic_l2"])
+        card["validation"] = measure_photo_figures(leo, validation, card["logistic_l2"])
     folder = trainer.folder / "model"
     save_model(leo, folder, PHOTO_MODEL, card)
-    write_photo_readme(folder, PHOTO_MODEL, read_info(folder).version, card)
+    write_photo_card(folder, PHOTO_MODEL, read_info(folder).version, card)
     draw_curve(trainer.folder / "log.csv", trainer.folder / "curve.png")
     print_photo_card(f"{PHOTO_MODEL}, validation classes", card["validation"])
     note(f"wrote {folder} and {trainer.folder / 'curve.png'}")

@@ -1,1 +1,1 @@
-"""What people use instead of LEO, and LEO itself, each behind the same two calls. See `method`."""
+"""LEO and the methods it is compared with, each behind the two calls of `model.baselines.method.Method`."""

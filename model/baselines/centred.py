@@ -1,4 +1,4 @@
-"""Any method on features that are centred on each task's own examples: what all its pictures share is taken out."""
+"""Any method on centred features: the mean of a task's support, which all its images share, is subtracted."""
 
 from dataclasses import dataclass
 from typing import Any
@@ -7,32 +7,35 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from model.baselines.method import Method, Phi
+from model.baselines.extractors import LeoExtractor
+from model.baselines.method import Method
 
 
 @dataclass(frozen=True)
-class Moved:
-    """What was taken out, [T,1,F], and the method's own state."""
+class CentredState:
+    """The mean of each task's support, and the state of the method behind it."""
 
-    centre: Tensor
+    centre: Tensor  # [T, 1, F]
     state: Any
 
 
 class Centred:
-    """Features less the mean of the support set's, then of length 1 again (as SimpleShot's "CL2N", Wang et al.,
-    2019, which takes the training set's mean)."""
+    """A method on features from which the support's mean is subtracted, and which are then normalised.
 
-    def __init__(self, method: Method, extractor: Phi) -> None:
+    SimpleShot's "CL2N" (Wang et al., 2019) does the same with the mean of the training set.
+    """
+
+    def __init__(self, method: Method, extractor: LeoExtractor) -> None:
         self.method, self.extractor = method, extractor
         self.name = f"{method.name}, centred"
 
     @torch.no_grad()
-    def adapt(self, support: Tensor, membership: Tensor) -> Moved:
+    def adapt(self, support: Tensor, membership: Tensor) -> CentredState:
         real = membership.sum(dim=-1, keepdim=True)  # [T, S, 1], 0 for padding
         centre = (support * real).sum(dim=1, keepdim=True) / real.sum(dim=1, keepdim=True)  # [T, 1, F]
-        return Moved(centre, self.method.adapt(F.normalize(support - centre, dim=-1), membership))
+        return CentredState(centre, self.method.adapt(F.normalize(support - centre, dim=-1), membership))
 
     @torch.no_grad()
-    def logits(self, state: Moved, queries: Tensor) -> Tensor:
-        found: Tensor = self.method.logits(state.state, F.normalize(queries - state.centre, dim=-1))
-        return found
+    def logits(self, state: CentredState, queries: Tensor) -> Tensor:
+        logits: Tensor = self.method.logits(state.state, F.normalize(queries - state.centre, dim=-1))
+        return logits

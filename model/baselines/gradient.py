@@ -1,22 +1,23 @@
-"""MAML, Meta-SGD and ANIL: gradient steps on the network's own weights, where LEO's are on codes.
+"""MAML, Meta-SGD and ANIL: methods whose inner loop changes the network's weights, where LEO's changes codes.
 
-One class for the three, since they differ in two words only: which weights the inner loop changes,
-and whether each tensor or each single number has a learned step size.
+One class serves all three, since they differ in two points only: which weights the inner loop changes, and whether
+step sizes are learned for each tensor or for each weight.
 
-|          | inner loop changes | step sizes                        |
-|----------|--------------------|-----------------------------------|
-| MAML     | phi and the head   | one for each tensor, as in MAML++ |
-| Meta-SGD | phi and the head   | one for each number               |
-| ANIL     | the head           | one for each tensor               |
+|          | inner loop changes | step sizes                            |
+|----------|--------------------|---------------------------------------|
+| MAML     | phi and the head   | learned for each tensor, as in MAML++ |
+| Meta-SGD | phi and the head   | learned for each weight               |
+| ANIL     | the head           | learned for each tensor               |
 
-Finn et al. 2017; Li et al. 2017; Raghu et al. 2020; MAML++: Antoniou et al. 2019. The head's learned
-start is one row for all classes, so that any number of ways runs on the same weights and the
-order of classes does not matter (Ye and Chao, 2022). BatchNorm uses the statistics stored in phi, in
-meta-training too: a task's adaptation then depends on that task alone.
+MAML: Finn et al., 2017; Meta-SGD: Li et al., 2017; ANIL: Raghu et al., 2020; MAML++: Antoniou et al., 2019.
 
-Logits are scale * (x . w) + b. The bias stands outside the scale and has a step size of its own: every
-example pushes it the same way, so with the weights' step size, and the scale's square on top,
-it overshoots from step to step and the support loss rises.
+The head starts from one learned row that all classes share. So the same weights serve any number of ways, and the
+order of classes does not matter (Ye and Chao, 2022). BatchNorm uses the statistics stored in phi, in meta-training
+too, so that a task's adaptation depends on that task alone.
+
+Logits are scale * (x . w) + b. The bias is outside the scale and has its own step size. Every example moves it in the
+same direction, so with the weights' step size, multiplied by the squared scale, it would overshoot at every step and
+the support loss would rise.
 """
 
 from copy import deepcopy
@@ -33,21 +34,26 @@ from model.leo import LatentEmbeddingOptimization
 
 Kind = Literal["MAML", "Meta-SGD", "ANIL"]
 KINDS: tuple[Kind, ...] = ("MAML", "Meta-SGD", "ANIL")
-#: Where the learned step sizes start. The head starts at nothing and has far to go; phi is trained.
+#: Initial values of the learned step sizes. The head starts at zero and has far to go; phi is trained already.
 HEAD_RATE, PHI_RATE = 0.3, 0.001
-TASKS_AT_ONCE = 8  # under vmap, every task has weights and activations of its own
+TASKS_AT_ONCE = 8  # more take too much memory: under vmap, every task has its own weights and activations
 
-Fast = dict[str, Tensor]  # what the inner loop changes, by name; with a leading T outside of vmap
+FastWeights = dict[str, Tensor]  # the weights that the inner loop changes, by name; [T, ...] outside of vmap
 
 
 class GradientBased(nn.Module):
-    """theta <- theta - alpha * grad CE(support), five times, with learned start and alpha."""
+    """A model whose inner loop is theta <- theta - alpha * grad CE(support), with learned initial theta and alpha.
+
+    It starts with a copy of the LEO's phi.
+    """
 
     def __init__(self, leo: LatentEmbeddingOptimization, kind: Kind, steps: int = 5) -> None:
         super().__init__()
         self.name, self.kind, self.steps = kind, kind, steps
         self.phi = deepcopy(leo.classifier.phi).eval().requires_grad_(True)
-        self.weight = nn.Parameter(torch.zeros(leo.config.feature_dim))  # of the head, the same for any class
+        self.weight = nn.Parameter(
+            torch.zeros(leo.config.feature_dim)
+        )  # initial row of the head, shared by all classes
         self.bias = nn.Parameter(torch.zeros(()))
         self.log_scale = nn.Parameter(torch.tensor(leo.config.logit_scale).log())
         fast = {"weight": self.weight, "bias": self.bias}
@@ -60,34 +66,34 @@ class GradientBased(nn.Module):
             self.log_rates[name.replace(".", "/")] = nn.Parameter(start.log().to(value))
 
     def train(self, mode: bool = True) -> "GradientBased":
-        """As every module's, but phi keeps to its stored statistics."""
+        """Set the mode of every part but phi, which stays in evaluation mode: BatchNorm uses stored statistics."""
         super().train(mode)
         self.phi.eval()
         return self
 
     def extractor(self, images: Tensor) -> Tensor:
-        """ANIL's phi is the same for all tasks; the others need the pictures themselves."""
+        """Extract features for ANIL. MAML and Meta-SGD change phi for each task, so for them return the images."""
         if self.kind != "ANIL":
             return images
         features: Tensor = self.phi(images.flatten(0, -4))
         return features.reshape(*images.shape[:-3], -1)
 
-    def adapt(self, support: Tensor, membership: Tensor) -> tuple[Fast, Tensor]:
-        """[T,S,...], [T,S,N] -> each task's own weights and its membership. Differentiable in all meta-weights."""
-        # Under no_grad (evaluation) torch.func still differentiates the inner loop, but keeps no outer graph.
-        fast: Fast = vmap(self._adapt_one, chunk_size=TASKS_AT_ONCE)(support, membership)
+    def adapt(self, support: Tensor, membership: Tensor) -> tuple[FastWeights, Tensor]:
+        """Run the inner loop, differentiable in all parameters: [T,S,...], [T,S,N] -> fast weights and membership."""
+        # Under no_grad, in evaluation, torch.func still differentiates the inner loop but builds no outer graph.
+        fast: FastWeights = vmap(self._adapt_one, chunk_size=TASKS_AT_ONCE)(support, membership)
         return fast, membership
 
-    def logits(self, state: tuple[Fast, Tensor], queries: Tensor) -> Tensor:
-        """[T,Q,...] -> [T,Q,N]."""
+    def logits(self, state: tuple[FastWeights, Tensor], queries: Tensor) -> Tensor:
+        """Classify extracted queries [T,Q,...] -> logits [T,Q,N]."""
         fast, membership = state
         logits: Tensor = vmap(self._logits_one, chunk_size=TASKS_AT_ONCE)(fast, queries)
         return without_absent(logits, membership)
 
-    def _adapt_one(self, support: Tensor, membership: Tensor) -> Fast:
-        """One task, [S,...], [S,N] -> its weights after the last step."""
+    def _adapt_one(self, support: Tensor, membership: Tensor) -> FastWeights:
+        """Run the inner loop of one task: [S,...] and [S,N] -> its fast weights."""
 
-        def loss(fast: Fast) -> Tensor:
+        def loss(fast: FastWeights) -> Tensor:
             logits = without_absent(self._logits_one(fast, support).unsqueeze(0), membership.unsqueeze(0))
             return cross_entropy(logits, membership.unsqueeze(0)).squeeze(0)
 
@@ -101,9 +107,9 @@ class GradientBased(nn.Module):
             fast = {name: value - rates[name] * gradients[name] for name, value in fast.items()}
         return fast
 
-    def _logits_one(self, fast: Fast, seen: Tensor) -> Tensor:
-        """One task's weights on what the extractor saw, [B,...] -> [B,N]."""
+    def _logits_one(self, fast: FastWeights, extracted: Tensor) -> Tensor:
+        """Apply one task's fast weights: what the extractor returned [B,...] -> logits [B,N]."""
         if self.kind != "ANIL":
             weights = {name.removeprefix("phi."): value for name, value in fast.items() if name.startswith("phi.")}
-            seen = functional_call(self.phi, weights, (seen,))  # [B, F]
-        return self.log_scale.exp() * F.linear(seen, fast["weight"]) + fast["bias"]
+            extracted = functional_call(self.phi, weights, (extracted,))  # [B, F]
+        return self.log_scale.exp() * F.linear(extracted, fast["weight"]) + fast["bias"]

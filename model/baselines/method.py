@@ -1,84 +1,43 @@
-"""The two calls that every few-shot method here answers to, batched over tasks."""
+"""The interface of a few-shot method, `adapt` and `logits`, and what several methods share."""
 
 from collections.abc import Callable
 from typing import Any, Protocol
 
 import torch
 from torch import Tensor
-from torch.nn import functional as F
-
-from model.data.omniglot import DataError
-from model.data.photos import Photos, features
-from model.leo import LatentEmbeddingOptimization
 
 
 class Method(Protocol):
-    """A few-shot classifier. Tasks may be ragged, as everywhere: membership rows of 0 are padding."""
+    """A few-shot classifier that adapts to T tasks at once.
+
+    Tasks may have different numbers of classes and support images: a membership row of zeros is padding, and a class
+    without a support image is absent from its task.
+    """
 
     @property
     def name(self) -> str:
-        """What it is called in tables and results."""
+        """The method's name in tables and results."""
 
     @property
     def extractor(self) -> Callable[[Tensor], Tensor]:
-        """What it makes of each picture before any task: [B,1,R,R] -> [B,...].
+        """The part that is the same for all tasks: images [B,1,R,R] -> [B,...], mostly features [B,F].
 
-        Methods that look through the same extractor have equal ones, so that pictures pass through it once.
+        Methods with the same extractor share one object, so that images pass through it once for all of them.
         """
 
     def adapt(self, support: Tensor, membership: Tensor) -> Any:
-        """What the extractor made of support pictures [T,S,...], membership [T,S,N] -> state of T tasks."""
+        """Adapt to T tasks: extracted support [T,S,...] and membership [T,S,N] -> the state that `logits` takes."""
 
     def logits(self, state: Any, queries: Tensor) -> Tensor:
-        """Queries as the extractor saw them [T,Q,...] -> [T,Q,N]; -inf for classes a task does not have."""
-
-
-class Phi:
-    """The extractor of methods that work on a LEO's features: [B,1,R,R] -> [B,F]."""
-
-    def __init__(self, leo: LatentEmbeddingOptimization) -> None:
-        self.leo = leo
-
-    @torch.no_grad()
-    def __call__(self, images: Tensor) -> Tensor:
-        return self.leo.features(self.leo.classifier.phi, images)
-
-    @torch.no_grad()
-    def of_photos(self, photos: Photos) -> Tensor:
-        """Every picture of a data set of photos, by way of the features kept on disk: [C,D,F]."""
-        backbone = self.leo.config.pretrained
-        if backbone is None:
-            raise DataError("this model knows drawings: give data in Omniglot's layout, ALPHABET/CHARACTER/IMAGE.png")
-        return self._finished(features(photos, backbone)[:, :, 0].to(self.leo.alpha.device))
-
-    def _finished(self, of_backbone: Tensor) -> Tensor:
-        """What phi makes of what its backbone gives, [...,F]."""
-        return self.leo.classifier.phi.postprocess(of_backbone)
-
-
-class Bare(Phi):
-    """A backbone's last layer's mean over all positions at length 1, as people use it: [B,3,R,R] -> [B,F].
-
-    On pictures of a kind that nobody trained on, prototypes are often better off with these.
-    """
-
-    @torch.no_grad()
-    def __call__(self, images: Tensor) -> Tensor:
-        return self._finished(self.leo.classifier.phi.blocks(images))
-
-    def _finished(self, of_backbone: Tensor) -> Tensor:
-        backbone = self.leo.config.pretrained
-        assert backbone is not None  # noqa: S101, as its `blocks` are one
-        (plain,) = backbone.parts["mean"]
-        return F.normalize(of_backbone[..., plain.first : plain.first + plain.width], dim=-1)
+        """Classify extracted queries [T,Q,...] -> logits [T,Q,N], -inf for classes that a task does not have."""
 
 
 def class_means(features: Tensor, membership: Tensor) -> Tensor:
-    """[T,S,F], [T,S,N] -> [T,N,F]; zeros for absent classes."""
+    """Average each class's features: [T,S,F] and membership [T,S,N] -> [T,N,F], zeros for absent classes."""
     shots = membership.sum(dim=1).clamp(min=1)  # [T, N]
     return torch.einsum("tsn,tsf->tnf", membership, features) / shots.unsqueeze(-1)
 
 
 def without_absent(logits: Tensor, membership: Tensor) -> Tensor:
-    """-inf for classes that no example of the task [T,S,N] belongs to: [T,B,N] -> [T,B,N]."""
+    """Set logits [T,B,N] to -inf for classes without a support image in membership [T,S,N]."""
     return logits.masked_fill((membership.sum(dim=1) == 0).unsqueeze(1), -torch.inf)

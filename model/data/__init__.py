@@ -1,1 +1,1 @@
-"""Data sets of drawings and photos, and the episodes drawn from them."""
+"""Data sets of drawings and photos, and few-shot tasks drawn from them."""

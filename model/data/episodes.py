@@ -1,4 +1,4 @@
-"""Few-shot tasks drawn at random from classes of drawings: which images, and how they are labelled."""
+"""Few-shot tasks, called episodes in training: sampling them from a data set's classes, and labelling their images."""
 
 from dataclasses import dataclass
 
@@ -11,16 +11,16 @@ from model.data.omniglot import DataError, Drawings
 
 @dataclass(frozen=True)
 class Episodes:
-    """T tasks as indices into a data set: which classes, and which drawings of each.
+    """T tasks, each as indices into a data set: the classes of the task and the images of each class.
 
-    The first `shot` drawings of a class are its support, the others its queries. With `shots` a
-    class has only so many of its `shot` support drawings; the rest is padding.
+    The first `shot` images of a class are its support, the others its queries. Where classes have different numbers
+    of shots, `shots` holds them: only the first `shots` support images of a class count, the rest is padding.
     """
 
-    classes: Tensor  # [T, N] int64
-    drawings: Tensor  # [T, N, K+Q] int64
-    shot: int
-    shots: Tensor | None = None  # [T, N] int64, 1..K
+    classes: Tensor  # [T, N] int64, indices of classes
+    drawings: Tensor  # [T, N, K+Q] int64, indices of images within their class
+    shot: int  # K
+    shots: Tensor | None = None  # [T, N] int64, 1..K; None: K for every class
 
     def __len__(self) -> int:
         return len(self.classes)
@@ -31,34 +31,42 @@ class Episodes:
 
     @property
     def mean_shots(self) -> list[float]:
-        """Of each task, over its classes."""
+        """The mean number of shots of each task, over its classes."""
         if self.shots is None:
             return [float(self.shot)] * len(self)
         return [float(mean) for mean in self.shots.double().mean(dim=1)]
 
     def gather(self, values: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-        """Values of every drawing [C,D,...] -> support [T,N*K,...], labels [T,N*K], and the queries'.
+        """Split values of every image [C,D,...] into the tasks' support and queries.
 
-        The label of padding is -1.
+        Returns support [T,N*K,...], support labels [T,N*K], queries [T,N*Q,...] and query labels [T,N*Q]. The label
+        of padding is -1.
         """
-        picked = values[self.classes.unsqueeze(-1), self.drawings]  # [T, N, K+Q, ...]
-        support, query = picked[:, :, : self.shot], picked[:, :, self.shot :]
-        tasks, ways, shots = support.shape[:3]
-        labels = torch.arange(ways, device=values.device).repeat(tasks, 1)  # [T, N]
-        support_labels = labels.repeat_interleave(shots, dim=1)  # [T, N*K]
+        of_tasks = values[self.classes.unsqueeze(-1), self.drawings]  # [T, N, K+Q, ...]
+        support, support_labels, queries, query_labels = split_support_and_queries(of_tasks, self.shot)
         if self.shots is not None:
-            padding = torch.arange(shots) >= self.shots.unsqueeze(-1)  # [T, N, K]
+            padding = torch.arange(self.shot) >= self.shots.unsqueeze(-1)  # [T, N, K]
             support_labels = support_labels.masked_fill(padding.flatten(1).to(values.device), -1)
-        return (
-            support.flatten(1, 2),
-            support_labels,
-            query.flatten(1, 2),
-            labels.repeat_interleave(query.shape[2], dim=1),
-        )
+        return support, support_labels, queries, query_labels
 
 
-def join(parts: list[Episodes]) -> Episodes:
-    """Tasks of the same ways, shots and queries, one after another."""
+def split_support_and_queries(of_tasks: Tensor, shot: int) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    """Split values of each class's images [T,N,K+Q,...], where K is `shot`.
+
+    Returns support [T,N*K,...], support labels [T,N*K], queries [T,N*Q,...] and query labels [T,N*Q].
+    """
+    tasks, ways, images = of_tasks.shape[:3]
+    labels = torch.arange(ways, device=of_tasks.device).repeat(tasks, 1)  # [T, N]
+    return (
+        of_tasks[:, :, :shot].flatten(1, 2),
+        labels.repeat_interleave(shot, dim=1),
+        of_tasks[:, :, shot:].flatten(1, 2),
+        labels.repeat_interleave(images - shot, dim=1),
+    )
+
+
+def concatenate(parts: list[Episodes]) -> Episodes:
+    """Concatenate tasks that all have the same ways, shots and queries."""
     shots = [part.shots for part in parts if part.shots is not None]
     return Episodes(
         torch.cat([part.classes for part in parts]),
@@ -77,69 +85,74 @@ def sample_episodes(
     generator: torch.Generator,
     groups: Tensor | None = None,
 ) -> Episodes:
-    """Draw T tasks, without repeats inside a task, from classes with `counts` [C] drawings each.
+    """Sample T tasks from C classes; `counts` [C] are the images of each class.
 
-    A pair as `shot` draws each class's shots between the two, both included. With `groups` [C], every
-    class's alphabet, say, a task's classes are all of one group, each group that has enough of
-    them as likely as another. Raises `DataError` if there are too few classes or drawings for one task.
+    No task has a class or an image twice. If `shot` is a pair, the number of shots is sampled for each class, uniformly
+    between the two numbers, both included. If `groups` [C] names a group for each class, as its alphabet, all classes
+    of a task belong to one group; every group with enough classes is equally likely.
+
+    Raises `DataError` if the data has too few classes or images for one such task.
     """
     fewest, most = (shot, shot) if isinstance(shot, int) else shot
     enough = torch.nonzero(counts >= most + query).flatten()
     if way < 2 or fewest < 1 or query < 1:
-        raise DataError(f"a task needs at least 2 ways, 1 shot and 1 query, not {way}, {fewest} and {query}")
+        raise DataError(
+            f"a task needs at least 2 ways, 1 shot and 1 query, not {way} ways, {fewest} shots and {query} queries"
+        )
     if most < fewest:
-        raise DataError(f"shots of {fewest} to {most}: the first must not be the larger")
+        raise DataError(f"shots of {fewest} to {most}: the first must not be the larger; swap them")
     wanted = (
-        f"{way}-way tasks with {most} shots and {query} queries need {way} classes of at least {most + query} drawings"
+        f"{way}-way tasks with {most} shots and {query} queries need {way} classes of at least {most + query} images"
     )
+    fix = "ask for fewer ways, shots or queries"
     if len(enough) < way:
-        raise DataError(f"{wanted}; this data has {len(enough)}")
+        raise DataError(f"{wanted}; this data has {len(enough)}: {fix}")
     keys = torch.rand(tasks, len(enough), generator=generator)
     if groups is not None:
         present, sizes = groups[enough].unique(return_counts=True)
         large = present[sizes >= way]
         if len(large) == 0:
-            raise DataError(f"{wanted} within one alphabet; the largest here has {int(sizes.max())}")
+            raise DataError(f"{wanted} within one alphabet; the largest here has {int(sizes.max())}: {fix}")
         chosen = large[torch.randint(len(large), (tasks,), generator=generator)]  # [T]
         keys = keys.masked_fill(groups[enough] != chosen.unsqueeze(1), 2.0)  # the others sort last
     classes = enough[keys.argsort(dim=1)[:, :way]]  # [T, N]
-    drawings = _draw(counts, classes, most + query, generator)
+    drawings = _sample_images(counts, classes, most + query, generator)
     shots = None
     if fewest < most:
         shots = torch.randint(fewest, most + 1, (tasks, way), generator=generator)
     return Episodes(classes, drawings, most, shots)
 
 
-def sample_strangers(
+def sample_unknown_classes(
     counts: Tensor, episodes: Episodes, way: int, query: int, generator: torch.Generator, groups: Tensor | None = None
 ) -> Episodes:
-    """For each task `query` drawings of each of `way` classes that are not in it, as support of a task.
+    """Sample, for each task, `query` images of each of `way` classes that the task does not have.
 
-    With `groups` of the task's own group. Takes fewer classes where not so many are left in every
-    task, and so may give 0.
+    The images are the support of the result. With `groups` [C], the classes are of the task's own group. There are
+    fewer classes, perhaps none, if some task leaves fewer than `way`.
     """
     enough = torch.nonzero(counts >= query).flatten()
     keys = torch.rand(len(episodes), len(enough), generator=generator)
-    taken = (enough.view(1, -1, 1) == episodes.classes.unsqueeze(1)).any(dim=-1)  # [T, C]
+    excluded = (enough.view(1, -1, 1) == episodes.classes.unsqueeze(1)).any(dim=-1)  # [T, C]
     if groups is not None:
-        taken |= groups[enough] != groups[episodes.classes[:, :1]]
-    left = min(way, int((~taken).sum(dim=1).min()))
-    classes = enough[keys.masked_fill(taken, 2.0).argsort(dim=1)[:, :left]]  # [T, way]
-    return Episodes(classes, _draw(counts, classes, query, generator), query)
+        excluded |= groups[enough] != groups[episodes.classes[:, :1]]
+    left = min(way, int((~excluded).sum(dim=1).min()))
+    classes = enough[keys.masked_fill(excluded, 2.0).argsort(dim=1)[:, :left]]  # [T, way]
+    return Episodes(classes, _sample_images(counts, classes, query, generator), query)
 
 
-def _draw(counts: Tensor, classes: Tensor, number: int, generator: torch.Generator) -> Tensor:
-    """Of each class [T,N] so many of its drawings, [T,N,number]."""
+def _sample_images(counts: Tensor, classes: Tensor, number: int, generator: torch.Generator) -> Tensor:
+    """Sample `number` different images of each class [T,N]: indices [T,N,number]."""
     order = torch.rand(*classes.shape, int(counts.max()), generator=generator)
     missing = torch.arange(order.shape[-1]) >= counts[classes].unsqueeze(-1)  # [T, N, D]
     return order.masked_fill(missing, 2.0).argsort(dim=-1)[..., :number]  # padding sorts last
 
 
 class OmniglotTaskDataset(Dataset[tuple[Tensor, Tensor, Tensor, Tensor]]):
-    """`num_tasks` random tasks for a `DataLoader`, the same for the same `seed`.
+    """A `torch.utils.data.Dataset` of `num_tasks` random tasks; the same `seed` gives the same tasks.
 
-    An item is support [N*K,1,105,105] float (ink 1, paper 0), support labels [N*K], and the same
-    for `num_query` queries a class. Raises `DataError` if the data is too small for such a task.
+    An item is a tuple: support [N*K,1,105,105] float (ink 1, paper 0), support labels [N*K] int64, queries
+    [N*num_query,1,105,105] and query labels [N*num_query]. Raises `DataError` if the data is too small for such tasks.
     """
 
     def __init__(

@@ -1,1 +1,1 @@
-"""How good a model is, and what a support set says of itself."""
+"""Measuring models: accuracy, calibration, unknown classes, comparison with baselines, model cards, support reports."""

@@ -1,153 +1,120 @@
-"""How accurate a LEO, or any few-shot method, is on tasks it has not seen: seeded episodes, 95 % intervals."""
+"""Accuracy of a few-shot method on random tasks of classes that it was not trained on, with 95 % intervals."""
 
 import math
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import asdict, dataclass
 from typing import Any, Literal, NamedTuple
 
 import torch
 from torch import Tensor
 
-from model.baselines.latent import Leo
-from model.baselines.method import Method, Phi
-from model.data.episodes import Episodes, join, sample_episodes
-from model.data.omniglot import DataError, Drawings
-from model.data.photos import Photos
+from model.baselines.leo import LeoMethod
+from model.baselines.method import Method
+from model.data.episodes import Episodes, concatenate, sample_episodes
+from model.data.omniglot import DataError
+from model.evaluation.extracted_features import ExtractedFeatures
 from model.functional import one_hot
-from model.images.resize import to_side
 from model.leo import LatentEmbeddingOptimization
 
 Within = Literal["alphabet"]
-Pictures = Drawings | Photos
 
-EPISODES_AT_ONCE = 100  # drawn together; part of what a seed means
-NUMBERS_AT_ONCE = 2**24  # of features, in the tasks that are adapted together
-IMAGES_AT_ONCE = 32  # phi's activations of more leave a CPU's cache
+EPISODES_AT_ONCE = 100  # tasks sampled together. A change would give other tasks for the same seed
+NUMBERS_AT_ONCE = 2**24  # most feature values in the tasks that are adapted together
 
 
 class Setting(NamedTuple):
-    """What the tasks of a row are like. Shots lie between the two, both included, drawn for each class."""
+    """The kind of task that is sampled, as "5-way 1-shot within one alphabet".
+
+    The number of shots is sampled for each class, uniformly between the two numbers of `shots`, both included.
+    """
 
     way: int
     shots: tuple[int, int]
-    query: int
+    query: int  # queries of each class
     within: Within | None = None
 
 
 @dataclass(frozen=True)
-class Row:
-    """Accuracy (0-1) over the episodes of one setting, and half its 95 % interval.
-
-    `shot` is a number, or "1-5" where it was drawn for each class. `ece` is the expected
-    calibration error of the probabilities, `auroc` how well the best score tells strangers; where measured.
-    """
+class AccuracyRow:
+    """One row of a table of accuracies: the mean over the tasks of one setting."""
 
     way: int
-    shot: int | str
-    query: int
+    shot: int | str  # a number, or "1-5" if it was sampled for each class
+    query: int  # queries of each class
     episodes: int
     inner_steps: int
-    accuracy: float
-    ci95: float
+    accuracy: float  # 0..1
+    ci95: float  # half the 95 % interval of the accuracy
     within: str | None = None
-    ece: float | None = None
-    auroc: float | None = None
+    ece: float | None = None  # expected calibration error of the probabilities; None if not measured
+    auroc: float | None = None  # how well unknown classes are detected; None if not measured
 
     def as_dict(self) -> dict[str, Any]:
         return asdict(self)
 
 
-@dataclass(frozen=True)
-class ExtractedFeatures:
-    """A data set's features as a method extracts them, computed once."""
-
-    features: Tensor  # [C, D, ...]
-    counts: Tensor  # [C]
-    groups: Tensor  # [C] int64, each class's alphabet
-
-
-class Answers(NamedTuple):
-    """What a method said in some tasks of one setting."""
+class ClassifiedTasks(NamedTuple):
+    """T tasks of one setting, and what a method returned for them."""
 
     tasks: Episodes
-    support: Tensor  # [T, S, ...], as the extractor gives it
-    queries: Tensor  # [T, Q, ...]
-    state: Any
+    support: Tensor  # [T, S, ...], as extracted
+    queries: Tensor  # [T, Q, ...], as extracted
+    state: Any  # what the method's `adapt` returned
     logits: Tensor  # [T, Q, N]
-    labels: Tensor  # [T, Q]
-
-
-def extract(
-    extractor: Callable[[Tensor], Tensor], data: Pictures, resolution: int, device: torch.device
-) -> ExtractedFeatures:
-    """Features of every picture, on the device. Raises `DataError` where the extractor takes other data."""
-    alphabets = {name: index for index, name in enumerate(dict.fromkeys(data.alphabets))}
-    groups = torch.tensor([alphabets[name] for name in data.alphabets])
-    if isinstance(data, Photos):
-        if not isinstance(extractor, Phi):
-            raise DataError("only methods that work on a backbone's features can be asked about photos")
-        return ExtractedFeatures(extractor.of_photos(data), data.counts, groups)
-    images = to_side(data.images, resolution)  # [C, D, R, R]
-    parts = images.flatten(0, 1).unsqueeze(1).split(1024 if device.type == "cuda" else IMAGES_AT_ONCE)
-    with torch.no_grad():
-        seen = torch.cat([extractor(part.to(device).float() / 255) for part in parts])
-    return ExtractedFeatures(seen.reshape(*images.shape[:2], *seen.shape[1:]), data.counts, groups)
-
-
-def extract_features(leo: LatentEmbeddingOptimization, data: Pictures) -> ExtractedFeatures:
-    """Features of every picture under a LEO in evaluation mode."""
-    return extract(Leo(leo).extractor, data, leo.config.resolution, leo.alpha.device)
+    labels: Tensor  # [T, Q], the queries' true classes
 
 
 def sample_tasks(extracted: ExtractedFeatures, setting: Setting, episodes: int, seed: int = 0) -> Episodes:
-    """The tasks of a setting: the same for the same seed, whoever answers them.
+    """Sample tasks of a setting. The same seed gives the same tasks for every method.
 
-    Raises `model.data.omniglot.DataError` where the data is too small for such tasks.
+    Raises `model.data.omniglot.DataError` if the data is too small for such tasks.
     """
     way, (fewest, most), query, within = setting
-    # Way, shot and query take part in the seed, so that rows are independent draws.
+    # Way, shot and query are part of the seed, so that the tasks of different settings are independent.
     generator = torch.Generator().manual_seed(seed * 1_000_003 + way * 10_007 + most * 101 + query)
     groups = extracted.groups if within else None
     shot = most if fewest == most else (fewest, most)
     sizes = [min(EPISODES_AT_ONCE, episodes - done) for done in range(0, episodes, EPISODES_AT_ONCE)]
-    return join([sample_episodes(extracted.counts, size, way, shot, query, generator, groups) for size in sizes])
+    return concatenate([sample_episodes(extracted.counts, size, way, shot, query, generator, groups) for size in sizes])
 
 
 def feasible_settings(extracted: ExtractedFeatures, settings: Iterable[Setting]) -> list[Setting]:
-    """Those of the settings that the data is large enough for. Raises `DataError` if none is."""
-    found, refused = [], DataError("no setting was asked for")
+    """Return the settings that the data is large enough for. Raises `DataError` if there is none."""
+    feasible, last_error = [], DataError("no setting was asked for: name at least one")
     for setting in settings:
         try:
             sample_tasks(extracted, setting, 1)
-            found.append(setting)
+            feasible.append(setting)
         except DataError as error:
-            refused = error
-    if not found:
-        raise refused
-    return found
+            last_error = error
+    if not feasible:
+        raise last_error
+    return feasible
 
 
 @torch.no_grad()
-def answer_tasks(method: Method, extracted: ExtractedFeatures, tasks: Episodes) -> Iterator[Answers]:
-    """Adapt to each task and classify its queries, as many tasks at a time as memory likes."""
-    way, drawings = tasks.drawings.shape[1:]
-    numbers = way * drawings * max(extracted.features[0, 0].numel(), way)
+def classify_tasks(method: Method, extracted: ExtractedFeatures, tasks: Episodes) -> Iterator[ClassifiedTasks]:
+    """Adapt a method to each task and classify the task's queries, some tasks at a time to bound memory."""
+    way, images = tasks.drawings.shape[1:]
+    numbers = way * images * max(extracted.features[0, 0].numel(), way)
     at_once = max(1, NUMBERS_AT_ONCE // numbers)
     for start in range(0, len(tasks), at_once):
         some = tasks[start : start + at_once]
         support, labels, queries, query_labels = some.gather(extracted.features)
         membership = one_hot(labels, way)
         state = method.adapt(support, membership)
-        yield Answers(some, support, queries, state, method.logits(state, queries), query_labels)
+        yield ClassifiedTasks(some, support, queries, state, method.logits(state, queries), query_labels)
 
 
-def accuracies(method: Method, extracted: ExtractedFeatures, tasks: Episodes) -> Tensor:
-    """Share of queries each of the tasks gets right, [E]."""
-    right = [(part.logits.argmax(dim=-1) == part.labels).double() for part in answer_tasks(method, extracted, tasks)]
-    return torch.cat([part.mean(dim=1).cpu() for part in right])
+def accuracy_per_task(method: Method, extracted: ExtractedFeatures, tasks: Episodes) -> Tensor:
+    """Return each task's share of queries that the method classifies correctly, [E]."""
+    correct = [
+        (part.logits.argmax(dim=-1) == part.labels).double() for part in classify_tasks(method, extracted, tasks)
+    ]
+    return torch.cat([part.mean(dim=1).cpu() for part in correct])
 
 
-def evaluate(
+def measure_accuracy(
     leo: LatentEmbeddingOptimization,
     extracted: ExtractedFeatures,
     way: int,
@@ -156,41 +123,24 @@ def evaluate(
     episodes: int,
     seed: int = 0,
     inner_steps: int | None = None,
-) -> Row:
-    """Accuracy over `episodes` random tasks; the same seed draws the same tasks for any model.
+) -> AccuracyRow:
+    """Measure a LEO's accuracy over `episodes` random tasks. The same seed gives the same tasks for any model.
 
-    Raises `model.data.omniglot.DataError` where the data is too small for such tasks.
+    Raises `model.data.omniglot.DataError` if the data is too small for such tasks.
     """
-    method = Leo(leo, inner_steps)
+    method = LeoMethod(leo, inner_steps)
     tasks = sample_tasks(extracted, Setting(way, (shot, shot), query), episodes, seed)
-    mean, ci95 = mean_and_ci95(accuracies(method, extracted, tasks))
-    return Row(way, shot, query, episodes, method.steps, mean, ci95)
-
-
-def evaluate_many(
-    leo: LatentEmbeddingOptimization,
-    extracted: ExtractedFeatures,
-    ways: Iterable[int],
-    shots: Iterable[int],
-    query: int,
-    episodes: int,
-    seed: int = 0,
-    inner_steps: int | None = None,
-) -> Iterable[Row]:
-    """A row for each of ways x shots, as it is done."""
-    shots = list(shots)
-    for way in ways:
-        for shot in shots:
-            yield evaluate(leo, extracted, way, shot, query, episodes, seed, inner_steps)
+    mean, ci95 = mean_and_ci95(accuracy_per_task(method, extracted, tasks))
+    return AccuracyRow(way, shot, query, episodes, method.steps, mean, ci95)
 
 
 def mean_and_ci95(values: Tensor) -> tuple[float, float]:
-    """Mean of n values and half its 95 % interval, 1.96 s / sqrt(n)."""
+    """Return the mean of n values and half its 95 % interval, 1.96 s / sqrt(n); the latter is NaN for one value."""
     if len(values) < 2:
         return float(values.mean()), math.nan
     return float(values.mean()), float(1.96 * values.std() / math.sqrt(len(values)))
 
 
 def format_shots(shots: tuple[int, int]) -> int | str:
-    """A setting's shots as results name them: 5, or "1-5"."""
+    """Return a setting's shots as results show them: 5, or "1-5"."""
     return shots[0] if shots[0] == shots[1] else f"{shots[0]}-{shots[1]}"

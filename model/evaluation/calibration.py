@@ -1,6 +1,7 @@
-"""Whether a probability of 0.9 is right nine times in ten, and one number that makes it so.
+"""Calibration: how well probabilities match the share of correct answers, and fitting a temperature so that they do.
 
-Dividing all logits by a temperature T changes no answer, only how sure it sounds (Guo et al., 2017).
+Dividing all logits by a temperature T changes the probabilities but not which class is the most likely one (Guo et al.,
+2017).
 """
 
 import math
@@ -12,35 +13,28 @@ import torch
 from scipy.optimize import minimize, minimize_scalar
 from torch import Tensor
 
-from model.baselines.latent import Leo
-from model.evaluation.accuracy import (
-    ExtractedFeatures,
-    Pictures,
-    Setting,
-    answer_tasks,
-    extract_features,
-    feasible_settings,
-    sample_tasks,
-)
+from model.baselines.leo import LeoMethod
+from model.evaluation.accuracy import Setting, classify_tasks, feasible_settings, sample_tasks
+from model.evaluation.extracted_features import ExtractedFeatures, Pictures, extract_leo_features
 from model.leo import LatentEmbeddingOptimization
 
 BINS = 15
 
-#: What `temperature_of` fits on: few ways and many, one example and several, equally weighted.
-MIX = tuple(Setting(way, shots, 10) for way in (5, 20, 50) for shots in ((1, 1), (5, 5), (1, 5)))
+#: The tasks on which a temperature is fitted, weighted equally: few and many ways, one shot and several.
+CALIBRATION_SETTINGS = tuple(Setting(way, shots, 10) for way in (5, 20, 50) for shots in ((1, 1), (5, 5), (1, 5)))
 
 
 @dataclass(frozen=True)
 class Reliability:
-    """Queries by their top class's probability, in bins of equal width over 0..1."""
+    """A reliability diagram: queries in bins of equal width over 0..1, by the probability of their top class."""
 
-    counts: list[int]
-    confidence: list[float | None]  # mean probability in each bin, None where it is empty
-    accuracy: list[float | None]
+    counts: list[int]  # queries in each bin
+    confidence: list[float | None]  # mean probability in each bin; None if the bin is empty
+    accuracy: list[float | None]  # share of correct answers in each bin; None if the bin is empty
 
     @property
     def ece(self) -> float:
-        """Expected calibration error: |accuracy - confidence| averaged over queries, bin by bin."""
+        """Expected calibration error: the mean over queries of their bin's |accuracy - confidence|."""
         gaps = [
             count * abs(accuracy - confidence)
             for count, confidence, accuracy in zip(self.counts, self.confidence, self.accuracy, strict=True)
@@ -53,21 +47,21 @@ class Reliability:
 
 
 def reliability(confidences: Tensor, correct: Tensor, bins: int = BINS) -> Reliability:
-    """Top probabilities and whether that class was right, both [M]."""
-    place = (confidences * bins).long().clamp(max=bins - 1)
-    counts = torch.bincount(place, minlength=bins)
-    confidence = torch.bincount(place, confidences.double(), minlength=bins) / counts
-    accuracy = torch.bincount(place, correct.double(), minlength=bins) / counts
-    return Reliability(counts.tolist(), _or_none(confidence), _or_none(accuracy))
+    """Sort M queries into bins, by the probability of their top class [M] and whether it was correct [M]."""
+    bin_of = (confidences * bins).long().clamp(max=bins - 1)
+    counts = torch.bincount(bin_of, minlength=bins)
+    confidence = torch.bincount(bin_of, confidences.double(), minlength=bins) / counts
+    accuracy = torch.bincount(bin_of, correct.double(), minlength=bins) / counts
+    return Reliability(counts.tolist(), _none_for_nan(confidence), _none_for_nan(accuracy))
 
 
-def fit_temperature(answers: Sequence[tuple[Tensor, Tensor]]) -> float:
-    """T that minimises the mean negative log-likelihood of logits / T.
+def fit_temperature(parts: Sequence[tuple[Tensor, Tensor]]) -> float:
+    """Find the temperature T that minimises the mean negative log-likelihood of logits / T.
 
-    `answers` holds logits [M,N] and labels [M], N its own in each; each counts the same, however many.
-    Raises `ValueError` where no T within 0.01 to 100 is best, as when every answer is right.
+    `parts` holds pairs of logits [M,N] and labels [M]. M and N may differ from pair to pair; each pair counts the same.
+    Raises `ValueError` if the best T is not within 0.01 to 100, as when every answer is correct.
     """
-    parts = [(logits.double(), labels) for logits, labels in answers]
+    parts = [(logits.double(), labels) for logits, labels in parts]
 
     def loss(log_t: float) -> float:
         return sum(
@@ -75,21 +69,24 @@ def fit_temperature(answers: Sequence[tuple[Tensor, Tensor]]) -> float:
         )
 
     low, high = math.log(0.01), math.log(100)
-    found = float(minimize_scalar(loss, bounds=(low, high), method="bounded", options={"xatol": 1e-4}).x)
-    if min(loss(low), loss(high)) <= loss(found) + 1e-9:
-        raise ValueError(f"no temperature from 0.01 to 100 is best; it runs to {math.exp(found):.3g}")
-    return math.exp(found)
+    best = float(minimize_scalar(loss, bounds=(low, high), method="bounded", options={"xatol": 1e-4}).x)
+    if min(loss(low), loss(high)) <= loss(best) + 1e-9:
+        raise ValueError(
+            f"no temperature from 0.01 to 100 fits best, the fit ends at {math.exp(best):.3g}: use harder tasks or data"
+        )
+    return math.exp(best)
 
 
-def fit_sharpness(answers: Sequence[tuple[Tensor, Tensor]], shots: Sequence[float]) -> tuple[float, float, float]:
-    """T, g and h, within bounds, that minimise the mean negative log-likelihood of logits * shots^g * ways^h / T.
+def fit_sharpness(parts: Sequence[tuple[Tensor, Tensor]], shots: Sequence[float]) -> tuple[float, float, float]:
+    """Find T, g and h that minimise the mean negative log-likelihood of logits * shots^g * ways^h / T.
 
-    As `fit_temperature`, with the shots each of the `answers` came of; their ways are the logits'.
+    `parts` is as for `fit_temperature`; `shots` holds the number of shots behind each pair. The number of ways is that
+    of the logits. T is searched within 0.01 to 100, g and h within -2 to 2.
     """
-    parts = [(logits.double(), labels) for logits, labels in answers]
+    parts = [(logits.double(), labels) for logits, labels in parts]
 
-    def loss(tried: Sequence[float]) -> float:
-        log_t, by_shots, by_ways = tried
+    def loss(candidate: Sequence[float]) -> float:
+        log_t, by_shots, by_ways = candidate
         scales = [
             k**by_shots * logits.shape[1] ** by_ways / math.exp(log_t)
             for k, (logits, _) in zip(shots, parts, strict=True)
@@ -100,25 +97,30 @@ def fit_sharpness(answers: Sequence[tuple[Tensor, Tensor]], shots: Sequence[floa
         )
 
     bounds = [(math.log(0.01), math.log(100)), (-2.0, 2.0), (-2.0, 2.0)]
-    found = minimize(loss, [0.0, 0.0, 0.0], bounds=bounds, method="L-BFGS-B", options={"ftol": 1e-10}).x
-    return math.exp(found[0]), float(found[1]), float(found[2])
+    best = minimize(loss, [0.0, 0.0, 0.0], bounds=bounds, method="L-BFGS-B", options={"ftol": 1e-10}).x
+    return math.exp(best[0]), float(best[1]), float(best[2])
 
 
 def temperature_of(
     leo: LatentEmbeddingOptimization,
     validation: Pictures,
-    settings: Iterable[Setting] = MIX,
+    settings: Iterable[Setting] = CALIBRATION_SETTINGS,
     episodes: int = 200,
     seed: int = 1,
 ) -> float:
-    """The temperature of a LEO in evaluation mode, fitted on drawings it was not trained on.
+    """Fit the temperature of a LEO in evaluation mode on a data set that it was not trained on.
 
-    Settings that the data is too small for are left out; `DataError` if that leaves none. Pure and
-    seeded. The seed should not be the one that calibration is measured with.
+    Settings that the data is too small for are left out. The LEO is not changed. Use another seed than the one that
+    calibration is measured with: else both see the same tasks.
+
+    Raises `DataError` if the data is too small for all settings, and what `fit_temperature` raises.
     """
-    method, extracted = Leo(leo), extract_features(leo, validation)
+    method, extracted = LeoMethod(leo), extract_leo_features(leo, validation)
     return fit_temperature(
-        [_answers(method, extracted, setting, episodes, seed) for setting in feasible_settings(extracted, settings)]
+        [
+            _logits_and_labels(method, extracted, setting, episodes, seed)
+            for setting in feasible_settings(extracted, settings)
+        ]
     )
 
 
@@ -129,21 +131,25 @@ def sharpness_of(
     episodes: int = 200,
     seed: int = 1,
 ) -> tuple[float, float, float]:
-    """`fit_sharpness` of a LEO in evaluation mode over several data sets, each possible setting of each alike."""
-    method, settings = Leo(leo), tuple(settings)
+    """Run `fit_sharpness` for a LEO in evaluation mode on the tasks of several data sets.
+
+    Every pair of a data set and a setting that it is large enough for counts the same. Raises `DataError` if a data set
+    is too small for all settings.
+    """
+    method, settings = LeoMethod(leo), tuple(settings)
     chosen = [(extracted, setting) for extracted in sources for setting in feasible_settings(extracted, settings)]
-    answers = [_answers(method, extracted, setting, episodes, seed) for extracted, setting in chosen]
-    return fit_sharpness(answers, [sum(setting.shots) / 2 for _, setting in chosen])
+    parts = [_logits_and_labels(method, extracted, setting, episodes, seed) for extracted, setting in chosen]
+    return fit_sharpness(parts, [sum(setting.shots) / 2 for _, setting in chosen])
 
 
-def _answers(
-    method: Leo, extracted: ExtractedFeatures, setting: Setting, episodes: int, seed: int
+def _logits_and_labels(
+    method: LeoMethod, extracted: ExtractedFeatures, setting: Setting, episodes: int, seed: int
 ) -> tuple[Tensor, Tensor]:
-    """Logits [M,N] and labels [M] over the tasks of a setting."""
-    parts = list(answer_tasks(method, extracted, sample_tasks(extracted, setting, episodes, seed)))
+    """Classify the tasks of a setting: logits [M,N] and labels [M] of all their queries."""
+    parts = list(classify_tasks(method, extracted, sample_tasks(extracted, setting, episodes, seed)))
     logits = torch.cat([part.logits.flatten(0, 1).cpu() for part in parts])
     return logits, torch.cat([part.labels.flatten().cpu() for part in parts])
 
 
-def _or_none(values: Tensor) -> list[float | None]:
+def _none_for_nan(values: Tensor) -> list[float | None]:
     return [None if math.isnan(value) else value for value in values.tolist()]

@@ -1,100 +1,110 @@
-"""More than accuracy: calibration, confusions and strangers, for a LEO over the tasks of one setting."""
+"""What a LEO does on the tasks of one setting beside being right: calibration, confusions, unknown classes."""
 
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 
-from model.baselines.latent import Leo
-from model.data.episodes import Episodes, sample_strangers
+from model.baselines.leo import LeoMethod
+from model.data.episodes import Episodes, sample_unknown_classes
 from model.evaluation.accuracy import (
-    ExtractedFeatures,
-    Row,
+    AccuracyRow,
     Setting,
-    answer_tasks,
+    classify_tasks,
     format_shots,
     mean_and_ci95,
     sample_tasks,
 )
 from model.evaluation.calibration import Reliability, reliability
-from model.evaluation.strangers import SCORE, auroc_and_ci95, scores
+from model.evaluation.extracted_features import ExtractedFeatures
+from model.evaluation.unknown_detection import REPORTED_SCORE, auroc_and_ci95, detection_scores
 
-STRANGERS = 5  # classes beside a task's own, where so many are left
+UNKNOWN_CLASSES = 5  # for each task, if the data set has so many left
 
 
 @dataclass(frozen=True)
 class Diagnostics:
-    """What E tasks with Q queries each showed."""
+    """Measurements over E tasks of one setting, sampled from a data set of C classes."""
 
     setting: Setting
     inner_steps: int
     accuracies: Tensor  # [E]
     reliability: Reliability
-    confusion: Tensor  # [C, C], queries of the data set's class a that were taken for b
-    met: Tensor  # [C, C], queries of a in tasks that held b
-    unknown: dict[str, tuple[float, float]]  # AUROC and half its interval by score; empty without strangers
+    confusion: Tensor  # [C, C], queries of the data set's class a that were classified as b
+    co_occurrence: Tensor  # [C, C], queries of class a in tasks that had class b
+    aurocs: dict[str, tuple[float, float]]  # AUROC and half its interval for each score; empty without unknown classes
 
     @property
-    def row(self) -> Row:
-        """The figures a table has room for."""
+    def row(self) -> AccuracyRow:
+        """The figures that a table shows."""
         way, shots, query, within = self.setting
         mean, ci95 = mean_and_ci95(self.accuracies)
-        auroc = self.unknown[SCORE][0] if self.unknown else None
+        auroc = self.aurocs[REPORTED_SCORE][0] if self.aurocs else None
         episodes = len(self.accuracies)
         ece = self.reliability.ece
-        return Row(way, format_shots(shots), query, episodes, self.inner_steps, mean, ci95, within, ece, auroc)
+        return AccuracyRow(way, format_shots(shots), query, episodes, self.inner_steps, mean, ci95, within, ece, auroc)
 
 
 @torch.no_grad()
-def examine(method: Leo, extracted: ExtractedFeatures, setting: Setting, episodes: int, seed: int = 0) -> Diagnostics:
-    """Accuracy as `evaluate` finds it, on the same tasks, and the rest beside it."""
+def diagnose(
+    method: LeoMethod, extracted: ExtractedFeatures, setting: Setting, episodes: int, seed: int = 0
+) -> Diagnostics:
+    """Measure a LEO on the tasks that `model.evaluation.accuracy.measure_accuracy` samples for the same seed.
+
+    Raises `model.data.omniglot.DataError` if the data is too small for such tasks.
+    """
     tasks = sample_tasks(extracted, setting, episodes, seed)
     groups = extracted.groups if setting.within else None
     generator = torch.Generator().manual_seed(seed * 1_000_003 + 500_009)
-    strangers = sample_strangers(extracted.counts, tasks, STRANGERS, setting.query, generator, groups)
+    unknown_tasks = sample_unknown_classes(extracted.counts, tasks, UNKNOWN_CLASSES, setting.query, generator, groups)
     config = method.leo.config
     classes = len(extracted.counts)
-    confusion, met = torch.zeros(classes * classes, dtype=torch.long), torch.zeros(classes, classes, dtype=torch.long)
+    confusion = torch.zeros(classes, classes, dtype=torch.long)
+    co_occurrence = torch.zeros(classes, classes, dtype=torch.long)
     correct, confidences = [], []
     known: dict[str, list[Tensor]] = {}
     unknown: dict[str, list[Tensor]] = {}
     done = 0
-    for part in answer_tasks(method, extracted, tasks):
-        others, done = strangers[done : done + len(part.tasks)], done + len(part.tasks)
+    for part in classify_tasks(method, extracted, tasks):
+        others, done = unknown_tasks[done : done + len(part.tasks)], done + len(part.tasks)
         predicted = part.logits.argmax(dim=-1)  # [T, Q]
         t = torch.tensor([config.temperature_at(shots, setting.way) for shots in part.tasks.mean_shots]).view(-1, 1, 1)
         t = t.to(part.logits)  # [T, 1, 1]
         correct.append((predicted == part.labels).cpu())
         confidences.append((part.logits / t).softmax(dim=-1).amax(dim=-1).cpu())
-        _count(confusion, met, part.tasks, part.labels.cpu(), predicted.cpu())
-        support, queries = method.for_classifier(part.support), method.for_classifier(part.queries)
-        _add(known, scores(part.state, support, part.logits, queries, t))
+        confusion += count_confusions(part.tasks, part.labels.cpu(), predicted.cpu(), classes)
+        co_occurrence += count_co_occurrences(part.tasks, setting.query, classes)
+        support, queries = method.classifier_features(part.support), method.classifier_features(part.queries)
+        _append(known, detection_scores(part.state, support, part.logits, queries, t))
         if others.classes.shape[1]:
-            seen, *_ = others.gather(extracted.features)  # [T, U, ...]
-            logits = method.logits(part.state, seen)
-            _add(unknown, scores(part.state, support, logits, method.for_classifier(seen), t))
-    right = torch.cat(correct)  # [E, Q]
+            unknown_queries, *_ = others.gather(extracted.features)  # [T, U, ...]
+            logits = method.logits(part.state, unknown_queries)
+            features = method.classifier_features(unknown_queries)
+            _append(unknown, detection_scores(part.state, support, logits, features, t))
+    is_correct = torch.cat(correct)  # [E, Q]
     return Diagnostics(
         setting,
         method.steps,
-        right.double().mean(dim=1),
-        reliability(torch.cat(confidences).flatten(), right.flatten()),
-        confusion.view(classes, classes),
-        met,
+        is_correct.double().mean(dim=1),
+        reliability(torch.cat(confidences).flatten(), is_correct.flatten()),
+        confusion,
+        co_occurrence,
         {name: auroc_and_ci95(torch.cat(known[name]), torch.cat(unknown[name])) for name in unknown},
     )
 
 
-def _count(confusion: Tensor, met: Tensor, tasks: Episodes, labels: Tensor, predicted: Tensor) -> None:
-    """Add what queries [T,Q] were and were taken for to counts over the data set's classes."""
-    classes = met.shape[0]
-    truth, taken = tasks.classes.gather(1, labels), tasks.classes.gather(1, predicted)  # [T, Q]
-    confusion += torch.bincount((truth * classes + taken).flatten(), minlength=classes * classes)
-    queries = labels.shape[1] // tasks.classes.shape[1]  # of each class
+def count_confusions(tasks: Episodes, labels: Tensor, predicted: Tensor, classes: int) -> Tensor:
+    """Count queries by true and predicted class of the data set: labels and predictions [T,Q] -> [C,C]."""
+    truth, predicted = tasks.classes.gather(1, labels), tasks.classes.gather(1, predicted)  # [T, Q]
+    return torch.bincount((truth * classes + predicted).flatten(), minlength=classes * classes).view(classes, classes)
+
+
+def count_co_occurrences(tasks: Episodes, query: int, classes: int) -> Tensor:
+    """Count, for each pair of the data set's classes, the queries of the first in tasks that have the second: [C,C]."""
     pairs = tasks.classes.unsqueeze(2) * classes + tasks.classes.unsqueeze(1)  # [T, N, N]
-    met += queries * torch.bincount(pairs.flatten(), minlength=classes * classes).view(classes, classes)
+    return query * torch.bincount(pairs.flatten(), minlength=classes * classes).view(classes, classes)
 
 
-def _add(collected: dict[str, list[Tensor]], found: dict[str, Tensor]) -> None:
-    for name, values in found.items():
+def _append(collected: dict[str, list[Tensor]], scores: dict[str, Tensor]) -> None:
+    for name, values in scores.items():
         collected.setdefault(name, []).append(values.cpu())

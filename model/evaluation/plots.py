@@ -1,4 +1,4 @@
-"""An evaluation drawn on one page: accuracy, what the steps add, calibration, and the pairs most confused."""
+"""Plots of a sweep on one page: accuracy, gain by inner steps, calibration, and the pairs of classes most confused."""
 
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -6,27 +6,29 @@ from typing import TYPE_CHECKING
 import torch
 
 from model.data.omniglot import Drawings
-from model.evaluation.accuracy import Row
+from model.evaluation.accuracy import AccuracyRow
 from model.evaluation.diagnostics import Diagnostics
+from model.evaluation.sweep import Curves
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import SubFigure
 
-PAIRS, SAMPLES = 8, 3  # confused pairs shown, drawings of each class
+PAIRS = 8  # confused pairs shown
+SAMPLES = 3  # drawings shown of each class
 INK = "#1b3a5c"
 
 
-def draw_report(
+def draw_plots(
     title: str,
-    examined: list[Diagnostics],
-    curves: dict[str, list[tuple[int, float, float]]],
+    diagnostics: list[Diagnostics],
+    curves: Curves,
     drawings: Drawings,
     png: Path,
 ) -> None:
-    """PNG of the settings `examined`. `curves` holds, by setting, (steps, gain over no step, half its interval).
+    """Draw the diagnostics of some settings, one for each, and the curves of a sweep, into a PNG file.
 
-    Raises `ModuleNotFoundError` without matplotlib, which the extra `train` brings.
+    Raises `ModuleNotFoundError` without matplotlib, which the extra `train` installs.
     """
     from matplotlib.figure import Figure
 
@@ -35,15 +37,15 @@ def draw_report(
     grid = figure.add_gridspec(2, 1, height_ratios=[1, 1.15], hspace=0.04)
     charts, pictures = figure.add_subfigure(grid[0]), figure.add_subfigure(grid[1])
     accuracy, steps, calibration = charts.subplots(1, 3)
-    _accuracy(accuracy, [one.row for one in examined])
-    _steps(steps, curves)
-    _calibration(calibration, examined)
-    _confusions(pictures, examined, drawings)
+    _plot_accuracy(accuracy, [one.row for one in diagnostics])
+    _plot_steps(steps, curves)
+    _plot_calibration(calibration, diagnostics)
+    _show_confusions(pictures, diagnostics, drawings)
     figure.savefig(png, dpi=110)
 
 
-def _accuracy(axes: "Axes", rows: list[Row]) -> None:
-    """Lines over ways, one for each number of shots; places on the axis are equally far apart."""
+def _plot_accuracy(axes: "Axes", rows: list[AccuracyRow]) -> None:
+    """Plot accuracy over the number of ways, a line for each number of shots. The ways are evenly spaced."""
     ways = sorted({row.way for row in rows})
     for shot in sorted({row.shot for row in rows}, key=lambda shot: (isinstance(shot, str), shot)):
         mine = sorted((row for row in rows if row.shot == shot), key=lambda row: row.way)
@@ -62,7 +64,7 @@ def _accuracy(axes: "Axes", rows: list[Row]) -> None:
     axes.legend(fontsize=8)
 
 
-def _steps(axes: "Axes", curves: dict[str, list[tuple[int, float, float]]]) -> None:
+def _plot_steps(axes: "Axes", curves: Curves) -> None:
     for label, points in curves.items():
         steps = [step for step, _, _ in points]
         gains = torch.tensor([[100 * gain, 100 * ci95] for _, gain, ci95 in points])  # [steps, 2]
@@ -78,24 +80,24 @@ def _steps(axes: "Axes", curves: dict[str, list[tuple[int, float, float]]]) -> N
         axes.legend(fontsize=8)
 
 
-def _calibration(axes: "Axes", examined: list[Diagnostics]) -> None:
-    """The settings of fewest and most ways and shots: more lines would hide each other."""
+def _plot_calibration(axes: "Axes", diagnostics: list[Diagnostics]) -> None:
+    """Plot reliability for the settings of fewest and most ways and shots. More lines would hide each other."""
     axes.plot([0, 1], [0, 1], color="black", linewidth=0.8, linestyle="--")
-    for one in _corners(examined):
+    for one in _extreme_settings(diagnostics):
         counts, total = one.reliability.counts, sum(one.reliability.counts)
         points = [
             (confidence, accuracy)
             for confidence, accuracy, count in zip(
                 one.reliability.confidence, one.reliability.accuracy, counts, strict=True
             )
-            # Bins of a few queries are noise.
+            # Bins with few queries are noise.
             if confidence is not None and accuracy is not None and count >= max(20, 0.0005 * total)
         ]
         axes.plot(
             *zip(*points, strict=True),
             marker="o",
             markersize=4,
-            label=f"{name(one)}: ECE {100 * one.reliability.ece:.1f} %",
+            label=f"{setting_name(one)}: ECE {100 * one.reliability.ece:.1f} %",
         )
     axes.set(title="Calibration", xlabel="probability of the top class", ylabel="how often it was right")
     axes.set(xlim=(0, 1.02), ylim=(0, 1.02))
@@ -103,28 +105,31 @@ def _calibration(axes: "Axes", examined: list[Diagnostics]) -> None:
     axes.legend(fontsize=8, loc="upper left")
 
 
-def _confusions(figure: "SubFigure", examined: list[Diagnostics], drawings: Drawings) -> None:
-    confusion = torch.stack([one.confusion for one in examined]).sum(dim=0)  # [C, C]
-    met = torch.stack([one.met for one in examined]).sum(dim=0)
-    pairs = confused_pairs(confusion, met, PAIRS)
+def _show_confusions(figure: "SubFigure", diagnostics: list[Diagnostics], drawings: Drawings) -> None:
+    confusion = torch.stack([one.confusion for one in diagnostics]).sum(dim=0)  # [C, C]
+    co_occurrence = torch.stack([one.co_occurrence for one in diagnostics]).sum(dim=0)  # [C, C]
+    pairs = confused_pairs(confusion, co_occurrence, PAIRS)
     figure.suptitle("Most confused pairs: how often queries of either were taken for the other, all settings together")
     grid = figure.subplots(2, PAIRS // 2, squeeze=False)
     for axes in grid.flat:
         axes.set_axis_off()
     for axes, (a, b, share) in zip(grid.flat, pairs, strict=False):
-        shown = torch.stack([_samples(drawings, a), _samples(drawings, b)])  # [2, 3, 105, 105]
+        shown = torch.stack([_sample_drawings(drawings, a), _sample_drawings(drawings, b)])  # [2, 3, 105, 105]
         rows = [torch.nn.functional.pad(torch.cat(list(row), dim=-1), (2, 2, 2, 2)) for row in shown.float()]
         axes.imshow(torch.cat(rows).numpy(), cmap="Greys", vmin=0, vmax=1, interpolation="antialiased")
         axes.axhline(rows[0].shape[0] - 0.5, color=INK, linewidth=0.8)
         axes.set_title(
-            f"{_short(drawings.names[a])}  |  {_short(drawings.names[b])}\n{100 * share:.1f} %", fontsize=8.5
+            f"{_short_name(drawings.names[a])}  |  {_short_name(drawings.names[b])}\n{100 * share:.1f} %", fontsize=8.5
         )
 
 
-def confused_pairs(confusion: torch.Tensor, met: torch.Tensor, most: int) -> list[tuple[int, int, float]]:
-    """The pairs (a, b, share) most often confused: of the queries of either that could be taken for the other."""
-    wrong, chances = confusion + confusion.T, met + met.T
-    # A pair that met in few tasks may owe its share to one odd drawing.
+def confused_pairs(confusion: torch.Tensor, co_occurrence: torch.Tensor, most: int) -> list[tuple[int, int, float]]:
+    """Find the pairs of classes most often confused, from the counts [C,C] of `Diagnostics`: (a, b, share).
+
+    The share is that of queries of a in tasks with b, and of b in tasks with a, that were taken for the other class.
+    """
+    wrong, chances = confusion + confusion.T, co_occurrence + co_occurrence.T
+    # In a pair that occurs in few tasks, one odd drawing could make a large share.
     often = chances.triu(diagonal=1) >= 0.2 * chances.double().mean()
     share = torch.where(often & (wrong > 0), wrong / chances.clamp(min=1), 0).triu(diagonal=1)
     best = share.flatten().topk(min(most, share.numel()))
@@ -132,27 +137,27 @@ def confused_pairs(confusion: torch.Tensor, met: torch.Tensor, most: int) -> lis
     return [(i // size, i % size, s) for i, s in zip(best.indices.tolist(), best.values.tolist(), strict=True) if s > 0]
 
 
-def name(one: Diagnostics) -> str:
-    """A setting's name in a legend."""
+def setting_name(one: Diagnostics) -> str:
+    """Return a setting's name for a legend: 5-way 1-shot."""
     within = f" in one {one.setting.within}" if one.setting.within else ""
     return f"{one.setting.way}-way {one.row.shot}-shot{within}"
 
 
-def _corners(examined: list[Diagnostics]) -> list[Diagnostics]:
+def _extreme_settings(diagnostics: list[Diagnostics]) -> list[Diagnostics]:
     def key(one: Diagnostics) -> tuple[int, tuple[int, int]]:
         return one.setting.way, one.setting.shots
 
-    ways, shots = {one.setting.way for one in examined}, {one.setting.shots for one in examined}
+    ways, shots = {one.setting.way for one in diagnostics}, {one.setting.shots for one in diagnostics}
     corners = {(way, shot) for way in (min(ways), max(ways)) for shot in (min(shots), max(shots))}
-    return [one for one in examined if key(one) in corners]
+    return [one for one in diagnostics if key(one) in corners]
 
 
-def _samples(drawings: Drawings, label: int) -> torch.Tensor:
+def _sample_drawings(drawings: Drawings, label: int) -> torch.Tensor:
     count = min(SAMPLES, int(drawings.counts[label]))
     return drawings.images[label, [i % count for i in range(SAMPLES)]]
 
 
-def _short(path: str) -> str:
-    """Sanskrit/character07 -> Sanskrit 07."""
+def _short_name(path: str) -> str:
+    """Shorten a class's name: Sanskrit/character07 -> Sanskrit 07."""
     alphabet, character = path.rsplit("/", 1)
     return f"{alphabet.split('_')[0][:12]} {character.removeprefix('character')}"

@@ -1,9 +1,9 @@
-"""What a support set's features say of its own labels: which classes hold together, which examples do not belong.
+"""A report on a support set's own labels, from its features: how well each class agrees, and suspicious examples.
 
-Each example is asked about as if it were a query: its class is represented by the mean of the other
-examples of that class, every other class by its own mean, and cosines are compared. An example whose
-own class is not the nearest is a suspect. A class of one example has nothing left to compare it with;
-there the margin says only how far its nearest rival is.
+Each example is classified as if it were a query: its own class is represented by the mean of the class's other
+examples, every other class by its mean, and the nearest by cosine wins. An example whose own class does not win is a
+suspect: its label may be wrong. A class with a single example has no others to compare it with. Its own cosine counts
+as 1, so the margin only says how near the nearest other class is.
 """
 
 from dataclasses import dataclass
@@ -11,89 +11,92 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-#: Cosine from which two examples of different classes are taken for the same drawing. Of pairs of different
-#: characters in Omniglot's validation alphabets, fewer than one in ten thousand come so near.
-SAME = 0.97
-MOST = 20  # suspects and pairs named at most, worst first
+#: Two examples of different classes with at least this cosine count as near-duplicates. Of pairs of different
+#: characters in Omniglot's validation alphabets, fewer than one in ten thousand reach it.
+DUPLICATE_COSINE = 0.97
+MAX_REPORTED = 20  # most suspects, and most near-duplicates, in a report; the worst come first
 
 
 @dataclass(frozen=True)
 class Suspect:
-    """An example that looks like another class than the one it is labelled with."""
+    """An example that looks more like another class than like the one it is labelled with."""
 
-    index: int  # of the example
-    looks_like: int  # the class
-    margin: float  # cosine with its own class less that with the other, below 0
+    index: int  # of the example in the support set
+    looks_like: int  # the other class
+    margin: float  # cosine to its own class minus cosine to the other; at most 0
 
 
 @dataclass(frozen=True)
-class SimilarPair:
-    """Two examples of different classes that are nearly the same drawing."""
+class NearDuplicate:
+    """Two examples of different classes that are nearly the same picture."""
 
-    first: int
+    first: int  # index in the support set
     second: int
     similarity: float  # cosine
 
 
 @dataclass(frozen=True)
-class Quality:
-    """A support set's report on itself. The lists have one entry a class."""
+class SupportReport:
+    """What a support set's features say about its labels. The first three lists have one entry for each class."""
 
-    agreement: list[float | None]  # share of its examples that the others recognise; None for a single example
-    margin: list[float]  # mean over its examples: nearness to their own class less that to the nearest other
-    nearest: list[int]  # the class it is most easily taken for
+    agreement: list[float | None]  # share of the class's examples that are no suspects; None for a single example
+    margin: list[float]  # mean over its examples of the cosine to their own class minus that to the nearest other
+    nearest: list[int]  # the class that its examples are most similar to, on average, beside their own
     suspects: list[Suspect]
-    near_duplicates: list[SimilarPair]
+    near_duplicates: list[NearDuplicate]
 
 
-def examine(features: NDArray[np.floating], labels: NDArray[np.int64]) -> Quality:
-    """Features [S,F] and labels [S] in 0..N-1, every class at least once, N at least 2 -> the report."""
-    unit = _unit(features.astype(np.float32))  # [S, F]
-    cosines = unit @ unit.T  # [S, S], from which all else follows: the features are many more numbers
+def report_on_support(features: NDArray[np.floating], labels: NDArray[np.int64]) -> SupportReport:
+    """Report on features [S,F] with labels [S] in 0..N-1. There must be at least 2 classes, each with an example."""
+    unit = _normalise(features.astype(np.float32))  # [S, F]
+    # Everything below follows from the cosines. They are far fewer numbers than the features.
+    cosines = unit @ unit.T  # [S, S]
     ways, examples = int(labels.max()) + 1, np.arange(len(labels))
     membership = np.eye(ways, dtype=np.float32)[labels]  # [S, N]
     shots = membership.sum(axis=0)  # [N]
-    to_sums = cosines @ membership  # [S, N], products with the sum of each class
-    squares = (membership * to_sums).sum(axis=0)  # [N], of the sums' lengths
-    to_class = to_sums / _root(squares)  # [S, N]
+    to_sums = cosines @ membership  # [S, N], each example's product with the sum of each class's examples
+    squares = (membership * to_sums).sum(axis=0)  # [N], squared lengths of the sums
+    to_class = to_sums / _positive_root(squares)  # [S, N], cosines to the class means
     alone = shots[labels] == 1  # [S]
     to_own, itself = to_sums[examples, labels], cosines.diagonal()  # [S], [S]
-    to_rest = (to_own - itself) / _root(squares[labels] - 2 * to_own + itself)  # [S], each's class without it
+    # The cosine to the mean of the class's other examples: the example is taken out of the sum and of its length.
+    to_rest = (to_own - itself) / _positive_root(squares[labels] - 2 * to_own + itself)  # [S]
     own = np.where(alone, 1.0, to_rest)  # [S]
     others = to_class.copy()
     others[examples, labels] = -np.inf
     rival = others.argmax(axis=1)  # [S]
     margin = own - others[examples, rival]  # [S]
 
-    right = (margin > 0).astype(np.float32)
-    agreement = (membership.T @ right) / shots  # [N]
+    recognised = (margin > 0).astype(np.float32)
+    agreement = (membership.T @ recognised) / shots  # [N]
     margins = (membership.T @ margin) / shots  # [N]
-    votes = membership.T @ np.where(np.isfinite(others), others, 0)  # [N, N]
-    np.fill_diagonal(votes, -np.inf)
-    doubted = [int(i) for i in np.argsort(margin, kind="stable") if margin[i] <= 0 and not alone[i]]
-    return Quality(
+    similarity = membership.T @ np.where(np.isfinite(others), others, 0)  # [N, N]
+    np.fill_diagonal(similarity, -np.inf)
+    suspects = [int(i) for i in np.argsort(margin, kind="stable") if margin[i] <= 0 and not alone[i]]
+    return SupportReport(
         agreement=[None if shots[n] == 1 else float(agreement[n]) for n in range(ways)],
         margin=[float(m) for m in margins],
-        nearest=[int(n) for n in votes.argmax(axis=1)],
-        suspects=[Suspect(i, int(rival[i]), float(margin[i])) for i in doubted[:MOST]],
-        near_duplicates=_similar_pairs(cosines, labels),
+        nearest=[int(n) for n in similarity.argmax(axis=1)],
+        suspects=[Suspect(i, int(rival[i]), float(margin[i])) for i in suspects[:MAX_REPORTED]],
+        near_duplicates=_near_duplicates(cosines, labels),
     )
 
 
-def _similar_pairs(cosines: NDArray[np.float32], labels: NDArray[np.int64]) -> list[SimilarPair]:
-    """Pairs by their cosines [S,S]."""
-    alike = np.triu(cosines >= SAME, k=1) & (labels[:, None] != labels[None, :])
+def _near_duplicates(cosines: NDArray[np.float32], labels: NDArray[np.int64]) -> list[NearDuplicate]:
+    """Find pairs of different classes with nearly the same features, from the cosines [S,S], the most similar first."""
+    alike = np.triu(cosines >= DUPLICATE_COSINE, k=1) & (labels[:, None] != labels[None, :])
     pairs = sorted(zip(*np.nonzero(alike), strict=True), key=lambda pair: -cosines[pair])
-    return [SimilarPair(int(i), int(j), float(cosines[i, j])) for i, j in pairs[:MOST]]
+    return [NearDuplicate(int(i), int(j), float(cosines[i, j])) for i, j in pairs[:MAX_REPORTED]]
 
 
-def _unit(rows: NDArray[np.float32]) -> NDArray[np.float32]:
+def _normalise(rows: NDArray[np.float32]) -> NDArray[np.float32]:
+    """Scale each row to length 1; rows of zeros stay zeros."""
     length = np.linalg.norm(rows, axis=1, keepdims=True)
     unit: NDArray[np.float32] = rows / np.maximum(length, np.float32(1e-12))
     return unit
 
 
-def _root(squares: NDArray[np.float32]) -> NDArray[np.float32]:
-    """Lengths to divide by."""
+def _positive_root(squares: NDArray[np.float32]) -> NDArray[np.float32]:
+    """Take square roots, kept above 0 so that they can be divided by."""
     lengths: NDArray[np.float32] = np.sqrt(np.maximum(squares, np.float32(1e-12)))
     return lengths

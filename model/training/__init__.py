@@ -1,1 +1,1 @@
-"""Meta-training: drawings, photos, baselines."""
+"""Meta-training of models of drawings and of photos, and training of the baselines."""

@@ -1,8 +1,7 @@
-"""What a training run tells of itself, step by step, and the schedule that all runs share."""
+"""The history of a training run: what each step reports, and the file `log.csv` that keeps it."""
 
 import csv
 import json
-import math
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
@@ -12,27 +11,19 @@ Stage = Literal["pretrain", "episodes"]
 
 @dataclass
 class Progress:
-    """One line of a run's history, as the progress bar and the curve show it."""
+    """What a training run reports after a step."""
 
     stage: Stage
-    step: int
-    steps: int
-    loss: float
+    step: int  # steps of the stage that are done
+    steps: int  # steps of the whole stage
+    loss: float  # NaN if the step was skipped because something was not finite
     images_per_second: float
-    validation: float | None = None
-    watch: dict[str, float] = field(default_factory=dict)
+    validation: float | None = None  # accuracy 0..1; None if this step was not validated
+    watch: dict[str, float] = field(default_factory=dict)  # other figures, by name
 
 
-def one_cycle(done: float) -> float:
-    """Share of the peak learning rate when `done` (0..1) of the steps are: warm-up, then half a cosine."""
-    warm = 0.1
-    if done < warm:
-        return 0.05 + 0.95 * done / warm
-    return 0.5 * (1 + math.cos(math.pi * (done - warm) / (1 - warm))) + 1e-3
-
-
-def append(path: Path, progress: Progress, seconds: float) -> None:
-    """Add a line to a run's `log.csv`, and its header where there is no file yet."""
+def append_to_log(path: Path, progress: Progress, seconds: float) -> None:
+    """Append a line to a run's `log.csv`, after `seconds` of training. A new file starts with a header."""
     watch = json.dumps({key: round(value, 5) for key, value in progress.watch.items()})
     line = {
         "stage": progress.stage,
@@ -43,9 +34,9 @@ def append(path: Path, progress: Progress, seconds: float) -> None:
         "images_per_second": round(progress.images_per_second, 1),
         "watch": watch,
     }
-    fresh = not path.exists()
+    is_new = not path.exists()
     with path.open("a", newline="") as file:
         writer = csv.DictWriter(file, line)
-        if fresh:
+        if is_new:
             writer.writeheader()
         writer.writerow(line)

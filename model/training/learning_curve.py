@@ -1,14 +1,14 @@
-"""A training run's log drawn: loss and validation accuracy over time."""
+"""The learning curve of a training run: loss and validation accuracy over time, drawn from its `log.csv`."""
 
 import csv
 from pathlib import Path
 
 
 def draw_curve(log: Path, png: Path) -> None:
-    """`log.csv` of a run -> PNG. Needs matplotlib; without it, does nothing."""
+    """Draw a run's `log.csv` into a PNG file. Without matplotlib, which the extra `train` installs, do nothing."""
     try:
         from matplotlib.figure import Figure
-    except ImportError:  # only training's extra brings it
+    except ImportError:
         return
     with log.open() as file:
         rows = list(csv.DictReader(file))
@@ -18,8 +18,10 @@ def draw_curve(log: Path, png: Path) -> None:
     ):
         axes = figure.add_subplot(1, 2, place)
         for stage in ("pretrain", "episodes"):
-            mine = [row for row in rows if row["stage"] == stage]
-            axes.plot([float(r["seconds"]) / 60 for r in mine], [float(r[key]) for r in mine], marker=".", label=stage)
+            of_stage = [row for row in rows if row["stage"] == stage]
+            axes.plot(
+                [float(r["seconds"]) / 60 for r in of_stage], [float(r[key]) for r in of_stage], marker=".", label=stage
+            )
         axes.set(title=title, xlabel="minutes of training")
         axes.grid(alpha=0.3)
         axes.legend()

@@ -1,12 +1,11 @@
-"""The training runs behind the shipped weights, by name."""
+"""Presets: the settings of the training runs behind the shipped weights, and of some to compare with, by name."""
 
 from model.config import LEOConfig
-from model.training.drawings import TrainConfig
-from model.training.photos import PhotoTrainConfig
+from model.training.config import DrawingTrainConfig, PhotoTrainConfig
 
 
-def photos(backbone: str, resolution: int) -> LEOConfig:
-    """A head over a pretrained network's features."""
+def photo_model(backbone: str, resolution: int) -> LEOConfig:
+    """Return the settings of a LEO on a pretrained backbone's features."""
     return LEOConfig(
         backbone=backbone,
         backbone_pooling="centre",
@@ -26,9 +25,9 @@ def photos(backbone: str, resolution: int) -> LEOConfig:
     )
 
 
-PRESETS: dict[str, TrainConfig | PhotoTrainConfig] = {
-    # Small and quick: most accurate per millisecond.
-    "omniglot": TrainConfig(
+PRESETS: dict[str, DrawingTrainConfig | PhotoTrainConfig] = {
+    # The default: small and quick, the most accurate per millisecond.
+    "omniglot": DrawingTrainConfig(
         leo=LEOConfig(resolution=28, widths=(32, 64, 128, 512), decoder_skip=True, inner_lr=0.3),
         pretrain_steps=9000,
         episode_steps=1500,
@@ -38,9 +37,9 @@ PRESETS: dict[str, TrainConfig | PhotoTrainConfig] = {
         elastic=0.04,
         validate_every=250,
     ),
-    # The source document's shape; its filters see little at a time, so the small model teaches it. The shipped one is
-    # brought to rank 128 after that: `leo narrow`.
-    "omniglot-105": TrainConfig(
+    # The source document's shape. Its filters cover small parts of the image and generalise poorly, so the small model
+    # is its teacher. The shipped weights were then brought to rank 128 with `leo low-rank`.
+    "omniglot-105": DrawingTrainConfig(
         leo=LEOConfig(resolution=105, decoder_skip=True, own_encoder=True, inner_lr=0.3),
         pretrain_steps=4500,
         pretrain_batch=32,
@@ -52,10 +51,10 @@ PRESETS: dict[str, TrainConfig | PhotoTrainConfig] = {
         shots=(1, 2, 5),
         validate_every=500,
     ),
-    # Photos: heads over the features of a frozen pretrained network.
-    "photos-lite0": PhotoTrainConfig(leo=photos("efficientnet-lite0", 224)),
-    "photos-lite2": PhotoTrainConfig(leo=photos("efficientnet-lite2", 260)),
-    # The same, as the paper has it: everything but phi trained from a random start, to compare with.
+    # Photos: LEO on the features of a frozen pretrained backbone.
+    "photos-lite0": PhotoTrainConfig(leo=photo_model("efficientnet-lite0", 224)),
+    "photos-lite2": PhotoTrainConfig(leo=photo_model("efficientnet-lite2", 260)),
+    # To compare with, as in the paper: everything but phi is trained from random weights.
     "photos-plain": PhotoTrainConfig(
         leo=LEOConfig(backbone="efficientnet-lite0", resolution=224, latent_dim=64, dropout=0.3, l2=1e-4, inner_lr=1.0),
         from_classes=False,

@@ -10,10 +10,10 @@ from torch import nn
 from model import parallel
 from model.data.omniglot import load_drawings
 from model.leo import LatentEmbeddingOptimization
-from model.training.drawings import Trainer
+from model.training.drawings import DrawingTrainer
 from tests.helpers.drawn import write_omniglot
 from tests.helpers.redis_server import free_port
-from tests.model.training.test_drawings import run_config
+from tests.helpers.training import run_config
 
 PROJECT = Path(__file__).parents[2]
 
@@ -23,7 +23,7 @@ def one_process(folder: str) -> None:
     parallel.join()
     drawings = load_drawings(Path(folder) / "images")
     config = run_config(episode_steps=6, within_alphabet=0.5)
-    trainer = Trainer(
+    trainer = DrawingTrainer(
         config, drawings.split("train"), drawings.split("validation"), Path(folder) / "run", torch.device("cpu")
     )
     losses = [step.loss for step in trainer.run()]

@@ -5,7 +5,8 @@ import torch
 
 from model.data.episodes import sample_episodes
 from model.data.omniglot import Drawings, load_drawings
-from model.evaluation.accuracy import evaluate, extract_features
+from model.evaluation.accuracy import measure_accuracy
+from model.evaluation.extracted_features import extract_leo_features
 from model.functional import code_spread, one_hot
 from model.images.resize import to_side
 from model.leo import LatentEmbeddingOptimization
@@ -40,7 +41,7 @@ def test_five_steps_lower_the_support_loss(shipped: LatentEmbeddingOptimization,
 
 
 def test_five_classes_of_drawings_made_by_code(shipped: LatentEmbeddingOptimization, drawn: Drawings) -> None:
-    assert evaluate(shipped, extract_features(shipped, drawn), 5, 1, 5, episodes=100).accuracy > 0.97
+    assert measure_accuracy(shipped, extract_leo_features(shipped, drawn), 5, 1, 5, episodes=100).accuracy > 0.97
 
 
 def test_alpha_was_learned_and_moves_the_codes(shipped: LatentEmbeddingOptimization) -> None:
@@ -51,6 +52,6 @@ def test_alpha_was_learned_and_moves_the_codes(shipped: LatentEmbeddingOptimizat
 @pytest.mark.parametrize(("name", "one_shot", "five_shot"), [("omniglot", 0.98, 0.99), ("omniglot-105", 0.93, 0.98)])
 def test_validation_alphabets(validation: Drawings, name: str, one_shot: float, five_shot: float) -> None:
     leo = LatentEmbeddingOptimization.from_pretrained(WEIGHTS / name)
-    features = extract_features(leo, validation)
-    assert evaluate(leo, features, 5, 1, 4, episodes=300).accuracy > one_shot
-    assert evaluate(leo, features, 5, 5, 4, episodes=300).accuracy > five_shot
+    features = extract_leo_features(leo, validation)
+    assert measure_accuracy(leo, features, 5, 1, 4, episodes=300).accuracy > one_shot
+    assert measure_accuracy(leo, features, 5, 5, 4, episodes=300).accuracy > five_shot

@@ -19,7 +19,7 @@ def test_the_three_usage_examples(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
 
     from model.data.episodes import OmniglotTaskDataset
     from model.data.omniglot import load_omniglot_dataset
-    from model.training.drawings import train_leo
+    from model.training.train_leo import train_leo
 
     train_dataset, test_dataset = load_omniglot_dataset(root="omniglot")
     train_task_dataset = OmniglotTaskDataset(train_dataset, n_way=5, k_shot=1, num_query=2, num_tasks=4)

@@ -1,13 +1,15 @@
+"""Tests of sampling tasks."""
+
 import pytest
 import torch
 from torch.utils.data import DataLoader
 
-from model.data.episodes import OmniglotTaskDataset, sample_episodes, sample_strangers
+from model.data.episodes import OmniglotTaskDataset, sample_episodes, sample_unknown_classes
 from model.data.omniglot import DataError, Drawings
 
 
 def drawings(classes: int = 6, each: int = 8) -> Drawings:
-    """Every drawing's pixels tell its class (row) and number (column)."""
+    """Return drawings with a single pixel of ink: its row is the class, its column the number of the drawing."""
     images = torch.zeros(classes, each, 105, 105, dtype=torch.bool)
     for c in range(classes):
         for d in range(each):
@@ -15,7 +17,7 @@ def drawings(classes: int = 6, each: int = 8) -> Drawings:
     return Drawings(images, torch.full((classes,), each), ("a",) * classes, tuple(f"a/{c}" for c in range(classes)))
 
 
-def test_the_same_seed_draws_the_same_tasks() -> None:
+def test_the_same_seed_gives_the_same_tasks() -> None:
     def draw(seed: int) -> torch.Tensor:
         return sample_episodes(torch.full((50,), 20), 9, 5, 1, 3, torch.Generator().manual_seed(seed)).classes
 
@@ -31,7 +33,7 @@ def test_a_task_never_repeats_a_class_or_a_drawing() -> None:
     assert all(len(set(row.tolist())) == 6 for task in episodes.drawings for row in task)
 
 
-def test_padding_is_never_drawn() -> None:
+def test_padding_of_a_small_class_is_never_sampled() -> None:
     counts = torch.tensor([3, 9, 4, 5])
     episodes = sample_episodes(counts, 300, 3, 1, 2, torch.Generator().manual_seed(0))
     assert (episodes.drawings < counts[episodes.classes].unsqueeze(-1)).all()
@@ -73,18 +75,18 @@ def test_the_data_set_of_the_source_document() -> None:
 GROUPS = torch.tensor([0] * 3 + [1] * 6 + [2] * 5)  # three alphabets, of 3, 6 and 5 classes
 
 
-def test_within_one_alphabet() -> None:
+def test_all_classes_of_a_task_are_of_one_alphabet() -> None:
     counts = torch.full((14,), 6)
     episodes = sample_episodes(counts, 400, 5, 1, 2, torch.Generator().manual_seed(0), GROUPS)
-    of = GROUPS[episodes.classes]  # [T, N]
-    assert (of == of[:, :1]).all()
+    alphabets = GROUPS[episodes.classes]  # [T, N]
+    assert (alphabets == alphabets[:, :1]).all()
     assert all(len(set(task.tolist())) == 5 for task in episodes.classes)
-    share = (of[:, 0] == 1).double().mean()  # the alphabet of 3 is left out, the others are as likely as each other
-    assert set(of[:, 0].tolist()) == {1, 2}
+    share = (alphabets[:, 0] == 1).double().mean()  # the alphabet of 3 is too small, the others are equally likely
+    assert set(alphabets[:, 0].tolist()) == {1, 2}
     assert 0.4 < share < 0.6
 
 
-def test_within_one_alphabet_only_classes_with_enough_drawings_count() -> None:
+def test_an_alphabet_needs_enough_classes_with_enough_drawings() -> None:
     counts = torch.full((14,), 6)
     counts[3:5] = 2  # leaves the second alphabet 4 classes
     episodes = sample_episodes(counts, 50, 5, 1, 2, torch.Generator().manual_seed(0), GROUPS)
@@ -108,17 +110,17 @@ def test_unequal_shots_are_padded_with_the_label_minus_one() -> None:
         sample_episodes(data.counts, 1, 3, (4, 1), 2, torch.Generator())
 
 
-def test_strangers_are_of_no_class_of_the_task() -> None:
+def test_unknown_classes_are_none_of_the_tasks_own() -> None:
     counts = torch.full((14,), 6)
     generator = torch.Generator().manual_seed(0)
     anywhere = sample_episodes(counts, 100, 5, 1, 2, generator)
-    strangers = sample_strangers(counts, anywhere, 4, 3, generator)
-    assert strangers.drawings.shape == (100, 4, 3)
-    for mine, others in zip(anywhere.classes.tolist(), strangers.classes.tolist(), strict=True):
+    unknown = sample_unknown_classes(counts, anywhere, 4, 3, generator)
+    assert unknown.drawings.shape == (100, 4, 3)
+    for mine, others in zip(anywhere.classes.tolist(), unknown.classes.tolist(), strict=True):
         assert len(set(mine) | set(others)) == 9
     within = sample_episodes(counts, 100, 4, 1, 2, generator, GROUPS)
-    few = sample_strangers(counts, within, 4, 3, generator, GROUPS)
+    few = sample_unknown_classes(counts, within, 4, 3, generator, GROUPS)
     assert few.classes.shape == (100, 1)  # an alphabet of 5 has one class beside the task's four
     assert torch.equal(GROUPS[few.classes[:, 0]], GROUPS[within.classes[:, 0]])
     full = sample_episodes(counts, 10, 14, 1, 2, generator)
-    assert sample_strangers(counts, full, 4, 3, generator).classes.shape == (10, 0)
+    assert sample_unknown_classes(counts, full, 4, 3, generator).classes.shape == (10, 0)

@@ -1,3 +1,5 @@
+"""Tests of reading Omniglot."""
+
 import zipfile
 from pathlib import Path
 
@@ -22,7 +24,7 @@ def zipped(folder: Path, target: Path, above: str = "") -> Path:
     return target
 
 
-def test_folder_and_zip_are_the_same(tmp_path: Path) -> None:
+def test_a_folder_and_a_zip_of_it_are_the_same_data_set(tmp_path: Path) -> None:
     folder = write_omniglot(tmp_path / "images_background", ["Alpha", "Beta"], 3)
     one = load_drawings(folder)
     other = load_drawings(zipped(folder, tmp_path / "images.zip", "images_background/"))
@@ -52,7 +54,7 @@ def test_splits_are_by_alphabet_and_share_none(tmp_path: Path) -> None:
         training.split("validation")
 
 
-def test_what_is_wrong_is_said(tmp_path: Path) -> None:
+def test_unusable_data_is_refused_with_a_reason(tmp_path: Path) -> None:
     with pytest.raises(DataError, match="no data at"):
         load_drawings(tmp_path / "absent")
     with pytest.raises(DataError, match=r"holds no image as ALPHABET/CHARACTER/IMAGE\.png"):
@@ -82,10 +84,9 @@ def test_without_the_evaluation_set_validation_alphabets_stand_in(tmp_path: Path
     assert (set(training.alphabets), set(test.alphabets)) == ({"Alpha"}, {"Tagalog"})
 
 
-def test_the_real_set(omniglot: Drawings) -> None:
-    drawings = omniglot
-    assert drawings.images.shape == (964, 20, 105, 105)
-    assert len(set(drawings.alphabets)) == 30
-    assert set(drawings.split("validation").alphabets) == set(VALIDATION_ALPHABETS)
-    assert (len(drawings.split("train")), len(drawings.split("validation"))) == (813, 151)
-    assert drawings.images.flatten(2).any(dim=2).all()  # no drawing came out empty
+def test_the_background_set_is_complete(omniglot: Drawings) -> None:
+    assert omniglot.images.shape == (964, 20, 105, 105)
+    assert len(set(omniglot.alphabets)) == 30
+    assert set(omniglot.split("validation").alphabets) == set(VALIDATION_ALPHABETS)
+    assert (len(omniglot.split("train")), len(omniglot.split("validation"))) == (813, 151)
+    assert omniglot.images.flatten(2).any(dim=2).all()  # no drawing came out empty

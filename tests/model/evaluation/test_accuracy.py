@@ -1,54 +1,26 @@
+"""Tests of accuracy over random tasks."""
+
 import math
-from pathlib import Path
 
 import pytest
 import torch
 
-from model.baselines.latent import Leo
+from model.baselines.leo import LeoMethod
 from model.data.episodes import Episodes
 from model.data.omniglot import DataError, Drawings, load_drawings
 from model.evaluation.accuracy import (
     Setting,
-    accuracies,
-    answer_tasks,
-    evaluate,
-    evaluate_many,
-    extract_features,
+    accuracy_per_task,
+    classify_tasks,
+    feasible_settings,
+    format_shots,
     mean_and_ci95,
+    measure_accuracy,
     sample_tasks,
 )
-from tests.conftest import tiny
+from model.evaluation.extracted_features import extract_leo_features
 from tests.helpers.drawn import write_omniglot
-
-
-def test_the_interval_is_of_the_mean() -> None:
-    values = torch.tensor([0.0, 1.0] * 50, dtype=torch.double)
-    mean, ci95 = mean_and_ci95(values)
-    assert mean == 0.5
-    assert ci95 == pytest.approx(1.96 * math.sqrt(0.25 * 100 / 99) / math.sqrt(100))
-
-
-def test_rows_are_seeded_and_name_their_setting(tmp_path: Path) -> None:
-    leo = tiny(decoder_skip=True).eval()
-    features = extract_features(leo, load_drawings(write_omniglot(tmp_path, ["Alpha"], 6)))
-    rows = list(evaluate_many(leo, features, [2, 5], [1, 3], query=2, episodes=150, seed=7))
-    assert [(row.way, row.shot) for row in rows] == [(2, 1), (2, 3), (5, 1), (5, 3)]
-    assert rows[0] == evaluate(leo, features, 2, 1, 2, 150, seed=7)
-    assert rows[0] != evaluate(leo, features, 2, 1, 2, 150, seed=8)
-    assert rows[0].inner_steps == 5
-    assert evaluate(leo, features, 2, 1, 2, 150, seed=7, inner_steps=0).inner_steps == 0
-    for row in rows:
-        assert 1 / row.way < row.accuracy <= 1
-    with pytest.raises(DataError, match="11"):
-        evaluate(leo, features, 11, 1, 2, 10)
-
-
-def test_an_encoder_with_blocks_of_its_own_sees_its_own_features(tmp_path: Path) -> None:
-    leo = tiny(own_encoder=True).eval()
-    seen = extract_features(leo, load_drawings(write_omniglot(tmp_path, ["Alpha"], 3))).features
-    width = leo.config.feature_dim
-    assert seen.shape == (10, 3, 2 * width)
-    assert not torch.equal(seen[..., :width], seen[..., width:])
+from tests.helpers.models import tiny
 
 
 @pytest.fixture(scope="module")
@@ -56,34 +28,40 @@ def drawings(tmp_path_factory: pytest.TempPathFactory) -> Drawings:
     return load_drawings(write_omniglot(tmp_path_factory.mktemp("drawn"), ["Alpha", "Beta"], 8))
 
 
+def test_the_interval_is_that_of_the_mean() -> None:
+    values = torch.tensor([0.0, 1.0] * 50, dtype=torch.double)
+    mean, ci95 = mean_and_ci95(values)
+    assert mean == 0.5
+    assert ci95 == pytest.approx(1.96 * math.sqrt(0.25 * 100 / 99) / math.sqrt(100))
+
+
 @pytest.mark.parametrize("setting", [Setting(4, (1, 1), 3), Setting(4, (1, 3), 2), Setting(6, (2, 2), 2, "alphabet")])
-def test_tasks_answered_a_few_at_a_time_are_answered_the_same(
+def test_tasks_classified_a_few_at_a_time_have_the_same_accuracy(
     drawings: Drawings, setting: Setting, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     leo = tiny(decoder_skip=True).eval()
-    extracted = extract_features(leo, drawings)
+    extracted = extract_leo_features(leo, drawings)
     tasks = sample_tasks(extracted, setting, 130, seed=3)
-    together = accuracies(Leo(leo), extracted, tasks)
+    together = accuracy_per_task(LeoMethod(leo), extracted, tasks)
     assert len(together) == 130
     monkeypatch.setattr("model.evaluation.accuracy.NUMBERS_AT_ONCE", 7 * setting.way * tasks.drawings.shape[2] * 8)
-    parts = list(answer_tasks(Leo(leo), extracted, tasks))
+    parts = list(classify_tasks(LeoMethod(leo), extracted, tasks))
     assert len(parts) == math.ceil(130 / 7)
-    torch.testing.assert_close(accuracies(Leo(leo), extracted, tasks), together)
+    torch.testing.assert_close(accuracy_per_task(LeoMethod(leo), extracted, tasks), together)
 
 
-def test_a_task_within_one_alphabet_stays_there(drawings: Drawings) -> None:
-    extracted = extract_features(tiny().eval(), drawings)
-    of = extracted.groups[sample_tasks(extracted, Setting(6, (1, 1), 2, "alphabet"), 50).classes]
-    assert (of == of[:, :1]).all()
-    assert of.unique().tolist() == [0, 1]
+def test_all_classes_of_a_task_within_one_alphabet_are_of_one_alphabet(drawings: Drawings) -> None:
+    extracted = extract_leo_features(tiny().eval(), drawings)
+    alphabets = extracted.groups[sample_tasks(extracted, Setting(6, (1, 1), 2, "alphabet"), 50).classes]
+    assert (alphabets == alphabets[:, :1]).all()
+    assert alphabets.unique().tolist() == [0, 1]
     anywhere = extracted.groups[sample_tasks(extracted, Setting(6, (1, 1), 2), 50).classes]
     assert not (anywhere == anywhere[:, :1]).all()
 
 
-def test_unequal_shots_leave_padding_out(drawings: Drawings) -> None:
-    """A method given the padding's content changed answers alike."""
+def test_the_content_of_padding_does_not_change_logits(drawings: Drawings) -> None:
     leo = tiny(decoder_skip=True).eval()
-    extracted = extract_features(leo, drawings)
+    extracted = extract_leo_features(leo, drawings)
     tasks = sample_tasks(extracted, Setting(4, (1, 3), 2), 20)
     assert tasks.shots is not None
     other = tasks.drawings.clone()
@@ -91,6 +69,35 @@ def test_unequal_shots_leave_padding_out(drawings: Drawings) -> None:
     other[:, :, :3][padding] = 0
     changed = Episodes(tasks.classes, other, tasks.shot, tasks.shots)
     for one, two in zip(
-        answer_tasks(Leo(leo), extracted, tasks), answer_tasks(Leo(leo), extracted, changed), strict=True
+        classify_tasks(LeoMethod(leo), extracted, tasks),
+        classify_tasks(LeoMethod(leo), extracted, changed),
+        strict=True,
     ):
         torch.testing.assert_close(one.logits, two.logits)
+
+
+@pytest.mark.parametrize(("way", "shot"), [(2, 1), (2, 3), (5, 1), (5, 3)])
+def test_accuracy_is_above_chance_and_the_same_for_the_same_seed(drawings: Drawings, way: int, shot: int) -> None:
+    leo = tiny(decoder_skip=True).eval()
+    features = extract_leo_features(leo, drawings)
+    row = measure_accuracy(leo, features, way, shot, 2, 150, seed=7)
+    assert (row.way, row.shot, row.query, row.episodes, row.inner_steps) == (way, shot, 2, 150, 5)
+    assert 1 / way < row.accuracy <= 1
+    assert row == measure_accuracy(leo, features, way, shot, 2, 150, seed=7)
+    assert row != measure_accuracy(leo, features, way, shot, 2, 150, seed=8)
+    assert measure_accuracy(leo, features, way, shot, 2, 150, seed=7, inner_steps=0).inner_steps == 0
+
+
+def test_settings_that_the_data_is_too_small_for_are_left_out(drawings: Drawings) -> None:
+    features = extract_leo_features(tiny().eval(), drawings)
+    possible, too_many_ways, too_many_shots = Setting(5, (1, 1), 3), Setting(21, (1, 1), 3), Setting(5, (8, 8), 3)
+    assert feasible_settings(features, [too_many_ways, possible, too_many_shots]) == [possible]
+    with pytest.raises(DataError, match="5-way tasks with 8 shots"):
+        feasible_settings(features, [too_many_ways, too_many_shots])
+    with pytest.raises(DataError, match="no setting"):
+        feasible_settings(features, [])
+
+
+def test_shots_are_shown_as_a_number_or_a_range() -> None:
+    assert format_shots((5, 5)) == 5
+    assert format_shots((1, 5)) == "1-5"

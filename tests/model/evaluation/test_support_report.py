@@ -1,59 +1,61 @@
-"""What a support set says of its own labels: by hand, and on real drawings."""
+"""Tests of reports on support sets: by hand, and on real drawings."""
 
 import numpy as np
 import pytest
 
-from model.baselines.method import Phi
+from model.baselines.extractors import LeoExtractor
 from model.data.omniglot import Drawings
-from model.evaluation.accuracy import extract
-from model.evaluation.support_report import SAME, examine
+from model.evaluation.extracted_features import extract
+from model.evaluation.support_report import DUPLICATE_COSINE, report_on_support
 from model.leo import LatentEmbeddingOptimization
 
 
-def test_by_hand() -> None:
-    """Two classes along two axes; example 2 of class 0 lies on class 1's."""
+def test_a_report_by_hand() -> None:
+    # Two classes along two axes. Example 2 is labelled as class 0 but lies on the axis of class 1.
     features = np.array([[1, 0, 0], [1, 0.1, 0], [0, 1, 0.1], [0, 1, 0], [0.1, 1, 0]], dtype=np.float32)
-    found = examine(features, np.array([0, 0, 0, 1, 1]))
-    (suspect,) = found.suspects
+    report = report_on_support(features, np.array([0, 0, 0, 1, 1]))
+    (suspect,) = report.suspects
     assert (suspect.index, suspect.looks_like) == (2, 1)
     assert suspect.margin < -0.5
-    assert found.agreement == [pytest.approx(2 / 3), 1.0]
-    assert found.nearest == [1, 0]
-    pairs = {(twins.first, twins.second) for twins in found.near_duplicates}
+    assert report.agreement == [pytest.approx(2 / 3), 1.0]
+    assert report.nearest == [1, 0]
+    pairs = {(pair.first, pair.second) for pair in report.near_duplicates}
     assert pairs == {(2, 3), (2, 4)}
-    assert all(twins.similarity >= SAME for twins in found.near_duplicates)
+    assert all(pair.similarity >= DUPLICATE_COSINE for pair in report.near_duplicates)
 
 
-def test_a_single_example_is_not_accused_of_standing_alone() -> None:
+def test_the_only_example_of_a_class_is_no_suspect() -> None:
     features = np.eye(3, dtype=np.float32)
-    found = examine(features, np.array([0, 1, 2]))
-    assert found.agreement == [None, None, None]
-    assert found.margin == pytest.approx([1, 1, 1])
-    assert found.suspects == []
-    assert found.near_duplicates == []
+    report = report_on_support(features, np.array([0, 1, 2]))
+    assert report.agreement == [None, None, None]
+    assert report.margin == pytest.approx([1, 1, 1])
+    assert report.suspects == []
+    assert report.near_duplicates == []
 
 
-def test_two_single_examples_that_are_the_same_are_named() -> None:
-    found = examine(np.array([[1, 0], [1, 0], [0, 1]], dtype=np.float32), np.array([0, 1, 2]))
-    (twins,) = found.near_duplicates
-    assert (twins.first, twins.second) == (0, 1)
-    assert found.margin[0] == pytest.approx(0, abs=1e-6)
-    assert found.nearest[:2] == [1, 0]
+def test_equal_examples_of_two_classes_are_near_duplicates() -> None:
+    report = report_on_support(np.array([[1, 0], [1, 0], [0, 1]], dtype=np.float32), np.array([0, 1, 2]))
+    (pair,) = report.near_duplicates
+    assert (pair.first, pair.second) == (0, 1)
+    assert report.margin[0] == pytest.approx(0, abs=1e-6)
+    assert report.nearest[:2] == [1, 0]
 
 
-def test_length_and_blank_features_do_not_matter() -> None:
+def test_the_length_of_features_does_not_matter_and_zeros_are_allowed() -> None:
     features = np.random.default_rng(0).normal(size=(12, 6)).astype(np.float32)
     labels = np.repeat(np.arange(3), 4)
     lengths = np.linspace(0.1, 9, 12, dtype=np.float32)[:, None]
-    assert examine(features, labels).margin == pytest.approx(examine(features * lengths, labels).margin, abs=1e-5)
-    assert np.isfinite(examine(np.zeros_like(features), labels).margin).all()
+    assert report_on_support(features, labels).margin == pytest.approx(
+        report_on_support(features * lengths, labels).margin, abs=1e-5
+    )
+    assert np.isfinite(report_on_support(np.zeros_like(features), labels).margin).all()
 
 
-def test_a_planted_wrong_label_is_the_top_suspect(shipped: LatentEmbeddingOptimization, omniglot: Drawings) -> None:
-    """40 tasks; `make bench-labels` takes 200 and writes them down."""
+def test_a_wrong_label_is_the_first_suspect(shipped: LatentEmbeddingOptimization, omniglot: Drawings) -> None:
+    """Measured on 40 tasks; `make bench-labels` measures 200."""
     from bench.labels import planted
 
     validation = omniglot.split("validation")
-    some = validation.only(list(range(0, len(validation), 10)))  # of every alphabet
-    features = extract(Phi(shipped), some, shipped.config.resolution, shipped.alpha.device).features.numpy()
+    tenth = validation.subset(list(range(0, len(validation), 10)))  # of every alphabet
+    features = extract(LeoExtractor(shipped), tenth, shipped.config.resolution, shipped.alpha.device).features.numpy()
     assert planted(features, tasks=40, seed=1).top >= 36

@@ -1,13 +1,15 @@
+"""Tests of decoders of a lower rank."""
+
 import pytest
 import torch
 
 from model.leo import LatentEmbeddingOptimization
 from model.training.low_rank import with_low_rank_decoder
-from tests.conftest import tiny
+from tests.helpers.models import tiny
 
 
-def of_rank(rank: int) -> LatentEmbeddingOptimization:
-    """Trained, as it were: the map from hidden layer, code and 1 to the head has this rank."""
+def model_of_rank(rank: int) -> LatentEmbeddingOptimization:
+    """Return a model whose map from hidden layer, code and 1 to the head has this rank."""
     torch.manual_seed(0)
     leo = tiny(decoder_skip=True, resolution=32).eval()  # F = 128
     decoder = leo.decoder
@@ -21,8 +23,8 @@ def of_rank(rank: int) -> LatentEmbeddingOptimization:
     return leo
 
 
-def test_a_map_of_that_rank_already_gives_the_same_heads() -> None:
-    leo, codes = of_rank(35), torch.randn(4, 32)
+def test_heads_stay_the_same_if_the_map_has_a_lower_rank_already() -> None:
+    leo, codes = model_of_rank(35), torch.randn(4, 32)
     ranked = with_low_rank_decoder(leo, 36)
     assert ranked.config.decoder_rank == 36
     assert ranked.decoder.basis is not None
@@ -31,22 +33,22 @@ def test_a_map_of_that_rank_already_gives_the_same_heads() -> None:
     torch.testing.assert_close(ranked.classifier.phi(images), leo.classifier.phi(images))
 
 
-def test_the_higher_the_rank_the_nearer_to_the_whole() -> None:
-    leo, codes = of_rank(57), torch.randn(50, 32)
-    away = [
+def test_a_higher_rank_gives_heads_nearer_to_the_models_own() -> None:
+    leo, codes = model_of_rank(57), torch.randn(50, 32)
+    distances = [
         (with_low_rank_decoder(leo, rank).decoder(codes) - leo.decoder(codes)).norm().item()
         for rank in (32, 40, 48, 56)
     ]
-    assert away == sorted(away, reverse=True)
+    assert distances == sorted(distances, reverse=True)
 
 
-def test_what_cannot_be_narrowed_says_so() -> None:
-    for leo in (tiny(), tiny(decoder_skip=True, decoder_experts=2), with_low_rank_decoder(of_rank(35), 40)):
+def test_other_decoders_and_ranks_are_refused() -> None:
+    for leo in (tiny(), tiny(decoder_skip=True, decoder_experts=2), with_low_rank_decoder(model_of_rank(35), 40)):
         with pytest.raises(ValueError, match="only a decoder with a linear path"):
             with_low_rank_decoder(leo, 40)
     for rank in (31, 57):  # the map is [129, 24 + 32 + 1]
         with pytest.raises(ValueError, match="from 32, the length of a code, to 56"):
-            with_low_rank_decoder(of_rank(35), rank)
+            with_low_rank_decoder(model_of_rank(35), rank)
 
 
 def test_a_decoder_with_a_basis_starts_as_the_encoders_transpose_and_learns() -> None:

@@ -1,0 +1,51 @@
+"""LEO as one of the methods, with any number of inner steps."""
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from model.baselines.extractors import LeoExtractor, OwnEncoderExtractor
+from model.functional import apply_head
+from model.leo import LatentEmbeddingOptimization
+from model.serving.adapt import Adapter
+
+
+@dataclass(frozen=True)
+class LeoState:
+    """T tasks that a LEO has adapted to."""
+
+    codes: Tensor  # [T, N, L], after the inner loop
+    heads: Tensor  # [T, N, F+1], decoded from the codes; the bias is last
+    membership: Tensor  # [T, S, N]
+
+
+class LeoMethod:
+    """A LEO with its weights as they are now, and `steps` inner steps (those of its config by default).
+
+    Make another one after the LEO has been trained further.
+    """
+
+    def __init__(
+        self, leo: LatentEmbeddingOptimization, steps: int | None = None, extractor: LeoExtractor | None = None
+    ) -> None:
+        self.leo, self.adapter = leo, Adapter(leo)
+        self.steps = leo.config.inner_steps if steps is None else steps
+        self.name = f"LEO {self.steps} steps"
+        own_encoder = leo.encoder.features is not None
+        self.extractor: LeoExtractor = OwnEncoderExtractor(leo) if own_encoder else extractor or LeoExtractor(leo)
+
+    @torch.no_grad()
+    def adapt(self, support: Tensor, membership: Tensor) -> LeoState:
+        features = self.classifier_features(support)
+        encoder_features = support[..., -features.shape[-1] :]
+        codes, heads, *_ = self.adapter.adapt_stacked(features, encoder_features, membership, self.steps)
+        return LeoState(codes, heads, membership)
+
+    @torch.no_grad()
+    def logits(self, state: LeoState, queries: Tensor) -> Tensor:
+        return apply_head(state.heads, self.classifier_features(queries), state.membership)
+
+    def classifier_features(self, extracted: Tensor) -> Tensor:
+        """Drop the features of an encoder's own phi, if there are any: [...,F or 2F] -> [...,F]."""
+        return extracted[..., : self.leo.config.feature_dim]

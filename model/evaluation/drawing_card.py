@@ -1,0 +1,91 @@
+"""The card of a model of drawings: its figures on validation alphabets, and the page that shows them."""
+
+from pathlib import Path
+from typing import Any
+
+from model.evaluation.accuracy import Setting, feasible_settings
+from model.evaluation.extracted_features import Pictures
+from model.evaluation.model_card import ece_and_auroc, markdown_table, percent, points, write_page
+from model.evaluation.provenance import machine, today
+from model.evaluation.sweep import Sweep
+from model.leo import LatentEmbeddingOptimization
+
+LIMITS = (
+    "Made for single drawn characters or symbols, one to a picture, on a plain ground. It was trained on "
+    "strokes only: no photographs of objects, no filled shapes, no lines of text. Size, position, "
+    "polarity and colour are normalised away and cannot tell classes apart; orientation can. "
+    "Trained on adults' drawings from one study."
+)
+
+#: The tasks on a card: classes from all alphabets, then the more difficult ones within one alphabet.
+SETTINGS = (
+    *(Setting(way, (shot, shot), 15) for way in (5, 20) for shot in (1, 5)),
+    *(Setting(20, (shot, shot), min(15, 20 - shot), "alphabet") for shot in (1, 5, 10)),
+)
+EPISODES = 2000
+COLUMNS = ("way", "shot", "classes from", "accuracy, %", "without steps, %", "gain by the steps", "ECE, %", "AUROC")
+
+
+def measure_drawing_figures(
+    leo: LatentEmbeddingOptimization, validation: Pictures, episodes: int = EPISODES
+) -> dict[str, Any]:
+    """Measure the figures of a card: accuracy with and without inner steps on the same tasks, calibration and AUROC.
+
+    Settings that the data is too small for are left out. Raises `model.data.omniglot.DataError` if none is left.
+    """
+    sweep = Sweep(leo, validation, episodes)
+    for setting in feasible_settings(sweep.extracted, SETTINGS):
+        sweep.run(setting, (0, leo.config.inner_steps))
+    return {
+        "date": today(),
+        "machine": machine(),
+        "episodes": episodes,
+        "rows": [row.as_dict() for row in sweep.rows],
+        "differences": sweep.as_dict()["differences"],
+    }
+
+
+def write_drawing_card(folder: Path, name: str, version: str, card: dict[str, Any]) -> None:
+    """Write `README.md` of a model folder from the card in its `config.json`."""
+    shape, trained_on, validation = card["shape"], card["machine"], card["validation"]
+    facts = {
+        "Shape": f"{shape['resolution']}x{shape['resolution']} input, F = {shape['feature_dim']}, "
+        f"L = {shape['latent_dim']}, {shape['parameters']:,} parameters",
+        "Data": f"{card['data']}, {card['training_classes']} training classes; each is also used turned by 90, 180 "
+        "and 270 degrees, as three more classes",
+        "Split": f"by alphabet; validation, never trained on: {', '.join(card['validation_alphabets'])}",
+        "Command": f"`{card['command']}`",
+        "Seed": str(card["seed"]),
+        "Time": f"{card['seconds'] / 60:.0f} minutes on {trained_on['cores']} cores "
+        f"({trained_on['gpu'] or trained_on['processor']}), torch {trained_on['torch']}",
+        "License": "the weights are MIT; Omniglot is MIT (Brenden Lake)",
+    }
+    evaluation = [
+        f"Measured on the validation alphabets, not turned: {validation['episodes']} tasks for each row, 15 queries a "
+        "class (10 at 10 shots), 95 % intervals. The gain by the inner steps, in points, is the mean difference on "
+        "the same tasks. ECE: expected calibration error of the probabilities. AUROC: how well queries of the task's "
+        "classes are told from those of five other classes.",
+        "",
+        *markdown_table(COLUMNS, _table_rows(validation)),
+        "",
+        f"To measure the table again: `leo card --model weights/{name} --data {card['data']}`",
+        "",
+    ]
+    write_page(folder, name, version, card, facts, evaluation, LIMITS)
+
+
+def _table_rows(validation: dict[str, Any]) -> list[list[str]]:
+    """Format what `measure_drawing_figures` returns: a row for each setting."""
+    without_steps, with_steps = validation["rows"][::2], validation["rows"][1::2]
+    return [
+        [
+            str(row["way"]),
+            str(row["shot"]),
+            "one alphabet" if row["within"] else "all alphabets",
+            percent(row["accuracy"], row["ci95"]),
+            percent(start["accuracy"], start["ci95"]),
+            points(gain["difference"], gain["ci95"]),
+            *ece_and_auroc(row),
+        ]
+        for row, start, gain in zip(with_steps, without_steps, validation["differences"], strict=True)
+    ]

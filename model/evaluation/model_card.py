@@ -1,0 +1,76 @@
+"""What all model cards share: a model's shape, tables of figures, and the page `README.md` that shows a card.
+
+A card says how a model was trained and how accurate it is. It is kept in the model's `config.json`.
+"""
+
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from typing import Any
+
+from model.checkpoint import inference_state, write_whole
+from model.leo import LatentEmbeddingOptimization
+
+
+def shape_of(leo: LatentEmbeddingOptimization) -> dict[str, Any]:
+    """Describe a model's shape. `parameters` counts those in its folder, so not those of a pretrained backbone."""
+    config = leo.config
+    stored = inference_state(leo)
+    shape = {
+        "resolution": config.resolution,
+        "feature_dim": config.feature_dim,
+        "latent_dim": config.latent_dim,
+        "parameters": sum(p.numel() for n, p in leo.named_parameters() if n in stored),
+    }
+    if config.pretrained is None:
+        return shape
+    trained = sum(p.numel() for p in leo.parameters() if p.requires_grad)
+    return shape | {"backbone": config.backbone, "backbone_sha256": config.backbone_sha256, "trained": trained}
+
+
+def percent(share: float, ci95: float) -> str:
+    """Format an accuracy: 0.981, 0.002 -> 98.10 ± 0.20."""
+    return f"{100 * share:.2f} ± {100 * ci95:.2f}"
+
+
+def points(difference: float, ci95: float) -> str:
+    """Format a difference of accuracies, in percentage points: 0.012, 0.002 -> +1.20 ± 0.20."""
+    return f"{100 * difference:+.2f} ± {100 * ci95:.2f}"
+
+
+def ece_and_auroc(row: dict[str, Any]) -> list[str]:
+    """Format a row's calibration error, in per cent, and the AUROC of unknown classes."""
+    return [f"{100 * row['ece']:.1f}", "-" if row["auroc"] is None else f"{row['auroc']:.3f}"]
+
+
+def markdown_table(columns: Sequence[str], rows: Iterable[Sequence[str]]) -> list[str]:
+    """Return the lines of a table in Markdown."""
+    lines = [columns, *rows]
+    head, *body = [f"| {' | '.join(cells)} |" for cells in lines]
+    return [head, "|---" * len(columns) + "|", *body]
+
+
+def write_page(
+    folder: Path,
+    name: str,
+    version: str,
+    card: dict[str, Any],
+    facts: dict[str, str],
+    evaluation: list[str],
+    limits: str,
+) -> None:
+    """Write `README.md` of a model folder.
+
+    The page has `facts` about the model's training, the lines of its `evaluation`, and what it is not made for.
+    """
+    lines = [
+        f"# {name}",
+        "",
+        f"Version `{version}`, trained {card['date']}. Written by `leo train`.",
+        "",
+        *(f"- **{fact}**: {text}" for fact, text in facts.items()),
+        "",
+        *evaluation,
+        f"**Limits.** {limits}",
+        "",
+    ]
+    write_whole(folder / "README.md", "\n".join(lines).encode())
