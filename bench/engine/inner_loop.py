@@ -24,7 +24,7 @@ def inner_loop(model: str) -> dict[str, Any]:
     tasks = [task() for _ in range(256)]
     with torch.inference_mode():
         took = {n: median_ms(partial(adapter.adapt, tasks[:n])) / n for n in (1, 4, 16, 64, 256)}
-        on_one_core = median_ms(partial(adapter.adapt_here, tasks[:64])) / 64
+        on_one_core = median_ms(partial(adapter.adapt_batch, tasks[:64])) / 64
         without = {n: median_ms(partial(adapter.adapt, tasks[:n], 0)) / n for n in (1, 64)}
         by_size = {
             f"{way}-way {shot}-shot": median_ms(partial(adapter.adapt, [task(way, shot)]), 0.5) for way, shot in SIZES

@@ -1,1 +1,1 @@
-"""What answers requests: adaptation in closed form, phi on its fastest engine, ONNX graphs."""
+"""Inference for the service: the inner loop in closed form, phi on its fastest engine, ONNX graphs."""

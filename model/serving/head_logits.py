@@ -1,4 +1,4 @@
-"""Queries answered from their tasks' codes, without writing the tasks' heads."""
+"""Logits of queries from a task's codes, without decoding the task's head."""
 
 from collections.abc import Callable
 
@@ -11,17 +11,17 @@ from model.serving.onnx_runtime import session
 
 
 def head_logits(adapter: Adapter, device: torch.device) -> Callable[[Tensor, Tensor], Tensor]:
-    """`Adapter.logits` in its fastest form on the device; like it for a plain decoder only.
+    """Make the fastest function on the device that computes `Adapter.logits`: features [Q,F], codes [N,L] -> [Q,N].
 
-    On a CPU ONNX Runtime does it in half the time: phi ran in it a moment before, so its code is in the caches,
-    and it keeps the matrices in the order in which it reads them.
+    Like `Adapter.logits` it is for a plain decoder only. On a CPU ONNX Runtime takes half of PyTorch's time: phi has
+    just run in it, so its code is in the caches, and it stores matrices in the order it reads them.
     """
     if device.type != "cpu" or not adapter.leo.decoder.is_plain:
         return adapter.logits
     run = session(logits_to_onnx(adapter)).run
 
     def logits(features: Tensor, codes: Tensor) -> Tensor:
-        (found,) = run(None, {"features": features.numpy(), "codes": codes.numpy()})
-        return torch.from_numpy(found)
+        (result,) = run(None, {"features": features.numpy(), "codes": codes.numpy()})
+        return torch.from_numpy(result)
 
     return logits

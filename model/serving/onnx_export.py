@@ -1,4 +1,4 @@
-"""phi, heads and whole classifiers as ONNX graphs, to serve and to take away."""
+"""Exports to ONNX: a task's whole classifier, phi alone, and logits from codes."""
 
 import json
 
@@ -10,7 +10,7 @@ from torch import Tensor
 from model.leo import LatentEmbeddingOptimization
 from model.networks.features import FeatureExtractor, FrozenBackbone
 from model.serving.adapt import Adapter
-from model.serving.onnx_graph import CODES, FEATURES, INPUT, LOGITS, OUTPUT, _Graph, _QuantisedGraph
+from model.serving.onnx_graph import CODES, FEATURES, INPUT, LOGITS, OUTPUT, GraphBuilder, QuantisedGraphBuilder
 
 
 def to_onnx(
@@ -18,65 +18,67 @@ def to_onnx(
     weight: NDArray[np.float32],
     bias: NDArray[np.float32],
     labels: list[str],
-    described: dict[str, str],
+    metadata: dict[str, str],
     shots: float = 1.0,
 ) -> bytes:
-    """Head [N,F] and [N] of a LEO whose BatchNorm is folded -> graph: `images` [B,1,R,R] -> `probabilities` [B,N].
+    """Export a task's classifier: phi with a head [N,F] and [N] -> graph, `images` [B,1,R,R] -> `probabilities` [B,N].
 
-    Images are framed drawings, ink 1 on paper 0, as `model.images.drawings` makes them, or photos [B,3,R,R] in 0..1.
-    The file's metadata holds the labels in order, the side R, and what is `described`. Raises `TypeError` for
-    a layer it does not know.
+    Images are framed drawings, ink 1 on paper 0, as `model.images.drawings` makes them. For a pretrained backbone they
+    are photos [B,3,R,R] in 0..1. BatchNorm of the LEO must be folded. `shots` is the mean number of examples a class,
+    which the temperature depends on. The file's metadata holds the labels in order, the side R, and `metadata`.
+    Raises `TypeError` for a layer without an ONNX form here.
     """
-    graph, side = _Graph(), leo.config.resolution
-    at = graph.phi(leo.classifier.phi, INPUT)
-    at = graph.add("Gemm", at, graph.constant("fc.weight", weight), graph.constant("fc.bias", bias), transB=1)
-    at = graph.add("Div", at, graph.constant("temperature", np.float32(leo.config.temperature_at(shots, len(labels)))))
-    graph.add("Softmax", at, axis=-1, output=OUTPUT)
+    graph, side = GraphBuilder(), leo.config.resolution
+    features = graph.phi(leo.classifier.phi, INPUT)
+    fc = graph.constant("fc.weight", weight), graph.constant("fc.bias", bias)
+    logits = graph.add("Gemm", features, *fc, transB=1)
+    temperature = graph.constant("temperature", np.float32(leo.config.temperature_at(shots, len(labels))))
+    graph.add("Softmax", graph.add("Div", logits, temperature), axis=-1, output=OUTPUT)
 
     images = helper.make_tensor_value_info(INPUT, TensorProto.FLOAT, ["batch", leo.config.channels, side, side])
     probabilities = helper.make_tensor_value_info(OUTPUT, TensorProto.FLOAT, ["batch", len(labels)])
-    props = described | {"labels": json.dumps(labels, ensure_ascii=False), "side": str(side)}
-    return graph.made("leo", [images], probabilities, props)
+    metadata = metadata | {"labels": json.dumps(labels, ensure_ascii=False), "side": str(side)}
+    return graph.serialise("leo", [images], probabilities, metadata)
 
 
 def phi_to_onnx(phi: FeatureExtractor, side: int, *, quantised: bool = False) -> bytes:
-    """A phi whose BatchNorm is folded -> graph: `images` uint8 [B,R,R], 255 full ink, or of a pretrained backbone
-    [B,R,R,3], red, green and blue -> `features` [B,F].
+    """Export a phi whose BatchNorm is folded -> graph, `images` uint8 [B,R,R] -> `features` [B,F].
 
-    With `quantised` its convolutions take and give bytes, which some processors are much faster at.
-    Raises `TypeError` for a layer it does not know, or has no such form of.
+    Drawings have 255 for full ink. A pretrained backbone takes photos [B,R,R,3]: red, green, blue. With `quantised`
+    weights and activations of its convolutions are rounded to 8 bits. Raises `TypeError` for a layer without an ONNX
+    form here, or without a quantised one.
     """
-    graph = _QuantisedGraph() if quantised else _Graph()
+    graph = QuantisedGraphBuilder() if quantised else GraphBuilder()
     channels = [3] if isinstance(phi.blocks, FrozenBackbone) else []
-    first = (
-        graph.add("Transpose", INPUT, perm=[0, 3, 1, 2])
-        if channels
-        else graph.add("Unsqueeze", INPUT, graph.integers(1))
-    )
-    graph.add("Identity", graph.phi(phi, graph.shares(first)), output=FEATURES)
+    if channels:
+        pixels = graph.add("Transpose", INPUT, perm=[0, 3, 1, 2])  # [B, 3, R, R]
+    else:
+        pixels = graph.add("Unsqueeze", INPUT, graph.int64_constant(1))  # [B, 1, R, R]
+    graph.add("Identity", graph.phi(phi, graph.scale_pixels(pixels)), output=FEATURES)
     images = helper.make_tensor_value_info(INPUT, TensorProto.UINT8, ["batch", side, side, *channels])
     features = helper.make_tensor_value_info(FEATURES, TensorProto.FLOAT, ["batch", len(phi.centre)])
-    return graph.made("phi", [images], features, {})
+    return graph.serialise("phi", [images], features, {})
 
 
 def logits_to_onnx(adapter: Adapter) -> bytes:
-    """`Adapter.logits` of a plain decoder -> graph: `features` [Q,F] and `codes` [N,L] -> `logits` [Q,N]."""
-    graph, decoder = _Graph(), adapter.leo.decoder
+    """Export `Adapter.logits` of a plain decoder -> graph, `features` [Q,F] and `codes` [N,L] -> `logits` [Q,N]."""
+    graph, decoder = GraphBuilder(), adapter.leo.decoder
 
     def linear(at: str, name: str, weight: Tensor, bias: Tensor) -> str:
-        """Weight [in,out], bias [out]."""
+        """Add a linear layer: weight [in,out], bias [out]."""
         return graph.add("Gemm", at, graph.constant(f"{name}.weight", weight), graph.constant(f"{name}.bias", bias))
 
     hidden = CODES
     for name, layer in (("fc1", decoder.fc1), ("fc2", decoder.fc2)):
         hidden = graph.add("Relu", linear(hidden, name, layer.weight.T, layer.bias))
-    state = hidden if decoder.skip is None else graph.add("Concat", hidden, CODES, axis=-1)  # [N, H+L]
-    met = linear(FEATURES, "met", adapter.meets_features[:-1], adapter.meets_features[-1])  # [Q, H+L] or [Q, R]
+    last_input = hidden if decoder.skip is None else graph.add("Concat", hidden, CODES, axis=-1)  # [N, H+L]
+    projection = adapter.feature_projection
+    projected = linear(FEATURES, "projection", projection[:-1], projection[-1])  # [Q, H+L] or [Q, R]
     if adapter.basis is not None:
-        state = graph.add("MatMul", state, graph.constant("last", adapter.last.T))  # [N, R]
-    graph.add("Gemm", met, state, transB=1, output=LOGITS)
+        last_input = graph.add("MatMul", last_input, graph.constant("last_layer", adapter.last_layer.T))  # [N, R]
+    graph.add("Gemm", projected, last_input, transB=1, output=LOGITS)
 
-    features = helper.make_tensor_value_info(FEATURES, TensorProto.FLOAT, ["queries", len(adapter.meets_features) - 1])
+    features = helper.make_tensor_value_info(FEATURES, TensorProto.FLOAT, ["queries", len(projection) - 1])
     codes = helper.make_tensor_value_info(CODES, TensorProto.FLOAT, ["classes", decoder.fc1.in_features])
     logits = helper.make_tensor_value_info(LOGITS, TensorProto.FLOAT, ["queries", "classes"])
-    return graph.made("by codes", [features, codes], logits, {})
+    return graph.serialise("head logits", [features, codes], logits, {})

@@ -3,7 +3,7 @@ import torch
 
 from model.functional import one_hot
 from model.leo import LatentEmbeddingOptimization
-from model.serving.adapt import WORTH_SPLITTING, Adapter, Support
+from model.serving.adapt import MIN_TASKS_TO_SPLIT, Adapter, Support
 from tests.conftest import tiny
 
 
@@ -42,7 +42,7 @@ def test_ragged_tasks_together_come_out_as_each_alone(own_encoder: bool) -> None
 def test_many_tasks_whose_parts_go_to_different_cores_come_out_as_each_alone(conditioned: bool) -> None:
     leo = tiny(own_encoder=True, decoder_conditioned=conditioned, inner_lr=0.5).eval()
     torch.nn.init.normal_(leo.decoder.fc3.weight, std=0.05)
-    tasks = [random_support(leo, 2 + n % 4, [1 + n % 3] * (2 + n % 4), n) for n in range(2 * WORTH_SPLITTING + 1)]
+    tasks = [random_support(leo, 2 + n % 4, [1 + n % 3] * (2 + n % 4), n) for n in range(2 * MIN_TASKS_TO_SPLIT + 1)]
     with torch.inference_mode():  # as the engine calls it
         together = Adapter(leo).adapt(tasks)
         alone = [Adapter(leo).adapt([task])[0] for task in tasks]

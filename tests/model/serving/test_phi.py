@@ -116,7 +116,7 @@ def test_quantise_false_is_float32_whatever_the_cpu_can_do(monkeypatch: pytest.M
     [
         (False, 0.9, {}, "no 8-bit dot products"),
         (True, 1.1, {}, "its features differ"),
-        (True, 0.9, {"view_angles": (-10.0, 10.0)}, "have no quantised form"),
+        (True, 0.9, {"view_angles": (-10.0, 10.0)}, "view_angles have no quantised form"),
         (True, 0.9, {"normalisation": "group"}, "has no quantised form"),
     ],
     ids=["no dot products", "other features", "views", "GroupNorm"],
