@@ -2,7 +2,6 @@
 
 import shutil
 import signal
-import socket
 import subprocess
 from pathlib import Path
 
@@ -11,6 +10,11 @@ from redis import Redis
 from redis.backoff import ConstantBackoff
 from redis.exceptions import RedisError
 from redis.retry import Retry
+
+from tests.helpers.ports import free_port
+
+#: Seconds within which a store's call must fail while Redis does not answer. It promises one; slow machines get more.
+CALL_DEADLINE = 5.0
 
 
 class RedisServer:
@@ -92,11 +96,6 @@ def all_slots(client: Redis) -> None:
     says = client.execute_command("CLUSTER INFO")
     if (says["cluster_state"], says["cluster_slots_ok"]) != ("ok", "16384"):
         raise NotYet
-
-
-def free_port() -> int:
-    with socket.create_server(("127.0.0.1", 0)) as listening:
-        return int(listening.getsockname()[1])
 
 
 def started(folder: Path) -> RedisServer:

@@ -6,7 +6,7 @@ import torch
 
 from app.inference.work import Head
 from app.tasks.cache import TaskCache
-from tests.app.store.test_store import record
+from tests.helpers.records import record
 
 
 def head(floats: int = 100) -> Head:

@@ -1,0 +1,107 @@
+"""What the Redis store promises beside the contract: small, and an answer whatever Redis does."""
+
+import asyncio
+import logging
+import signal
+from collections.abc import Awaitable
+from pathlib import Path
+
+import pytest
+from redis import Redis
+
+from app.store import StoreUnavailable
+from app.store.redis import RedisStore
+from tests.helpers.records import five_way_record, record
+from tests.helpers.redis_server import CALL_DEADLINE, RedisServer, started
+
+
+def test_a_five_way_task_is_small_in_redis(redis: Redis, redis_server: RedisServer) -> None:
+    async def scenario() -> None:
+        store = await RedisStore.open(redis_server.url)
+        for n in range(200):
+            await store.add(five_way_record(str(n)))
+        await store.close()
+
+    asyncio.run(scenario())
+    held = [redis.memory_usage(key, samples=0) for key in redis.scan_iter()]
+    assert len(held) == 203  # the records; the owner's number, tasks and expiries
+    assert sum(held) / 200 < 2400  # bytes, Redis' own overhead included
+
+
+async def assert_unavailable(*calls: Awaitable[object]) -> None:
+    """Check that each call fails, and soon, as every method of a store promises."""
+    for call in calls:
+        async with asyncio.timeout(CALL_DEADLINE):
+            with pytest.raises(StoreUnavailable, match="Redis"):
+                await call
+
+
+def test_while_redis_is_paused_or_dead_calls_fail_and_afterwards_nothing_is_lost(tmp_path: Path) -> None:
+    server = started(tmp_path)
+
+    async def scenario() -> None:
+        store = await RedisStore.open(server.url)
+        await store.add(record("a"))
+
+        async def all_fail() -> None:
+            await assert_unavailable(store.get("a", "me"), store.add(record("b")), store.page("me", 5, None))
+
+        server.send(signal.SIGSTOP)
+        await all_fail()
+        server.send(signal.SIGCONT)
+        assert await store.get("a", "me") is not None
+        server.kill()
+        await all_fail()
+        server.start()
+        assert await store.get("a", "me") is not None  # on disk when it was acknowledged
+        await store.close()
+
+    try:
+        asyncio.run(scenario())
+    finally:
+        server.kill()
+
+
+def test_a_restart_of_redis_between_two_calls_costs_no_call(tmp_path: Path) -> None:
+    server = started(tmp_path)
+
+    async def scenario() -> None:
+        store = await RedisStore.open(server.url)
+        await store.add(record("a"))
+        assert all(await asyncio.gather(*[store.get("a", "me") for _ in range(8)]))  # each on a connection of its own
+        server.kill()
+        await asyncio.to_thread(server.start)  # meanwhile the loop hears that the connections are closed
+        # Reads and writes alike: every connection of the pool is dead.
+        assert all(await asyncio.gather(*[store.get("a", "me") for _ in range(4)]))
+        await asyncio.gather(*[store.add(record(name)) for name in "bcd"])
+        assert await store.delete("b", "me")
+        await store.close()
+
+    try:
+        asyncio.run(scenario())
+    finally:
+        server.kill()
+
+
+def test_a_redis_that_does_not_answer_or_is_not_durable_is_a_warning(
+    redis: Redis, redis_server: RedisServer, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    async def opened(url: str) -> None:
+        await (await RedisStore.open(url)).close()
+
+    with caplog.at_level(logging.WARNING):
+        asyncio.run(opened(redis_server.url))
+        assert caplog.text == ""
+        redis.config_set("appendfsync", "everysec")
+        try:
+            asyncio.run(opened(redis_server.url))
+        finally:
+            redis.config_set("appendfsync", "always")
+        assert "may lose acknowledged tasks" in caplog.text
+        asyncio.run(opened(f"unix://{tmp_path}/nothing"))
+        assert "cannot look at Redis yet" in caplog.text
+
+
+def test_a_url_that_is_no_redis_is_refused() -> None:
+    with pytest.raises(StoreUnavailable, match="LEO_STORE_URL"):
+        asyncio.run(RedisStore.open("postgres://localhost"))
