@@ -1,6 +1,7 @@
 """The sockets that the service listens on."""
 
 import socket
+from typing import NamedTuple
 
 BACKLOG = 2048  # connections that may wait to be accepted
 # uvloop accepts one connection of each socket in a turn of its event loop, and under load a turn takes milliseconds:
@@ -8,24 +9,36 @@ BACKLOG = 2048  # connections that may wait to be accepted
 ACCEPTED_A_TURN = 32
 
 
-def listening(host: str, port: int, workers: int = 1) -> list[list[socket.socket]]:
-    """Listening sockets for each of some workers: of every address of `host`, each many times. Port 0 takes a free one.
+class Address(NamedTuple):
+    """Where to listen: an IP address and a port."""
 
-    Workers have sockets of their own, among which the system deals out the connections: from a common one whoever
-    woke first would take them all. Raises `OSError`.
+    family: socket.AddressFamily
+    host: str
+    port: int
+
+
+def find_addresses(host: str, port: int) -> list[Address]:
+    """The addresses of a host, with the same port each; port 0 takes a free one.
+
+    Raises `OSError` where somebody listens there already, which sockets that share a port would not notice.
     """
     found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
-    addresses = dict.fromkeys((family, address) for family, _, _, _, address in found)
-    sockets: list[list[socket.socket]] = [[] for _ in range(workers)]
-    for family, (name, *_) in addresses:
-        taken = sockets[0][0].getsockname()[1] if sockets[0] else port  # where any port will do, the same for all
-        first = socket.create_server((name, taken), family=family, backlog=BACKLOG)
-        place = (name, first.getsockname()[1])
-        if workers > 1:
-            first.close()  # it found that nobody else is there, which those that share a port do not ask
-            each = [socket.create_server(place, family=family, backlog=BACKLOG, reuse_port=True) for _ in sockets]
-        else:
-            each = [first]
-        for own, one in zip(sockets, each, strict=True):
-            own += [one, *(one.dup() for _ in range(ACCEPTED_A_TURN - 1))]
+    addresses: list[Address] = []
+    for family, name in dict.fromkeys((family, address[0]) for family, _, _, _, address in found):
+        with socket.create_server((str(name), port), family=family) as probe:
+            port = probe.getsockname()[1]
+        addresses.append(Address(family, str(name), port))
+    return addresses
+
+
+def listen(addresses: list[Address], *, share: bool) -> list[socket.socket]:
+    """Listening sockets of one process, several for each address; with `share` others may listen there too.
+
+    The system deals connections out among the processes that share an address. From a socket that they had in common
+    whoever wakes first would take them all. Raises `OSError`.
+    """
+    sockets = []
+    for family, host, port in addresses:
+        first = socket.create_server((host, port), family=family, backlog=BACKLOG, reuse_port=share)
+        sockets += [first, *(first.dup() for _ in range(ACCEPTED_A_TURN - 1))]
     return sockets

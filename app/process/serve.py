@@ -10,7 +10,6 @@ import socket
 import sys
 import tempfile
 from collections.abc import Callable
-from itertools import chain
 
 import uvicorn
 from fastapi import FastAPI
@@ -18,7 +17,7 @@ from fastapi import FastAPI
 from app.observability import logs
 from app.process.answers import WholeAnswers
 from app.process.draining import DrainingServer
-from app.process.listening import listening
+from app.process.listening import Address, find_addresses, listen
 from app.process.workers import Workers, worker_count
 from app.settings import Settings
 from app.shared_state import SharedState
@@ -47,7 +46,7 @@ def serve(settings: Settings) -> int:
     if workers == 1:
         logs.configure(settings.log_format)
         service = load(settings, SharedState())
-        (sockets,) = listen(settings)
+        sockets = listen(find_free_addresses(settings), share=False)
         freeze_garbage()
         run(settings, service, sockets)
         return 0
@@ -65,22 +64,21 @@ def serve_with_workers(settings: Settings, workers: int) -> int:
     from app import main  # noqa: F401 - imported once, before the workers are forked
 
     logs.configure(settings.log_format)
-    shared_state, sockets = SharedState(workers), listen(settings, workers)
+    shared_state, addresses = SharedState(workers), find_free_addresses(settings)
 
-    def work(number: int, ready: Callable[[], None]) -> None:
-        for others in chain(*sockets[:number], *sockets[number + 1 :]):
-            others.close()
+    def work(open_sockets: Callable[[], list[socket.socket]], ready: Callable[[], None]) -> None:
         try:
             service = load(settings, shared_state)
-        except CannotServe as error:
+            sockets = open_sockets()
+        except (CannotServe, OSError) as error:
             log.error("%s", error)
             sys.exit(1)
         freeze_garbage()
-        run(settings, service, sockets[number], ready)
+        run(settings, service, sockets, ready)
 
     freeze_garbage()
     stop_seconds = settings.drain_seconds + settings.stop_seconds
-    return Workers(shared_state, work, list(chain(*sockets)), stop_seconds).run()
+    return Workers(shared_state, work, lambda: listen(addresses, share=True), stop_seconds).run()
 
 
 def load(settings: Settings, shared_state: SharedState) -> FastAPI:
@@ -93,8 +91,8 @@ def load(settings: Settings, shared_state: SharedState) -> FastAPI:
         raise CannotServe(str(error)) from error
 
 
-def listen(settings: Settings, workers: int = 1) -> list[list[socket.socket]]:
-    """Listening sockets for each worker, once the store can be used. Raises `CannotServe`."""
+def find_free_addresses(settings: Settings) -> list[Address]:
+    """Where to listen, once the store can be used. Raises `CannotServe`."""
     try:
         asyncio.run(_check_store(settings))
     except StoreUnavailable as error:
@@ -107,15 +105,15 @@ def listen(settings: Settings, workers: int = 1) -> list[list[socket.socket]]:
             settings.port,
         )
     try:
-        sockets = listening(settings.host, settings.port, workers)
+        addresses = find_addresses(settings.host, settings.port)
     except OSError as error:
         where = f"{settings.host}:{settings.port}"
         raise CannotServe(
             f"cannot listen on {where}: {error.strerror}; choose another with LEO_HOST and LEO_PORT"
         ) from error
     shown = f"[{settings.host}]" if ":" in settings.host else settings.host
-    log.info("listening on http://%s:%d", shown, sockets[0][0].getsockname()[1])
-    return sockets
+    log.info("listening on http://%s:%d", shown, addresses[0].port)
+    return addresses
 
 
 async def _check_store(settings: Settings) -> None:

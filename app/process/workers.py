@@ -34,8 +34,9 @@ YOUNG = 10.0  # seconds since it became ready
 FIRST_PAUSE, LONGEST_PAUSE = 0.5, 30.0  # seconds
 MOST_FAILURES = 5  # young deaths in a row, of every worker, after which the service ends for its supervisor to see
 
-# Serves as the worker with the given number until told to stop; calls the second argument once it answers requests.
-Serve = Callable[[int, Callable[[], None]], None]
+# Loads the service, opens its sockets by the first argument, serves until told to stop, and calls the second argument
+# once it answers requests.
+Serve = Callable[[Callable[[], list[socket.socket]], Callable[[], None]], None]
 
 
 def worker_count(settings: Settings) -> int:
@@ -86,10 +87,18 @@ class Workers:
     """Runs `shared_state.workers` processes that each `serve`, until told to stop."""
 
     def __init__(
-        self, shared_state: SharedState, serve: Serve, sockets: list[socket.socket], stop_seconds: float
+        self,
+        shared_state: SharedState,
+        serve: Serve,
+        listen: Callable[[], list[socket.socket]],
+        stop_seconds: float,
     ) -> None:
-        """`sockets`: those the workers listen on. `stop_seconds`: how long a worker may take to stop."""
-        self._shared_state, self._serve, self._sockets, self._stop_seconds = shared_state, serve, sockets, stop_seconds
+        """`listen` opens a worker's sockets. `stop_seconds`: how long a worker may take to stop. Raises `OSError`."""
+        self._shared_state, self._serve, self._listen, self._stop_seconds = shared_state, serve, listen, stop_seconds
+        # This process keeps a worker's sockets open while the worker is replaced, so that new clients wait for it. A
+        # worker that stays away loses them, or the system would deal connections to it that nobody accepts; it opens
+        # its own once it has loaded its models.
+        self._sockets = {number: listen() for number in range(shared_state.workers)}
         self._workers: list[Worker] = []
         self._signals: list[int] = []
         self._failures = [0] * shared_state.workers  # young deaths in a row
@@ -159,6 +168,8 @@ class Workers:
             self._failures[worker.number] = failures
             pause = min(LONGEST_PAUSE, FIRST_PAUSE * 2 ** (failures - 2)) if failures > 1 else 0.0
             self._restarts[worker.number] = time.monotonic() + pause
+            if pause:
+                self._close_sockets(worker.number)
             if self._has_served:
                 log.error(
                     "worker %d ended with status %s: starting it again%s",
@@ -166,6 +177,10 @@ class Workers:
                     worker.process.exitcode,
                     f" in {pause:g} s" if pause else "",
                 )
+
+    def _close_sockets(self, number: int) -> None:
+        for each in self._sockets.pop(number, []):
+            each.close()
 
     def _has_failed(self) -> bool:
         """Whether the service cannot start, or every worker keeps dying."""
@@ -188,8 +203,8 @@ class Workers:
         return max(0.0, min(self._restarts.values()) - time.monotonic()) if self._restarts else None
 
     def _stop(self, status: int) -> int:
-        for each in self._sockets:
-            each.close()  # the workers' own are open as long as they serve
+        for number in list(self._sockets):
+            self._close_sockets(number)  # the workers' own copies are open as long as they serve
         for worker in self._workers:
             worker.send(signal.SIGTERM)
         until = time.monotonic() + self._stop_seconds + STOP_GRACE
@@ -220,5 +235,8 @@ class Workers:
         if os.getppid() != parent:
             return
         self._shared_state.join(number)
+        sockets = self._sockets.pop(number, [])
+        for other in list(self._sockets):
+            self._close_sockets(other)
         with contextlib.suppress(KeyboardInterrupt):
-            self._serve(number, lambda: ready_pipe.send(True))
+            self._serve(lambda: sockets or self._listen(), lambda: ready_pipe.send(True))

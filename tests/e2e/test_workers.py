@@ -2,6 +2,7 @@
 
 import concurrent.futures
 import os
+import shutil
 import signal
 import threading
 from collections.abc import Callable, Iterator
@@ -12,6 +13,7 @@ import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
 from app.http.keys import KeyFile, new_key, write_keys
+from app.settings import PROJECT
 from tests.e2e.conftest import Server
 from tests.helpers.drawn import CHARACTERS, png
 
@@ -154,7 +156,7 @@ def test_a_killed_worker_is_replaced_and_loses_nothing(several: Server) -> None:
         for task_id in tasks:
             with httpx.Client(base_url=several.url, timeout=30) as client:  # whoever comes meanwhile waits
                 assert ask(client, task_id).json()["predictions"][0]["label"] == "ring"
-    assert several.log.read_text().count("starting it anew") == WORKERS
+    assert several.log.read_text().count("starting it again") == WORKERS
 
 
 def test_told_to_stop_they_finish_and_all_are_gone(several: Server) -> None:
@@ -193,12 +195,68 @@ def test_new_weights_reach_all(several: Server) -> None:
     until(holds=lambda: several.log.read_text().count("no model has changed") == WORKERS)
 
 
+def ready_workers(server: Server) -> int:
+    return int(httpx.get(f"{server.url}/readyz", timeout=30).json().get("workers_ready", 0))
+
+
+def test_healthy_workers_serve_on_while_one_cannot_start(tmp_path: Path) -> None:
+    """The weights folder is gone, and a worker dies: it is tried again, less and less often, until it can start."""
+    weights = Path(shutil.copytree(PROJECT / "weights" / "omniglot", tmp_path / "weights"))
+    server = Server(tmp_path / "data", LEO_WORKERS="2", LEO_WEIGHTS=str(weights))
+    try:
+        server.start()
+        until(holds=lambda: ready_workers(server) == 2)
+        with httpx.Client(base_url=server.url) as client:
+            task_id = create(client)
+        weights.rename(tmp_path / "elsewhere")
+        killed, healthy = workers_of(server)
+        os.kill(killed, signal.SIGKILL)
+        until(holds=lambda: server.log.read_text().count("starting it again in") >= 2)
+        assert ready_workers(server) == 1
+        assert "leo_workers_ready 1.0" in httpx.get(f"{server.url}/metrics").text
+        for _ in range(20):
+            with httpx.Client(base_url=server.url, timeout=30) as client:
+                assert ask(client, task_id).status_code == 200
+        (tmp_path / "elsewhere").rename(weights)
+        until(holds=lambda: ready_workers(server) == 2)
+        assert healthy in workers_of(server)
+        assert server.stop(signal.SIGTERM) == 0
+    finally:
+        server.close()
+
+
+def test_a_service_whose_workers_all_keep_dying_ends(tmp_path: Path) -> None:
+    weights = Path(shutil.copytree(PROJECT / "weights" / "omniglot", tmp_path / "weights"))
+    server = Server(tmp_path / "data", LEO_WORKERS="2", LEO_WEIGHTS=str(weights))
+    try:
+        server.start()
+        until(holds=lambda: ready_workers(server) == 2)
+        shutil.rmtree(weights)
+        for worker in workers_of(server):
+            os.kill(worker, signal.SIGKILL)
+        assert server.ended() == 1
+    finally:
+        server.close()
+
+
+def test_a_reload_that_comes_while_a_worker_starts_reaches_it_too(several: Server) -> None:
+    for _ in range(3):
+        already = several.log.read_text().count("no model has changed")
+        killed, *_ = workers_of(several)
+        os.kill(killed, signal.SIGKILL)
+        until(holds=lambda killed=killed: killed not in workers_of(several))
+        several.send(signal.SIGHUP)
+        until(
+            holds=lambda already=already: several.log.read_text().count("no model has changed") >= already + WORKERS
+        )
+
+
 def test_a_folder_that_holds_no_model_is_said_once(tmp_path: Path) -> None:
     server = Server(tmp_path / "data", LEO_WORKERS=str(WORKERS), LEO_WEIGHTS=str(tmp_path))
     server.start(wait=False)
     assert server.ended() == 1
     log = server.log.read_text()
-    assert log.count("error:") == 1
+    assert log.count("is missing") == 1
     assert "Traceback" not in log
 
 

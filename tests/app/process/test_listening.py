@@ -4,14 +4,13 @@ import asyncio
 import contextlib
 import socket
 from collections.abc import Callable
-from itertools import chain
 
 import pytest
 import uvloop
 from typer.testing import CliRunner
 
 from app.cli import app
-from app.process.listening import ACCEPTED_A_TURN, BACKLOG, listening
+from app.process.listening import ACCEPTED_A_TURN, BACKLOG, find_addresses, listen
 
 
 def turns_until_accepted(sockets: list[socket.socket], clients: int) -> int:
@@ -39,23 +38,24 @@ def turns_until_accepted(sockets: list[socket.socket], clients: int) -> int:
 
 
 def test_a_crowd_of_new_clients_is_let_in_within_a_few_turns() -> None:
-    (sockets,) = listening("127.0.0.1", 0)
+    sockets = listen(find_addresses("127.0.0.1", 0), share=False)
     assert len(sockets) == ACCEPTED_A_TURN
     assert len({each.getsockname() for each in sockets}) == 1
     assert turns_until_accepted(sockets, 4 * ACCEPTED_A_TURN) <= 8
 
 
 def test_every_address_of_a_name_has_the_same_port() -> None:
-    sockets = list(chain(*listening("localhost", 0, workers=2)))
-    try:
-        assert len({each.getsockname()[1] for each in sockets}) == 1
-    finally:
-        for each in sockets:
-            each.close()
+    addresses = find_addresses("localhost", 0)
+    assert len({address.port for address in addresses}) == 1
+    sockets = listen(addresses, share=True)
+    assert {each.getsockname()[1] for each in sockets} == {addresses[0].port}
+    for each in sockets:
+        each.close()
 
 
 def test_workers_share_the_port_with_each_other_and_with_nobody_else() -> None:
-    first, second = listening("127.0.0.1", 0, workers=2)
+    addresses = find_addresses("127.0.0.1", 0)
+    first, second = (listen(addresses, share=True) for _ in range(2))
     address = first[0].getsockname()
     try:
         for each in (first[0], second[0]):
@@ -69,9 +69,8 @@ def test_workers_share_the_port_with_each_other_and_with_nobody_else() -> None:
                     accepted[number] += 1
         assert sum(accepted) == len(clients)
         assert min(accepted) >= 8
-        for workers in (1, 2):
-            with pytest.raises(OSError, match="in use"):
-                listening(*address, workers)
+        with pytest.raises(OSError, match="in use"):
+            find_addresses(*address)
         for client in clients:
             client.close()
     finally:
