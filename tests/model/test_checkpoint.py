@@ -1,3 +1,5 @@
+"""Model folders: saving, loading, and errors for missing or damaged files."""
+
 import json
 import re
 from pathlib import Path
@@ -7,7 +9,7 @@ import torch
 
 from model.checkpoint import CheckpointError, read_info, save_model
 from model.leo import LatentEmbeddingOptimization
-from tests.conftest import tiny
+from tests.helpers.models import tiny
 
 load = LatentEmbeddingOptimization.from_pretrained
 

@@ -1,3 +1,5 @@
+"""LEOConfig: impossible values, warnings, stored configs."""
+
 import warnings
 
 import pytest

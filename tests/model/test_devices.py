@@ -1,3 +1,5 @@
+"""What the CPU says it can do."""
+
 from pathlib import Path
 
 import pytest

@@ -1,3 +1,5 @@
+"""The LEO algorithm: inner loop by hand arithmetic, gradients by finite differences, the outer step."""
+
 import pytest
 import torch
 from torch import nn
@@ -7,7 +9,7 @@ from model.functional import code_spread, cross_entropy, one_hot
 from model.leo import LatentEmbeddingOptimization
 from model.networks.gaussian import Gaussian
 from model.outer_loop import TrainingDiverged
-from tests.conftest import tiny
+from tests.helpers.models import tiny
 
 
 def episode(tasks: int = 2, way: int = 3, shot: int = 2, query: int = 3, seed: int = 1) -> tuple[torch.Tensor, ...]:

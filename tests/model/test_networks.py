@@ -1,3 +1,5 @@
+"""The networks of a LEO, each against its formula."""
+
 import pytest
 import torch
 from torch.nn import functional as F

@@ -1,3 +1,5 @@
+"""Training by several processes."""
+
 import subprocess
 import sys
 from collections.abc import Callable
@@ -12,7 +14,7 @@ from model.data.omniglot import load_drawings
 from model.leo import LatentEmbeddingOptimization
 from model.training.drawings import DrawingTrainer
 from tests.helpers.drawn import write_omniglot
-from tests.helpers.redis_server import free_port
+from tests.helpers.ports import free_port
 from tests.helpers.training import run_config
 
 PROJECT = Path(__file__).parents[2]

@@ -1,4 +1,4 @@
-"""The shipped models themselves, on drawings made by code and on Omniglot's validation alphabets."""
+"""The shipped models on drawings made by code and on Omniglot's validation alphabets."""
 
 import pytest
 import torch
@@ -10,7 +10,7 @@ from model.evaluation.extracted_features import extract_leo_features
 from model.functional import code_spread, one_hot
 from model.images.resize import to_side
 from model.leo import LatentEmbeddingOptimization
-from tests.conftest import WEIGHTS
+from tests.helpers.models import WEIGHTS
 from tests.helpers.drawn import write_omniglot
 
 

@@ -1,3 +1,5 @@
+"""From pictures of drawings to canonical drawings."""
+
 import numpy as np
 import pytest
 from PIL import Image

@@ -1,4 +1,4 @@
-"""Any photo as a backbone takes it: upright, in sRGB, opaque, cut to its middle."""
+"""From photos to the input of a backbone, upright, in sRGB, opaque and cropped; telling drawings from photos."""
 
 import io
 

@@ -1,10 +1,12 @@
+"""The inner loop for serving gives the same as the algorithm's autograd."""
+
 import pytest
 import torch
 
 from model.functional import one_hot
 from model.leo import LatentEmbeddingOptimization
 from model.serving.adapt import MIN_TASKS_TO_SPLIT, Adapter, Support
-from tests.conftest import tiny
+from tests.helpers.models import tiny
 
 
 def random_support(leo: LatentEmbeddingOptimization, ways: int, shots: list[int], seed: int) -> Support:

@@ -1,9 +1,11 @@
+"""Logits from codes are those of the decoded head."""
+
 import pytest
 import torch
 
 from model.serving.adapt import Adapter
 from model.serving.head_logits import head_logits
-from tests.conftest import tiny
+from tests.helpers.models import tiny
 
 
 @pytest.mark.parametrize("choice", [{}, {"decoder_skip": True}, {"decoder_skip": True, "decoder_rank": 40}], ids=str)

@@ -13,7 +13,7 @@ from model.leo import LatentEmbeddingOptimization
 from model.networks.features import FeatureExtractor
 from model.serving.onnx_export import phi_to_onnx
 from model.serving.phi import NotQuantisable, OnnxPhi, Phi, TorchPhi, fastest_phi, sample_drawings
-from tests.conftest import tiny
+from tests.helpers.models import tiny
 from tests.helpers.photographed import PRODUCTS, product
 
 
