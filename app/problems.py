@@ -1,4 +1,4 @@
-"""Errors as RFC 9457 problem documents: every one says what is wrong and, where it can, the mend."""
+"""Errors as RFC 9457 problem documents, each saying what is wrong and, where possible, how to fix it."""
 
 import http
 from typing import Any
@@ -10,13 +10,13 @@ from starlette.exceptions import HTTPException
 from starlette.requests import ClientDisconnect
 
 MEDIA_TYPE = "application/problem+json"
-CLIENT_CLOSED_REQUEST = 499  # nginx's status for a client that left before it was answered; seen in logs and metrics
+CLIENT_CLOSED_REQUEST = 499  # nginx's status for a client that left before the answer; seen in logs and metrics only
 
 
 class Problem(Exception):
-    """Raise anywhere below a route; the caller gets it as `application/problem+json`.
+    """An error that the client gets as `application/problem+json`; raise it anywhere below a route.
 
-    `extra` members stand beside the standard ones, such as `index` for a bad image.
+    `extra` members are added to the standard ones, such as `index` for a bad image.
     """
 
     def __init__(self, status: int, detail: str, *, retry_after: int | None = None, **extra: Any) -> None:
@@ -24,6 +24,7 @@ class Problem(Exception):
         self.status, self.detail, self.retry_after, self.extra = status, detail, retry_after, extra
 
     def response(self) -> JSONResponse:
+        """The answer that reports this problem."""
         title = http.HTTPStatus(self.status).phrase
         body = {"type": "about:blank", "title": title, "status": self.status, "detail": self.detail, **self.extra}
         headers = {"Retry-After": str(self.retry_after)} if self.retry_after is not None else {}
@@ -33,16 +34,17 @@ class Problem(Exception):
 
 
 def no_such_task() -> Problem:
-    """The same for an unknown, an expired and somebody else's task."""
+    """The 404 for a task that is unknown, expired or another owner's: one answer, so that it gives nothing away."""
     return Problem(404, "there is no such task: it was never made here, was deleted, or has expired")
 
 
 def overloaded(detail: str) -> Problem:
+    """A 503 that asks the client to try again in a second."""
     return Problem(503, detail, retry_after=1)
 
 
 def install(app: FastAPI) -> None:
-    """Make every error that leaves the app a problem document."""
+    """Register handlers that turn every error of an app into a problem document."""
 
     @app.exception_handler(Problem)
     async def problem(_: Request, error: Problem) -> JSONResponse:
@@ -54,12 +56,12 @@ def install(app: FastAPI) -> None:
 
     @app.exception_handler(ClientDisconnect)
     async def client_left(_: Request, __: ClientDisconnect) -> Response:
-        # Nobody reads this. It keeps what is no fault of the service from being logged and counted as one.
+        # Nobody reads this answer. It keeps a disconnect from being logged and counted as an error of the service.
         return Response(status_code=CLIENT_CLOSED_REQUEST)
 
     @app.exception_handler(HTTPException)
     async def http_error(_: Request, error: HTTPException) -> Response:
-        # FastAPI calls whatever goes wrong while it reads a body 400.
+        # FastAPI answers 400 to every exception raised while it reads a body.
         if isinstance(error.__cause__, Problem):
             return error.__cause__.response()
         if isinstance(error.__cause__, ClientDisconnect):
@@ -76,6 +78,6 @@ def install(app: FastAPI) -> None:
 
 
 def describe_validation_errors(errors: Any) -> str:
-    """pydantic's list of errors in one line: `support.0.label: Field required`."""
+    """Put pydantic's list of errors into one line, such as `support.0.label: Field required`."""
     lines = [f"{'.'.join(str(part) for part in error['loc']) or 'body'}: {error['msg']}" for error in errors]
     return "; ".join(lines[:5]) + (f"; and {len(lines) - 5} more" if len(lines) > 5 else "")

@@ -1,1 +1,1 @@
-"""HTTP only: what comes in, what goes out. What it means is in `app.tasks`."""
+"""The HTTP layer: parses requests and writes answers. What a request does is in `app.tasks`."""

@@ -1,6 +1,6 @@
-"""A multipart body, whole in memory, to its parts.
+"""Parses a multipart body that is whole in memory.
 
-Starlette's own parser passes each part through a temporary file, in ten times the time.
+Starlette's own parser writes each part to a temporary file, which takes ten times as long.
 """
 
 from collections.abc import Iterator
@@ -13,7 +13,7 @@ from app.problems import Problem
 
 @dataclass(frozen=True)
 class Part:
-    """A field of a form, or a file where it came with a filename."""
+    """One part of a form: a file if it has a filename, else a field."""
 
     name: str
     is_file: bool
@@ -21,7 +21,7 @@ class Part:
 
     @property
     def text(self) -> str:
-        """UTF-8, as browsers and curl send; Latin-1 where it is not."""
+        """The data as text: UTF-8, as browsers and curl send it, or Latin-1 if it is not valid UTF-8."""
         try:
             return self.data.decode()
         except UnicodeDecodeError:
@@ -29,7 +29,10 @@ class Part:
 
 
 def parse(body: bytes, content_type: str, *, max_files: int, max_fields: int, max_field_bytes: int) -> list[Part]:
-    """The parts in their order. Raises `Problem` 422 for a body that is none, or that has too many or too long ones."""
+    """The parts in their order.
+
+    Raises `Problem` 422 for a body that is not multipart, or with too many or too long parts.
+    """
     _, options = parse_options_header(content_type)
     parts: list[Part] = []
     files = 0
@@ -48,7 +51,7 @@ def parse(body: bytes, content_type: str, *, max_files: int, max_fields: int, ma
 
 
 def _segments(parser: PushMultipartParser, body: bytes) -> Iterator[tuple[str, bool, bytes]]:
-    with parser:  # which complains of a body without its end
+    with parser:  # raises an error on leaving if the closing boundary is missing
         name, is_file, chunks = "", False, list[bytes]()
         for event in parser.parse(body):
             if isinstance(event, MultipartSegment):

@@ -1,4 +1,4 @@
-"""What the OpenAPI document says of bodies and errors that FastAPI cannot see."""
+"""OpenAPI entries that FastAPI cannot derive: bodies that may be JSON or multipart, and problem documents."""
 
 from typing import Any
 
@@ -11,11 +11,13 @@ from app.problems import MEDIA_TYPE
 def problems(*statuses: int) -> dict[int | str, dict[str, Any]]:
     """OpenAPI entries for the errors a route answers with."""
     schema = {"$ref": "#/components/schemas/ProblemDocument"}
-    return {status: {"description": "Problem", "content": {MEDIA_TYPE: {"schema": schema}}} for status in statuses}
+    return {
+        status: {"description": "Problem document", "content": {MEDIA_TYPE: {"schema": schema}}} for status in statuses
+    }
 
 
 def body_of(json_schema: type[BaseModel], form: dict[str, Any], required: list[str]) -> dict[str, Any]:
-    """OpenAPI of a body that may be JSON or multipart; both are parsed by `app.http.parsing`."""
+    """OpenAPI of a body that is JSON or multipart; `app.http.parsing` parses both."""
     multipart = {"type": "object", "properties": form, "required": required}
     return {
         "requestBody": {
@@ -30,7 +32,7 @@ def body_of(json_schema: type[BaseModel], form: dict[str, Any], required: list[s
 
 FILES = {"type": "array", "items": {"type": "string", "format": "binary"}, "description": "PNG, JPEG or WEBP files"}
 BINARY = {"schema": {"type": "string", "format": "binary"}}
-LABELS = {"type": "array", "items": {"type": "string"}, "description": "one for each image, in the same order"}
+LABELS = {"type": "array", "items": {"type": "string"}, "description": "one label for each image, in the same order"}
 CREATE_FORM = {
     "images": FILES,
     "labels": LABELS,
@@ -42,7 +44,7 @@ CREATE_FORM = {
 
 
 def add_schemas(app: FastAPI, *models: type[BaseModel]) -> None:
-    """Name schemas in the OpenAPI document that routes refer to but FastAPI does not see."""
+    """Add schemas to the OpenAPI document that routes refer to only by name."""
     generate = app.openapi
 
     def openapi() -> dict[str, object]:
@@ -53,7 +55,7 @@ def add_schemas(app: FastAPI, *models: type[BaseModel]) -> None:
                 schema = model.model_json_schema(ref_template="#/components/schemas/{model}")
                 known.update(schema.pop("$defs", {}))
                 known[model.__name__] = schema
-            # Where keys are configured; `app.http.middleware.limits` says which calls need one.
+            # Optional, as keys need not be configured; `app.http.middleware.keys` says which calls need one.
             bearer = {"type": "http", "scheme": "bearer", "description": "a key made by `leo keys add`"}
             document["components"]["securitySchemes"] = {"key": bearer}
             document["security"] = [{"key": []}, {}]

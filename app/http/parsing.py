@@ -1,4 +1,4 @@
-"""A request's body, multipart or JSON, to images, labels and options."""
+"""Parses a request's body, multipart or JSON, into images, labels and options."""
 
 import asyncio
 import base64
@@ -17,7 +17,7 @@ from app.settings import Settings
 from app.tasks.limits import check_image_count
 from app.tasks.options import TaskOptions
 
-LARGE_BODY = 2**18  # bytes; parsing more takes over a millisecond, and does not belong on the event loop
+LARGE_BODY = 2**18  # bytes; parsing more would hold up the event loop for over a millisecond
 
 Body = TypeVar("Body", bound=BaseModel)
 Parsed = TypeVar("Parsed")
@@ -25,7 +25,7 @@ Parsed = TypeVar("Parsed")
 
 @dataclass(frozen=True)
 class Examples:
-    """Labelled images, and whatever else the request's schema has."""
+    """Labelled images, and the other fields of the request's schema."""
 
     images: list[bytes]
     labels: list[str]
@@ -33,24 +33,24 @@ class Examples:
 
 
 async def read_support(request: Request, settings: Settings) -> tuple[list[bytes], list[str], TaskOptions]:
-    """Images, their labels and the options of a `POST /tasks`. Raises `Problem`."""
+    """Read the images, labels and options of `POST /tasks`. Raises `Problem` 413, 415 or 422."""
     examples = await _read(request, _examples, settings, CreateTask)
     return examples.images, examples.labels, TaskOptions.model_validate(examples.options)
 
 
 async def read_more_support(request: Request, settings: Settings) -> tuple[list[bytes], list[str]]:
-    """Images and labels of a `POST /tasks/{id}/support`. Raises `Problem`."""
+    """Read the images and labels of `POST /tasks/{id}/support`. Raises `Problem` 413, 415 or 422."""
     examples = await _read(request, _examples, settings, AddSupport)
     return examples.images, examples.labels
 
 
 async def read_queries(request: Request, settings: Settings) -> list[bytes]:
-    """Images of a `POST /tasks/{id}/predict`. Raises `Problem`."""
+    """Read the images of `POST /tasks/{id}/predict`. Raises `Problem` 413, 415 or 422."""
     return await _read(request, _queries, settings)
 
 
 async def _read(request: Request, parse_body: Callable[..., Parsed], *arguments: Any) -> Parsed:
-    """Parse a request's body, in a thread if it is large."""
+    """Read and parse a request's body, in a thread if it is large."""
     content_type, body = request.headers.get("content-type", ""), await request.body()
     if len(body) <= LARGE_BODY:
         return parse_body(content_type, body, *arguments)
@@ -61,10 +61,10 @@ def _examples(
     content_type: str, body: bytes, settings: Settings, schema: type[CreateTask] | type[AddSupport]
 ) -> Examples:
     if _is_json(content_type):
-        given = _json(schema, body)
-        images = [_base64(example.image, index) for index, example in enumerate(given.support)]
-        labels = [example.label for example in given.support]
-        options = given.model_dump(exclude={"support"})
+        parsed = _json(schema, body)
+        images = [_base64(example.image, index) for index, example in enumerate(parsed.support)]
+        labels = [example.label for example in parsed.support]
+        options = parsed.model_dump(exclude={"support"})
     else:
         form = _form(content_type, body, settings)
         images = _files(form)
@@ -91,7 +91,9 @@ def _is_json(content_type: str) -> bool:
     kind = content_type.partition(";")[0].strip().lower()
     if kind in ("application/json", "multipart/form-data"):
         return kind == "application/json"
-    raise Problem(415, f"content type {kind or 'missing'}: send multipart/form-data or application/json")
+    raise Problem(
+        415, f"content type {kind or 'missing'} is not supported: send multipart/form-data or application/json"
+    )
 
 
 def _json(schema: type[Body], body: bytes) -> Body:
@@ -105,11 +107,13 @@ def _base64(text: str, index: int) -> bytes:
     try:
         return base64.b64decode(text, validate=True)
     except (binascii.Error, ValueError):
-        raise Problem(422, f"image {index} is not base64", index=index) from None
+        raise Problem(
+            422, f"image {index} is not base64; send the file's bytes as standard base64", index=index
+        ) from None
 
 
 def _form(content_type: str, body: bytes, settings: Settings) -> list[Part]:
-    # A label beside each image, and a few options; a text needs at most four bytes a character.
+    # Fields are a label for each image and a few options. UTF-8 takes at most four bytes a character.
     return parse(
         body,
         content_type,
@@ -130,14 +134,14 @@ def _files(form: list[Part]) -> list[bytes]:
 
 
 def _options(form: list[Part], schema: type[CreateTask] | type[AddSupport]) -> dict[str, Any]:
-    """The other fields of a form, checked by the schema that checks JSON."""
+    """The other fields of a form, checked by the schema that also checks JSON bodies. Raises `Problem` 422."""
     names = [name for name in schema.model_fields if name != "support"]
     others = [part for part in form if part.name not in ("images", "labels")]
     unknown = {part.name for part in others} - set(names)
     if unknown:
-        raise Problem(422, f"unknown field {min(unknown)!r}; there are {', '.join(['images', 'labels', *names])}")
-    given = {part.name: None if part.is_file else part.text for part in others}
+        raise Problem(422, f"unknown field {min(unknown)!r}; known are {', '.join(['images', 'labels', *names])}")
+    fields = {part.name: None if part.is_file else part.text for part in others}
     try:
-        return schema.model_validate(given | {"support": []}).model_dump(exclude={"support"})
+        return schema.model_validate(fields | {"support": []}).model_dump(exclude={"support"})
     except ValidationError as error:
         raise Problem(422, describe_validation_errors(error.errors(include_url=False, include_input=False))) from None

@@ -1,4 +1,4 @@
-"""What callers see of stored tasks and of answers, as the schemas of `app.http.schemas`."""
+"""Converts stored tasks and probabilities into the answers of the API."""
 
 from datetime import UTC, datetime
 from typing import Any
@@ -13,12 +13,13 @@ from app.tasks.options import AdaptationReport
 
 
 def attachment(content: bytes, name: str) -> Response:
+    """An answer that browsers save as a file with this name."""
     disposition = {"Content-Disposition": f'attachment; filename="{name}"'}
     return Response(content, media_type="application/octet-stream", headers=disposition)
 
 
 def task_to_schema(record: TaskRecord) -> schemas.Task:
-    """A stored task as the caller sees it."""
+    """Convert a stored task into its answer."""
     return schemas.Task(
         task_id=record.task_id,
         name=record.name,
@@ -34,18 +35,18 @@ def task_to_schema(record: TaskRecord) -> schemas.Task:
 
 
 def to_prediction(labels: list[str], row: NDArray[np.float32], top_k: int, threshold: float) -> dict[str, Any]:
-    """One image's probabilities [N] -> its answer, a `schemas.Prediction`."""
-    shares = row.tolist()
-    best = sorted(range(len(shares)), key=shares.__getitem__, reverse=True)[:top_k]
-    scores = [{"label": labels[n], "confidence": shares[n]} for n in best]
+    """One image's probabilities [N] -> its answer, with the fields of `schemas.Prediction`."""
+    probabilities = row.tolist()
+    best = sorted(range(len(probabilities)), key=probabilities.__getitem__, reverse=True)[:top_k]
+    scores = [{"label": labels[n], "confidence": probabilities[n]} for n in best]
     return {**scores[0], "top_k": scores, "unknown": scores[0]["confidence"] < threshold}
 
 
-def quality_to_schema(kept: dict[str, Any] | None, labels: list[str]) -> schemas.QualityReport | None:
-    """A kept report with the classes' names."""
-    if kept is None:
+def quality_to_schema(stored: dict[str, Any] | None, labels: list[str]) -> schemas.QualityReport | None:
+    """Convert a stored quality report, which numbers the classes, into one that names them."""
+    if stored is None:
         return None
-    by_class = zip(labels, kept["agreement"], kept["margin"], kept["nearest"], strict=True)
+    by_class = zip(labels, stored["agreement"], stored["margin"], stored["nearest"], strict=True)
     return schemas.QualityReport(
         classes=[
             schemas.ClassQuality(label=label, agreement=agreement, margin=margin, nearest=labels[nearest])
@@ -53,10 +54,10 @@ def quality_to_schema(kept: dict[str, Any] | None, labels: list[str]) -> schemas
         ],
         suspects=[
             schemas.Suspect(index=index, label=labels[own], looks_like=labels[other], margin=margin)
-            for index, own, other, margin in kept["suspects"]
+            for index, own, other, margin in stored["suspects"]
         ],
         near_duplicates=[
             schemas.NearDuplicate(first=first, second=second, similarity=similarity)
-            for first, second, similarity in kept["near_duplicates"]
+            for first, second, similarity in stored["near_duplicates"]
         ],
     )

@@ -1,4 +1,4 @@
-"""What goes in and out as JSON."""
+"""Schemas of the JSON bodies and answers."""
 
 from datetime import datetime
 from typing import Annotated, Any
@@ -11,60 +11,61 @@ EXAMPLE_IMAGE = "iVBORw0KGgoAAAANSUhEUgAA..."
 
 
 class SupportExample(BaseModel):
-    """One labelled image."""
+    """One labelled support image."""
 
     model_config = ConfigDict(extra="forbid")
-    image: str = Field(description="PNG, JPEG or WEBP file as base64")
+    image: str = Field(description="a PNG, JPEG or WEBP file as base64")
     label: str = Field(examples=["alpha"])
 
 
 class CreateTask(TaskOptions):
-    """A support set as JSON."""
+    """A support set and the options of its task."""
 
     support: list[SupportExample]
 
 
 class AddSupport(BaseModel):
-    """More examples as JSON."""
+    """Support examples to add to a task."""
 
     model_config = ConfigDict(extra="forbid")
     support: list[SupportExample]
 
 
 class PredictImages(BaseModel):
-    """Images to classify as JSON."""
+    """Query images to classify."""
 
     model_config = ConfigDict(extra="forbid")
     images: list[str] = Field(description="PNG, JPEG or WEBP files as base64", examples=[[EXAMPLE_IMAGE]])
 
 
 class ClassQuality(BaseModel):
-    """How well a class holds together, by its examples' features."""
+    """How similar a class's examples are to each other, compared with other classes, by their features."""
 
     label: str = Field(examples=["alpha"])
     agreement: float | None = Field(
-        description="share of its examples that its other examples recognise (leave one out); null for a single one",
+        description="share of its examples that are classified correctly by the other examples (leave one out); "
+        "null for a class with one example",
         examples=[1.0],
     )
     margin: float = Field(
-        description="mean over its examples: cosine with their own class less that with the nearest other; "
-        "for a single example 1 less the latter",
+        description="mean over its examples of the cosine with their own class minus the cosine with the nearest "
+        "other class; for a class with one example the former counts as 1",
         examples=[0.61],
     )
-    nearest: str = Field(description="the class it is most easily taken for", examples=["beta"])
+    nearest: str = Field(description="the class it is most easily confused with", examples=["beta"])
 
 
 class Suspect(BaseModel):
-    """An example that its own class does not recognise."""
+    """An example that is nearer to another class than to its own, and so may be mislabelled."""
 
-    index: int = Field(description="which of the task's examples, counted from 0 in the order they came")
+    index: int = Field(description="number of the example, counted from 0 in the order they were sent")
     label: str
     looks_like: str
-    margin: float = Field(description="below 0; the lower, the more suspect")
+    margin: float = Field(description="below 0; the lower, the likelier a wrong label")
 
 
 class NearDuplicate(BaseModel):
-    """Two examples of different classes that are nearly the same picture."""
+    """Two examples of different classes that show nearly the same picture."""
 
     first: int
     second: int
@@ -72,10 +73,10 @@ class NearDuplicate(BaseModel):
 
 
 class QualityReport(BaseModel):
-    """What the examples say of their own labels. Worth a look before trusting the answers."""
+    """A check of the support set: labels that look wrong, and how well its classes can be distinguished."""
 
     classes: list[ClassQuality]
-    suspects: list[Suspect] = Field(description="examples that may be mislabelled, the most suspect first")
+    suspects: list[Suspect] = Field(description="examples that may be mislabelled, the likeliest first")
     near_duplicates: list[NearDuplicate]
 
 
@@ -91,32 +92,34 @@ class Task(BaseModel):
     created_at: datetime
     expires_at: datetime | None
     adaptation: AdaptationReport
-    quality: QualityReport | None = Field(description="null for tasks made before there was a report, or imported")
+    quality: QualityReport | None = Field(
+        description="null for imported tasks, and for tasks made before reports existed"
+    )
 
 
 class TaskPage(BaseModel):
-    """Tasks, newest first."""
+    """One page of a list of tasks, newest first."""
 
     tasks: list[Task]
-    next_cursor: str | None = Field(description="pass as `cursor` for the next page; null on the last")
+    next_cursor: str | None = Field(description="pass as `cursor` to get the next page; null on the last page")
 
 
 class Score(BaseModel):
-    """A class and how likely it is."""
+    """A class and its probability."""
 
     label: str = Field(examples=["alpha"])
     confidence: float = Field(description="probability among the task's classes", examples=[0.97])
 
 
 class Prediction(Score):
-    """The answer for one image."""
+    """The answer for one query image."""
 
     top_k: list[Score] = Field(description="the likeliest classes, best first")
-    unknown: bool = Field(False, description="the confidence is under the request's threshold")
+    unknown: bool = Field(False, description="whether the confidence is below the request's threshold")
 
 
 class Predictions(BaseModel):
-    """One prediction an image, in the order they came."""
+    """One prediction for each query image, in the order they were sent."""
 
     task_id: str
     model_version: str
@@ -124,46 +127,48 @@ class Predictions(BaseModel):
 
 
 class Model(BaseModel):
-    """A model that tasks can be made with."""
+    """A loaded model, which tasks can be made with."""
 
     name: str = Field(examples=["omniglot"])
     version: str = Field(examples=["3f9c1d0b7a52"])
     default: bool
-    input: str = Field(description="what pictures it takes: drawings or photos", examples=["drawings"])
-    phi_precision: str = Field(description="how phi computes here: int8 or float32", examples=["float32"])
+    input: str = Field(description="the kind of images it takes: drawings or photos", examples=["drawings"])
+    phi_precision: str = Field(description="number format in which phi computes: int8 or float32", examples=["float32"])
     resolution: int = Field(description="side of the square input after framing, pixels", examples=[28])
-    feature_dim: int = Field(description="F, columns of `fc.weight`", examples=[64])
-    latent_dim: int = Field(description="L, numbers in a class's code", examples=[64])
+    feature_dim: int = Field(description="F, the number of columns of `fc.weight`", examples=[64])
+    latent_dim: int = Field(description="L, the length of a class's code", examples=[64])
     inner_steps: int = Field(examples=[5])
     limits: dict[str, int]
-    card: dict[str, Any] = Field(description="data, split, command, seed, time and accuracy with intervals")
+    card: dict[str, Any] = Field(
+        description="the model card: data, split, command, seed, time and accuracy with intervals"
+    )
 
 
 class Models(BaseModel):
-    """Models loaded."""
+    """The loaded models."""
 
     models: list[Model]
 
 
 class Health(BaseModel):
-    """Whether the service lives, or is ready."""
+    """The state of the service."""
 
     status: Annotated[str, Field(examples=["ok"])]
 
 
 class ReadyHealth(Health):
-    """That the service is ready, and how many of its workers are."""
+    """The state of a service that is ready, and how many of its workers are."""
 
-    workers: int = Field(description="worker processes that the service should have", examples=[4])
-    workers_ready: int = Field(description="those that answer requests; the others are being started again")
+    workers: int = Field(description="configured worker processes", examples=[4])
+    workers_ready: int = Field(description="worker processes that answer requests; the others are being restarted")
 
 
 class ProblemDocument(BaseModel):
-    """An error, as of RFC 9457."""
+    """An error in the form of RFC 9457."""
 
     model_config = ConfigDict(extra="allow")
     type: str = Field("about:blank")
     title: str = Field(examples=["Unprocessable Content"])
     status: int = Field(examples=[422])
     detail: str = Field(examples=["image 3 is truncated; send the whole file"])
-    index: int | None = Field(None, description="which image is at fault, counted from 0", examples=[3])
+    index: int | None = Field(None, description="number of the bad image, counted from 0", examples=[3])

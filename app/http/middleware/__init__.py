@@ -1,1 +1,1 @@
-"""What every request passes before a route: keys, limits, headers, the log."""
+"""Middleware around every route: keys, limits, security headers and the request log."""

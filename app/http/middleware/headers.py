@@ -2,44 +2,41 @@
 
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-# A page may run what the service itself serves, and show images that the reader chose.
+# FastAPI's /docs page has inline scripts and styles. Images may come from the service or from the reader's own files.
 PAGE_POLICY = (
     "default-src 'self'; script-src 'self' 'unsafe-inline'; style-src 'self' 'unsafe-inline'; "
     "img-src 'self' data: blob:; object-src 'none'; base-uri 'none'; frame-ancestors 'none'"
 )
-
-
 API_POLICY = "default-src 'none'; frame-ancestors 'none'"
 
-
-ALL_HEADERS = {b"x-content-type-options": b"nosniff", b"referrer-policy": b"no-referrer"}
-
-
-PAGE_HEADERS = ALL_HEADERS | {b"content-security-policy": PAGE_POLICY.encode()}
-
-
-API_HEADERS = ALL_HEADERS | {b"content-security-policy": API_POLICY.encode()}
+COMMON_HEADERS = {b"x-content-type-options": b"nosniff", b"referrer-policy": b"no-referrer"}
+PAGE_HEADERS = COMMON_HEADERS | {b"content-security-policy": PAGE_POLICY.encode()}
+API_HEADERS = COMMON_HEADERS | {b"content-security-policy": API_POLICY.encode()}
 
 
 class SecurityHeaders:
-    """ASGI middleware: what browsers must not do with answers. No CORS: other sites' scripts cannot read them."""
+    """ASGI middleware that adds security headers to every answer.
+
+    It adds no CORS headers, so that browsers keep the answers from other sites' scripts.
+    """
 
     def __init__(self, app: ASGIApp) -> None:
         self.app = app
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Handle one request as an ASGI app."""
         if scope["type"] != "http":
             return await self.app(scope, receive, send)
 
-        async def with_headers(message: Message) -> None:
+        async def send_with_headers(message: Message) -> None:
             if message["type"] == "http.response.start":
-                given = dict(message["headers"])
-                page = given.get(b"content-type", b"").startswith(b"text/html")
-                wanted = PAGE_HEADERS if page else API_HEADERS
+                present = dict(message["headers"])
+                is_page = present.get(b"content-type", b"").startswith(b"text/html")
+                headers = PAGE_HEADERS if is_page else API_HEADERS
                 if scope["path"].startswith("/tasks"):
-                    wanted = wanted | {b"cache-control": b"no-store"}
-                missing = [(name, value) for name, value in wanted.items() if name not in given]
+                    headers = headers | {b"cache-control": b"no-store"}
+                missing = [(name, value) for name, value in headers.items() if name not in present]
                 message["headers"] = [*message["headers"], *missing]
             await send(message)
 
-        await self.app(scope, receive, with_headers)
+        await self.app(scope, receive, send_with_headers)

@@ -1,4 +1,4 @@
-"""Who asks, and whether they may: a key is checked before anything else is read."""
+"""Checks each request's API key, its right and its rate limit before the body is read."""
 
 import re
 
@@ -9,52 +9,60 @@ from app.http.keys import Key, Keys, Right
 from app.http.middleware.refusal import refuse
 from app.problems import Problem
 
-# What needs no key: it tells nothing of anyone's tasks.
-OPEN = {"/", "/docs", "/redoc", "/openapi.json", "/healthz", "/readyz"}
+# Paths that need no key, since their answers hold nothing about tasks.
+PUBLIC_PATHS = {"/", "/docs", "/redoc", "/openapi.json", "/healthz", "/readyz"}
+PUBLIC_FOLDERS = ("/page/", "/static/", "/static-offline-docs/")
+
+PREDICT_PATH = re.compile(r"/tasks/(?P<task_id>[^/]+)/predict")
 
 
-OPEN_FOLDERS = ("/page/", "/static/", "/static-offline-docs/")
-
-
-PREDICTION = re.compile(r"/tasks/(?P<task_id>[^/]+)/predict")
-
-
-def needed(method: str, path: str) -> Right:
-    """What a key must allow. A route that nobody thought of here needs `write`."""
+def required_right(method: str, path: str) -> Right:
+    """The right that a call needs; `write` for every call not listed here, so that a new route is never left open."""
     if path == "/metrics":
         return "metrics"
-    if method in ("GET", "HEAD") or (method == "POST" and PREDICTION.fullmatch(path)):
+    if method in ("GET", "HEAD") or (method == "POST" and PREDICT_PATH.fullmatch(path)):
         return "read"
     return "write"
 
 
 class KeyCheck:
-    """ASGI middleware: 401, 403 or 429; else the key is `request.state.key`. Without keys it lets everyone by."""
+    """ASGI middleware that answers 401, 403 or 429, or puts the request's key into `request.state.key`.
+
+    Where no keys are configured it lets every request pass.
+    """
 
     def __init__(self, app: ASGIApp, keys: Keys | None) -> None:
         self.app, self.keys = app, keys
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Handle one request as an ASGI app."""
         path = scope.get("path", "")
-        if scope["type"] == "http" and self.keys and path not in OPEN and not path.startswith(OPEN_FOLDERS):
+        if scope["type"] == "http" and self.keys and path not in PUBLIC_PATHS and not path.startswith(PUBLIC_FOLDERS):
             try:
-                scope.setdefault("state", {})["key"] = self._admit(self.keys, Headers(scope=scope), scope)
+                scope.setdefault("state", {})["key"] = self._authorise(self.keys, Headers(scope=scope), scope)
             except Problem as problem:
                 return await refuse(problem, scope, receive, send)
         await self.app(scope, receive, send)
 
     @staticmethod
-    def _admit(keys: Keys, headers: Headers, scope: Scope) -> Key:
+    def _authorise(keys: Keys, headers: Headers, scope: Scope) -> Key:
+        """The key of a request that it allows. Raises `Problem` 401, 403 or 429."""
         scheme, _, credentials = headers.get("authorization", "").partition(" ")
         presented = credentials.strip() if scheme.lower() == "bearer" else headers.get("x-api-key", "")
         key = keys.find(presented)
         if key is None:
-            what = "this key is not known" if presented else "a key is needed"
-            raise Problem(401, f"{what}; send one as 'Authorization: Bearer KEY' or as 'X-API-Key: KEY'")
-        right = needed(scope["method"], scope["path"])
+            reason = "this key is not known" if presented else "this call needs a key"
+            raise Problem(401, f"{reason}; send one as 'Authorization: Bearer KEY' or as 'X-API-Key: KEY'")
+        right = required_right(scope["method"], scope["path"])
         if right not in key.rights:
-            raise Problem(403, f"key {key.name} may {', '.join(key.rights)}; this call needs {right}")
+            raise Problem(
+                403, f"key {key.name} may {', '.join(key.rights)}; this call needs {right}: use a key with that right"
+            )
         wait = keys.seconds_to_wait(key)
         if wait is not None:
-            raise Problem(429, f"key {key.name} may make {key.per_second:g} requests a second", retry_after=wait)
+            raise Problem(
+                429,
+                f"key {key.name} may make {key.per_second:g} requests a second; wait {wait} s",
+                retry_after=wait,
+            )
         return key

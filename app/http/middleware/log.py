@@ -1,4 +1,4 @@
-"""One log line a request, its metrics, and the id that both carry."""
+"""Writes one log line for each request, counts and times it, and gives it a request id."""
 
 import logging
 import re
@@ -8,32 +8,33 @@ import time
 import structlog
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from app.http.middleware.limits import REFUSED
+from app.http.middleware.limits import REFUSED_AS_OVERLOAD
 from app.observability import metrics
 from app.observability.logs import log
 
-SANE_ID = re.compile(r"[A-Za-z0-9_-]{1,64}")
+REQUEST_ID_FORMAT = re.compile(r"[A-Za-z0-9_-]{1,64}")
 
 
 class RequestLog:
-    """ASGI middleware around everything: counts, times and logs each request, and gives it an id.
+    """ASGI middleware, outside all other, that logs, counts and times each request and gives it an id.
 
-    A gateway's `X-Request-ID` is taken over if it looks like one; the answer carries it back. Neither
-    headers nor bodies are logged: no key, no picture, no label.
+    The id is the gateway's `X-Request-ID` if that is well-formed, else a new one; the answer carries it too. Headers
+    and bodies are never logged, and so no key, image or label.
     """
 
     def __init__(self, app: ASGIApp) -> None:
         self.app = app
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Handle one request as an ASGI app."""
         if scope["type"] != "http":
             return await self.app(scope, receive, send)
         began = time.perf_counter()
-        given = next((value.decode("latin-1") for name, value in scope["headers"] if name == b"x-request-id"), "")
-        request_id = given if SANE_ID.fullmatch(given) else secrets.token_hex(16)
-        status = 500  # unless an answer begins
+        from_gateway = next((text.decode("latin-1") for name, text in scope["headers"] if name == b"x-request-id"), "")
+        request_id = from_gateway if REQUEST_ID_FORMAT.fullmatch(from_gateway) else secrets.token_hex(16)
+        status = 500  # if no answer is sent
 
-        async def answering(message: Message) -> None:
+        async def send_with_id(message: Message) -> None:
             nonlocal status
             if message["type"] == "http.response.start":
                 status = message["status"]
@@ -42,15 +43,15 @@ class RequestLog:
 
         bound = structlog.contextvars.bind_contextvars(request_id=request_id)
         try:
-            await self.app(scope, receive, answering)
+            await self.app(scope, receive, send_with_id)
         finally:
-            took = time.perf_counter() - began
-            # Not the path: ids would make endless series.
+            seconds = time.perf_counter() - began
+            # The route's template instead of the path: task ids would make a new time series each.
             method, route = scope["method"], getattr(scope.get("route"), "path", "none")
-            metrics.observe_request(method, route, status, took)
-            if log.isEnabledFor(logging.INFO) and REFUSED not in scope:
+            metrics.observe_request(method, route, status, seconds)
+            if log.isEnabledFor(logging.INFO) and REFUSED_AS_OVERLOAD not in scope:
                 # Made here, as `info` would look up which line of code it is.
                 said = {"method": method, "route": route, "status": status, "request_id": request_id}
-                said["milliseconds"] = round(1000 * took, 1)
+                said["milliseconds"] = round(1000 * seconds, 1)
                 log.handle(log.makeRecord(log.name, logging.INFO, __file__, 0, "request", (), None, extra=said))
             structlog.contextvars.reset_contextvars(**bound)

@@ -1,4 +1,4 @@
-"""A refusal of a request whose body was not read."""
+"""Answers a request without reading its body."""
 
 import asyncio
 
@@ -7,12 +7,12 @@ from starlette.types import Receive, Scope, Send
 
 from app.problems import Problem
 
-# How long, and how many bytes of, a refused body is read and discarded, so that the client reads the refusal first.
-LINGER, LINGER_BYTES = 1.0, 2**24
+# A client that is still sending reads the answer only if its bytes are accepted meanwhile: discard up to this much.
+DISCARD_SECONDS, DISCARD_BYTES = 1.0, 2**24
 
 
 async def refuse(problem: Problem, scope: Scope, receive: Receive, send: Send) -> None:
-    """Answer without having read the body, which may be a gigabyte: then end the connection."""
+    """Answer with a problem before the body is read, then close the connection if there is a body."""
     response = problem.response()
     headers = Headers(scope=scope)
     if headers.get("content-length", "0") == "0" and "transfer-encoding" not in headers:
@@ -21,9 +21,9 @@ async def refuse(problem: Problem, scope: Scope, receive: Receive, send: Send) -
     await send({"type": "http.response.start", "status": response.status_code, "headers": response.raw_headers})
     await send({"type": "http.response.body", "body": response.body, "more_body": True})
     try:
-        async with asyncio.timeout(LINGER):
+        async with asyncio.timeout(DISCARD_SECONDS):
             discarded = 0
-            while discarded < LINGER_BYTES and (message := await receive()).get("more_body"):
+            while discarded < DISCARD_BYTES and (message := await receive()).get("more_body"):
                 discarded += len(message["body"])
     except TimeoutError:
         pass

@@ -1,1 +1,1 @@
-"""HTTP only: what comes in, what goes out. What it means is in `app.tasks`."""
+"""The routes of the API and of the page, one module for each group."""

@@ -1,4 +1,4 @@
-"""What routes need besides their own parameters, as types: a route's signature says all of it."""
+"""Dependencies of the routes, as annotated types: the services, the settings and the request's key."""
 
 from dataclasses import dataclass
 from typing import Annotated
@@ -6,13 +6,14 @@ from typing import Annotated
 from fastapi import Depends, Header, Request
 
 from app.http.keys import Key, Keys
+from app.inference import client
 from app.inference.models import Models
 from app.inference.readiness import Readiness
 from app.settings import Settings
 from app.shared_state import SharedState
 from app.tasks.service import Tasks
 
-ANONYMOUS = ""  # the owner of every task where there are no keys
+ANONYMOUS = ""  # the owner of every task if no keys are configured
 
 IdempotencyKey = Annotated[
     str | None,
@@ -20,41 +21,43 @@ IdempotencyKey = Annotated[
         min_length=1,
         max_length=255,
         pattern=r"^[\x21-\x7e]+$",
-        description="a name of yours for this request: sent again within 24 hours, it gets the first answer again",
+        description="a name you choose for this request: a repeated request with the same name within 24 hours "
+        "gets the first answer again and makes no second task",
     ),
 ]
 
 
 @dataclass(frozen=True)
 class Context:
-    """The service, and who asks. One dependency, since each that FastAPI resolves costs a request 20 µs."""
+    """The services and the request's key. One dependency for all, since FastAPI takes 20 µs to resolve each."""
 
     tasks: Tasks
     models: Models
     readiness: Readiness
     settings: Settings
     shared_state: SharedState
-    keys: Keys | None  # all of them
-    key: Key | None  # the caller's, checked by the middleware; None where there are no keys
+    keys: Keys | None  # all keys; None if none are configured
+    key: Key | None  # the request's key, checked by the middleware; None if no keys are configured
 
     @property
     def owner(self) -> str:
-        """Whose tasks the caller sees."""
+        """The owner whose tasks this request may read and change."""
         return self.key.owner if self.key else ANONYMOUS
 
     @property
     def owners(self) -> set[str]:
-        """Everybody who may have tasks."""
+        """All owners of tasks."""
         return self.keys.owners if self.keys else {ANONYMOUS}
 
     @property
     def max_tasks(self) -> int | None:
-        """How many live tasks the caller may have; None: any number."""
+        """The most live tasks that the key's owner may have; None for no limit."""
         return self.key.max_tasks if self.key else None
 
 
-# Async, because FastAPI runs every other kind of function in a thread, which costs half a millisecond.
 async def get_context(request: Request) -> Context:
+    """The context of a request. Async: FastAPI runs sync functions in a thread, which costs half a millisecond."""
+    client.receive.set(request.receive)
     state = request.app.state
     key = request.scope.get("state", {}).get("key")
     return Context(state.tasks, state.models, state.readiness, state.settings, state.shared_state, state.keys, key)

@@ -1,4 +1,4 @@
-"""The playground: files that the browser takes as they are, under a policy that lets nothing in from elsewhere."""
+"""The page at `/` and its files, under a content security policy that allows nothing from other sites."""
 
 import os
 from pathlib import Path
@@ -18,7 +18,7 @@ HEADERS = {
     "connect-src 'self'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'",
     "X-Content-Type-Options": "nosniff",
     "Referrer-Policy": "no-referrer",
-    "Cache-Control": "no-cache",  # ask each time, and hear 304: an updated service never meets an old page
+    "Cache-Control": "no-cache",  # revalidate each time, so that an old page never talks to an updated service
 }
 
 
@@ -32,15 +32,15 @@ class _Files(StaticFiles):
 
 
 def install(app: FastAPI, models: Models) -> None:
-    """The page at `/`, what it loads under `/page`."""
+    """Serve the page at `/` and the files it loads under `/page`."""
 
     @app.get("/", include_in_schema=False)
     async def page() -> FileResponse:
         return FileResponse(PAGE / "index.html", headers=HEADERS)
 
     @app.get("/page/models.json", include_in_schema=False)
-    async def choice() -> JSONResponse:
-        # Names and kinds alone, which nobody needs a key for: the page offers a choice before it asks for one.
+    async def model_kinds() -> JSONResponse:
+        # Only names and kinds, so it needs no key: the page offers the models before it asks for a key.
         kinds = {engine.info.name: "drawings" if engine.takes_drawings else "photos" for engine in models}
         return JSONResponse(kinds, headers=HEADERS)
 

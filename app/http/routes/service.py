@@ -1,4 +1,4 @@
-"""The service itself: what it runs, whether it lives, whether it is ready."""
+"""Routes about the service itself: models, metrics, liveness and readiness."""
 
 from fastapi import APIRouter, Response
 from fastapi.responses import PlainTextResponse
@@ -14,7 +14,7 @@ from app.problems import Problem
 router = APIRouter(tags=["service"])
 
 
-@router.get("/models", summary="Models loaded, their limits and cards", responses=problems(401, 403, 429))
+@router.get("/models", summary="List the loaded models, their limits and cards", responses=problems(401, 403, 429))
 async def models(context: ContextDep) -> schemas.Models:
     models, settings = context.models, context.settings
     limits = {
@@ -28,6 +28,7 @@ async def models(context: ContextDep) -> schemas.Models:
 
 
 def to_schema(engine: Engine, default: bool, limits: dict[str, int]) -> schemas.Model:
+    """Describe a loaded model."""
     info, config = engine.info, engine.info.config
     return schemas.Model(
         name=info.name,
@@ -45,22 +46,24 @@ def to_schema(engine: Engine, default: bool, limits: dict[str, int]) -> schemas.
 
 
 @router.get(
-    "/metrics", summary="Prometheus metrics", response_class=PlainTextResponse, responses=problems(401, 403, 429)
+    "/metrics", summary="Metrics for Prometheus", response_class=PlainTextResponse, responses=problems(401, 403, 429)
 )
 async def metrics_page(context: ContextDep) -> Response:
     metrics.tasks_alive.set(await context.tasks.count(context.owners))
     return Response(metrics.page(), media_type=CONTENT_TYPE_LATEST)
 
 
-@router.get("/healthz", summary="The process answers")
+@router.get("/healthz", summary="Liveness: the process answers")
 async def healthz() -> schemas.Health:
     return schemas.Health(status="ok")
 
 
-@router.get("/readyz", summary="A real adaptation and prediction ran in the last seconds", responses=problems(503))
+@router.get(
+    "/readyz", summary="Readiness: a real adaptation and prediction ran in the last seconds", responses=problems(503)
+)
 async def readyz(context: ContextDep) -> schemas.ReadyHealth:
     reason = context.readiness.reason_not_ready()
     if reason:
         raise Problem(503, f"not ready: {reason}", retry_after=1)
-    workers = context.shared_state
-    return schemas.ReadyHealth(status="ready", workers=workers.workers, workers_ready=workers.ready_workers)
+    state = context.shared_state
+    return schemas.ReadyHealth(status="ready", workers=state.workers, workers_ready=state.ready_workers)

@@ -1,4 +1,4 @@
-"""Tasks: create from labelled images, predict, list, read, change, delete, take the head away and bring it back."""
+"""Routes for tasks: create, predict, list, read, change, delete, export and import."""
 
 from collections.abc import Callable, Coroutine
 from typing import Annotated, Any
@@ -10,7 +10,6 @@ from pydantic import BaseModel, Field, ValidationError
 from pydantic_core import to_json
 
 from app.http import schemas
-from app.http.disconnect import unless_client_leaves
 from app.http.openapi import BINARY, CREATE_FORM, FILES, LABELS, body_of, problems
 from app.http.parsing import read_more_support, read_queries, read_support
 from app.http.responses import attachment, task_to_schema, to_prediction
@@ -25,7 +24,7 @@ router = APIRouter(prefix="/tasks", tags=["tasks"])
 @router.post(
     "",
     status_code=201,
-    summary="Make a classifier from labelled images",
+    summary="Create a task: a classifier made from labelled images",
     responses=problems(401, 403, 413, 415, 422, 429, 503),
     openapi_extra=body_of(schemas.CreateTask, CREATE_FORM, ["images", "labels"]),
 )
@@ -33,25 +32,24 @@ async def create(
     request: Request, response: Response, context: ContextDep, idempotency_key: IdempotencyKey = None
 ) -> schemas.Task:
     images, labels, options = await read_support(request, context.settings)
-    work = context.tasks.create(
+    record = await context.tasks.create(
         images, labels, options, context.owner, idempotency_key=idempotency_key, max_tasks=context.max_tasks
     )
-    record = await unless_client_leaves(request, work)
     response.headers["Location"] = f"/tasks/{record.task_id}"
     return task_to_schema(record)
 
 
 class PredictOptions(BaseModel):
-    """What to name of each answer, from the query string."""
+    """The query parameters of a prediction."""
 
-    top_k: int = Field(5, ge=1, description="how many classes to name; at most all are")
-    threshold: float = Field(0.0, ge=0, le=1, description="under this confidence: unknown")
+    top_k: int = Field(5, ge=1, description="how many of the likeliest classes to list")
+    threshold: float = Field(0.0, ge=0, le=1, description="answers with a confidence below this are marked unknown")
 
 
 class PredictRoute(APIRoute):
-    """A route that FastAPI documents by its signature, and that reads its request itself.
+    """The predict route, which FastAPI documents by its signature but which reads its arguments itself.
 
-    FastAPI would resolve and check its arguments one by one, which costs a prediction as much as parsing its form.
+    FastAPI's own resolution of arguments takes as long as parsing a prediction's form.
     """
 
     def get_route_handler(self) -> Callable[[Request], Coroutine[Any, Any, Response]]:
@@ -71,63 +69,60 @@ async def predict(
     task_id: str, request: Request, context: ContextDep, options: Annotated[PredictOptions, Query()]
 ) -> Response:
     images = await read_queries(request, context.settings)
-    work = context.tasks.predict(task_id, images, context.owner)
-    record, probabilities = await unless_client_leaves(request, work)
+    record, probabilities = await context.tasks.predict(task_id, images, context.owner)
     labels = record.labels
     predictions = [to_prediction(labels, row, options.top_k, options.threshold) for row in probabilities]
     metrics.unknown.inc(sum(prediction["unknown"] for prediction in predictions))
-    # Written as JSON at once: to build the schema's objects and check them again costs as much as reading the request.
+    # Written as JSON directly: building and validating the schema's objects takes as long as reading the request.
     answer = {"task_id": task_id, "model_version": record.model_version, "predictions": predictions}
     return Response(to_json(answer), media_type="application/json")
 
 
-router.routes.append(
-    PredictRoute(
-        "/tasks/{task_id}/predict",
-        predict,
-        methods=["POST"],
-        tags=["tasks"],
-        summary="Classify images with a task",
-        response_model=schemas.Predictions,
-        responses=problems(401, 403, 404, 409, 413, 415, 422, 429, 503),
-        openapi_extra=body_of(schemas.PredictImages, {"images": FILES}, ["images"]),
-    )
+PREDICT = PredictRoute(
+    "/tasks/{task_id}/predict",
+    predict,
+    methods=["POST"],
+    tags=["tasks"],
+    summary="Classify images with a task",
+    response_model=schemas.Predictions,
+    responses=problems(401, 403, 404, 409, 413, 415, 422, 429, 503),
+    openapi_extra=body_of(schemas.PredictImages, {"images": FILES}, ["images"]),
 )
 
 
 @router.get(
     "",
     summary="List tasks, newest first",
-    description="With a filter a page may hold fewer tasks than `limit`, or none, and still have a `next_cursor`: "
-    "each call looks at a bounded number of tasks.",
+    description="Each call looks at a bounded number of tasks. So with a filter a page may hold fewer tasks than "
+    "`limit`, or none, although `next_cursor` says that more follow.",
     responses=problems(401, 403, 422, 429, 503),
 )
 async def page(
     context: ContextDep,
     limit: Annotated[int, Query(ge=1, le=100)] = 20,
-    cursor: Annotated[str | None, Query(description="`next_cursor` of the page before")] = None,
-    name: Annotated[str | None, Query(description="only tasks whose name contains this, whatever its case")] = None,
-    label: Annotated[str | None, Query(description="only tasks with this class")] = None,
-    model: Annotated[str | None, Query(description="only tasks of this model")] = None,
+    cursor: Annotated[str | None, Query(description="`next_cursor` of the previous page")] = None,
+    name: Annotated[str | None, Query(description="only tasks whose name contains this text, ignoring case")] = None,
+    label: Annotated[str | None, Query(description="only tasks that have this class")] = None,
+    model: Annotated[str | None, Query(description="only tasks made with this model")] = None,
 ) -> schemas.TaskPage:
-    def wanted(record: TaskRecord) -> bool:
+    def matches(record: TaskRecord) -> bool:
         return (
             (name is None or name.casefold() in (record.name or "").casefold())
             and (label is None or label in record.shots)
             and (model is None or model == record.model)
         )
 
-    filtered = any(given is not None for given in (name, label, model))
-    records, following = await context.tasks.page(context.owner, limit, cursor, wanted if filtered else None)
+    filtered = any(value is not None for value in (name, label, model))
+    records, following = await context.tasks.page(context.owner, limit, cursor, matches if filtered else None)
     return schemas.TaskPage(tasks=[task_to_schema(record) for record in records], next_cursor=following)
 
 
 @router.post(
     "/import",
     status_code=201,
-    summary="Make a task from an exported head",
-    description="The body is what `GET /tasks/{task_id}/parameters` gave, here or at another service that runs the "
-    "same model. Examples do not travel along: none can be added to such a task.",
+    summary="Create a task from an exported head",
+    description="The body is a file from `GET /tasks/{task_id}/parameters` of this service, or of another one that "
+    "runs the same model. The file holds no support examples, so none can be added to the task later.",
     responses=problems(401, 403, 409, 413, 422, 429, 503),
     openapi_extra={"requestBody": {"required": True, "content": {"application/octet-stream": BINARY}}},
 )
@@ -135,28 +130,26 @@ async def import_head(
     request: Request, response: Response, context: ContextDep, options: Annotated[TaskLifetime, Query()]
 ) -> schemas.Task:
     data = await request.body()
-    work = context.tasks.import_head(data, options, context.owner, max_tasks=context.max_tasks)
-    record = await unless_client_leaves(request, work)
+    record = await context.tasks.import_head(data, options, context.owner, max_tasks=context.max_tasks)
     response.headers["Location"] = f"/tasks/{record.task_id}"
     return task_to_schema(record)
 
 
 @router.post(
     "/{task_id}/support",
-    summary="Add examples, of old classes or new ones",
-    description="The task adapts again, to all its examples, and keeps its id. New classes come after the old ones.",
+    summary="Add support examples, of known or new classes",
+    description="The task adapts again to all its examples and keeps its id. New classes follow the known ones.",
     responses=problems(401, 403, 404, 409, 413, 415, 422, 429, 503),
     openapi_extra=body_of(schemas.AddSupport, {"images": FILES, "labels": LABELS}, ["images", "labels"]),
 )
 async def add_support(task_id: str, request: Request, context: ContextDep) -> schemas.Task:
     images, labels = await read_more_support(request, context.settings)
-    work = context.tasks.add_support(task_id, images, labels, context.owner)
-    return task_to_schema(await unless_client_leaves(request, work))
+    return task_to_schema(await context.tasks.add_support(task_id, images, labels, context.owner))
 
 
 @router.patch(
     "/{task_id}",
-    summary="Rename a task, or let it live longer or shorter",
+    summary="Change a task's name or time to live",
     responses=problems(401, 403, 404, 409, 413, 422, 429, 503),
 )
 async def update(task_id: str, changes: UpdateTask, context: ContextDep) -> schemas.Task:
@@ -175,9 +168,9 @@ async def delete(task_id: str, context: ContextDep) -> None:
 
 @router.get(
     "/{task_id}/parameters",
-    summary="The decoded head as safetensors",
-    description="`fc.weight` [N,F] and `fc.bias` [N], float32, and the `codes` [N,L] they come of; the metadata "
-    "holds the labels in their order. `POST /tasks/import` takes it back.",
+    summary="Export the decoded head as safetensors",
+    description="`fc.weight` [N,F] and `fc.bias` [N], float32, and the `codes` [N,L] they were decoded from. The "
+    "metadata holds the labels in the order of the rows. `POST /tasks/import` makes a task from the file.",
     response_class=Response,
     responses=problems(401, 403, 404, 409, 429, 503) | {200: {"content": {"application/octet-stream": BINARY}}},
 )
@@ -187,9 +180,9 @@ async def parameters(task_id: str, context: ContextDep) -> Response:
 
 @router.get(
     "/{task_id}/export.onnx",
-    summary="The whole classifier as an ONNX graph",
-    description="`images` [B,1,R,R], ink 1 on paper 0, framed as the service frames them -> `probabilities` [B,N]. "
-    "The metadata holds the labels in their order and the side R.",
+    summary="Export the whole classifier as an ONNX graph",
+    description="Input `images` [B,1,R,R], ink 1 on paper 0, framed as the service frames them; output "
+    "`probabilities` [B,N]. The metadata holds the labels in the order of the columns and the side R.",
     response_class=Response,
     responses=problems(401, 403, 404, 409, 429, 503) | {200: {"content": {"application/octet-stream": BINARY}}},
 )

@@ -1,31 +1,20 @@
-"""Every row of the table of bad input: a documented answer, and nobody else harmed."""
+"""Bad input gets the documented answer and does not affect other requests."""
 
 import io
 import struct
 import zlib
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from typing import Any
 
 import httpx
 import pytest
 from PIL import Image
 
-from tests.app.tasks.test_tasks import FIVE, create, files, predict
-from tests.conftest import WEIGHTS, serving
 from tests.helpers.drawn import encoded, png
-
-
-def assert_problem(response: httpx.Response, status: int, *said: str) -> Any:
-    assert response.status_code == status, response.text
-    assert response.headers["content-type"] == "application/problem+json"
-    problem = response.json()
-    assert problem["status"] == status
-    assert problem["title"]
-    assert problem["type"]
-    for words in said:
-        assert words in problem["detail"], problem["detail"]
-    return problem
+from tests.helpers.models import WEIGHTS
+from tests.helpers.problems import assert_problem
+from tests.helpers.serving import serving
+from tests.helpers.tasks import FIVE, create, files, predict
 
 
 @pytest.fixture(scope="module")
@@ -38,7 +27,7 @@ def chunk(kind: bytes, data: bytes) -> bytes:
 
 
 def bomb() -> bytes:
-    """A PNG of some bytes that says it is 50,000 x 50,000."""
+    """A PNG of a few bytes whose header claims 50,000 x 50,000 pixels."""
     header = struct.pack(">IIBBBBB", 50_000, 50_000, 8, 0, 0, 0, 0)
     return (
         b"\x89PNG\r\n\x1a\n"
@@ -87,7 +76,7 @@ def test_a_bad_image_is_named_by_its_index(client: httpx.Client, task_id: str, k
     assert assert_problem(response, 422, said)["index"] == 2
 
 
-def test_a_bad_image_leaves_its_neighbours_untouched(client: httpx.Client, task_id: str) -> None:
+def test_a_bad_image_does_not_affect_other_requests(client: httpx.Client, task_id: str) -> None:
     expected = predict(client, task_id, [png("ring", 5)])
 
     def one(n: int) -> httpx.Response:

@@ -1,4 +1,4 @@
-"""Keys over HTTP: who comes in, whose tasks they see, how much they may; and the command that makes them."""
+"""API keys over HTTP: authentication, owners, rights and limits; and the `leo keys` command."""
 
 import json
 import re
@@ -15,9 +15,10 @@ from typer.testing import CliRunner
 from app.cli import app
 from app.http.keys import KeyFileError, Keys, new_key, read_keys
 from app.settings import Settings
-from tests.app.http.test_bad_input import assert_problem
-from tests.app.tasks.test_tasks import create, files, predict
-from tests.conftest import WEIGHTS, serving
+from tests.helpers.problems import assert_problem
+from tests.helpers.tasks import create, files, predict
+from tests.helpers.models import WEIGHTS
+from tests.helpers.serving import serving
 from tests.helpers.drawn import png
 
 
@@ -28,7 +29,7 @@ def leo_keys(*arguments: object, status: int = 0) -> str:
 
 
 def add(file: Path, name: str, *options: object) -> str:
-    """A new key, as its holder gets it."""
+    """Make a key with the command, and return the key itself."""
     found = re.findall(r"^leo_\S+$", leo_keys("add", name, "--file", file, *options), flags=re.MULTILINE)
     assert len(found) == 1
     return str(found[0])
@@ -39,7 +40,7 @@ def bearer(key: str) -> dict[str, str]:
 
 
 class Guarded:
-    """A service with keys, its file, and clients that carry them."""
+    """A service with keys: its key file, the keys by name, and clients that send them."""
 
     def __init__(self, file: Path, url: str, keys: dict[str, str]) -> None:
         self.file, self.url, self.keys = file, url, keys
@@ -126,7 +127,7 @@ def test_owners_see_their_own_tasks_alone(guarded: Guarded) -> None:
     ):
         theirs, none = call(bob, task_id), call(bob, nothing)
         assert_problem(theirs, 404, "no such task")
-        assert theirs.json() == none.json()  # nothing tells them apart
+        assert theirs.json() == none.json()  # another owner's task looks like one that does not exist
     assert bob.get("/tasks").json()["tasks"] == []
     assert predict(second, task_id, [png("tee", 3)])[0]["label"] == "tee"  # the same owner's other key
     assert second.delete(f"/tasks/{task_id}").status_code == 204
@@ -151,7 +152,7 @@ def test_rights(guarded: Guarded) -> None:
     assert_problem(reader.delete(f"/tasks/{task_id}"), 403)
     assert_problem(reader.get("/metrics"), 403, "needs metrics")
     assert_problem(monitor.get("/tasks"), 403)
-    assert monitor.get("/metrics").status_code in (200, 404)  # let through, wherever it leads
+    assert monitor.get("/metrics").status_code in (200, 404)  # allowed; what it answers is not this test's
 
 
 def test_limits_on_tasks_and_rate(guarded: Guarded) -> None:
@@ -168,7 +169,7 @@ def test_limits_on_tasks_and_rate(guarded: Guarded) -> None:
     refused = slow.get("/tasks")
     assert_problem(refused, 429, "0.01 requests a second")
     assert 90 < int(refused.headers["retry-after"]) <= 100
-    assert guarded.client("ann").get("/tasks").status_code == 200  # nobody else's limit
+    assert guarded.client("ann").get("/tasks").status_code == 200  # another key's limit is its own
 
 
 def test_a_changed_file_counts_at_once_and_a_broken_one_does_not(guarded: Guarded) -> None:
@@ -194,7 +195,7 @@ def test_a_gigabyte_without_a_key_is_refused_unread(guarded: Guarded, declared: 
     with socket.create_connection((host, int(port)), timeout=30) as connection:
         head = f"POST /tasks HTTP/1.1\r\nHost: x\r\nContent-Type: multipart/form-data; boundary=x\r\n{declared}\r\n\r\n"
         connection.sendall(head.encode())
-        # Not a byte of the body was sent, and the answer is there.
+        # The answer comes before any byte of the body was sent.
         assert connection.recv(65536).startswith(b"HTTP/1.1 401 ")
         sent, stop = 0, threading.Event()
 
@@ -213,7 +214,7 @@ def test_a_gigabyte_without_a_key_is_refused_unread(guarded: Guarded, declared: 
         flooding = threading.Thread(target=flood)
         flooding.start()
         flooding.join(30)
-        assert stop.is_set()  # the connection was ended under it
+        assert stop.is_set()  # the server closed the connection
 
 
 def test_security_headers_and_no_cors(guarded: Guarded) -> None:
@@ -254,12 +255,12 @@ def test_a_service_with_no_usable_keys_does_not_start(tmp_path: Path) -> None:
         Keys(tmp_path / "broken.json", [0.0])
 
 
-def test_a_key_fits_only_itself() -> None:
+def test_a_key_matches_only_itself() -> None:
     kept, presented = new_key("a", "a", ["read"])
     other, _ = new_key("b", "b", ["read"])
-    assert kept.fits(presented)
-    assert not kept.fits(presented + "x")
-    assert not other.fits(presented)
+    assert kept.matches(presented)
+    assert not kept.matches(presented + "x")
+    assert not other.matches(presented)
 
 
 def test_openapi_names_the_key(client: httpx.Client) -> None:

@@ -1,4 +1,4 @@
-"""The playground's files as the server gives them; `tests/e2e/test_page.py` uses them."""
+"""How the server delivers the page's files; `tests/e2e/test_page.py` tests the page in a browser."""
 
 import re
 

@@ -1,3 +1,5 @@
+"""Routes about the service itself, its settings in the README, and admission of requests."""
+
 import asyncio
 import re
 from typing import Any
@@ -59,7 +61,7 @@ def test_every_setting_is_documented() -> None:
         assert name.lower() in Settings.model_fields, f"the README documents LEO_{name}, which does not exist"
 
 
-def test_work_beyond_what_may_be_under_way_is_refused_unread(client: httpx.Client) -> None:
+def test_requests_over_the_limit_are_refused_unread(client: httpx.Client) -> None:
     async def scenario() -> None:
         entered, let_go = asyncio.Event(), asyncio.Event()
 
@@ -90,7 +92,7 @@ def test_work_beyond_what_may_be_under_way_is_refused_unread(client: httpx.Clien
     asyncio.run(scenario())
 
 
-def test_where_one_worker_is_crowded_all_let_in_few() -> None:
+def test_where_one_worker_is_overloaded_all_admit_few() -> None:
     async def scenario() -> None:
         let_go = asyncio.Event()
         statuses: list[int] = []
@@ -107,7 +109,7 @@ def test_where_one_worker_is_crowded_all_let_in_few() -> None:
 
         shared_state = SharedState(2)
         shared_state.join(1)
-        shared_state.own_overloaded_until = 101.0  # the other's
+        shared_state.own_overloaded_until = 101.0  # set by the other worker
         shared_state.join(0)
         now = 100.5
         admission = Admission(slow, 128, shared_state, clock=lambda: now)
@@ -125,8 +127,8 @@ def test_where_one_worker_is_crowded_all_let_in_few() -> None:
     asyncio.run(scenario())
 
 
-def test_once_full_few_are_let_in_while_many_are_refused() -> None:
-    """A burst of as many as may be under way is served; a load that keeps coming finds a short queue."""
+def test_few_are_admitted_while_many_are_refused() -> None:
+    """A burst up to the limit is admitted; under a load that goes on, the queue is short."""
     now = 100.0
 
     async def scenario() -> None:
@@ -148,7 +150,7 @@ def test_once_full_few_are_let_in_while_many_are_refused() -> None:
         scope = {"type": "http", "method": "POST", "path": "/tasks", "headers": [(b"content-length", b"100")]}
 
         async def asked(requests: int) -> int:
-            """How many of so many at once are let in; they are done afterwards."""
+            """Send a number of requests at once, let them finish, and return how many were admitted."""
             refused_before = len(statuses)
             gate.clear()
             tasks = [asyncio.create_task(admission(scope, never, send)) for _ in range(requests)]
@@ -161,22 +163,22 @@ def test_once_full_few_are_let_in_while_many_are_refused() -> None:
             nonlocal now
             for part in (0.4, 0.4, 0.2):
                 now += part
-                if part > 0.2:  # somebody comes meanwhile
+                if part > 0.2:  # a request, so that the service is not idle
                     assert await asked(1) == 1
 
         assert await asked(64) == 64
         assert await asked(100) == 64
-        await a_second_passes()  # 36 of 166 were refused: too many
+        await a_second_passes()  # 36 of 166 were refused, over a fifth: still overloaded
         assert await asked(10) == 2
-        await a_second_passes()  # 8 of 12
+        await a_second_passes()  # 8 of 12 were refused: still overloaded
         assert [await asked(2) for _ in range(10)] == [2] * 10
         assert await asked(3) == 2
-        await a_second_passes()  # 1 of 25: it is through
+        await a_second_passes()  # 1 of 25 was refused: no longer overloaded
         assert await asked(64) == 64
         assert await asked(100) == 64
-        now += 0.6  # nobody came meanwhile, but the second is not over,
+        now += 0.6  # no request came meanwhile, but the second is not over
         assert await asked(3) == 2
-        now += 0.6  # and now it is
+        now += 0.6  # the second is over
         assert await asked(64) == 64
         assert set(statuses) == {503}
 
