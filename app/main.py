@@ -65,6 +65,8 @@ def create_app(settings: Settings | None = None, shared_state: SharedState | Non
     app.add_middleware(SecurityHeaders)
     app.add_middleware(RequestLog)
     problems.install(app)
+    # Most requests are predictions, and routes are tried one after the other.
+    app.router.routes.insert(0, tasks.PREDICT)
     app.include_router(tasks.router)
     app.include_router(service.router)
     page.install(app, app.state.models)

@@ -16,6 +16,7 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from queue import Empty, SimpleQueue
 
+from app.inference.client import unless_client_leaves
 from app.inference.engine import is_out_of_memory, release_memory
 from app.inference.work import Decode, Result, Work
 from app.problems import Problem, overloaded
@@ -161,7 +162,7 @@ class Batcher:
         self._waiting.put(entry)
         try:
             async with asyncio.timeout(self._timeout):
-                return await entry.result
+                return await unless_client_leaves(entry.result)
         except TimeoutError:
             raise self._too_late() from None
         finally:

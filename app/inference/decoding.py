@@ -14,6 +14,7 @@ from typing import cast
 import numpy as np
 from PIL import Image, UnidentifiedImageError
 
+from app.inference.client import unless_client_leaves
 from app.inference.work import Images
 from app.observability import metrics
 from app.problems import Problem, overloaded
@@ -65,7 +66,9 @@ class ImageDecoder:
         try:
             with metrics.stage("decode"):
                 decoded = self._decode_here(images, read)
-                return await self._decode_in_threads(images, read) if decoded is None else decoded
+                if decoded is None:
+                    decoded = await unless_client_leaves(self._decode_in_threads(images, read))
+                return decoded
         finally:
             self._waiting_bytes -= size
 
