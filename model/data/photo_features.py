@@ -35,7 +35,7 @@ def backbone_features(photos: Photos, backbone: Backbone, views: int = 1, cache:
     """
     sha256, side = backbone.load().sha256, backbone.resolution
     extractor: Phi | None = None
-    found = torch.zeros(len(photos), int(photos.counts.max()), views, backbone.width("all"))
+    features = torch.zeros(len(photos), int(photos.counts.max()), views, backbone.width("all"))
     for label, files in enumerate(photos.files):
         path = cache / f"{_cache_key(photos, label, sha256, views)}.safetensors"
         if not path.exists():
@@ -48,8 +48,8 @@ def backbone_features(photos: Photos, backbone: Backbone, views: int = 1, cache:
             fresh = path.with_suffix(f".{os.getpid()}.new")
             save_file({"features": _class_features(photos, label, extractor, side, views).half()}, fresh)
             fresh.replace(path)
-        found[label, : len(files)] = load_file(path)["features"].float()
-    return found
+        features[label, : len(files)] = load_file(path)["features"].float()
+    return features
 
 
 def _class_features(photos: Photos, label: int, extractor: Phi, side: int, views: int) -> Tensor:

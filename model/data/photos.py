@@ -141,16 +141,16 @@ def load_photos(*paths: str | Path) -> Photos:
 def _image_names(source: Path) -> list[str]:
     """List the images of a folder or zip, with `/` between folders."""
     if source.is_dir():
-        found = [file.relative_to(source).as_posix() for file in source.rglob("*") if file.is_file()]
+        names = [file.relative_to(source).as_posix() for file in source.rglob("*") if file.is_file()]
     elif source.exists():
         try:
             with zipfile.ZipFile(source) as archive:
-                found = archive.namelist()
+                names = archive.namelist()
         except zipfile.BadZipFile as error:
             raise DataError(f"{source} is neither a folder nor a readable zip: {error}") from error
     else:
         raise DataError(f"no data at {source}: give a folder or zip of class folders (CLASS/IMAGE.jpg)")
-    return sorted(name for name in found if name.lower().endswith(SUFFIXES) and "__MACOSX" not in name)
+    return sorted(name for name in names if name.lower().endswith(SUFFIXES) and "__MACOSX" not in name)
 
 
 def decode_photo(photo: PhotoFile, resolution: int) -> Pixels:

@@ -48,11 +48,11 @@ def _plot_accuracy(axes: "Axes", rows: list[AccuracyRow]) -> None:
     """Plot accuracy over the number of ways, a line for each number of shots. The ways are evenly spaced."""
     ways = sorted({row.way for row in rows})
     for shot in sorted({row.shot for row in rows}, key=lambda shot: (isinstance(shot, str), shot)):
-        mine = sorted((row for row in rows if row.shot == shot), key=lambda row: row.way)
+        of_shot = sorted((row for row in rows if row.shot == shot), key=lambda row: row.way)
         axes.errorbar(
-            [ways.index(row.way) for row in mine],
-            [100 * row.accuracy for row in mine],
-            [100 * row.ci95 for row in mine],
+            [ways.index(row.way) for row in of_shot],
+            [100 * row.accuracy for row in of_shot],
+            [100 * row.ci95 for row in of_shot],
             marker="o",
             markersize=4,
             capsize=3,

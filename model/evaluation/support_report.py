@@ -84,8 +84,8 @@ def report_on_support(features: NDArray[np.floating], labels: NDArray[np.int64])
 
 def _near_duplicates(cosines: NDArray[np.float32], labels: NDArray[np.int64]) -> list[NearDuplicate]:
     """Find pairs of different classes with nearly the same features, from the cosines [S,S], the most similar first."""
-    alike = np.triu(cosines >= DUPLICATE_COSINE, k=1) & (labels[:, None] != labels[None, :])
-    pairs = sorted(zip(*np.nonzero(alike), strict=True), key=lambda pair: -cosines[pair])
+    similar = np.triu(cosines >= DUPLICATE_COSINE, k=1) & (labels[:, None] != labels[None, :])
+    pairs = sorted(zip(*np.nonzero(similar), strict=True), key=lambda pair: -cosines[pair])
     return [NearDuplicate(int(i), int(j), float(cosines[i, j])) for i, j in pairs[:MAX_REPORTED]]
 
 

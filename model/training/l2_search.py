@@ -58,9 +58,9 @@ def best_l2(accuracy_by_l2: dict[float, float]) -> float:
 def _accuracy_by_l2(
     extractor: LeoExtractor, strengths: Iterable[float], tasks: Sequence[tuple[ExtractedFeatures, Episodes]]
 ) -> dict[float, float]:
-    found = {}
+    accuracy_by_l2 = {}
     for l2 in strengths:
         method = LogisticHead(extractor, l2)
         accuracies = [accuracy_per_task(method, extracted, some) for extracted, some in tasks]
-        found[l2] = float(torch.cat(accuracies).mean())
-    return found
+        accuracy_by_l2[l2] = float(torch.cat(accuracies).mean())
+    return accuracy_by_l2
