@@ -1,4 +1,4 @@
-"""A server that stops as those around it expect: not ready first, then no new work, then gone."""
+"""A server that drains on SIGTERM: it stops being ready, then stops accepting requests, then exits."""
 
 import signal
 import socket
@@ -11,26 +11,28 @@ from fastapi import FastAPI
 
 
 class DrainingServer(uvicorn.Server):
-    """uvicorn's, which on SIGTERM goes on serving for `seconds` with `/readyz` off, so that balancers notice.
+    """uvicorn's server, which after SIGTERM keeps serving for `seconds` while `/readyz` answers 503.
 
-    Then, as uvicorn does: the port is closed, accepted work finished, and the process ends, with status 0.
+    So load balancers notice before the port closes. Then it stops as uvicorn does: it closes the port, finishes the
+    requests it has, and the process exits with status 0.
     """
 
     def __init__(
         self, config: uvicorn.Config, app: FastAPI, seconds: float, on_ready: Callable[[], None] = lambda: None
     ) -> None:
-        """`on_ready` is called once it answers requests."""
+        """`on_ready` is called once the server answers requests."""
         super().__init__(config)
         self._app, self._seconds, self._on_ready = app, seconds, on_ready
         self._stop_at: float | None = None
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        """Start as uvicorn does, then call `on_ready`."""
         await super().startup(sockets)
         if self.started:
             self._on_ready()
 
     def handle_exit(self, sig: int, frame: FrameType | None) -> None:
-        """A first SIGTERM only begins the stop; any other signal, or a second, is uvicorn's to handle."""
+        """Begin to drain on the first SIGTERM; leave other signals, and a second one, to uvicorn."""
         if sig != signal.SIGTERM or self._stop_at is not None:
             return super().handle_exit(sig, frame)
         if self.started:
@@ -38,7 +40,7 @@ class DrainingServer(uvicorn.Server):
         self._stop_at = time.monotonic() + self._seconds
 
     async def on_tick(self, counter: int) -> bool:
-        """Called by uvicorn ten times a second; True ends the main loop."""
+        """End the main loop by returning True once draining is over; uvicorn calls this ten times a second."""
         if self._stop_at is not None and time.monotonic() >= self._stop_at:
             self.should_exit = True
         return await super().on_tick(counter)

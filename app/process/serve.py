@@ -1,4 +1,4 @@
-"""Running the service: one process, or a worker process for each core behind one port."""
+"""Runs the service, in one process or in several worker processes that share a port."""
 
 import asyncio
 import gc
@@ -15,7 +15,7 @@ import uvicorn
 from fastapi import FastAPI
 
 from app.observability import logs
-from app.process.answers import WholeAnswers
+from app.process.answers import SingleWriteProtocol
 from app.process.draining import DrainingServer
 from app.process.listening import Address, find_addresses, listen
 from app.process.workers import Workers, worker_count
@@ -26,9 +26,9 @@ from model.allocator import keep_freed_memory
 
 log = logging.getLogger("app")
 
-# How often the interpreter may pass from one thread to another, in seconds. The device's thread needs it for moments
-# between long calls, and would wait 5 ms for it, Python's default, each time.
-SWITCH_INTERVAL = 0.0005
+# Python's switch interval between threads. The device's thread needs the interpreter for moments between long calls,
+# and with the default would wait 5 ms for it each time.
+SWITCH_INTERVAL = 0.0005  # seconds
 
 
 class CannotServe(Exception):
@@ -36,7 +36,7 @@ class CannotServe(Exception):
 
 
 def serve(settings: Settings) -> int:
-    """Serve until told to stop; returns the exit status. Raises `CannotServe`."""
+    """Run the service until a signal stops it; returns the exit status. Raises `CannotServe`."""
     keep_freed_memory()
     sys.setswitchinterval(SWITCH_INTERVAL)
     try:
@@ -51,7 +51,7 @@ def serve(settings: Settings) -> int:
         run(settings, service, sockets)
         return 0
     with tempfile.TemporaryDirectory(prefix="leo-metrics-") as folder:
-        # prometheus_client counts over processes where it finds this variable when it is imported.
+        # If this is set when prometheus_client is imported, it adds up the metrics of all processes.
         os.environ["PROMETHEUS_MULTIPROC_DIR"] = folder
         try:
             return serve_with_workers(settings, workers)
@@ -60,8 +60,8 @@ def serve(settings: Settings) -> int:
 
 
 def serve_with_workers(settings: Settings, workers: int) -> int:
-    """Serve by several processes; returns the exit status of them all."""
-    from app import main  # noqa: F401 - imported once, before the workers are forked
+    """Run the service in several worker processes; returns the exit status of the whole. Raises `CannotServe`."""
+    from app import main  # noqa: F401 - imported before the fork, so that the workers share its memory
 
     logs.configure(settings.log_format)
     shared_state, addresses = SharedState(workers), find_free_addresses(settings)
@@ -82,8 +82,8 @@ def serve_with_workers(settings: Settings, workers: int) -> int:
 
 
 def load(settings: Settings, shared_state: SharedState) -> FastAPI:
-    """The service with its models loaded. Raises `CannotServe`."""
-    from app.main import create_app  # imports prometheus_client, which must see where to count
+    """Create the app and load its models. Raises `CannotServe`."""
+    from app.main import create_app  # not at the top: it imports prometheus_client, see PROMETHEUS_MULTIPROC_DIR
 
     try:
         return create_app(settings, shared_state)
@@ -92,7 +92,7 @@ def load(settings: Settings, shared_state: SharedState) -> FastAPI:
 
 
 def find_free_addresses(settings: Settings) -> list[Address]:
-    """Where to listen, once the store can be used. Raises `CannotServe`."""
+    """The addresses to listen on, after a check that the store can be used. Raises `CannotServe`."""
     try:
         asyncio.run(_check_store(settings))
     except StoreUnavailable as error:
@@ -117,7 +117,7 @@ def find_free_addresses(settings: Settings) -> list[Address]:
 
 
 async def _check_store(settings: Settings) -> None:
-    """Open and close the store, so that one that cannot be used is one line and not a traceback."""
+    """Open and close the store, so that a bad one is reported in one line instead of a traceback."""
     from app.main import open_store
 
     await (await open_store(settings)).close()
@@ -131,10 +131,10 @@ def _is_loopback(host: str) -> bool:
 
 
 def freeze_garbage() -> None:
-    """Tell the garbage collector that everything loaded so far stays.
+    """Exempt everything loaded so far from garbage collection.
 
-    Looking through all of it again and again would hold up every request for a sixth of a second, and write to
-    memory that the processes share only as long as nobody writes to it.
+    A full collection would hold up every request for a sixth of a second. It would also write to memory that the
+    worker processes share only while none of them writes to it.
     """
     gc.collect()
     gc.freeze()
@@ -143,15 +143,15 @@ def freeze_garbage() -> None:
 def run(
     settings: Settings, service: FastAPI, sockets: list[socket.socket], ready: Callable[[], None] = lambda: None
 ) -> None:
-    """Serve on the sockets until told to stop; `ready` is called once requests are answered."""
+    """Serve on the sockets until a signal stops it; calls `ready` once the service answers requests."""
     config = uvicorn.Config(
         service,
         host=settings.host,
         port=settings.port,
         log_config=None,
         access_log=False,
-        timeout_keep_alive=75,  # longer than gateways keep idle connections, so that they never meet a closed one
+        timeout_keep_alive=75,  # seconds; longer than gateways keep idle connections, which never find one closed then
         timeout_graceful_shutdown=math.ceil(settings.stop_seconds),
-        http=WholeAnswers,
+        http=SingleWriteProtocol,
     )
     DrainingServer(config, service, settings.drain_seconds, ready).run(sockets)

@@ -1,7 +1,7 @@
-"""Several worker processes behind one port, since a Python process computes on little more than one core.
+"""Runs several worker processes behind one port, since one Python process uses little more than one core.
 
-The parent serves nobody. It has imported everything before it forks, so that workers share that memory and start in a
-moment; it forwards signals to them, replaces those that die, and stops them all.
+The parent serves no requests. It imports everything before it forks, so that workers share that memory and start
+quickly. It forwards signals to the workers, replaces those that die, and stops them all.
 """
 
 import contextlib
@@ -24,25 +24,26 @@ from model.devices import CORES, choose
 
 log = logging.getLogger(__name__)
 
-MOST_WORKERS = 4  # unless LEO_WORKERS asks for more
+MOST_WORKERS = 4  # by default; LEO_WORKERS may ask for more
 FORWARDED_SIGNALS = {signal.SIGTERM, signal.SIGINT, signal.SIGHUP}
-PR_SET_PDEATHSIG = 1
-STOP_GRACE = 10.0  # seconds beyond what a worker may take to stop
+PR_SET_PDEATHSIG = 1  # of prctl(2)
+STOP_GRACE = 10.0  # seconds beyond `stop_seconds` before a worker is killed
 
-# A worker that served for a while is replaced at once. One that dies young is replaced after a pause that doubles.
-YOUNG = 10.0  # seconds since it became ready
+# A worker that has served this long is replaced at once when it dies. After an earlier death, an early failure, the
+# pause before the next start doubles each time.
+EARLY_SECONDS = 10.0  # since the worker became ready
 FIRST_PAUSE, LONGEST_PAUSE = 0.5, 30.0  # seconds
-MOST_FAILURES = 5  # young deaths in a row, of every worker, after which the service ends for its supervisor to see
+MAX_EARLY_FAILURES = 5  # in a row, of every worker; then the service exits, so that its supervisor notices
 
-# Loads the service, opens its sockets by the first argument, serves until told to stop, and calls the second argument
-# once it answers requests.
+# The work of a worker: load the service, open its sockets with the first argument, call the second argument once
+# requests are answered, and serve until a signal stops it.
 Serve = Callable[[Callable[[], list[socket.socket]], Callable[[], None]], None]
 
 
 def worker_count(settings: Settings) -> int:
-    """The number of workers: the setting; without it one, where a GPU or a shared store limits the speed.
+    """The number of workers: the setting, else one for each core, or one if a GPU or a shared store limits the speed.
 
-    Raises `ValueError` for a device that is not there.
+    Raises `ValueError` if the configured device does not exist.
     """
     if settings.workers:
         return settings.workers
@@ -52,15 +53,15 @@ def worker_count(settings: Settings) -> int:
 
 
 class Worker:
-    """A forked process, and whether it answers requests yet."""
+    """One worker process, and whether it answers requests yet."""
 
     def __init__(self, number: int, work: Callable[[int, Connection], None]) -> None:
         self.number = number
         self.ready_at: float | None = None  # by the monotonic clock
-        self.must_reload = False  # a SIGHUP came while it started: it may have read the old models
+        self.must_reload = False  # a SIGHUP came during its start, so it may have loaded the old models
         self.ready_pipe, ours = multiprocessing.Pipe(duplex=False)
         self.process: ForkProcess = multiprocessing.get_context("fork").Process(target=work, args=(number, ours))
-        signal.pthread_sigmask(signal.SIG_BLOCK, FORWARDED_SIGNALS)  # until it has replaced this process's handlers
+        signal.pthread_sigmask(signal.SIG_BLOCK, FORWARDED_SIGNALS)  # until the child has replaced the signal handlers
         self.process.start()
         signal.pthread_sigmask(signal.SIG_UNBLOCK, FORWARDED_SIGNALS)
         ours.close()
@@ -74,17 +75,18 @@ class Worker:
         return self.process.exitcode is None
 
     @property
-    def died_young(self) -> bool:
-        """Whether it died, or will have if it dies now, before it had served for a while."""
-        return self.ready_at is None or time.monotonic() - self.ready_at < YOUNG
+    def is_early(self) -> bool:
+        """Whether it has served for less than `EARLY_SECONDS`, so that its death now is an early failure."""
+        return self.ready_at is None or time.monotonic() - self.ready_at < EARLY_SECONDS
 
-    def send(self, number: int) -> None:
+    def send(self, signal_number: int) -> None:
+        """Send a signal; a process that has ended is left alone."""
         with contextlib.suppress(ProcessLookupError):
-            os.kill(self.process.pid or 0, number)
+            os.kill(self.process.pid or 0, signal_number)
 
 
 class Workers:
-    """Runs `shared_state.workers` processes that each `serve`, until told to stop."""
+    """Starts `shared_state.workers` processes that each run `serve`, and supervises them."""
 
     def __init__(
         self,
@@ -95,18 +97,18 @@ class Workers:
     ) -> None:
         """`listen` opens a worker's sockets. `stop_seconds`: how long a worker may take to stop. Raises `OSError`."""
         self._shared_state, self._serve, self._listen, self._stop_seconds = shared_state, serve, listen, stop_seconds
-        # This process keeps a worker's sockets open while the worker is replaced, so that new clients wait for it. A
-        # worker that stays away loses them, or the system would deal connections to it that nobody accepts; it opens
-        # its own once it has loaded its models.
+        # The parent keeps a worker's sockets open while the worker is replaced, so that new clients wait for it. While
+        # a worker pauses before its restart the sockets are closed: the system would give them connections that nobody
+        # accepts. The worker then opens its own once it has loaded its models.
         self._sockets = {number: listen() for number in range(shared_state.workers)}
         self._workers: list[Worker] = []
         self._signals: list[int] = []
-        self._failures = [0] * shared_state.workers  # young deaths in a row
-        self._restarts: dict[int, float] = {}  # when a worker is to be started again, by the monotonic clock
-        self._has_served = False  # at least one worker has been ready
+        self._failures = [0] * shared_state.workers  # early failures in a row, by worker
+        self._restarts: dict[int, float] = {}  # when to start a worker again, by the monotonic clock
+        self._has_served = False  # whether any worker has ever been ready
 
     def run(self) -> int:
-        """The exit status: 0 if told to stop, 1 if no worker can start."""
+        """Supervise the workers until a signal; returns the exit status, 1 if no worker can start."""
         awake, waker = socket.socketpair()
         awake.setblocking(False)
         waker.setblocking(False)
@@ -157,14 +159,14 @@ class Workers:
                         worker.send(signal.SIGHUP)
 
     def _note_dead_workers(self) -> None:
-        from prometheus_client.multiprocess import mark_process_dead  # counts over processes only if imported late
+        from prometheus_client.multiprocess import mark_process_dead  # imported late, see PROMETHEUS_MULTIPROC_DIR
 
         for worker in [worker for worker in self._workers if not worker.is_alive]:
             self._workers.remove(worker)
             self._shared_state.set_ready(worker.number, ready=False)
-            self._shared_state.bump_all_versions()  # it may have changed a task and told nobody
+            self._shared_state.bump_all_versions()  # it may have died between storing a change and announcing it
             mark_process_dead(worker.process.pid)  # type: ignore[no-untyped-call]
-            failures = self._failures[worker.number] + 1 if worker.died_young else 0
+            failures = self._failures[worker.number] + 1 if worker.is_early else 0
             self._failures[worker.number] = failures
             pause = min(LONGEST_PAUSE, FIRST_PAUSE * 2 ** (failures - 2)) if failures > 1 else 0.0
             self._restarts[worker.number] = time.monotonic() + pause
@@ -183,34 +185,35 @@ class Workers:
             each.close()
 
     def _has_failed(self) -> bool:
-        """Whether the service cannot start, or every worker keeps dying."""
+        """Whether the service cannot start, or every worker keeps failing early."""
         if not self._has_served:
             return bool(self._restarts)
-        return not any(worker.is_ready for worker in self._workers) and min(self._failures) >= MOST_FAILURES
+        return not any(worker.is_ready for worker in self._workers) and min(self._failures) >= MAX_EARLY_FAILURES
 
     def _start_missing_workers(self) -> None:
         now = time.monotonic()
         for number in [number for number, due in self._restarts.items() if due <= now]:
             del self._restarts[number]
             self._start(number)
-        # At first one after the other: each times how it computes best, and a bad weights folder is reported once.
+        # The first start is one worker after another: each measures how it computes fastest, and a bad weights folder
+        # is reported only once.
         started = len(self._workers) + len(self._restarts)
         if started < self._shared_state.workers and all(worker.is_ready for worker in self._workers):
             self._start(started)
 
     def _until_next_restart(self) -> float | None:
-        """Seconds."""
+        """Seconds until a worker is due to start; None if none is."""
         return max(0.0, min(self._restarts.values()) - time.monotonic()) if self._restarts else None
 
     def _stop(self, status: int) -> int:
         for number in list(self._sockets):
-            self._close_sockets(number)  # the workers' own copies are open as long as they serve
+            self._close_sockets(number)  # the workers keep their copies open while they serve
         for worker in self._workers:
             worker.send(signal.SIGTERM)
         until = time.monotonic() + self._stop_seconds + STOP_GRACE
         while any(worker.is_alive for worker in self._workers) and time.monotonic() < until:
             wait([worker.process.sentinel for worker in self._workers if worker.is_alive], 0.1)
-            for number in self._take_signals():  # a second signal: stop at once
+            for number in self._take_signals():  # a second signal stops the workers at once
                 for worker in self._workers:
                     worker.send(number)
         for worker in self._workers:
@@ -218,20 +221,20 @@ class Workers:
                 log.error("worker %d did not stop in time", worker.number)
                 worker.process.kill()
                 worker.process.join()
-            # A worker that was not ready yet had nothing to finish: SIGTERM itself ended it.
+            # SIGTERM kills a worker that is not ready yet; that is no failure.
             status = status or (worker.process.exitcode not in (0, -signal.SIGTERM))
         return int(status)
 
     def _work(self, number: int, ready_pipe: Connection) -> None:
-        """What a worker's process does."""
+        """The main function of a worker process."""
         signal.set_wakeup_fd(-1)
-        signal.signal(signal.SIGTERM, signal.SIG_DFL)  # until its server listens for it
+        signal.signal(signal.SIGTERM, signal.SIG_DFL)  # until its server installs a handler
         signal.signal(signal.SIGHUP, signal.SIG_IGN)
         signal.signal(signal.SIGINT, signal.default_int_handler)
         signal.pthread_sigmask(signal.SIG_UNBLOCK, FORWARDED_SIGNALS)
         parent = os.getppid()
         with contextlib.suppress(OSError, AttributeError):
-            ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGKILL)  # without a parent nobody could stop it
+            ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGKILL)  # a worker without a parent could not be stopped
         if os.getppid() != parent:
             return
         self._shared_state.join(number)

@@ -1,4 +1,4 @@
-"""Over a real socket: what leaves together, and that nothing is kept back."""
+"""The protocol over a real socket: head and body leave in one write, and no answer is held back."""
 
 import asyncio
 import socket
@@ -10,7 +10,7 @@ import pytest
 import uvicorn
 from starlette.types import Receive, Scope, Send
 
-from app.process.answers import WholeAnswers
+from app.process.answers import SingleWriteProtocol
 
 
 async def app(scope: Scope, receive: Receive, send: Send) -> None:
@@ -28,11 +28,11 @@ async def app(scope: Scope, receive: Receive, send: Send) -> None:
     await send({"type": "http.response.body", "body": b"" if path == "/empty" else b"whole"})
 
 
-WRITTEN: list[bytes] = []  # to the system, in pieces
+WRITTEN: list[bytes] = []  # the data of each write
 
 
-class Noting:
-    """A transport whose writes are noted on their way."""
+class RecordingTransport:
+    """A transport that records its writes."""
 
     def __init__(self, transport: asyncio.Transport) -> None:
         self._transport = transport
@@ -45,15 +45,15 @@ class Noting:
         self._transport.write(data)
 
 
-class Noted(WholeAnswers):
+class RecordingProtocol(SingleWriteProtocol):
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
-        super().connection_made(Noting(transport))  # type: ignore[arg-type]
+        super().connection_made(RecordingTransport(transport))  # type: ignore[arg-type]
 
 
 @pytest.fixture(scope="module")
 def port() -> Iterator[int]:
     with socket.create_server(("127.0.0.1", 0)) as listening:
-        server = uvicorn.Server(uvicorn.Config(app, http=Noted, lifespan="off", log_config=None))
+        server = uvicorn.Server(uvicorn.Config(app, http=RecordingProtocol, lifespan="off", log_config=None))
         thread = threading.Thread(target=server.run, args=([listening],))
         thread.start()
         yield listening.getsockname()[1]
@@ -83,7 +83,7 @@ def test_head_and_body_leave_together(connection: socket.socket) -> None:
 
 
 @pytest.mark.parametrize(("method", "path"), [("HEAD", "/"), ("GET", "/empty")])
-def test_a_head_that_nothing_follows_is_not_kept_back(connection: socket.socket, method: str, path: str) -> None:
+def test_a_head_without_a_body_is_not_held_back(connection: socket.socket, method: str, path: str) -> None:
     for _ in range(2):
         ask(connection, path, method)
         assert connection.recv(65536).endswith(b"\r\n\r\n")
@@ -97,20 +97,20 @@ def test_a_streamed_body_is_as_it_was_sent(connection: socket.socket) -> None:
     assert answer.partition(b"\r\n\r\n")[2] == b"f\r\nHTTP/1.1 200 OK\r\n5\r\nwhole\r\n0\r\n\r\n"
 
 
-def test_who_waits_to_be_told_to_go_on_is_told(connection: socket.socket) -> None:
+def test_100_continue_is_sent_at_once(connection: socket.socket) -> None:
     ask(connection, "/read", "POST", "Content-Length: 3", "Expect: 100-continue")
     assert connection.recv(65536) == b"HTTP/1.1 100 Continue\r\n\r\n"
     connection.sendall(b"abc")
     assert connection.recv(65536).endswith(b"\r\n\r\nwhole")
 
 
-def test_what_is_no_request_is_told_so(connection: socket.socket) -> None:
+def test_an_invalid_request_gets_400(connection: socket.socket) -> None:
     connection.sendall(b"nonsense\r\n\r\n")
     assert connection.recv(65536).startswith(b"HTTP/1.1 400")
     assert connection.recv(65536) == b""
 
 
-def test_an_application_that_fails_between_the_two_ends_the_connection(connection: socket.socket) -> None:
+def test_an_app_that_fails_after_the_head_closes_the_connection(connection: socket.socket) -> None:
     ask(connection, "/crash")
     answer = b""
     while more := connection.recv(65536):
