@@ -1,4 +1,4 @@
-"""Where tasks live: a small protocol, and what one task's record holds."""
+"""The task store: its protocol, its errors and the record of a task."""
 
 from dataclasses import dataclass
 from typing import Any, Protocol
@@ -6,59 +6,60 @@ from typing import Any, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-IDEMPOTENCY_SECONDS = 24 * 3600  # how long an Idempotency-Key is remembered, if its task lives that long
+IDEMPOTENCY_SECONDS = 24 * 3600  # an Idempotency-Key is kept this long, or until its task is gone
 
 
 class StoreUnavailable(Exception):
-    """The store cannot be reached or refuses to work right now."""
+    """The store cannot be reached or used right now."""
 
 
 class IdempotencyConflict(Exception):
-    """Something else was sent under the same Idempotency-Key before."""
+    """The same Idempotency-Key was used for a different request before."""
 
 
 class TooManyTasks(Exception):
-    """The owner has as many live tasks as it may have."""
+    """The owner already has the most live tasks that its key allows."""
 
 
 @dataclass(frozen=True)
 class TaskRecord:
-    """A task as stored: its adapted codes and what they mean, not the head they decode to."""
+    """A task as stored: its adapted codes and metadata, without the head, which is decoded from the codes."""
 
     task_id: str
-    owner: str  # of the key that made it; empty where there are no keys
+    owner: str  # of the key that made it; empty if no keys are configured
     name: str | None
     model: str
     model_version: str
-    shots: dict[str, int]  # by label; its order is that of the codes
+    shots: dict[str, int]  # by label, in the order of the codes
     codes: NDArray[np.float32]  # [N, L]
     created_at: float  # seconds since 1970
     expires_at: float | None
     adaptation: dict[str, Any]
-    revision: int = 0  # how often it was updated
-    quality: dict[str, Any] | None = None  # what the examples say of their labels; see app.tasks.quality_report
+    revision: int = 0  # the number of updates so far
+    quality: dict[str, Any] | None = None  # the report on its support set, see app.tasks.quality_report
 
     @property
     def labels(self) -> list[str]:
+        """The classes, in the order of the codes."""
         return list(self.shots)
 
 
 @dataclass(frozen=True)
 class IdempotencyRecord:
-    """An `Idempotency-Key` and a digest of what was sent under it."""
+    """An `Idempotency-Key` and a digest of the request sent with it."""
 
     key: str
     digest: bytes
 
 
 class TaskStore(Protocol):
-    """Every method may raise `StoreUnavailable`, within a second. Expired tasks are as good as gone at once.
+    """A store of tasks; every method may raise `StoreUnavailable`, and does so within a second.
 
-    A write is durable, and done whole or not at all, when it returns.
+    Writes are atomic, and durable when they return. Expired tasks are never returned.
     """
 
     shared: bool
-    """Whether other services change its tasks too."""
+    """Whether replicas on other machines use the same store."""
 
     async def add(
         self,
@@ -68,44 +69,48 @@ class TaskStore(Protocol):
         idempotency: IdempotencyRecord | None = None,
         max_tasks: int | None = None,
     ) -> TaskRecord:
-        """Keep a new task; `support` is an opaque payload beside it, read only by `support`.
+        """Store a new task, with an opaque payload `support` that the method `support` returns.
 
-        Returns the record; or, where `idempotency` was used before, the record first made with it, and keeps nothing.
-        Raises `IdempotencyConflict` where that came of another body, `TooManyTasks` if the owner has `max_tasks`.
+        Returns the record. If `idempotency` was used before, stores nothing and returns the record first made with it.
+        Raises `IdempotencyConflict` if that came from a different request, `TooManyTasks` if the owner has `max_tasks`.
         """
 
     async def find_by_idempotency_key(self, owner: str, idempotency: IdempotencyRecord) -> TaskRecord | None:
-        """The record first made under an `Idempotency-Key`, while its task lives. Raises `IdempotencyConflict`."""
+        """The record first made with an `Idempotency-Key`, or None; None too once its task is gone.
+
+        Raises `IdempotencyConflict` if it came from a different request.
+        """
 
     async def get(self, task_id: str, owner: str) -> TaskRecord | None:
         """The owner's task, or None."""
 
     async def support(self, task_id: str, owner: str) -> bytes | None:
-        """The payload kept beside a task, or None."""
+        """The payload stored with a task, or None."""
 
     async def update(self, record: TaskRecord, *, support: bytes | None = None) -> bool:
-        """Replace a task, and its payload where one is given, if the stored one is still at `record.revision`.
+        """Replace a task, and its payload if one is given, provided that the stored one is still at `record.revision`.
 
-        What is stored is one revision further and lives until `record.expires_at`. False if the task is gone
-        or somebody else has changed it meanwhile: read it again and decide anew.
+        The stored record gets the next revision and expires at `record.expires_at`. Returns False if the task is gone
+        or another request has changed it meanwhile: read it again and retry.
         """
 
     async def delete(self, task_id: str, owner: str) -> bool:
-        """Whether there was one."""
+        """Delete a task; returns whether there was one."""
 
     async def page(self, owner: str, limit: int, cursor: str | None) -> tuple[list[TaskRecord], str | None]:
-        """Newest first, and the next page's cursor. Raises `ValueError` for a cursor that is none of ours."""
+        """One page of tasks, newest first, and the next page's cursor. Raises `ValueError` for an invalid cursor."""
 
     async def count(self, owner: str) -> int:
-        """How many tasks an owner has."""
+        """The number of an owner's live tasks."""
 
-    async def close(self) -> None: ...
+    async def close(self) -> None:
+        """Finish the calls under way and close the store."""
 
 
 def parse_cursor(cursor: str | None) -> int:
-    """The number under which the next page begins. Raises `ValueError` for a cursor that is none of ours."""
+    """The number below which the next page begins. Raises `ValueError` for an invalid cursor."""
     if cursor is None:
         return 2**53
     if not (cursor.isascii() and cursor.isdecimal() and len(cursor) < 16):
-        raise ValueError("not a cursor of this service")
+        raise ValueError("not a cursor of this service: pass `next_cursor` of the previous page unchanged")
     return int(cursor)

@@ -1,4 +1,4 @@
-"""A task as bytes, the same in every store: one line of JSON, then the codes."""
+"""Packs a task into bytes, the same in every store: one line of JSON, then the codes."""
 
 import json
 from dataclasses import fields
@@ -7,19 +7,19 @@ import numpy as np
 
 from app.store import StoreUnavailable, TaskRecord
 
-SCHEMA = 1  # of the bytes below; to be raised with every change that older programs cannot read
-IN_HEAD = [field.name for field in fields(TaskRecord) if field.name != "codes"]
+SCHEMA = 1  # version of the format; raise it with every change that older programs cannot read
+JSON_FIELDS = [field.name for field in fields(TaskRecord) if field.name != "codes"]
 
 
 def pack(record: TaskRecord) -> bytes:
-    """Under 2 KB for a usual 5-way task: 1,280 bytes are codes, float32 little-endian, [N,L]."""
-    head = {"schema": SCHEMA} | {name: getattr(record, name) for name in IN_HEAD}
+    """Pack a task: the codes are float32, little-endian, [N,L]. A usual 5-way task takes under 2 KB."""
+    head = {"schema": SCHEMA} | {name: getattr(record, name) for name in JSON_FIELDS}
     line = json.dumps(head, ensure_ascii=False, separators=(",", ":"))
     return line.encode() + b"\n" + record.codes.astype("<f4").tobytes()
 
 
 def unpack(data: bytes) -> TaskRecord:
-    """Raises `StoreUnavailable` for a record of another program version's schema, naming both."""
+    """Unpack a task. Raises `StoreUnavailable` naming both versions if the record's schema is another."""
     line, _, codes = data.partition(b"\n")
     head = json.loads(line)
     if head["schema"] != SCHEMA:
@@ -28,5 +28,5 @@ def unpack(data: bytes) -> TaskRecord:
             "run the same version everywhere"
         )
     per_class = np.frombuffer(codes, dtype="<f4").reshape(len(head["shots"]), -1)
-    # A copy: frombuffer's array is read-only.
-    return TaskRecord(codes=per_class.astype(np.float32), **{name: head[name] for name in IN_HEAD if name in head})
+    # astype makes a copy, since frombuffer's array is read-only.
+    return TaskRecord(codes=per_class.astype(np.float32), **{name: head[name] for name in JSON_FIELDS if name in head})

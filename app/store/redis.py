@@ -1,16 +1,17 @@
 """The shared task store: a Redis, or a Redis Cluster, that several replicas use.
 
-Durable only if Redis writes through to disk before it answers: `appendonly yes`, `appendfsync always`.
-Keys, in their owner's braces, so that no two owners' can meet and all of one owner's are in one slot of a cluster:
+Writes are durable only if Redis writes to disk before it answers: `appendonly yes`, `appendfsync always`.
+The owner in braces is a hash tag: all of one owner's keys are in one slot of a cluster, so one script can use them.
 
-    leo:{owner}:task:ID      record, as of `app.store.record`; Redis itself lets it expire
-    leo:{owner}:support:ID   the payload beside it
-    leo:{owner}:once:KEY     hash of `digest`, `task` and the `record` first answered under an Idempotency-Key
-    leo:{owner}:number       counts creations
-    leo:{owner}:tasks        sorted set of ids by that number, for paging
-    leo:{owner}:expiries     sorted set of ids by when they expire, to keep `tasks` clean
+    leo:{owner}:task:ID      the record, packed by `app.store.record`; Redis expires it
+    leo:{owner}:support:ID   the payload stored with the task
+    leo:{owner}:once:KEY     hash of the `digest`, `task` and first `record` of an Idempotency-Key
+    leo:{owner}:number       counter of created tasks
+    leo:{owner}:tasks        sorted set of task ids by that number, for paging
+    leo:{owner}:expiries     sorted set of task ids by expiry, for removing expired ones from `tasks`
 
-Without keys the owner is empty. Empty braces are no hash tag, so in a cluster it is called `*`, as no owner can be.
+The owner is empty if no keys are configured. Empty braces are not a hash tag, so in a cluster `*` takes its place; no
+owner can have that name.
 """
 
 import asyncio
@@ -42,12 +43,12 @@ from app.store.record import pack, unpack
 
 log = logging.getLogger(__name__)
 
-WITHIN = 0.8  # seconds a call may take, connecting and waiting for a connection included
-CONNECTIONS = 64  # to Redis, or to each node of a cluster
+CALL_TIMEOUT = 0.8  # seconds, including the waits for a connection
+MAX_CONNECTIONS = 64  # to Redis, or to each node of a cluster
 
-# Each script runs whole, with nothing between its lines. KEYS only tells a cluster where: all of an owner's keys
-# are in one place. ARGV of both: the owner's prefix, id, record,
-# '1' and payload or '0' and nothing, milliseconds since 1970 when it expires or ''.
+# Redis runs a script atomically. KEYS holds only the owner's prefix, from which a cluster finds the slot.
+# ARGV of both scripts: the owner's prefix, the id, the record, '1' and the payload or '0' and '', and the expiry in
+# milliseconds since 1970 or ''.
 WRITE = """
 local prefix, id, record, has_payload, payload, expires = ARGV[1], ARGV[2], ARGV[3], ARGV[4], ARGV[5], ARGV[6]
 local task, support = prefix .. 'task:' .. id, prefix .. 'support:' .. id
@@ -65,7 +66,7 @@ local function write()
     end
 end
 """
-# ARGV further: the Idempotency-Key's digest or '', its key, the seconds it is remembered; most tasks or ''.
+# Further ARGV: the Idempotency-Key's digest or '', the key, the seconds to keep it, and the most live tasks or ''.
 ADD = (
     WRITE
     + """
@@ -92,7 +93,7 @@ end
 return {'added'}
 """
 )
-# ARGV further: the revision that is to be replaced.
+# Further ARGV: the revision to replace.
 UPDATE = (
     WRITE
     + """
@@ -106,39 +107,40 @@ return 1
 
 
 class RedisStore:
-    """`TaskStore` in a Redis or a Redis Cluster. Every call answers or fails within a second, whatever they do."""
+    """A `TaskStore` in a Redis or a Redis Cluster. Every call answers or fails within a second."""
 
     shared = True
 
     def __init__(self, redis: Redis | RedisCluster) -> None:
         self._redis = redis
-        self._room = asyncio.Semaphore(CONNECTIONS)
+        self._free_connections = asyncio.Semaphore(MAX_CONNECTIONS)
         self._no_owner = "*" if isinstance(redis, RedisCluster) else ""
         self._add, self._update = redis.register_script(ADD), redis.register_script(UPDATE)
 
     @classmethod
     async def open(cls, url: str) -> "RedisStore":
-        """`redis://HOST:PORT/DB`, or `redis+cluster://HOST:PORT,HOST:PORT` with any of the cluster's nodes.
+        """Open `redis://HOST:PORT/DB`, or `redis+cluster://HOST:PORT,HOST:PORT` with any nodes of the cluster.
 
-        Raises `StoreUnavailable` for a URL that is neither. A Redis that is away may come: it is only warned of.
+        Raises `StoreUnavailable` for any other URL. A Redis that cannot be reached yet is only logged as a warning.
         """
         try:
             client = _client(url)
         except (ValueError, RedisClusterException) as error:
             raise StoreUnavailable(f"LEO_STORE_URL is not a redis:// or redis+cluster:// address: {error}") from error
         store = cls(client)
-        await store._look_at_durability()
+        await store._check_durability()
         return store
 
-    async def _look_at_durability(self) -> None:
-        asked = ("CONFIG GET", "append*")
+    async def _check_durability(self) -> None:
+        """Warn if Redis may lose tasks that it has acknowledged."""
+        command = ("CONFIG GET", "append*")
         try:
-            async with self._within():
+            async with self._calling():
                 if isinstance(self._redis, RedisCluster):
-                    every = await self._redis.execute_command(*asked, target_nodes=RedisCluster.PRIMARIES)
-                    answers = list(every.values())
+                    by_node = await self._redis.execute_command(*command, target_nodes=RedisCluster.PRIMARIES)
+                    answers = list(by_node.values())
                 else:
-                    answers = [await self._ask(*asked)]
+                    answers = [await self._execute(*command)]
         except StoreUnavailable as error:
             log.warning("cannot look at Redis yet: %s", error)
             return
@@ -148,19 +150,20 @@ class RedisStore:
                 log.warning("Redis runs with %s: it may lose acknowledged tasks when it dies", found)
 
     @asynccontextmanager
-    async def _within(self) -> AsyncIterator[None]:
+    async def _calling(self) -> AsyncIterator[None]:
+        """Limit a call's time and connections, and turn every error of Redis into `StoreUnavailable`."""
         try:
-            async with asyncio.timeout(WITHIN), self._room:
+            async with asyncio.timeout(CALL_TIMEOUT), self._free_connections:
                 yield
         except TimeoutError:
-            raise StoreUnavailable(f"Redis did not answer within {WITHIN:g} s") from None
+            raise StoreUnavailable(f"Redis did not answer within {CALL_TIMEOUT:g} s") from None
         except MovedError as error:
             raise StoreUnavailable("Redis is a cluster: LEO_STORE_URL must begin with redis+cluster://") from error
         except (RedisError, RedisClusterException, OSError) as error:
             raise StoreUnavailable(f"Redis failed: {error}") from error
 
-    async def _ask(self, *command: str | int) -> Any:
-        # redis-py types what a command may answer in all its modes; here strings are bytes.
+    async def _execute(self, *command: str | int) -> Any:
+        # Any, since redis-py's own type lists the answers of all its modes. Here strings are bytes.
         return await self._redis.execute_command(*command)
 
     async def add(
@@ -172,45 +175,45 @@ class RedisStore:
         max_tasks: int | None = None,
     ) -> TaskRecord:
         replay = [idempotency.digest, idempotency.key, IDEMPOTENCY_SECONDS] if idempotency else ["", "", ""]
-        async with self._within():
-            what, *first = await self._add(
+        async with self._calling():
+            outcome, *first = await self._add(
                 keys=[self._prefix(record.owner)],
-                args=[*self._written(record, support), *replay, "" if max_tasks is None else max_tasks],
+                args=[*self._script_arguments(record, support), *replay, "" if max_tasks is None else max_tasks],
             )
-        if what == b"full":
+        if outcome == b"full":
             raise TooManyTasks
-        return _same(first, idempotency) if what == b"made" and idempotency else record
+        return _first_record(first, idempotency) if outcome == b"made" and idempotency else record
 
     async def find_by_idempotency_key(self, owner: str, idempotency: IdempotencyRecord) -> TaskRecord | None:
-        async with self._within():
+        async with self._calling():
             once_key = f"{self._prefix(owner)}once:{idempotency.key}"
-            task_id, *first = await self._ask("HMGET", once_key, "task", "digest", "record")
-            if task_id is None or not await self._ask("EXISTS", f"{self._prefix(owner)}task:{task_id.decode()}"):
+            task_id, *first = await self._execute("HMGET", once_key, "task", "digest", "record")
+            if task_id is None or not await self._execute("EXISTS", f"{self._prefix(owner)}task:{task_id.decode()}"):
                 return None
-        return _same(first, idempotency)
+        return _first_record(first, idempotency)
 
     async def get(self, task_id: str, owner: str) -> TaskRecord | None:
-        async with self._within():
-            packed = await self._ask("GET", f"{self._prefix(owner)}task:{task_id}")
+        async with self._calling():
+            packed = await self._execute("GET", f"{self._prefix(owner)}task:{task_id}")
         return unpack(packed) if packed is not None else None
 
     async def support(self, task_id: str, owner: str) -> bytes | None:
-        async with self._within():
-            payload: bytes | None = await self._ask("GET", f"{self._prefix(owner)}support:{task_id}")
+        async with self._calling():
+            payload: bytes | None = await self._execute("GET", f"{self._prefix(owner)}support:{task_id}")
         return payload
 
     async def update(self, record: TaskRecord, *, support: bytes | None = None) -> bool:
-        further = replace(record, revision=record.revision + 1)
-        async with self._within():
+        updated = replace(record, revision=record.revision + 1)
+        async with self._calling():
             return bool(
                 await self._update(
-                    keys=[self._prefix(record.owner)], args=[*self._written(further, support), record.revision]
+                    keys=[self._prefix(record.owner)], args=[*self._script_arguments(updated, support), record.revision]
                 )
             )
 
     async def delete(self, task_id: str, owner: str) -> bool:
         prefix = self._prefix(owner)
-        async with self._within(), self._redis.pipeline(transaction=True) as pipeline:
+        async with self._calling(), self._redis.pipeline(transaction=True) as pipeline:
             pipeline.delete(f"{prefix}task:{task_id}")
             pipeline.delete(f"{prefix}support:{task_id}")
             pipeline.zrem(f"{prefix}tasks", task_id)
@@ -221,14 +224,14 @@ class RedisStore:
     async def page(self, owner: str, limit: int, cursor: str | None) -> tuple[list[TaskRecord], str | None]:
         prefix, before = self._prefix(owner), parse_cursor(cursor)
         found: list[tuple[bytes, int]] = []  # records and their numbers
-        async with self._within():
+        async with self._calling():
             while len(found) <= limit:
                 newest_first = ("ZREVRANGEBYSCORE", f"{prefix}tasks", f"({before}", "-inf")
-                ids = await self._ask(*newest_first, "WITHSCORES", "LIMIT", 0, limit + 1)
+                ids = await self._execute(*newest_first, "WITHSCORES", "LIMIT", 0, limit + 1)
                 if not ids:
                     break
-                records = await self._ask("MGET", *(f"{prefix}task:{task_id.decode()}" for task_id, _ in ids))
-                # Those that expired meanwhile are missing, so the next ones must fill the page.
+                records = await self._execute("MGET", *(f"{prefix}task:{task_id.decode()}" for task_id, _ in ids))
+                # Expired tasks are missing here, so read on until the page is full.
                 found += [(packed, int(n)) for packed, (_, n) in zip(records, ids, strict=True) if packed is not None]
                 before = int(ids[-1][1])
         following = str(found[limit - 1][1]) if len(found) > limit else None
@@ -236,11 +239,11 @@ class RedisStore:
 
     async def count(self, owner: str) -> int:
         prefix = self._prefix(owner)
-        async with self._within(), self._redis.pipeline(transaction=True) as pipeline:
+        async with self._calling(), self._redis.pipeline(transaction=True) as pipeline:
             pipeline.zcard(f"{prefix}tasks")
-            pipeline.zcount(f"{prefix}expiries", "-inf", 1000 * time.time())  # gone, though `tasks` still has them
-            made, gone = await pipeline.execute()
-        return int(made - gone)
+            pipeline.zcount(f"{prefix}expiries", "-inf", 1000 * time.time())  # expired, but still in `tasks`
+            listed, expired = await pipeline.execute()
+        return int(listed - expired)
 
     async def close(self) -> None:
         await self._redis.aclose()
@@ -248,25 +251,28 @@ class RedisStore:
     def _prefix(self, owner: str) -> str:
         return f"leo:{{{owner or self._no_owner}}}:"
 
-    def _written(self, record: TaskRecord, support: bytes | None) -> list[str | bytes]:
-        """The arguments that both scripts begin with."""
+    def _script_arguments(self, record: TaskRecord, support: bytes | None) -> list[str | bytes]:
+        """The ARGV that both scripts begin with."""
         payload: list[str | bytes] = ["0", b""] if support is None else ["1", support]
-        # A time before 1970 has no place in Redis, and any past one means the same.
+        # Redis takes no time before 1970; any past time means the same.
         expires = "" if record.expires_at is None else str(max(1, int(1000 * record.expires_at)))
         return [self._prefix(record.owner), record.task_id, pack(record), *payload, expires]
 
 
 def _client(url: str) -> Redis | RedisCluster:
-    """Not connected yet. Raises `ValueError`, or `RedisClusterException` for what only a single Redis can do."""
+    """A client for a URL, not yet connected.
+
+    Raises `ValueError`, or `RedisClusterException` for options that a cluster does not support.
+    """
     options: dict[str, Any] = {
-        "socket_connect_timeout": WITHIN,
-        "socket_timeout": WITHIN,
-        # A write that may have happened is not sent twice: the caller decides.
+        "socket_connect_timeout": CALL_TIMEOUT,
+        "socket_timeout": CALL_TIMEOUT,
+        # No retries: a write that may have happened is not repeated here; the client of the service decides.
         "retry": Retry(NoBackoff(), 0),
-        # While redis-py listens for these notices, it no longer looks whether a connection from its pool was closed
-        # meanwhile, as a restart does: the call would fail. Otherwise it connects anew before anything is sent.
+        # With these notifications redis-py does not check whether a pooled connection has been closed, as after a
+        # restart of Redis, and the call would fail. Without them it reconnects before it sends anything.
         "maint_notifications_config": MaintNotificationsConfig(enabled=False),
-        "max_connections": CONNECTIONS,
+        "max_connections": MAX_CONNECTIONS,
     }
     scheme, separator, rest = url.partition("+cluster://")
     if not separator:
@@ -276,13 +282,14 @@ def _client(url: str) -> Redis | RedisCluster:
     for host in hosts.split(","):
         address: dict[str, Any] = {**parse_url(f"{scheme}://{before}{at}{host}")}
         nodes.append(ClusterNode(address.pop("host", "localhost"), address.pop("port", 6379)))
-        options["ssl"] = address.pop("connection_class", None) is not None  # as parse_url says of rediss://
+        options["ssl"] = address.pop("connection_class", None) is not None  # parse_url sets it for rediss://
         options |= address
-    # The slots of a node that is away are away; the others' tasks go on.
+    # Without full coverage, tasks on the other nodes stay available while one node is down.
     return RedisCluster(startup_nodes=nodes, require_full_coverage=False, **options)
 
 
-def _same(first: list[bytes], idempotency: IdempotencyRecord) -> TaskRecord:
+def _first_record(first: list[bytes], idempotency: IdempotencyRecord) -> TaskRecord:
+    """The record first made with an Idempotency-Key. Raises `IdempotencyConflict` if the request was different."""
     digest, packed = first
     if digest != idempotency.digest:
         raise IdempotencyConflict

@@ -1,4 +1,4 @@
-"""The embedded task store: one SQLite file in WAL mode, in each process one connection with a thread of its own."""
+"""The embedded task store: an SQLite file in WAL mode; each process has one connection, used by a thread of its own."""
 
 import asyncio
 import json
@@ -44,32 +44,32 @@ CREATE TABLE once (  -- Idempotency-Keys
     key TEXT NOT NULL,
     digest BLOB NOT NULL,
     number INTEGER NOT NULL REFERENCES tasks ON DELETE CASCADE,
-    record BLOB NOT NULL,      -- as it was first answered
+    record BLOB NOT NULL,      -- as first answered
     expires_at REAL NOT NULL,
     PRIMARY KEY (owner, key)
 );
 CREATE INDEX once_by_task ON once (number);
 CREATE INDEX once_by_expiry ON once (expires_at);
 """
-PAGE_SIZE = 16384  # bytes; records are under 2 KB, and a small page would waste its end
-SWEEP_EVERY = 60.0  # seconds
+PAGE_SIZE = 16384  # bytes; records take up to 2 KB, and small pages would leave more space unused
+DELETE_EXPIRED_EVERY = 60.0  # seconds
 ALIVE = "(expires_at IS NULL OR expires_at > ?)"
 
 Returned = TypeVar("Returned")
 
 
 class SQLiteStore:
-    """`TaskStore` in a file. Every write is on disk, past the operating system's cache, when it returns.
+    """A `TaskStore` in a file. When a write returns it is on disk, not only in the operating system's cache.
 
-    Each call is one function in the store's thread: calls run one after another, each in a transaction. Several workers
-    of one service may have the file open; of changes they tell each other by `app.shared_state`.
+    Each call is one function that the store's thread runs in one transaction, so calls run one after another. Several
+    workers of one service may open the file; they announce changes to each other through `app.shared_state`.
     """
 
     shared = False
 
     def __init__(self, connection: sqlite3.Connection, thread: ThreadPoolExecutor) -> None:
         self._connection, self._thread = connection, thread
-        self._next_sweep = 0.0  # by the monotonic clock: at the first write
+        self._delete_expired_at = 0.0  # by the monotonic clock; at first with the first write
 
     @classmethod
     async def open(cls, path: Path) -> "SQLiteStore":
@@ -83,7 +83,7 @@ class SQLiteStore:
         return cls(connection, thread)
 
     async def _read(self, call: Callable[[], Returned]) -> Returned:
-        return await self._run(call, "BEGIN")  # waits for no other process that writes
+        return await self._run(call, "BEGIN")  # a read does not wait for writes of other processes
 
     async def _run(self, call: Callable[[], Returned], begin: str = "BEGIN IMMEDIATE") -> Returned:
         def transaction() -> Returned:
@@ -96,7 +96,7 @@ class SQLiteStore:
 
         try:
             return await asyncio.get_running_loop().run_in_executor(self._thread, transaction)
-        except RuntimeError as error:  # of the executor, once it is shut down
+        except RuntimeError as error:  # raised by the executor after its shutdown
             raise StoreUnavailable(f"the task store is closed: {error}") from error
 
     async def add(
@@ -108,7 +108,7 @@ class SQLiteStore:
         max_tasks: int | None = None,
     ) -> TaskRecord:
         def call() -> TaskRecord:
-            self._sweep()
+            self._delete_expired()
             first = self._find_by_key(record.owner, idempotency) if idempotency else None
             if first:
                 return first
@@ -144,18 +144,18 @@ class SQLiteStore:
             "AND once.expires_at > ? AND (tasks.expires_at IS NULL OR tasks.expires_at > ?)",
             (owner, idempotency.key, now, now),
         ).fetchone()
-        if row is None:  # none, or one whose time is over and whose place is wanted
+        if row is None:  # unknown or expired; an expired one would block a new row with this key
             self._connection.execute("DELETE FROM once WHERE owner = ? AND key = ?", (owner, idempotency.key))
             return None
         if row["digest"] != idempotency.digest:
             raise IdempotencyConflict
         return unpack(row["record"])
 
-    def _sweep(self) -> None:
-        """Readers never see what has expired; this only frees its room."""
+    def _delete_expired(self) -> None:
+        """Free the space of expired rows, which reads ignore already."""
         now = time.monotonic()
-        if now >= self._next_sweep:
-            self._next_sweep = now + SWEEP_EVERY
+        if now >= self._delete_expired_at:
+            self._delete_expired_at = now + DELETE_EXPIRED_EVERY
             self._connection.execute("DELETE FROM tasks WHERE expires_at <= ?", (time.time(),))
             self._connection.execute("DELETE FROM once WHERE expires_at <= ?", (time.time(),))
 
@@ -180,14 +180,14 @@ class SQLiteStore:
 
     async def update(self, record: TaskRecord, *, support: bytes | None = None) -> bool:
         def call() -> bool:
-            execute, further = self._connection.execute, record.revision + 1
+            execute, next_revision = self._connection.execute, record.revision + 1
             row = execute(
                 f"UPDATE tasks SET revision = ?, expires_at = ?, record = ? "
                 f"WHERE task_id = ? AND owner = ? AND revision = ? AND {ALIVE} RETURNING number",
                 (
-                    further,
+                    next_revision,
                     record.expires_at,
-                    pack(replace(record, revision=further)),
+                    pack(replace(record, revision=next_revision)),
                     record.task_id,
                     record.owner,
                     record.revision,
@@ -202,10 +202,10 @@ class SQLiteStore:
 
     async def delete(self, task_id: str, owner: str) -> bool:
         def call() -> bool:
-            gone = self._connection.execute(
+            deleted = self._connection.execute(
                 f"DELETE FROM tasks WHERE task_id = ? AND owner = ? AND {ALIVE}", (task_id, owner, time.time())
             )
-            return gone.rowcount > 0
+            return deleted.rowcount > 0
 
         return await self._run(call)
 
@@ -233,21 +233,22 @@ class SQLiteStore:
         return await self._read(call)
 
     async def close(self) -> None:
-        self._thread.shutdown()  # once what was asked before is done
+        self._thread.shutdown()  # waits for the calls made before
         self._connection.close()
 
 
 def _connect(path: Path) -> sqlite3.Connection:
+    """Open or create the file and bring it to the current schema. Raises `StoreUnavailable`."""
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        # Used by one thread at a time; the interpreter's end may close it from another.
+        # One thread at a time uses it, but another thread may close it when the interpreter exits.
         connection = sqlite3.connect(path, isolation_level=None, check_same_thread=False)
     except (OSError, sqlite3.Error) as error:
         raise StoreUnavailable(f"cannot open the task store {path}: {error}") from error
     try:
         connection.row_factory = sqlite3.Row
         for pragma in (
-            f"page_size={PAGE_SIZE}",  # heeded by a new file only
+            f"page_size={PAGE_SIZE}",  # has an effect on a new file only
             "journal_mode=WAL",
             "synchronous=FULL",
             "busy_timeout=500",
@@ -262,9 +263,12 @@ def _connect(path: Path) -> sqlite3.Connection:
 
 
 def _migrate(connection: sqlite3.Connection) -> None:
+    """Create the tables, or convert those of version 1. Raises `StoreUnavailable` for an unknown version."""
     (version,) = connection.execute("PRAGMA user_version").fetchone()
     if version not in (0, 1, SCHEMA_VERSION):
-        raise StoreUnavailable(f"its schema is version {version}, this program's is {SCHEMA_VERSION}")
+        raise StoreUnavailable(
+            f"its schema is version {version}, this program's is {SCHEMA_VERSION}: run the program that made it"
+        )
     if version == SCHEMA_VERSION:
         return
     with connection:
@@ -276,14 +280,17 @@ def _migrate(connection: sqlite3.Connection) -> None:
             connection.execute(statement)
         connection.executemany(
             "INSERT INTO tasks VALUES (?, ?, ?, 0, ?, ?)",
-            [(row["number"], row["task_id"], row["owner"], row["expires_at"], pack(_of_version_1(row))) for row in old],
+            [
+                (row["number"], row["task_id"], row["owner"], row["expires_at"], pack(_record_from_version_1(row)))
+                for row in old
+            ],
         )
         connection.execute(f"PRAGMA user_version={SCHEMA_VERSION}")
 
 
-def _of_version_1(row: sqlite3.Row) -> TaskRecord:
-    given = dict(row)
-    del given["number"]
+def _record_from_version_1(row: sqlite3.Row) -> TaskRecord:
+    columns = dict(row)
+    del columns["number"]
     shots = json.loads(row["shots"])
     codes = np.frombuffer(row["codes"], dtype="<f4").reshape(len(shots), -1)
-    return TaskRecord(**given | {"shots": shots, "codes": codes, "adaptation": json.loads(row["adaptation"])})
+    return TaskRecord(**columns | {"shots": shots, "codes": codes, "adaptation": json.loads(row["adaptation"])})
