@@ -1,4 +1,4 @@
-# `make serve` and `make test` do everything on a fresh clone.
+# `make serve` and `make test` are all that a fresh clone needs.
 
 PYTHON ?= python3
 VENV := .venv
@@ -20,21 +20,21 @@ check: $(INSTALLED)
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 
-# How long one client waits; writes bench/results/ and the README's figures. Takes about a minute.
+# Latency for one client; writes bench/results/ and the README's figures. About a minute.
 bench: $(INSTALLED)
 	$(BIN)/python -m bench.latency
 	$(BIN)/python -m bench.readme
 
-# The service beside LitServe, a plain FastAPI handler and the machine's limit, and ways to run phi; twenty minutes on a
-# quiet machine. Writes bench/results/. ENGINE="--only compare,limits" for less.
+# Compares the service with LitServe, a plain FastAPI handler and the machine's limit, and engines for phi with each other;
+# writes bench/results/ and the README's figures. Twenty minutes on an idle machine. ENGINE="--only compare,limits" runs less.
 bench-engine: $(INSTALLED)
 	@$(BIN)/python -m pip install --quiet --constraint requirements.txt --editable '.[dev,bench]'
 	$(BIN)/python -m bench.engine $(ENGINE)
 	$(BIN)/python -m bench.phi_engines
 	$(BIN)/python -m bench.readme
 
-# LEO beside what people use instead, on validation alphabets; needs DATA=.../images_background.zip. Half an hour on a
-# core, for which MAML, Meta-SGD and ANIL get 40 steps; STEPS=1500 is LEO's own budget, and takes hours on a CPU.
+# Compares LEO with other methods on validation alphabets; needs DATA=.../images_background.zip. Half an hour on one core,
+# with 40 training steps for MAML, Meta-SGD and ANIL. STEPS=1500 is LEO's own budget, and takes hours on a CPU.
 COMPARE = $(BIN)/leo compare --data $(DATA) --baselines runs/baselines
 STEPS ?= 40
 compare: $(INSTALLED)
@@ -45,34 +45,36 @@ compare: $(INSTALLED)
 	$(COMPARE) --skip MAML,Meta-SGD --episodes 500 --repeats 0 --out bench/results/compare.json
 	$(BIN)/python -m bench.accuracy
 
-# What each of a LEO's settings is worth, and feature extractors by accuracy and milliseconds; half an hour each.
+# What each setting of a LEO contributes. Half an hour.
 ablation: $(INSTALLED)
 	$(BIN)/python -m bench.ablation --data $(DATA)
 
-# How fast meta-training is on this machine; a quarter of an hour.
+# Speed of meta-training on this machine. A quarter of an hour.
 bench-training: $(INSTALLED)
 	$(BIN)/python -m bench.training --data $(DATA)
 
+# Feature extractors by accuracy and milliseconds. Half an hour.
 phi-search: $(INSTALLED)
 	$(BIN)/python -m bench.phi_search --data $(DATA)
 
-# How often a planted wrong label is found, in 200 tasks: make bench-labels DATA=.../images_background.zip
+# How often a wrong label is found in 200 tasks: make bench-labels DATA=.../images_background.zip
 bench-labels: $(INSTALLED)
 	$(BIN)/python -m bench.labels $(DATA)
 
-# phi in bytes against float32, accuracy and time: make bench-quantised DATA=.../images_background.zip PHOTOS="--photos a.zip --photos b.zip"
+# Accuracy and time of phi quantised to 8 bits and in float32:
+# make bench-quantised DATA=.../images_background.zip PHOTOS="--photos a.zip --photos b.zip"
 bench-quantised: $(INSTALLED)
 	$(BIN)/python -m bench.quantised --drawings $(DATA) $(PHOTOS)
 
-# How soon the page's bars follow the hand, in Debian's chromium; writes bench/results/page.json.
+# How fast the page's probabilities follow the drawing, in Debian's chromium; writes bench/results/page.json.
 bench-page: $(INSTALLED)
 	$(BIN)/python -m bench.page
 
-# Kills replicas and Redis under load, pauses Redis, fails over; writes bench/results/chaos.json. About ten minutes.
+# Kills replicas and Redis under load, pauses Redis and fails over; writes bench/results/chaos.json. About ten minutes.
 chaos: $(INSTALLED)
 	$(BIN)/python -m bench.chaos
 
-# What hostile callers can do to others; writes bench/results/hostile.json. Two minutes.
+# How much hostile callers slow down others; writes bench/results/hostile.json. Two minutes.
 hostile: $(INSTALLED)
 	$(BIN)/python -m bench.hostile
 
@@ -81,30 +83,31 @@ fuzz: $(INSTALLED)
 	@$(BIN)/python -m pip install --quiet --constraint requirements.txt --editable '.[dev,fuzz]'
 	$(BIN)/python -m bench.fuzz
 
-# An hour at 70 % load; writes bench/results/soak.json. SOAK="--minutes 5" for less.
+# An hour at 70 % load; writes bench/results/soak.json. SOAK="--minutes 5" runs less.
 soak: $(INSTALLED)
 	$(BIN)/python -m bench.soak $(SOAK)
 
-# bandit reads the code; pip-audit asks a service on the network what is known of the pinned versions.
+# bandit checks the code; pip-audit asks a service on the network for known vulnerabilities of the pinned versions.
 audit: $(INSTALLED)
 	@$(BIN)/python -m pip install --quiet --constraint requirements.txt --editable '.[dev,audit]'
 	$(BIN)/bandit --quiet --recursive app model --configfile pyproject.toml
 	$(BIN)/pip-audit --requirement requirements.txt --no-deps --disable-pip
 
-# What a prediction and a task cost, stage by stage, and whether the simulation predicts a load; five quiet minutes.
-# Writes bench/results/capacity.json and the figures of docs/scaling.md.
+# What a prediction and a task cost, stage by stage, and how well the simulation predicts a load; writes
+# bench/results/capacity.json and the figures of docs/scaling.md. Five minutes on an idle machine.
 capacity: $(INSTALLED)
 	$(BIN)/python -m bench.capacity
 	$(BIN)/python -m bench.scaling
 
-# The service on a Ray cluster of this machine; needs a Redis: make serve-ray LEO_STORE_URL=redis://127.0.0.1:6379/0
+# Runs the service on a Ray cluster on this machine; needs a Redis: make serve-ray LEO_STORE_URL=redis://127.0.0.1:6379/0
 serve-ray: $(VENV)/.ray
 	. deploy/ray/environment && LEO_STORE_URL=$(LEO_STORE_URL) $(BIN)/serve run deploy/ray/serve.yaml
 
-# Two raylets, a node killed under load: some minutes; Ray warns of things of its own. And the long version, which writes bench/results/ray.json.
+# Starts two raylets and kills a node under load. Some minutes; Ray's own warnings are not errors here.
 test-ray: $(VENV)/.ray
 	$(BIN)/python -m pytest tests/ray -o addopts="-ra --strict-markers --strict-config" -W ignore
 
+# The long version of test-ray; writes bench/results/ray.json.
 bench-ray: $(VENV)/.ray
 	$(BIN)/python -m bench.ray_serve
 
@@ -112,7 +115,7 @@ $(VENV)/.ray: $(INSTALLED)
 	@$(BIN)/python -m pip install --quiet --constraint requirements.txt --editable '.[dev,ray]'
 	@touch $@
 
-# Builds and runs Dockerfile and docker-compose.yml. DOCKER may name another program that takes the same calls.
+# Builds the image and runs docker-compose.yml. DOCKER may name another program with the same commands.
 test-containers: $(INSTALLED)
 	$(BIN)/python -m pytest tests/containers -m containers -s
 
