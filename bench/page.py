@@ -16,7 +16,7 @@ from playwright.sync_api import Browser, Page, expect, sync_playwright
 from app.settings import Settings
 from bench.common import ROOT, write_results
 from model.checkpoint import read_info
-from tests.conftest import serving
+from tests.helpers.serving import serving
 
 CHROMIUM = "/usr/bin/chromium"
 QUIETLY = ["--no-sandbox", "--disable-gpu", "--disable-background-networking"]

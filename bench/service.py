@@ -21,7 +21,8 @@ from bench.common import ROOT, WEIGHTS
 from bench.load import open_loop, send_each
 from bench.requests import creation
 from model.devices import CORES
-from tests.helpers.redis_server import RedisServer, free_port, started
+from tests.helpers.ports import free_port
+from tests.helpers.redis_server import RedisServer, started
 
 CLIENTS, SECONDS, WARM_UP = 32, 6.0, 1.5
 

@@ -1,25 +1,18 @@
-"""What tests share: models, data, and a running service."""
+"""Fixtures that tests share: models, data, and a running service."""
 
-import contextlib
 import os
-import socket
-import threading
 from collections.abc import Iterator
 from pathlib import Path
 
 import httpx
 import pytest
-import torch
-import uvicorn
 
-from app.main import create_app
-from app.settings import PROJECT, Settings
-from model.config import LEOConfig
+from app.settings import Settings
 from model.data.omniglot import Drawings, load_drawings
 from model.leo import LatentEmbeddingOptimization
-
-WEIGHTS = PROJECT / "weights"
-DATA = Path(os.environ.get("LEO_TEST_DATA", PROJECT.parent / "shared" / "data"))
+from tests.helpers.datasets import DATA
+from tests.helpers.models import WEIGHTS
+from tests.helpers.serving import serving
 
 
 @pytest.fixture(scope="session")
@@ -43,33 +36,10 @@ def shipped(request: pytest.FixtureRequest) -> LatentEmbeddingOptimization:
     return LatentEmbeddingOptimization.from_pretrained(WEIGHTS / request.param)
 
 
-def tiny(**changes: object) -> LatentEmbeddingOptimization:
-    """A LEO of few numbers: F = 8, L = 32."""
-    torch.manual_seed(0)
-    shape = {"resolution": 8, "widths": (8, 8, 8), "decoder_hidden": (16, 24), "latent_dim": 32}
-    return LatentEmbeddingOptimization(config=LEOConfig.model_validate(shape | changes))
-
-
 @pytest.fixture(scope="session")
 def settings(tmp_path_factory: pytest.TempPathFactory) -> Settings:
     """Settings of the service under test, untouched by the environment's LEO_ variables."""
     return Settings(data_dir=tmp_path_factory.mktemp("data"), weights=WEIGHTS / "omniglot", device="cpu")
-
-
-@contextlib.contextmanager
-def serving(settings: Settings) -> Iterator[httpx.Client]:
-    """A client of the service, which runs on a port of its own in a thread of this process."""
-    with socket.create_server(("127.0.0.1", 0), backlog=256) as listening:
-        server = uvicorn.Server(uvicorn.Config(create_app(settings), log_level="warning"))
-        thread = threading.Thread(target=server.run, kwargs={"sockets": [listening]})
-        thread.start()
-        try:
-            # The socket listens already: the first request waits until the service is up.
-            with httpx.Client(base_url=f"http://127.0.0.1:{listening.getsockname()[1]}", timeout=60) as client:
-                yield client
-        finally:
-            server.should_exit = True
-            thread.join()
 
 
 @pytest.fixture(scope="session")
@@ -96,7 +66,7 @@ def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
 
 
 def pytest_sessionfinish(session: pytest.Session, exitstatus: int) -> None:
-    """With LEO_NO_SKIPS set, a skipped test is a failed run."""
+    """With LEO_NO_SKIPS set, fail the run if a test was skipped."""
     reporter = session.config.pluginmanager.get_plugin("terminalreporter")
     if os.environ.get("LEO_NO_SKIPS") and exitstatus == 0 and reporter and reporter.stats.get("skipped"):
         session.exitstatus = pytest.ExitCode.TESTS_FAILED

@@ -10,7 +10,7 @@ import pytest
 
 from app.cli.bench import closed_loop, form_request, percentiles
 from bench.load import closed_loop_apart, open_loop, send_each
-from tests.helpers.redis_server import free_port
+from tests.helpers.ports import free_port
 
 
 class Server:

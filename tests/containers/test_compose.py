@@ -14,9 +14,9 @@ import httpx
 import pytest
 
 from app.settings import PROJECT
-from tests.e2e.conftest import free_port
-from tests.e2e.test_server import RIGHT, create_with_curl, draw, predict_with_curl
-from tests.helpers.drawn import CHARACTERS
+from tests.helpers.curl import EXPECTED, create_with_curl, predict_with_curl, write_drawings
+from tests.helpers.ports import free_port
+from tests.helpers.tasks import FIVE
 
 DOCKER = shlex.split(os.environ.get("DOCKER", "docker"))
 LIMITS = {"leo-1": 2 * 2**30, "leo-2": 2 * 2**30, "leo-3": 2 * 2**30, "gateway": 2**29}  # bytes
@@ -62,10 +62,10 @@ def port() -> Iterator[int]:
 def test_curl_through_the_gateway_and_a_killed_service(port: int, tmp_path: Path) -> None:
     url = f"http://127.0.0.1:{port}"
     wait_until_ready(url)
-    draw(tmp_path)
+    write_drawings(tmp_path)
     created = create_with_curl(url, tmp_path)
-    assert created["labels"] == list(CHARACTERS)[:5]
-    assert predict_with_curl(url, created["task_id"], tmp_path) == RIGHT
+    assert created["labels"] == FIVE
+    assert predict_with_curl(url, created["task_id"], tmp_path) == EXPECTED
 
     # One replica and Redis are killed: the supervisor starts them again, and the task is still there.
     for service in ("leo-1", "redis"):
@@ -73,7 +73,7 @@ def test_curl_through_the_gateway_and_a_killed_service(port: int, tmp_path: Path
     docker("compose", "up", "-d", port=port)
     wait_until_ready(url)
     wait_until_ready(url, f"/tasks/{created['task_id']}")  # readiness does not depend on the store
-    assert predict_with_curl(url, created["task_id"], tmp_path) == RIGHT
+    assert predict_with_curl(url, created["task_id"], tmp_path) == EXPECTED
 
     for service in ("leo-1", "leo-2", "leo-3", "gateway"):
         status = docker("compose", "exec", "-T", service, "cat", "/proc/self/status", port=port)

@@ -13,11 +13,11 @@ import pytest
 import trustme
 
 from app.settings import PROJECT
-from tests.e2e.conftest import Server, free_port
 from tests.helpers.cluster import gateway
-from tests.helpers.drawn import CHARACTERS, png
-
-FIVE = list(CHARACTERS)[:5]
+from tests.helpers.drawn import png
+from tests.helpers.ports import free_port
+from tests.helpers.server import Server
+from tests.helpers.tasks import FIVE
 
 
 @pytest.fixture

@@ -6,8 +6,8 @@ from pathlib import Path
 
 import httpx
 
-from tests.app.tasks.test_tasks import FIVE, create
-from tests.e2e.conftest import Server
+from tests.helpers.server import Server
+from tests.helpers.tasks import FIVE, create
 
 
 def test_json_lines_carry_the_request_id_and_nothing_private(tmp_path: Path) -> None:

@@ -2,7 +2,6 @@
 
 import shutil
 import signal
-import threading
 from pathlib import Path
 
 import httpx
@@ -11,13 +10,14 @@ import torch
 from app.settings import PROJECT
 from model.checkpoint import save_model
 from model.leo import LatentEmbeddingOptimization
-from tests.e2e.conftest import Server
-from tests.e2e.test_health import FIVE, create, predict
 from tests.helpers.drawn import png
+from tests.helpers.server import Server
+from tests.helpers.tasks import FIVE
+from tests.helpers.waiting import wait_until
 
 
-def other_weights(folder: Path) -> None:
-    """The same model, trained a little further as it were."""
+def write_other_weights(folder: Path) -> None:
+    """Replace a model by one that differs a little, as if it had been trained further."""
     leo = LatentEmbeddingOptimization.from_pretrained(folder)
     with torch.no_grad():
         leo.alpha.mul_(1.01)
@@ -28,38 +28,34 @@ def version(server: Server) -> str:
     return str(httpx.get(f"{server.url}/models").json()["models"][0]["version"])
 
 
-def reloaded(server: Server, said: str) -> None:
-    """Send the signal and wait until the log says what came of it."""
-    already, never = server.log.read_text().count(said), threading.Event()
+def reload(server: Server, outcome: str) -> None:
+    """Send the signal, and wait until the log tells this outcome of it."""
+    already = server.log.read_text().count(outcome)
     server.send(signal.SIGHUP)
-    for _ in range(600):
-        if server.log.read_text().count(said) > already:
-            return
-        never.wait(0.1)
-    raise AssertionError(server.log.read_text())
+    wait_until(lambda: server.log.read_text().count(outcome) > already, seconds=60)
 
 
-def test_new_weights_and_the_tasks_of_the_old_ones(tmp_path: Path) -> None:
+def test_new_weights_serve_new_tasks_and_the_old_ones_their_own(tmp_path: Path) -> None:
     weights = tmp_path / "weights"
     shutil.copytree(PROJECT / "weights" / "omniglot", weights)
     server = Server(tmp_path / "data", LEO_WEIGHTS=str(weights))
     try:
         server.start()
-        old, first = create(server), version(server)
+        old, first = server.create_task(), version(server)
 
         (weights / "model.safetensors").write_bytes(b"half a file")
         (weights / "config.json").write_text((weights / "config.json").read_text().replace(first, "another"))
-        reloaded(server, "the models stay as they are")
+        reload(server, "the models stay as they are")
         assert version(server) == first
 
         shutil.copytree(PROJECT / "weights" / "omniglot", weights, dirs_exist_ok=True)
-        other_weights(weights)
-        reloaded(server, "reloaded: omniglot")
+        write_other_weights(weights)
+        reload(server, "reloaded: omniglot")
         second = version(server)
         assert second != first
-        new = create(server)
+        new = server.create_task()
         for task_id, of_version in ((old, first), (new, second)):
-            answer = predict(server, task_id).json()
+            answer = server.predict_ring(task_id).json()
             assert answer["predictions"][0]["label"] == "ring"
             assert answer["model_version"] == of_version
         more = [("images", ("zed", png("vee", 1), "image/png"))]
@@ -67,13 +63,13 @@ def test_new_weights_and_the_tasks_of_the_old_ones(tmp_path: Path) -> None:
         assert (grown["model_version"], grown["labels"]) == (first, [*FIVE, "vee"])
         assert f'leo_model_info{{model="omniglot",version="{second}"}} 1.0' in httpx.get(f"{server.url}/metrics").text
 
-        other_weights(weights)  # a second time: the first version is not held any longer
-        reloaded(server, "reloaded: omniglot")
-        refused = predict(server, old)
+        write_other_weights(weights)  # a second time: the first version is not held any longer
+        reload(server, "reloaded: omniglot")
+        refused = server.predict_ring(old)
         assert refused.status_code == 409
         assert first in refused.json()["detail"]
-        assert predict(server, new).json()["model_version"] == second
+        assert server.predict_ring(new).json()["model_version"] == second
         assert httpx.get(f"{server.url}/readyz").status_code == 200
-        reloaded(server, "no model has changed")
+        reload(server, "no model has changed")
     finally:
         server.close()

@@ -1,62 +1,31 @@
 """A new user's path with curl alone, and what a kill may not destroy."""
 
-import json
+import os
 import shutil
 import signal
 import subprocess
+import sys
 import threading
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import Any
 
 import httpx
 import pytest
 
-from tests.e2e.conftest import Server
-from tests.helpers.drawn import CHARACTERS, png
-
-FIVE = list(CHARACTERS)[:5]
-
-
-def curl(*arguments: str) -> Any:
-    command = ["curl", "--silent", "--show-error", "--fail-with-body", *arguments]
-    done = subprocess.run(command, capture_output=True, timeout=60)
-    assert done.returncode == 0, done.stdout + done.stderr
-    return json.loads(done.stdout)
-
-
-def draw(folder: Path) -> None:
-    for name in FIVE:
-        for hand in range(3):
-            (folder / f"{name}{hand}.png").write_bytes(png(name, 60 + hand))
-
-
-def create_with_curl(url: str, folder: Path) -> Any:
-    support = [
-        argument for name in FIVE for argument in ("-F", f"images=@{folder}/{name}0.png", "-F", f"labels={name}")
-    ]
-    return curl(*support, f"{url}/tasks")
-
-
-def predict_with_curl(url: str, task_id: str, folder: Path) -> list[str]:
-    queries = [
-        argument for name in FIVE for hand in (1, 2) for argument in ("-F", f"images=@{folder}/{name}{hand}.png")
-    ]
-    answer = curl(*queries, f"{url}/tasks/{task_id}/predict")
-    return [prediction["label"] for prediction in answer["predictions"]]
-
-
-RIGHT = [name for name in FIVE for _ in range(2)]
+from tests.helpers.curl import EXPECTED, create_with_curl, predict_with_curl, write_drawings
+from tests.helpers.drawn import png
+from tests.helpers.server import Server
+from tests.helpers.tasks import FIVE
 
 
 @pytest.mark.skipif(shutil.which("curl") is None, reason="curl is not installed")
-def test_curl_only_and_a_task_that_survives_kill_9(server: Server, tmp_path: Path) -> None:
-    draw(tmp_path)
+def test_curl_is_enough_and_a_task_survives_kill_9(server: Server, tmp_path: Path) -> None:
+    write_drawings(tmp_path)
     task_id = create_with_curl(server.url, tmp_path)["task_id"]
-    assert predict_with_curl(server.url, task_id, tmp_path) == RIGHT
+    assert predict_with_curl(server.url, task_id, tmp_path) == EXPECTED
     server.stop(signal.SIGKILL)
     server.start()
-    assert predict_with_curl(server.url, task_id, tmp_path) == RIGHT
+    assert predict_with_curl(server.url, task_id, tmp_path) == EXPECTED
 
 
 def test_no_acknowledged_task_is_lost_in_kills_under_load(server: Server) -> None:
@@ -94,7 +63,7 @@ def test_no_acknowledged_task_is_lost_in_kills_under_load(server: Server) -> Non
     assert {answer.json()["predictions"][0]["label"] for answer in answers} == {"ring"}
 
 
-def test_sigterm_finishes_and_exits_cleanly(server: Server) -> None:
+def test_sigterm_ends_the_service_cleanly(server: Server) -> None:
     assert httpx.get(f"{server.url}/healthz").status_code == 200
     assert server.stop(signal.SIGTERM) in (0, -signal.SIGTERM)
     assert "Traceback" not in server.log.read_text()
@@ -110,9 +79,6 @@ def test_sigterm_finishes_and_exits_cleanly(server: Server) -> None:
     ],
 )
 def test_a_server_that_cannot_start_says_why_in_one_line(settings: dict[str, str], said: str, tmp_path: Path) -> None:
-    import os
-    import sys
-
     command = [str(Path(sys.executable).with_name("leo")), "serve"]
     environment = os.environ | {"LEO_DATA_DIR": str(tmp_path), "LEO_PORT": "0"} | settings
     done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=120)

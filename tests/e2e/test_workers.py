@@ -5,7 +5,7 @@ import os
 import shutil
 import signal
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 
 import httpx
@@ -14,27 +14,13 @@ from prometheus_client.parser import text_string_to_metric_families
 
 from app.http.keys import KeyFile, new_key, write_keys
 from app.settings import PROJECT
-from tests.e2e.conftest import Server
-from tests.helpers.drawn import CHARACTERS, png
+from tests.helpers.drawn import png
+from tests.helpers.server import Server
+from tests.helpers.tasks import FIVE
+from tests.helpers.waiting import wait_until
+from tests.helpers.workers import wait_for_workers, worker_ids
 
-FIVE = list(CHARACTERS)[:5]
 WORKERS = 3
-
-
-def workers_of(server: Server) -> list[int]:
-    """Their process ids."""
-    parent = server.process_id
-    return [int(child) for child in Path(f"/proc/{parent}/task/{parent}/children").read_text().split()]
-
-
-def until(*, holds: Callable[[], bool]) -> None:
-    """Wait until `holds()` is true, for half a minute at most."""
-    pause = threading.Event()
-    for _ in range(300):
-        if holds():
-            return
-        pause.wait(0.1)
-    raise AssertionError("it never came to hold")
 
 
 @pytest.fixture
@@ -42,7 +28,7 @@ def several(tmp_path: Path) -> Iterator[Server]:
     server = Server(tmp_path / "data", LEO_WORKERS=str(WORKERS))
     try:
         server.start()
-        until(holds=lambda: server.log.read_text().count("Application startup complete") == WORKERS)
+        wait_for_workers(server, WORKERS)
         yield server
     finally:
         server.close()
@@ -54,7 +40,7 @@ class Everyone:
     def __init__(self, server: Server) -> None:
         self.clients: list[httpx.Client] = []
         served: set[int] = set()
-        workers = workers_of(server)
+        workers = worker_ids(server)
         while len(served) < len(workers):
             client = httpx.Client(base_url=server.url, timeout=30)
             before = {worker: _connections(worker) for worker in workers}
@@ -62,7 +48,7 @@ class Everyone:
             (worker,) = (worker for worker in workers if _connections(worker) > before[worker])
             if worker in served:
                 client.close()
-                until(holds=lambda worker=worker, before=before: _connections(worker) == before[worker])
+                wait_until(lambda worker=worker, before=before: _connections(worker) == before[worker])
             else:
                 served.add(worker)
                 self.clients.append(client)
@@ -137,10 +123,10 @@ def test_they_count_together(several: Server) -> None:
 
         expected = {"leo_tasks_created_total": 3, "leo_confidence_count": 9, "leo_tasks_alive": 3, "leo_cache_tasks": 9}
         for client in clients:
-            until(holds=lambda client=client: values(client) == expected)
-    killed, *_ = workers_of(several)
+            wait_until(lambda client=client: values(client) == expected)
+    killed, *_ = worker_ids(several)
     os.kill(killed, signal.SIGKILL)
-    until(holds=lambda: len(workers_of(several)) == WORKERS and killed not in workers_of(several))
+    wait_until(lambda: len(worker_ids(several)) == WORKERS and killed not in worker_ids(several))
     with httpx.Client(base_url=several.url) as client:
         after = values(client)
     assert after["leo_tasks_created_total"] == 3  # what it counted stays counted,
@@ -150,9 +136,9 @@ def test_they_count_together(several: Server) -> None:
 def test_a_killed_worker_is_replaced_and_loses_nothing(several: Server) -> None:
     with httpx.Client(base_url=several.url) as client:
         tasks = [create(client) for _ in range(3)]
-    for killed in workers_of(several):
+    for killed in worker_ids(several):
         os.kill(killed, signal.SIGKILL)
-        until(holds=lambda killed=killed: killed not in workers_of(several) and len(workers_of(several)) == WORKERS)
+        wait_until(lambda killed=killed: killed not in worker_ids(several) and len(worker_ids(several)) == WORKERS)
         for task_id in tasks:
             with httpx.Client(base_url=several.url, timeout=30) as client:  # whoever comes meanwhile waits
                 assert ask(client, task_id).json()["predictions"][0]["label"] == "ring"
@@ -160,7 +146,7 @@ def test_a_killed_worker_is_replaced_and_loses_nothing(several: Server) -> None:
 
 
 def test_told_to_stop_they_finish_and_all_are_gone(several: Server) -> None:
-    workers = workers_of(several)
+    workers = worker_ids(several)
     with Everyone(several) as clients, concurrent.futures.ThreadPoolExecutor(WORKERS) as pool:
         task_id = create(clients[0])
         stopping = threading.Event()
@@ -184,15 +170,15 @@ def test_told_to_stop_they_finish_and_all_are_gone(several: Server) -> None:
 
 
 def test_nobody_goes_on_without_the_one_that_started_them(several: Server) -> None:
-    workers = workers_of(several)
+    workers = worker_ids(several)
     several.stop(signal.SIGKILL)
-    until(holds=lambda: not any(Path(f"/proc/{worker}").exists() for worker in workers))
+    wait_until(lambda: not any(Path(f"/proc/{worker}").exists() for worker in workers))
     several.start()  # the port is free again
 
 
 def test_new_weights_reach_all(several: Server) -> None:
     several.send(signal.SIGHUP)
-    until(holds=lambda: several.log.read_text().count("no model has changed") == WORKERS)
+    wait_until(lambda: several.log.read_text().count("no model has changed") == WORKERS)
 
 
 def ready_workers(server: Server) -> int:
@@ -205,21 +191,21 @@ def test_healthy_workers_serve_on_while_one_cannot_start(tmp_path: Path) -> None
     server = Server(tmp_path / "data", LEO_WORKERS="2", LEO_WEIGHTS=str(weights))
     try:
         server.start()
-        until(holds=lambda: ready_workers(server) == 2)
+        wait_until(lambda: ready_workers(server) == 2)
         with httpx.Client(base_url=server.url) as client:
             task_id = create(client)
         weights.rename(tmp_path / "elsewhere")
-        killed, healthy = workers_of(server)
+        killed, healthy = worker_ids(server)
         os.kill(killed, signal.SIGKILL)
-        until(holds=lambda: server.log.read_text().count("starting it again in") >= 2)
+        wait_until(lambda: server.log.read_text().count("starting it again in") >= 2)
         assert ready_workers(server) == 1
         assert "leo_workers_ready 1.0" in httpx.get(f"{server.url}/metrics").text
         for _ in range(20):
             with httpx.Client(base_url=server.url, timeout=30) as client:
                 assert ask(client, task_id).status_code == 200
         (tmp_path / "elsewhere").rename(weights)
-        until(holds=lambda: ready_workers(server) == 2)
-        assert healthy in workers_of(server)
+        wait_until(lambda: ready_workers(server) == 2)
+        assert healthy in worker_ids(server)
         assert server.stop(signal.SIGTERM) == 0
     finally:
         server.close()
@@ -230,11 +216,11 @@ def test_a_service_whose_workers_all_keep_dying_ends(tmp_path: Path) -> None:
     server = Server(tmp_path / "data", LEO_WORKERS="2", LEO_WEIGHTS=str(weights))
     try:
         server.start()
-        until(holds=lambda: ready_workers(server) == 2)
+        wait_until(lambda: ready_workers(server) == 2)
         shutil.rmtree(weights)
-        for worker in workers_of(server):
+        for worker in worker_ids(server):
             os.kill(worker, signal.SIGKILL)
-        assert server.ended() == 1
+        assert server.wait_for_exit() == 1
     finally:
         server.close()
 
@@ -242,19 +228,17 @@ def test_a_service_whose_workers_all_keep_dying_ends(tmp_path: Path) -> None:
 def test_a_reload_that_comes_while_a_worker_starts_reaches_it_too(several: Server) -> None:
     for _ in range(3):
         already = several.log.read_text().count("no model has changed")
-        killed, *_ = workers_of(several)
+        killed, *_ = worker_ids(several)
         os.kill(killed, signal.SIGKILL)
-        until(holds=lambda killed=killed: killed not in workers_of(several))
+        wait_until(lambda killed=killed: killed not in worker_ids(several))
         several.send(signal.SIGHUP)
-        until(
-            holds=lambda already=already: several.log.read_text().count("no model has changed") >= already + WORKERS
-        )
+        wait_until(lambda already=already: several.log.read_text().count("no model has changed") >= already + WORKERS)
 
 
 def test_a_folder_that_holds_no_model_is_said_once(tmp_path: Path) -> None:
     server = Server(tmp_path / "data", LEO_WORKERS=str(WORKERS), LEO_WEIGHTS=str(tmp_path))
     server.start(wait=False)
-    assert server.ended() == 1
+    assert server.wait_for_exit() == 1
     log = server.log.read_text()
     assert log.count("is missing") == 1
     assert "Traceback" not in log
@@ -267,7 +251,7 @@ def test_a_key_cannot_go_round_to_be_served_more(tmp_path: Path) -> None:
     server = Server(tmp_path / "data", LEO_WORKERS="2", LEO_KEYS_FILE=str(path))
     try:
         server.start()
-        until(holds=lambda: server.log.read_text().count("Application startup complete") == 2)
+        wait_for_workers(server, 2)
         with Everyone(server) as clients:
             statuses = [client.get("/tasks", headers={"X-API-Key": presented}).status_code for client in clients]
         assert statuses == [200, 429]

@@ -10,8 +10,9 @@ from pathlib import Path
 import pytest
 
 from app.settings import PROJECT
-from tests.e2e.conftest import Server, free_port, wait_for
+from tests.helpers.ports import free_port
 from tests.helpers.redis_server import RedisServer, started
+from tests.helpers.server import Server, wait_for_url
 
 
 class Cluster:
@@ -46,7 +47,7 @@ def gateway(folder: Path, replicas: list[Server], override: str = "") -> Iterato
         command = [nginx, "-c", str(folder / "nginx.conf"), "-e", "stderr", "-g", "daemon off;"]
         process = subprocess.Popen(command, stdout=output, stderr=output)
     try:
-        wait_for(f"http://127.0.0.1:{port}/readyz", process, log)
+        wait_for_url(f"http://127.0.0.1:{port}/readyz", process, log)
         yield f"http://127.0.0.1:{port}"
     finally:
         process.terminate()

@@ -11,9 +11,9 @@ from app.inference.decoding import ImageDecoder
 from app.problems import Problem
 from app.settings import Settings
 from model.images.reader import DrawingReader
-from tests.app.http.test_bad_input import assert_problem
 from tests.helpers.drawn import png
 from tests.helpers.hostile_files import bare_png
+from tests.helpers.problems import assert_problem
 
 JSON = {"content-type": "application/json"}
 

@@ -15,9 +15,10 @@ import httpx
 import pytest
 
 from app.http.keys import KeyFile, new_key, write_keys
-from tests.e2e.conftest import Server
-from tests.e2e.test_workers import until, workers_of
 from tests.helpers.drawn import png
+from tests.helpers.server import Server
+from tests.helpers.waiting import wait_until
+from tests.helpers.workers import wait_for_workers, worker_ids
 
 LABEL_NOBODY_MAY_READ, COOKIE_NOBODY_MAY_READ = "label-nobody-may-read", "cookie-nobody-may-read"
 ONCE_NOBODY_MAY_READ = "idempotency-key-nobody-may-read"
@@ -108,7 +109,7 @@ def service(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Service]
     service = Service(tmp_path, request.param)
     try:
         service.server.start()
-        until(holds=lambda: service.server.log.read_text().count("Application startup complete") == 2)
+        wait_for_workers(service.server, 2)
         yield service
     finally:
         service.server.close()
@@ -138,7 +139,7 @@ def statuses_in(log: str) -> list[int]:
 
 def test_clients_that_leave_half_way(service: Service) -> None:
     task_id = service.create()
-    before = set(workers_of(service.server))
+    before = set(worker_ids(service.server))
     kinds = [
         ("POST", "/tasks", "application/json"),
         ("POST", "/tasks", "multipart/form-data; boundary=x"),
@@ -153,26 +154,26 @@ def test_clients_that_leave_half_way(service: Service) -> None:
             for kind in kinds:
                 service.leave_half_way(*kind)
         left = LEAVERS * len(kinds)
-        until(holds=lambda: statuses_in(service.server.log.read_text()).count(499) == left)
+        wait_until(lambda: statuses_in(service.server.log.read_text()).count(499) == left)
     assert set(crowd.statuses) == {200}
     log = service.server.log.read_text()
     assert 500 not in statuses_in(log)
     assert "Traceback" not in log
     assert "[error" not in log
     assert '"level": "error"' not in log
-    assert set(workers_of(service.server)) == before
+    assert set(worker_ids(service.server)) == before
 
 
 @pytest.mark.parametrize("fault", ["raise", "handler"])
 def test_a_failing_device_or_handler(service: Service, fault: str) -> None:
     task_id = service.create()
     with Crowd(service.server.url, service.headers, task_id) as crowd:
-        until(holds=lambda: len(crowd.statuses) > 50)
+        wait_until(lambda: len(crowd.statuses) > 50)
         service.fault.write_text(fault)
-        until(holds=lambda: crowd.statuses.count(500) > 100)
+        wait_until(lambda: crowd.statuses.count(500) > 100)
         service.fault.unlink()
         recovered = len(crowd.statuses)
-        until(holds=lambda: 200 in crowd.statuses[recovered:])
+        wait_until(lambda: 200 in crowd.statuses[recovered:])
     assert set(crowd.statuses) <= {200, 500, 503, 0}
     assert "Traceback" in service.server.log.read_text()
 
@@ -199,8 +200,8 @@ def test_a_worker_that_is_killed(service: Service) -> None:
     task_id = service.create()
     with Crowd(service.server.url, service.headers, task_id) as crowd:
         for _ in range(2):
-            before = workers_of(service.server)
+            before = worker_ids(service.server)
             os.kill(before[0], signal.SIGKILL)
-            until(holds=lambda before=before: before[0] not in workers_of(service.server))
-            until(holds=lambda: len(workers_of(service.server)) == 2)
+            wait_until(lambda before=before: before[0] not in worker_ids(service.server))
+            wait_until(lambda: len(worker_ids(service.server)) == 2)
     assert set(crowd.statuses) <= {200, 0}

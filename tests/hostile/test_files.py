@@ -6,10 +6,10 @@ import httpx
 import pytest
 
 from app.settings import PROJECT
-from tests.app.http.test_bad_input import assert_problem
-from tests.app.tasks.test_tasks import create, files, predict
 from tests.helpers.drawn import png
 from tests.helpers.hostile_files import Hostile, hostile_files
+from tests.helpers.problems import assert_problem
+from tests.helpers.tasks import create, files, predict
 
 FILES = hostile_files()
 

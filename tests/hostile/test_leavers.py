@@ -11,10 +11,10 @@ from pathlib import Path
 import httpx
 import pytest
 
-from tests.e2e.conftest import Server
-from tests.e2e.test_health import FIVE, QUERY, create, predict
-from tests.e2e.test_workers import until
 from tests.helpers.drawn import png
+from tests.helpers.server import Server
+from tests.helpers.tasks import FIVE
+from tests.helpers.waiting import wait_until
 
 
 @pytest.fixture
@@ -48,26 +48,26 @@ def send_and_leave(server: Server, path: str, body: bytes, images: int) -> None:
     with contextlib.closing(socket.create_connection(("127.0.0.1", server.port))) as connection:
         head = f"POST {path} HTTP/1.1\r\nHost: 127.0.0.1\r\nContent-Type: application/json\r\n"
         connection.sendall(f"{head}Content-Length: {len(body)}\r\n\r\n".encode() + body)
-        until(holds=lambda: metric(server, "leo_queue_images") >= before + images)
-    until(holds=lambda: metric(server, "leo_queue_images") <= before)
+        wait_until(lambda: metric(server, "leo_queue_images") >= before + images)
+    wait_until(lambda: metric(server, "leo_queue_images") <= before)
 
 
 def test_requests_of_clients_that_left_leave_the_queue(held: Server, tmp_path: Path) -> None:
-    task_id = create(held)
+    task_id = held.create_task()
     before = metric(held, "leo_batch_images_sum")
     (tmp_path / "fault").write_text("hold")
     support = [{"image": b64encode(png(name)).decode(), "label": name} for name in FIVE for _ in range(20)]
     queries = [b64encode(png("ring", seed)).decode() for seed in range(50)]
     with ThreadPoolExecutor() as pool:
-        stays = pool.submit(predict, held, task_id)
-        until(holds=(tmp_path / "held").exists)
+        stays = pool.submit(held.predict_ring, task_id)
+        wait_until((tmp_path / "held").exists)
         for _ in range(3):
             send_and_leave(held, "/tasks", json.dumps({"support": support}).encode(), len(support))
             send_and_leave(held, f"/tasks/{task_id}/predict", json.dumps({"images": queries}).encode(), len(queries))
-        until(holds=lambda: held.log.read_text().count("status=499") == 6)
+        wait_until(lambda: held.log.read_text().count("status=499") == 6)
         (tmp_path / "fault").unlink()
         assert stays.result().status_code == 200
-    assert httpx.post(f"{held.url}/tasks/{task_id}/predict", files=QUERY, timeout=30).status_code == 200
+    assert held.predict_ring(task_id).status_code == 200
     # Two predictions and some readiness tests of two images each, adapted and classified; of the others' 450 none.
     assert metric(held, "leo_batch_images_sum") - before < 100
     assert len(httpx.get(f"{held.url}/tasks").json()["tasks"]) == 1

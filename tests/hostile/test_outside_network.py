@@ -11,8 +11,9 @@ import httpx
 import pytest
 
 from app.settings import PROJECT
-from tests.e2e.conftest import free_port, wait_for
 from tests.helpers.drawn import CHARACTERS, png, write_omniglot
+from tests.helpers.ports import free_port
+from tests.helpers.server import wait_for_url
 
 # What strace prints of an internet address; those of files and of the kernel (AF_UNIX, AF_NETLINK) are not outside.
 ADDRESS = re.compile(r'inet_addr\("([^"]+)"\)|inet_pton\(AF_INET6, "([^"]+)"')
@@ -20,7 +21,7 @@ LOOPBACK = re.compile(r"127\.[0-9.]+|0\.0\.0\.0|::1|::")
 TRAIN = """
 from app.cli import main
 from model.training import presets
-from tests.model.training.test_drawings import run_config
+from tests.helpers.training import run_config
 presets.PRESETS["small"] = run_config()
 main()
 """
@@ -82,7 +83,7 @@ def test_server(watched: Watched, tmp_path: Path) -> None:
             stderr=output,
         )
     try:
-        wait_for(f"http://127.0.0.1:{port}/readyz", process, log)
+        wait_for_url(f"http://127.0.0.1:{port}/readyz", process, log)
         with httpx.Client(base_url=f"http://127.0.0.1:{port}", timeout=60) as client:
             names = list(CHARACTERS)[:5]
             images = [("images", ("a", png(name))) for name in names]

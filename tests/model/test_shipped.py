@@ -10,8 +10,8 @@ from model.evaluation.extracted_features import extract_leo_features
 from model.functional import code_spread, one_hot
 from model.images.resize import to_side
 from model.leo import LatentEmbeddingOptimization
-from tests.helpers.models import WEIGHTS
 from tests.helpers.drawn import write_omniglot
+from tests.helpers.models import WEIGHTS
 
 
 @pytest.fixture(scope="module")

@@ -17,7 +17,7 @@ from ray.serve.context import _get_global_client
 from ray.serve.schema import ServeDeploySchema
 
 from app.settings import PROJECT
-from tests.helpers.redis_server import free_port
+from tests.helpers.ports import free_port
 
 PATIENCE = 400.0  # seconds
 

@@ -6,9 +6,9 @@ from pathlib import Path
 
 import pytest
 
-from tests.conftest import WEIGHTS
 from tests.helpers.command import leo_output
 from tests.helpers.drawn import write_omniglot
+from tests.helpers.models import WEIGHTS
 
 
 def test_the_same_figures_are_measured_again(data: Path, tmp_path: Path) -> None:

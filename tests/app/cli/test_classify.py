@@ -7,9 +7,9 @@ from pathlib import Path
 
 import pytest
 
-from tests.conftest import WEIGHTS
 from tests.helpers.command import run_leo
 from tests.helpers.drawn import png
+from tests.helpers.models import WEIGHTS
 
 
 @pytest.mark.parametrize("model", ["omniglot", "omniglot-105"])

@@ -7,9 +7,9 @@ from typing import Any
 import pytest
 
 from model.checkpoint import read_info
-from tests.conftest import WEIGHTS
 from tests.helpers.command import leo_output
 from tests.helpers.lake_runs import write_runs
+from tests.helpers.models import WEIGHTS
 
 
 def test_several_ways_and_shots_as_json(data: Path, tmp_path: Path) -> None:

@@ -3,9 +3,9 @@
 from pathlib import Path
 
 from model.checkpoint import read_info
-from tests.conftest import WEIGHTS
 from tests.helpers.command import leo_output, run_leo
 from tests.helpers.drawn import write_omniglot
+from tests.helpers.models import WEIGHTS
 
 
 def test_another_version_is_written_and_both_are_measured(data: Path, tmp_path: Path) -> None:

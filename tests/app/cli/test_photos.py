@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.conftest import WEIGHTS
 from tests.helpers.command import run_leo
+from tests.helpers.models import WEIGHTS
 from tests.helpers.photographed import jpeg, product, write_photos
 
 MODEL = WEIGHTS / "photos-lite0"

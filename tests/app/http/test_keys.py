@@ -15,11 +15,11 @@ from typer.testing import CliRunner
 from app.cli import app
 from app.http.keys import KeyFileError, Keys, new_key, read_keys
 from app.settings import Settings
-from tests.helpers.problems import assert_problem
-from tests.helpers.tasks import create, files, predict
-from tests.helpers.models import WEIGHTS
-from tests.helpers.serving import serving
 from tests.helpers.drawn import png
+from tests.helpers.models import WEIGHTS
+from tests.helpers.problems import assert_problem
+from tests.helpers.serving import serving
+from tests.helpers.tasks import create, files, predict
 
 
 def leo_keys(*arguments: object, status: int = 0) -> str:

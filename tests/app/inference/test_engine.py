@@ -8,7 +8,7 @@ import pytest
 from app.inference.engine import Engine
 from app.inference.support_features import SupportFeatures
 from app.inference.work import Adapt, Adapted, Decode, Head, Predict, Predicted, Work
-from tests.conftest import WEIGHTS
+from tests.helpers.models import WEIGHTS
 
 
 @pytest.fixture(params=["omniglot", "omniglot-105"], scope="module")

@@ -11,9 +11,9 @@ from prometheus_client.parser import text_string_to_metric_families
 
 from app.observability import metrics
 from app.settings import PROJECT, Settings
-from tests.app.tasks.test_tasks import create, predict
-from tests.conftest import serving
 from tests.helpers.drawn import png
+from tests.helpers.serving import serving
+from tests.helpers.tasks import create, predict
 
 
 def value(client: httpx.Client, name: str, **labels: str) -> float:

@@ -16,9 +16,10 @@ from safetensors.numpy import load, save
 from app.inference.decoding import decode_one
 from app.settings import Settings
 from model.images.reader import DrawingReader
-from tests.app.tasks.test_tasks import create, files, predict
-from tests.conftest import WEIGHTS, serving
 from tests.helpers.drawn import CHARACTERS, png
+from tests.helpers.models import WEIGHTS
+from tests.helpers.serving import serving
+from tests.helpers.tasks import create, files, predict
 
 FIVE = list(CHARACTERS)[:5]
 

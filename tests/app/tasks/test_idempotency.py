@@ -6,9 +6,9 @@ from concurrent.futures import ThreadPoolExecutor
 import httpx
 import pytest
 
-from tests.app.http.test_bad_input import assert_problem
-from tests.app.tasks.test_tasks import FIVE, files
 from tests.helpers.drawn import png
+from tests.helpers.problems import assert_problem
+from tests.helpers.tasks import FIVE, files
 
 IMAGES = [png(name) for name in FIVE]
 

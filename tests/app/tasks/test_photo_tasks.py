@@ -8,8 +8,8 @@ import pytest
 from app.inference.models import Models
 from app.settings import Settings
 from model.backbones import BackboneError
-from tests.conftest import WEIGHTS
 from tests.helpers.drawn import png
+from tests.helpers.models import WEIGHTS
 from tests.helpers.photographed import jpeg, product
 
 PAIR = ("orange", "carton")

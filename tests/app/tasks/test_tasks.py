@@ -2,7 +2,6 @@
 
 import base64
 import time
-from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
@@ -14,24 +13,7 @@ from safetensors.numpy import load as load_tensors
 from app.settings import Settings
 from model.images.reader import DrawingReader
 from tests.helpers.drawn import CHARACTERS, canvas, encoded, photo, png, shaky
-
-FIVE = list(CHARACTERS)[:5]
-
-
-def files(images: Sequence[bytes]) -> list[tuple[str, tuple[str, bytes, str]]]:
-    return [("images", (f"{n}.png", data, "image/png")) for n, data in enumerate(images)]
-
-
-def create(client: httpx.Client, names: Sequence[str] = FIVE, shots: int = 1, **options: Any) -> httpx.Response:
-    pairs = [(name, png(name, seed)) for name in names for seed in range(shots)]
-    data = {"labels": [name for name, _ in pairs], **options}
-    return client.post("/tasks", data=data, files=files([image for _, image in pairs]))
-
-
-def predict(client: httpx.Client, task_id: str, images: Sequence[bytes], **params: Any) -> Any:
-    response = client.post(f"/tasks/{task_id}/predict", files=files(images), params=params)
-    assert response.status_code == 200, response.text
-    return response.json()["predictions"]
+from tests.helpers.tasks import FIVE, create, files, predict
 
 
 def test_five_drawings_make_a_classifier_that_is_right(client: httpx.Client) -> None:

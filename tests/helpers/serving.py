@@ -1,0 +1,28 @@
+"""The service on a real socket, in a thread of the test's own process."""
+
+import contextlib
+import socket
+import threading
+from collections.abc import Iterator
+
+import httpx
+import uvicorn
+
+from app.main import create_app
+from app.settings import Settings
+
+
+@contextlib.contextmanager
+def serving(settings: Settings) -> Iterator[httpx.Client]:
+    """A client of the service, which runs on a port of its own as long as the block lasts."""
+    with socket.create_server(("127.0.0.1", 0), backlog=256) as listening:
+        server = uvicorn.Server(uvicorn.Config(create_app(settings), log_level="warning"))
+        thread = threading.Thread(target=server.run, kwargs={"sockets": [listening]})
+        thread.start()
+        try:
+            # The socket listens already: the first request waits until the service is up.
+            with httpx.Client(base_url=f"http://127.0.0.1:{listening.getsockname()[1]}", timeout=60) as client:
+                yield client
+        finally:
+            server.should_exit = True
+            thread.join()

@@ -1,0 +1,15 @@
+"""Wait for a condition instead of for a time."""
+
+import threading
+import time
+from collections.abc import Callable
+
+PATIENCE = 30.0  # seconds
+
+
+def wait_until(condition: Callable[[], object], seconds: float = PATIENCE) -> None:
+    """Return once `condition()` is true. Raise AssertionError if it is still false after so many seconds."""
+    deadline, pause = time.monotonic() + seconds, threading.Event()
+    while not condition():
+        assert time.monotonic() < deadline, f"still false after {seconds:g} s"
+        pause.wait(0.05)
