@@ -1,1 +1,1 @@
-"""What operators see: log lines and metrics."""
+"""Logs and metrics of the service."""

@@ -1,7 +1,8 @@
-"""What Prometheus is told. Each metric is counted on the line where its event happens; docs/metrics.md explains them.
+"""The Prometheus metrics of the service; docs/metrics.md explains them.
 
-They belong to the process, as its clock does: several apps in one process count together. So do the workers of one
-service, each in a file that all of them read, where prometheus_client is told of a folder before it is imported.
+Each metric is counted where its event happens. Metrics belong to the process: several apps in one process count
+together. So do the workers of one service if PROMETHEUS_MULTIPROC_DIR names a folder when prometheus_client is
+imported: each worker writes its counts to files there, and each reads all of them.
 """
 
 import os
@@ -25,38 +26,45 @@ COUNTS = (1, 2, 4, 8, 16, 32, 64, 128, 256, 512, 1024)
 requests = Counter("leo_http_requests", "Requests answered", ["method", "route", "status"], registry=REGISTRY)
 request_seconds = Histogram(
     "leo_http_request_seconds",
-    "From its head to its answer's end",
+    "Time from a request's head to the end of its answer",
     ["route"],
     buckets=SECONDS,
     registry=REGISTRY,
 )
 stage_seconds = Histogram(
     "leo_stage_seconds",
-    "Parts of a request: decode (images), device (waiting and work), store",
+    "Time of a request's stages: decode (images), device (wait and work), store",
     ["stage"],
     buckets=SECONDS,
     registry=REGISTRY,
 )
-_stages = {name: stage_seconds.labels(name) for name in ("decode", "device", "store")}  # to look one up takes time
-batch_requests = Histogram("leo_batch_requests", "Requests that shared a pass", buckets=COUNTS, registry=REGISTRY)
-batch_images = Histogram("leo_batch_images", "Images in a pass", buckets=COUNTS, registry=REGISTRY)
-batch_seconds = Histogram("leo_batch_seconds", "The device's work on a pass", buckets=SECONDS, registry=REGISTRY)
+_stages = {
+    name: stage_seconds.labels(name) for name in ("decode", "device", "store")
+}  # looked up once, as a lookup takes time
+batch_requests = Histogram("leo_batch_requests", "Requests in a batch", buckets=COUNTS, registry=REGISTRY)
+batch_images = Histogram("leo_batch_images", "Images in a batch", buckets=COUNTS, registry=REGISTRY)
+batch_seconds = Histogram(
+    "leo_batch_seconds", "Time of the device's work on a batch", buckets=SECONDS, registry=REGISTRY
+)
 queue_images = Gauge(
-    "leo_queue_images", "Images that wait for the device now", registry=REGISTRY, multiprocess_mode="livesum"
+    "leo_queue_images", "Images waiting for the device", registry=REGISTRY, multiprocess_mode="livesum"
 )
 cache_lookups = Counter(
-    "leo_cache_lookups", "Predictions by cache result: hit, codes, miss", ["result"], registry=REGISTRY
+    "leo_cache_lookups", "Predictions by cache result: hit, codes or miss", ["result"], registry=REGISTRY
 )
 lookups_by_result = {result: cache_lookups.labels(result) for result in ("hit", "codes", "miss")}
 cache_bytes = Gauge(
-    "leo_cache_bytes", "Bytes of tasks and decoded heads in memory", registry=REGISTRY, multiprocess_mode="livesum"
+    "leo_cache_bytes",
+    "Size of the cache of tasks and decoded heads in bytes",
+    registry=REGISTRY,
+    multiprocess_mode="livesum",
 )
-cache_tasks = Gauge("leo_cache_tasks", "Tasks in memory", registry=REGISTRY, multiprocess_mode="livesum")
-tasks_created = Counter("leo_tasks_created", "Tasks made, imports included", ["model"], registry=REGISTRY)
-tasks_deleted = Counter("leo_tasks_deleted", "Tasks deleted by a caller", registry=REGISTRY)
+cache_tasks = Gauge("leo_cache_tasks", "Tasks in the cache", registry=REGISTRY, multiprocess_mode="livesum")
+tasks_created = Counter("leo_tasks_created", "Tasks created, including imports", ["model"], registry=REGISTRY)
+tasks_deleted = Counter("leo_tasks_deleted", "Tasks deleted by a request", registry=REGISTRY)
 tasks_alive = Gauge(
     "leo_tasks_alive",
-    "Tasks in the store, all replicas' together",
+    "Live tasks in the store, shared by all replicas",
     registry=REGISTRY,
     multiprocess_mode="livemostrecent",
 )
@@ -67,13 +75,13 @@ adaptation_loss = Histogram(
     "leo_adaptation_loss", "Support loss before and after the inner loop", ["when"], buckets=LOSSES, registry=REGISTRY
 )
 adaptation_gain = Histogram(
-    "leo_adaptation_gain", "Share of the support loss that the inner loop took away", buckets=SHARES, registry=REGISTRY
+    "leo_adaptation_gain", "Share of the support loss that the inner loop removed", buckets=SHARES, registry=REGISTRY
 )
 confidence = Histogram("leo_confidence", "Probability of the likeliest class", buckets=SHARES, registry=REGISTRY)
-unknown = Counter("leo_unknown", "Answers under their request's threshold", registry=REGISTRY)
+unknown = Counter("leo_unknown", "Predictions below their request's threshold", registry=REGISTRY)
 model_info = Gauge(
     "leo_model_info",
-    "1 for each model loaded, 0 for one that was",
+    "1 for each loaded model, 0 for one that was replaced",
     ["model", "version"],
     registry=REGISTRY,
     multiprocess_mode="livemax",
@@ -83,18 +91,18 @@ _gauges: dict[Gauge, Callable[[], float]] = {}
 
 
 def register_gauge(gauge: Gauge, now: Callable[[], float]) -> None:
-    """A gauge that `update_gauges` sets."""
+    """Have `update_gauges` set a gauge to the value that `now` returns."""
     _gauges[gauge] = now
 
 
 def update_gauges() -> None:
-    """Set the gauges of what this process holds now."""
+    """Set this process's registered gauges to their current values."""
     for gauge, now in _gauges.items():
         gauge.set(now())
 
 
 def page() -> bytes:
-    """All metrics, of all workers, as Prometheus reads them."""
+    """The metrics of all workers in Prometheus's text format."""
     update_gauges()
     if "PROMETHEUS_MULTIPROC_DIR" not in os.environ:
         return generate_latest(REGISTRY)
@@ -103,21 +111,21 @@ def page() -> bytes:
     return generate_latest(registry)
 
 
-@cache  # to look them up takes time
-def _of_answers(method: str, route: str, status: int) -> tuple[Counter, Histogram]:
+@cache  # as a lookup by labels takes time
+def _request_metrics(method: str, route: str, status: int) -> tuple[Counter, Histogram]:
     return requests.labels(method, route, str(status)), request_seconds.labels(route)
 
 
 def observe_request(method: str, route: str, status: int, seconds: float) -> None:
-    """One request."""
-    count, took = _of_answers(method, route, status)
+    """Count an answered request and its time."""
+    count, duration = _request_metrics(method, route, status)
     count.inc()
-    took.observe(seconds)
+    duration.observe(seconds)
 
 
 @contextmanager
 def stage(name: str) -> Iterator[None]:
-    """Time a part of a request, and make a span of it where requests are traced."""
+    """Time a stage of a request, and record it as a span if the request is traced."""
     traced = trace.get_current_span().is_recording()
     with tracer.start_as_current_span(name) if traced else nullcontext():
         began = time.perf_counter()
@@ -128,7 +136,7 @@ def stage(name: str) -> Iterator[None]:
 
 
 def observe_adaptation(losses: list[float]) -> None:
-    """What one inner loop did."""
+    """Record the losses of one inner loop."""
     before, after = losses[0], losses[-1]
     adaptation_loss.labels("before").observe(before)
     adaptation_loss.labels("after").observe(after)
