@@ -1,4 +1,4 @@
-"""Image files to the model's input: off the event loop, within limits of pixels, bytes and seconds."""
+"""Decodes image files into the model's input in threads, within limits on pixels, bytes and time."""
 
 import asyncio
 import contextlib
@@ -26,42 +26,43 @@ from model.images.reader import Reader
 FORMATS = ("PNG", "JPEG", "WEBP")
 PNG = b"\x89PNG\r\n\x1a\n"
 THREADS = 4
-IMAGES_A_CALL = 8  # of a thread: one call for a few images, several when there are many
-# Pictures as small as this are decoded on the event loop: to hand them to a thread and back would take as long.
+IMAGES_PER_CALL = 8  # that one call of a thread decodes
+# Images up to this size are decoded on the event loop, since passing them to a thread would take as long.
 SMALL_BYTES, SMALL_PIXELS = 16_384, 100_000
-# A picture with more pixels takes hundreds of megabytes meanwhile. Such pictures go one at a time.
+# Decoding more pixels than this takes hundreds of megabytes, so larger images are decoded one at a time.
 LARGE_PIXELS = 4_000_000
-SAMPLES = 5  # of a request's pictures, to tell drawings from photos
+SAMPLED_IMAGES = 5  # of a request, to recognise drawings or photos
 
-# Pillow warns of large images; the limit on pixels, read from the header, has been applied by then.
+# No limit by Pillow: `decode_one` checks the header against the configured limit first.
 Image.MAX_IMAGE_PIXELS = None
-# Odd metadata does not matter: the pixels decide.
+# Pillow warns of odd metadata, which does not matter here.
 warnings.filterwarnings("ignore", module="PIL")
 
 
 class ImageDecoder:
-    """Threads that decode, and how much waits for them."""
+    """Decodes images in threads, and limits how many bytes wait for them."""
 
     def __init__(self, settings: Settings) -> None:
         self._settings = settings
         self._pool = ThreadPoolExecutor(THREADS, thread_name_prefix="decode")
-        # A thread of their own, so that nobody's small picture ever waits behind a large one.
+        # Large images have a thread of their own, so that small ones never wait behind them.
         self._large_pool = ThreadPoolExecutor(1, thread_name_prefix="decode-large", initializer=_lower_priority)
         self._waiting_bytes = 0
 
     def close(self) -> None:
+        """Stop the threads; images that still wait are not decoded."""
         self._pool.shutdown(cancel_futures=True)
         self._large_pool.shutdown(cancel_futures=True)
 
     async def decode(self, images: Sequence[bytes], read: Reader) -> Images:
         """Image files -> phi's input, [B,R,R] or [B,R,R,3] uint8.
 
-        Raises `Problem`: 422 with the index of a bad image, 503 where others' images fill the room that there is, or
-        where decoding takes longer than `LEO_DECODE_DEADLINE`.
+        Raises `Problem` 422 with the index of a bad image; 503 if more than `LEO_QUEUE_BYTES` would wait, or if
+        decoding takes longer than `LEO_DECODE_DEADLINE`.
         """
         size = sum(map(len, images))
         if self._waiting_bytes and self._waiting_bytes + size > self._settings.queue_bytes:
-            raise overloaded(f"{self._waiting_bytes} bytes of images wait to be decoded already; try again shortly")
+            raise overloaded(f"{self._waiting_bytes} bytes of images already wait to be decoded; try again shortly")
         self._waiting_bytes += size
         try:
             with metrics.stage("decode"):
@@ -73,33 +74,33 @@ class ImageDecoder:
             self._waiting_bytes -= size
 
     def _decode_here(self, images: Sequence[bytes], read: Reader) -> Images | None:
-        """Decode on the event loop where that takes a millisecond or so in all; else None."""
+        """Decode on the event loop if that takes about a millisecond in all; else return None."""
         if not are_small(images):
             return None
         decoded = [
             decode_one(data, index, read, self._settings.max_image_pixels, SMALL_PIXELS)
             for index, data in enumerate(images)
         ]
-        several = [image for image in decoded if image is not None]
-        if len(several) < len(decoded):  # one is larger than its first header says
+        complete = [image for image in decoded if image is not None]
+        if len(complete) < len(decoded):  # one has a second header with a larger size
             return None
-        return several[0][np.newaxis] if len(several) == 1 else np.stack(several)
+        return complete[0][np.newaxis] if len(complete) == 1 else np.stack(complete)
 
     async def _decode_in_threads(self, images: Sequence[bytes], read: Reader) -> Images:
         loop, seconds = asyncio.get_running_loop(), self._settings.decode_deadline
         deadline, max_pixels = time.monotonic() + seconds, self._settings.max_image_pixels
 
-        def decode_some(start: int, some: Sequence[bytes], up_to: int = LARGE_PIXELS) -> list[Images | None]:
+        def decode_some(start: int, some: Sequence[bytes], decode_up_to: int = LARGE_PIXELS) -> list[Images | None]:
             decoded = []
             for index, data in enumerate(some, start):
-                if time.monotonic() > deadline:  # the request has been refused by now
+                if time.monotonic() > deadline:  # the request has been answered with 503 by now
                     raise TimeoutError
-                decoded.append(decode_one(data, index, read, max_pixels, up_to))
+                decoded.append(decode_one(data, index, read, max_pixels, decode_up_to))
             return decoded
 
         calls = [
-            loop.run_in_executor(self._pool, decode_some, at, images[at : at + IMAGES_A_CALL])
-            for at in range(0, len(images), IMAGES_A_CALL)
+            loop.run_in_executor(self._pool, decode_some, at, images[at : at + IMAGES_PER_CALL])
+            for at in range(0, len(images), IMAGES_PER_CALL)
         ]
         try:
             async with asyncio.timeout(seconds):
@@ -116,39 +117,43 @@ class ImageDecoder:
                 call.cancel()
 
     async def mostly_drawings(self, images: Sequence[bytes]) -> bool:
-        """Whether most of a few of the pictures look like drawings, not photos; unreadable ones do not count."""
+        """Whether most of a sample of the images look like drawings instead of photos; unreadable ones are skipped."""
 
         def votes() -> list[bool]:
-            found = []
-            for data in images[:: max(1, len(images) // SAMPLES)][:SAMPLES]:
+            are_drawings = []
+            for data in images[:: max(1, len(images) // SAMPLED_IMAGES)][:SAMPLED_IMAGES]:
                 with contextlib.suppress(Exception), Image.open(io.BytesIO(data), formats=FORMATS) as picture:
                     picture.draft(picture.mode, (kinds.SIDE, kinds.SIDE))
-                    if picture.width * picture.height <= LARGE_PIXELS:  # larger ones are seen when they are decoded
-                        found.append(kinds.looks_like_drawing(picture))
-            return found
+                    if (
+                        picture.width * picture.height <= LARGE_PIXELS
+                    ):  # larger images are left out, as decoding them takes long
+                        are_drawings.append(kinds.looks_like_drawing(picture))
+            return are_drawings
 
-        drawn = await asyncio.get_running_loop().run_in_executor(self._pool, votes)
-        return 2 * sum(drawn) >= len(drawn)
+        sampled = await asyncio.get_running_loop().run_in_executor(self._pool, votes)
+        return 2 * sum(sampled) >= len(sampled)
 
 
 def _lower_priority() -> None:
-    """Leave the processor to the other threads of the service, where the system lets a thread do so."""
+    """Give the service's other threads priority over this one, if the system supports that."""
     with contextlib.suppress(OSError, AttributeError):
         os.setpriority(os.PRIO_PROCESS, threading.get_native_id(), 10)
 
 
 def are_small(images: Sequence[bytes]) -> bool:
-    """Whether all of them together surely decode in a millisecond or so. Only a PNG's header tells."""
+    """Whether the images together decode in about a millisecond; only the header of a PNG can tell."""
     if sum(map(len, images)) > SMALL_BYTES or not all(data.startswith(PNG) for data in images):
         return False
     sides = [(int.from_bytes(data[16:20], "big"), int.from_bytes(data[20:24], "big")) for data in images]
     return sum(width * height for width, height in sides) <= SMALL_PIXELS
 
 
-def decode_one(data: bytes, index: int, read: Reader, max_pixels: int, up_to: int = LARGE_PIXELS) -> Images | None:
-    """One image file -> phi's input, uint8; None where more than `up_to` pixels would have to be decoded.
+def decode_one(
+    data: bytes, index: int, read: Reader, max_pixels: int, decode_up_to: int = LARGE_PIXELS
+) -> Images | None:
+    """One image file -> phi's input, uint8; None if more than `decode_up_to` pixels would have to be decoded.
 
-    Raises `Problem` 422 naming what is wrong.
+    Raises `Problem` 422 naming the image's index and what is wrong with it.
     """
 
     def bad(reason: str) -> Problem:
@@ -162,7 +167,7 @@ def decode_one(data: bytes, index: int, read: Reader, max_pixels: int, up_to: in
             if width * height > max_pixels:
                 raise bad(f"is {width}x{height}, over the limit of {max_pixels} pixels; send it smaller")
             read.draft(picture)
-            if picture.width * picture.height > up_to:
+            if picture.width * picture.height > decode_up_to:
                 return None
             return read(picture)
     except UnidentifiedImageError:

@@ -1,4 +1,4 @@
-"""What is kept of a task's examples, so that more can be added: their features, not their pictures."""
+"""Features of a task's support set, stored instead of the images so that examples can be added later."""
 
 from dataclasses import dataclass
 
@@ -9,9 +9,9 @@ from safetensors.numpy import load, save
 
 @dataclass(frozen=True)
 class SupportFeatures:
-    """Features [S,F] of phi, those of the encoder where it has convolutions of its own, class numbers [S].
+    """Features [S,F] of phi and class numbers [S] of a support set; float16, so 128 bytes an example if F is 64.
 
-    In float16: 128 bytes an example where F is 64.
+    `encoder_features` are those of the encoder, if it has its own convolutions.
     """
 
     features: NDArray[np.float16]
@@ -23,6 +23,7 @@ class SupportFeatures:
 
 
 def pack(support: SupportFeatures) -> bytes:
+    """Pack the features into safetensors bytes."""
     tensors: dict[str, NDArray[np.generic]] = {
         "features": support.features,
         "labels": support.labels.astype(np.int16),
@@ -33,5 +34,6 @@ def pack(support: SupportFeatures) -> bytes:
 
 
 def unpack(payload: bytes) -> SupportFeatures:
+    """Read what `pack` wrote."""
     tensors = load(payload)
     return SupportFeatures(tensors["features"], tensors.get("encoder_features"), tensors["labels"].astype(np.int64))

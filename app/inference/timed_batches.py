@@ -1,4 +1,4 @@
-"""Metrics of the engine's batches."""
+"""Counts and times the batches that the device runs."""
 
 import time
 from collections.abc import Callable
@@ -11,9 +11,9 @@ from app.problems import Problem
 def timed_batches(
     run: Callable[[list[Work]], list[Result | Problem]],
 ) -> Callable[[list[Work]], list[Result | Problem]]:
-    """The device's work with its passes counted."""
+    """Wrap a function that runs a batch so that it records the batch's time, requests and images."""
 
-    def counting(batch: list[Work]) -> list[Result | Problem]:
+    def timed(batch: list[Work]) -> list[Result | Problem]:
         began = time.perf_counter()
         results = run(batch)
         batch_seconds.observe(time.perf_counter() - began)
@@ -21,4 +21,4 @@ def timed_batches(
         batch_images.observe(sum(len(work.images) for work in batch if not isinstance(work, Decode)))
         return results
 
-    return counting
+    return timed

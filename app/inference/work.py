@@ -1,4 +1,4 @@
-"""What the engine is asked to do, and what it answers: images, codes and heads of one request each."""
+"""The engine's requests and results: adapt, predict and decode, each for one HTTP request."""
 
 from dataclasses import dataclass
 from functools import cached_property
@@ -10,54 +10,56 @@ from torch import Tensor
 from app.inference.support_features import SupportFeatures
 from model.serving.adapt import AdaptedTask
 
-Images = NDArray[np.uint8]  # [B,R,R], 255 full ink, or [B,R,R,3]: what `model.images.reader.reader` gives
+Images = NDArray[np.uint8]  # [B,R,R] with 255 as full ink, or [B,R,R,3]: the output of `model.images.reader.reader`
 
 
 @dataclass(frozen=True)
 class Head:
-    """A task's classifier, on the device: `weight` [N,F], `bias` [N]."""
+    """A task's classifier on the device: `weight` [N,F] and `bias` [N]."""
 
     weight: Tensor
     bias: Tensor
 
     @cached_property
     def size(self) -> int:
-        """Bytes."""
+        """Size in bytes."""
         return self.weight.nbytes + self.bias.nbytes
 
 
 @dataclass(frozen=True)
 class Adapt:
-    """Make a task: support images [S,R,R] and their class numbers [S], after the `earlier` ones."""
+    """Adapt to support images [S,R,R] with class numbers [S], together with the `earlier` examples of the task."""
 
     images: Images
     labels: NDArray[np.int64]
     earlier: SupportFeatures | None = None
-    model_version: str = ""  # of those loaded; empty for the default
+    model_version: str = ""  # of a loaded model; empty for the default
 
 
 @dataclass(frozen=True)
 class Adapted(AdaptedTask):
-    """The task, and the features of all its support examples."""
+    """An adapted task, and the features of its whole support set."""
 
     support: SupportFeatures
 
 
 @dataclass(frozen=True)
 class Predict:
-    """Classify images [Q,R,R] with a head, or with the head that codes [N,L] decode to."""
+    """Classify images [Q,R,R] with a head, or with codes [N,L] if there is no head."""
 
     images: Images
     head: Head | None
     codes: NDArray[np.float32]
     model_version: str = ""
-    shots: float = 1.0  # examples a class of its task has on average
-    decode: bool = True  # a head that is not there, and give it back; else its answers are had for less
+    shots: float = 1.0  # mean number of examples per class of the task
+    decode: bool = (
+        True  # without a head: decode one and return it; False computes logits from the codes, which is cheaper
+    )
 
 
 @dataclass(frozen=True)
 class Predicted:
-    """Probabilities [Q,N] and the head they came from, where it was decoded."""
+    """Probabilities [Q,N], and the head that they were computed with if there is one."""
 
     probabilities: NDArray[np.float32]
     head: Head | None
@@ -65,13 +67,11 @@ class Predicted:
 
 @dataclass(frozen=True)
 class Decode:
-    """Only decode codes [N,L] to a head."""
+    """Decode codes [N,L] into a head."""
 
     codes: NDArray[np.float32]
     model_version: str = ""
 
 
 Work = Adapt | Predict | Decode
-
-
 Result = Adapted | Predicted | Head

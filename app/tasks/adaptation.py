@@ -1,4 +1,4 @@
-"""Adapting to a support set: from images and labels to what a record and the cache keep."""
+"""Adapts to a support set: computes what a new task's record and the cache store."""
 
 import asyncio
 import time
@@ -17,18 +17,18 @@ from app.observability import metrics
 from app.problems import Problem
 from app.tasks import quality_report
 
-SMALL_SUPPORT = 50_000  # features, F a support image, whose report takes less time than handing it to a thread
+SMALL_SUPPORT = 50_000  # feature values, S times F; a report on fewer takes less time than passing it to a thread
 
 
 @dataclass(frozen=True)
 class Adaptation:
-    """What adapting to a support set gives."""
+    """The result of adapting to a support set."""
 
     shots: dict[str, int]
     codes: NDArray[np.float32]  # [N, L]
     head: Head
     support: SupportFeatures
-    report: dict[str, Any]  # an `AdaptationReport`
+    report: dict[str, Any]  # with the fields of `AdaptationReport`
     quality: dict[str, Any]
 
 
@@ -42,22 +42,24 @@ async def adapt(
     earlier: SupportFeatures | None,
     pool: ThreadPoolExecutor,
 ) -> Adaptation:
-    """Adapt to images [S,R,R] and their labels, after a task's earlier examples.
+    """Adapt to images [S,R,R] and their labels, together with a task's `earlier` examples.
 
-    Classes are numbered in the order in which they first appear. The report on the examples is made in `pool` where
-    it is large. Raises `Problem`.
+    Classes are numbered in the order of their first example. A large quality report is made in a thread of `pool`.
+    Raises `Problem` 422 if the adaptation turns non-finite, 503 if the queue is full or the device takes too long.
     """
     shots = {**earlier_shots, **dict.fromkeys((label for label in labels if label not in earlier_shots), 0)}
     numbers = {label: number for number, label in enumerate(shots)}
     for label in labels:
         shots[label] += 1
-    began = time.perf_counter()
+    started = time.perf_counter()
     work = Adapt(images, np.array([numbers[label] for label in labels]), earlier, model_version)
     with metrics.stage("device"):
         adapted = cast(Adapted, await batcher.submit(work))
-    took = time.perf_counter() - began
+    seconds = time.perf_counter() - started
     if not adapted.is_finite:
-        raise Problem(422, "adaptation turned non-finite on this support set; nothing was stored")
+        raise Problem(
+            422, "adaptation turned non-finite on this support set, so nothing was stored; check the images and labels"
+        )
     metrics.observe_adaptation(adapted.losses)
     return Adaptation(
         shots=shots,
@@ -67,7 +69,7 @@ async def adapt(
         report={
             "losses": [round(loss, 6) for loss in adapted.losses],
             "support_accuracy": adapted.support_accuracy,
-            "milliseconds": round(1000 * took, 3),
+            "milliseconds": round(1000 * seconds, 3),
         },
         quality=await _report(adapted.support, pool),
     )

@@ -1,4 +1,4 @@
-"""`Idempotency-Key`: a creation repeated under the same key is the same creation."""
+"""Digests of requests with an `Idempotency-Key`, by which a repeated request is recognised."""
 
 import hashlib
 from collections.abc import Sequence
@@ -10,9 +10,11 @@ from app.tasks.options import TaskOptions
 def idempotency_record(
     key: str, images: Sequence[bytes], labels: Sequence[str], options: TaskOptions
 ) -> IdempotencyRecord:
-    """The key with a digest of what the request means, however it was encoded: a retry may choose another boundary."""
+    """The key and a digest of the request's content, so that a retry may encode it with another multipart boundary."""
     digest = hashlib.sha256()
     for part in (*images, *(label.encode() for label in labels), options.model_dump_json().encode()):
-        digest.update(len(part).to_bytes(8, "little"))  # or two parts' border could move unseen
+        digest.update(
+            len(part).to_bytes(8, "little")
+        )  # so that two requests that only split their bytes differently do not get the same digest
         digest.update(part)
     return IdempotencyRecord(key, digest.digest())

@@ -1,48 +1,46 @@
-"""What a caller may choose about a task, and what a task reports: the models that HTTP and the library share."""
+"""Options of a task and the report on its adaptation, as pydantic models."""
 
 from pydantic import BaseModel, ConfigDict, Field
 
-MOST_LOSSES = 2001  # of the most inner and fine-tuning steps that a model may take, and the first
+MAX_LOSSES = 2001  # one before the first step, and one after each of at most 2000 inner and fine-tuning steps
 
 
 class TaskLifetime(BaseModel):
-    """What every way to make or change a task takes."""
+    """Options of every call that makes or changes a task."""
 
     model_config = ConfigDict(extra="forbid")
-    name: str | None = Field(None, description="a name of yours for the task", examples=["greek"])
-    ttl_seconds: int | None = Field(
-        None, ge=1, description="the task disappears after so many seconds", examples=[3600]
-    )
+    name: str | None = Field(None, description="a name you choose for the task", examples=["greek"])
+    ttl_seconds: int | None = Field(None, ge=1, description="seconds until the task is deleted", examples=[3600])
 
 
 class UpdateTask(TaskLifetime):
-    """What to change; what is left out stays. `ttl_seconds` counts from now, and null means for ever."""
+    """Changes to a task; omitted fields stay as they are. `ttl_seconds` counts from now; null removes the expiry."""
 
 
 class TaskOptions(TaskLifetime):
-    """What may accompany a support set, in JSON or as form fields."""
+    """Options of a new task, as JSON or form fields."""
 
     keep_support: bool = Field(
-        True, description="keep the examples' features (not the pictures), so that more examples can be added later"
+        True, description="store the examples' features (never the images), so that examples can be added later"
     )
     model: str | None = Field(
         None,
-        description="name of the model to adapt; see `GET /models`. Without it what the pictures look like decides, "
-        "where models for drawings and for photos are loaded, and else the default is taken",
+        description="name of the model to adapt, see `GET /models`. By default the images decide, if models for "
+        "drawings and for photos are loaded; else the default model is used",
         examples=["omniglot"],
     )
 
 
 class AdaptationReport(BaseModel):
-    """What the inner loop did."""
+    """How the inner loop went: its losses, accuracy and time."""
 
     model_config = ConfigDict(allow_inf_nan=False)
     losses: list[float] = Field(
-        max_length=MOST_LOSSES,
+        max_length=MAX_LOSSES,
         description="support loss before the first step and after each",
         examples=[[0.21, 0.09, 0.05, 0.03, 0.02, 0.02]],
     )
     support_accuracy: float = Field(
-        description="share of the support images the adapted head gets right", examples=[1.0]
+        description="share of the support images that the adapted head classifies correctly", examples=[1.0]
     )
-    milliseconds: float = Field(description="from queueing to the decoded head", examples=[6.4])
+    milliseconds: float = Field(description="time from entering the queue to the decoded head", examples=[6.4])
