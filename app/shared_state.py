@@ -109,7 +109,7 @@ class SharedState:
     def version(self, task_id: str) -> int:
         """A number that grows whenever any worker changes the task. Read it before reading the task."""
         slot = _slot(task_id)
-        return sum(row[slot] for row in self._changes)
+        return sum([row[slot] for row in self._changes])
 
     def bump_version(self, task_id: str) -> int:
         """Call after a change or deletion is stored and before it is acknowledged; returns the new version.

@@ -46,6 +46,9 @@ class PredictOptions(BaseModel):
     threshold: float = Field(0.0, ge=0, le=1, description="answers with a confidence below this are marked unknown")
 
 
+DEFAULT_OPTIONS = PredictOptions()
+
+
 class PredictRoute(APIRoute):
     """The predict route, which FastAPI documents by its signature but which reads its arguments itself.
 
@@ -54,12 +57,14 @@ class PredictRoute(APIRoute):
 
     def get_route_handler(self) -> Callable[[Request], Coroutine[Any, Any, Response]]:
         async def handle(request: Request) -> Response:
-            try:
-                options = PredictOptions.model_validate(dict(request.query_params))
-            except ValidationError as error:
-                raise RequestValidationError(
-                    [{**each, "loc": ("query", *each["loc"])} for each in error.errors()]
-                ) from None
+            options = DEFAULT_OPTIONS
+            if request.scope["query_string"]:
+                try:
+                    options = PredictOptions.model_validate(dict(request.query_params))
+                except ValidationError as error:
+                    raise RequestValidationError(
+                        [{**each, "loc": ("query", *each["loc"])} for each in error.errors()]
+                    ) from None
             return await predict(request.path_params["task_id"], request, await get_context(request), options)
 
         return handle
