@@ -52,9 +52,7 @@ class Predict:
     codes: NDArray[np.float32]
     model_version: str = ""
     shots: float = 1.0  # mean number of examples per class of the task
-    decode: bool = (
-        True  # without a head: decode one and return it; False computes logits from the codes, which is cheaper
-    )
+    decode: bool = True  # without a head: decode one and return it; if False, take the logits from the codes, for less
 
 
 @dataclass(frozen=True)

@@ -149,7 +149,7 @@ def test_few_are_admitted_while_many_are_refused() -> None:
         admission = Admission(slow, most=64, clock=lambda: now)
         scope = {"type": "http", "method": "POST", "path": "/tasks", "headers": [(b"content-length", b"100")]}
 
-        async def asked(requests: int) -> int:
+        async def admitted(requests: int) -> int:
             """Send a number of requests at once, let them finish, and return how many were admitted."""
             refused_before = len(statuses)
             gate.clear()
@@ -164,22 +164,22 @@ def test_few_are_admitted_while_many_are_refused() -> None:
             for part in (0.4, 0.4, 0.2):
                 now += part
                 if part > 0.2:  # a request, so that the service is not idle
-                    assert await asked(1) == 1
+                    assert await admitted(1) == 1
 
-        assert await asked(64) == 64
-        assert await asked(100) == 64
+        assert await admitted(64) == 64
+        assert await admitted(100) == 64
         await a_second_passes()  # 36 of 166 were refused, over a fifth: still overloaded
-        assert await asked(10) == 2
+        assert await admitted(10) == 2
         await a_second_passes()  # 8 of 12 were refused: still overloaded
-        assert [await asked(2) for _ in range(10)] == [2] * 10
-        assert await asked(3) == 2
+        assert [await admitted(2) for _ in range(10)] == [2] * 10
+        assert await admitted(3) == 2
         await a_second_passes()  # 1 of 25 was refused: no longer overloaded
-        assert await asked(64) == 64
-        assert await asked(100) == 64
+        assert await admitted(64) == 64
+        assert await admitted(100) == 64
         now += 0.6  # no request came meanwhile, but the second is not over
-        assert await asked(3) == 2
+        assert await admitted(3) == 2
         now += 0.6  # the second is over
-        assert await asked(64) == 64
+        assert await admitted(64) == 64
         assert set(statuses) == {503}
 
     asyncio.run(scenario())
