@@ -1,105 +1,24 @@
 """The playground in a real browser in front of a real server."""
 
-import io
 import shutil
 import subprocess
 import sys
-from collections.abc import Iterator
 from pathlib import Path
 from urllib.parse import urlsplit
 
 import httpx
 import pytest
-from axe_playwright_python.sync_playwright import Axe
-from PIL import Image
-from playwright.sync_api import Browser, Locator, Page, ViewportSize, expect, sync_playwright
+from playwright.sync_api import Browser, ViewportSize, expect
 
 from app.http.keys import KeyFile, new_key, write_keys
 from app.http.routes.page import PAGE
 from app.settings import Settings
-from tests.conftest import serving
-from tests.helpers.drawn import CHARACTERS, Strokes, canvas, encoded, shaky
+from tests.helpers.drawn import CHARACTERS, canvas, encoded, shaky
+from tests.helpers.page import DESKTOP, PHONE, Visit
+from tests.helpers.serving import serving
+from tests.helpers.tasks import FIVE
 
-CHROMIUM = "/usr/bin/chromium"
-QUIETLY = [
-    "--no-sandbox",
-    "--disable-gpu",
-    "--disable-background-networking",
-    "--disable-component-update",
-    "--disable-sync",
-]
-DESKTOP: ViewportSize = {"width": 1360, "height": 900}
-PHONE: ViewportSize = {"width": 390, "height": 844}
-FIVE = list(CHARACTERS)[:5]
-STRANGER = list(CHARACTERS)[5]
-
-
-@pytest.fixture(scope="module")
-def browser() -> Iterator[Browser]:
-    if not Path(CHROMIUM).exists():
-        pytest.skip(f"no browser at {CHROMIUM} (Debian: apt-get install chromium)")
-    with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=CHROMIUM, args=QUIETLY)
-        yield browser
-        browser.close()
-
-
-@pytest.fixture(params=["light", "dark"])
-def scheme(request: pytest.FixtureRequest) -> str:
-    return str(request.param)
-
-
-class Visit:
-    """A page opened at some width, with everything it asked for and complained of."""
-
-    def __init__(self, browser: Browser, client: httpx.Client, viewport: ViewportSize, scheme: str = "light") -> None:
-        self._context = browser.new_context(viewport=viewport, color_scheme=scheme, reduced_motion="reduce")  # type: ignore[arg-type]
-        self.page: Page = self._context.new_page()
-        self.asked: list[str] = []
-        self.wrong: list[str] = []
-        self.page.on("request", lambda request: self.asked.append(request.url))
-        self.page.on("pageerror", lambda error: self.wrong.append(str(error)))
-        self.page.on("console", lambda said: self.wrong.append(said.text) if said.type == "error" else None)
-        self.page.goto(str(client.base_url))
-        expect(self.page.locator(".card")).to_have_count(5)
-
-    def __enter__(self) -> "Visit":
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self._context.close()
-
-    def draw(self, pad: Locator, strokes: Strokes) -> None:
-        """With the mouse, as a hand would."""
-        pad.scroll_into_view_if_needed()
-        box = pad.bounding_box()
-        assert box is not None
-        mouse = self.page.mouse
-        for stroke in strokes:
-            points = [
-                (box["x"] + (0.15 + 0.7 * x) * box["width"], box["y"] + (0.15 + 0.7 * y) * box["height"])
-                for x, y in stroke
-            ]
-            mouse.move(*points[0])
-            mouse.down()
-            for point in points[1:]:
-                mouse.move(*point, steps=4)
-            mouse.up()
-
-    def teach(self, names: list[str]) -> None:
-        cards = self.page.locator(".card")
-        for n, name in enumerate(names):
-            cards.nth(n).locator(".name").fill(name)
-            self.draw(cards.nth(n).locator("canvas").first, shaky(CHARACTERS[name], 1))
-        self.page.click("#create")
-        expect(self.page.locator("#status")).to_contain_text(f"Ready: {len(names)} classes")
-
-    def ask(self, strokes: Strokes) -> None:
-        self.page.click("#ask .clear")
-        self.draw(self.page.locator("#ask-pad canvas"), strokes)
-
-    def expect_verdict(self, label: str) -> None:
-        expect(self.page.locator("#verdict .label")).to_have_text(label)
+STRANGER = next(name for name in CHARACTERS if name not in FIVE)
 
 
 @pytest.mark.parametrize("viewport", [DESKTOP, PHONE], ids=["desktop", "phone"])
@@ -216,28 +135,6 @@ def test_an_example_that_looks_mislabelled_is_pointed_out(
         expect(page.locator("#quality")).to_be_hidden()
 
 
-def test_with_the_keyboard_alone(browser: Browser, client: httpx.Client) -> None:
-    def stroke(page: Page, *keys: str) -> None:
-        for key in (" ", *keys, " "):
-            page.keyboard.press(key)
-
-    with Visit(browser, client, DESKTOP) as visit:
-        page = visit.page
-        pads = page.locator(".card canvas")
-        pads.nth(0).focus()
-        stroke(page, *["Shift+ArrowRight"] * 2)
-        pads.nth(1).focus()
-        stroke(page, *["Shift+ArrowDown"] * 2)
-        page.locator("#create").press("Enter")
-        expect(page.locator("#status")).to_contain_text("Ready: 2 classes")
-        page.locator("#ask-pad canvas").focus()
-        stroke(page, *["Shift+ArrowDown"] * 2)
-        visit.expect_verdict("B")
-        expect(page.locator("#spoken")).to_contain_text("B, ")
-        page.keyboard.press("Delete")
-        visit.expect_verdict("\u00a0")
-
-
 def test_what_is_missing_is_said(browser: Browser, client: httpx.Client) -> None:
     with Visit(browser, client, DESKTOP) as visit:
         page = visit.page
@@ -284,36 +181,3 @@ def test_a_key_is_asked_for_only_where_the_server_wants_one(
         snippet = page.locator("#snippet").inner_text()
         assert "$LEO_API_KEY" in snippet
         assert presented not in snippet
-
-
-@pytest.mark.parametrize("viewport", [DESKTOP, PHONE], ids=["desktop", "phone"])
-def test_no_serious_accessibility_violation(
-    browser: Browser, client: httpx.Client, viewport: ViewportSize, scheme: str
-) -> None:
-    with Visit(browser, client, viewport, scheme) as visit:
-        for state in ("empty", "taught"):
-            if state == "taught":
-                visit.page.click("#example")
-                visit.expect_verdict("clock")
-                visit.page.evaluate("document.getElementById('key-form').hidden = false")
-            found = Axe().run(visit.page).response["violations"]
-            serious = [v for v in found if v["impact"] in ("serious", "critical")]
-            assert serious == [], [(v["id"], [node["html"] for node in v["nodes"]]) for v in serious]
-
-
-def test_the_theme_switch_is_kept(browser: Browser, client: httpx.Client) -> None:
-    with Visit(browser, client, DESKTOP) as visit:
-        page = visit.page
-
-        def ground() -> int:
-            """Lightness of the page's corner, 0 to 255."""
-            return int(Image.open(io.BytesIO(page.screenshot())).convert("L").getpixel((3, 3)))  # type: ignore[arg-type]
-
-        assert ground() > 200
-        page.click("#theme")
-        assert ground() < 60
-        page.reload()
-        expect(page.locator(".card")).to_have_count(5)
-        assert ground() < 60
-        page.click("#theme")
-        assert ground() > 200

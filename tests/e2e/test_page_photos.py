@@ -10,9 +10,10 @@ from axe_playwright_python.sync_playwright import Axe
 from PIL import ExifTags, Image
 from playwright.sync_api import Browser, expect
 
-from tests.conftest import DATA
-from tests.e2e.test_page import DESKTOP, FIVE, PHONE, Visit, browser  # noqa: F401
+from tests.helpers.datasets import DATA
+from tests.helpers.page import DESKTOP, PHONE, Visit
 from tests.helpers.photographed import jpeg, product
+from tests.helpers.tasks import FIVE
 
 PAIR = ("orange", "carton")
 
@@ -54,7 +55,7 @@ def ask_about(visit: Visit, snaps: dict[str, list[Path]]) -> None:
 
 @pytest.mark.parametrize("viewport", [DESKTOP, PHONE], ids=["desktop", "phone"])
 def test_ten_photos_of_two_products_a_task_and_the_right_answers(
-    browser: Browser,  # noqa: F811
+    browser: Browser,
     both: httpx.Client,
     snaps: dict[str, list[Path]],
     viewport: dict[str, int],
@@ -70,20 +71,20 @@ def test_ten_photos_of_two_products_a_task_and_the_right_answers(
         assert visit.wrong == []
 
 
-def test_the_choice_of_a_model_is_kept_to(browser: Browser, both: httpx.Client) -> None:  # noqa: F811
+def test_the_choice_of_a_model_is_kept_to(browser: Browser, both: httpx.Client) -> None:
     with Visit(browser, both, DESKTOP) as visit:
         visit.page.select_option("#kind", "omniglot")
         visit.teach(FIVE[:2])
         expect(visit.page.locator("#status")).to_contain_text("Now draw one of them again.")
 
 
-def test_with_one_kind_of_model_there_is_nothing_to_choose(browser: Browser, client: httpx.Client) -> None:  # noqa: F811
+def test_with_one_kind_of_model_there_is_nothing_to_choose(browser: Browser, client: httpx.Client) -> None:
     with Visit(browser, client, DESKTOP) as visit:
         expect(visit.page.locator("#kind")).to_be_hidden()
         expect(visit.page.locator("header p")).to_have_text("Draw a few signs. Get a classifier.", use_inner_text=True)
 
 
-def test_real_photos_of_two_products(browser: Browser, both: httpx.Client, tmp_path: Path) -> None:  # noqa: F811
+def test_real_photos_of_two_products(browser: Browser, both: httpx.Client, tmp_path: Path) -> None:
     path = DATA / "natural" / "grocery.zip"
     if not path.exists():
         pytest.skip("the grocery photos are not here; set LEO_TEST_DATA to a folder with natural/grocery.zip")

@@ -1,0 +1,72 @@
+"""The page for everybody: by keyboard, for assistive technology, in both colour schemes."""
+
+import io
+
+import httpx
+import pytest
+from axe_playwright_python.sync_playwright import Axe
+from PIL import Image
+from playwright.sync_api import Browser, Page, ViewportSize, expect
+
+from tests.helpers.page import DESKTOP, PHONE, Visit
+
+
+@pytest.fixture(params=["light", "dark"])
+def scheme(request: pytest.FixtureRequest) -> str:
+    """A visitor's preferred colour scheme."""
+    return str(request.param)
+
+
+def test_with_the_keyboard_alone(browser: Browser, client: httpx.Client) -> None:
+    def stroke(page: Page, *keys: str) -> None:
+        for key in (" ", *keys, " "):
+            page.keyboard.press(key)
+
+    with Visit(browser, client, DESKTOP) as visit:
+        page = visit.page
+        pads = page.locator(".card canvas")
+        pads.nth(0).focus()
+        stroke(page, *["Shift+ArrowRight"] * 2)
+        pads.nth(1).focus()
+        stroke(page, *["Shift+ArrowDown"] * 2)
+        page.locator("#create").press("Enter")
+        expect(page.locator("#status")).to_contain_text("Ready: 2 classes")
+        page.locator("#ask-pad canvas").focus()
+        stroke(page, *["Shift+ArrowDown"] * 2)
+        visit.expect_verdict("B")
+        expect(page.locator("#spoken")).to_contain_text("B, ")
+        page.keyboard.press("Delete")
+        visit.expect_verdict("\u00a0")
+
+
+@pytest.mark.parametrize("viewport", [DESKTOP, PHONE], ids=["desktop", "phone"])
+def test_no_serious_accessibility_violation(
+    browser: Browser, client: httpx.Client, viewport: ViewportSize, scheme: str
+) -> None:
+    with Visit(browser, client, viewport, scheme) as visit:
+        for state in ("empty", "taught"):
+            if state == "taught":
+                visit.page.click("#example")
+                visit.expect_verdict("clock")
+                visit.page.evaluate("document.getElementById('key-form').hidden = false")
+            found = Axe().run(visit.page).response["violations"]
+            serious = [v for v in found if v["impact"] in ("serious", "critical")]
+            assert serious == [], [(v["id"], [node["html"] for node in v["nodes"]]) for v in serious]
+
+
+def test_the_theme_switch_is_kept(browser: Browser, client: httpx.Client) -> None:
+    with Visit(browser, client, DESKTOP) as visit:
+        page = visit.page
+
+        def ground() -> int:
+            """Lightness of the page's corner, 0 to 255."""
+            return int(Image.open(io.BytesIO(page.screenshot())).convert("L").getpixel((3, 3)))  # type: ignore[arg-type]
+
+        assert ground() > 200
+        page.click("#theme")
+        assert ground() < 60
+        page.reload()
+        expect(page.locator(".card")).to_have_count(5)
+        assert ground() < 60
+        page.click("#theme")
+        assert ground() > 200
