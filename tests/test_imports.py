@@ -1,6 +1,7 @@
 """Imports go down the staircase only, and never in a circle."""
 
 import ast
+import re
 from graphlib import TopologicalSorter
 from pathlib import Path
 
@@ -29,6 +30,9 @@ FLOORS = [
     {"model.config"},
     {"model.backbones", "model.devices", "model.allocator", "model.parallel"},
 ]
+
+
+TEST_FILE = re.compile(r"\btests[.\w]*\.(test_\w+|conftest)\b")
 
 
 def module_name(path: Path) -> str:
@@ -94,3 +98,22 @@ def test_the_model_knows_nothing_of_the_service() -> None:
 def test_onnx_runtime_is_imported_where_its_telemetry_is_switched_off() -> None:
     importers = {name for name, path in FILES.items() if "import onnxruntime" in path.read_text()}
     assert importers == {"model.serving.onnx_runtime"}
+
+
+def test_no_file_imports_from_a_test_file() -> None:
+    """What tests share is in tests/helpers. Code in strings, which tests run in other processes, counts too."""
+    files = [path for top in ("tests", "bench") for path in sorted((PROJECT / top).rglob("*.py"))]
+    assert files
+    wrong = []
+    for path in files:
+        for node in ast.walk(ast.parse(path.read_text())):
+            if isinstance(node, ast.ImportFrom):
+                names = [f"{node.module or ''}.{alias.name}" for alias in node.names]
+            elif isinstance(node, ast.Import):
+                names = [alias.name for alias in node.names]
+            elif isinstance(node, ast.Constant) and isinstance(node.value, str):
+                names = re.findall(r"(?:from|import) (tests[.\w]*)", node.value)
+            else:
+                continue
+            wrong += [f"{path.relative_to(PROJECT)}: {name}" for name in names if TEST_FILE.search(name)]
+    assert not wrong
