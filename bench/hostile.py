@@ -23,7 +23,7 @@ import httpx
 import numpy as np
 from scipy import stats
 
-from app.cli.bench import FORM, form_request, multipart, percentiles
+from app.cli.load import FORM, form_request, multipart, percentiles
 from app.http.keys import KeyFile, new_key, write_keys
 from bench.common import write_section
 from bench.load import closed_loop_apart, open_loop

@@ -8,7 +8,7 @@ import json
 import statistics
 from typing import Any
 
-from app.cli.bench import percentiles
+from app.cli.load import percentiles
 from bench.common import DRAWING_MODELS, write_results
 from bench.load import send_each
 from bench.requests import NAMES, creation, prediction

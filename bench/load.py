@@ -10,7 +10,7 @@ from concurrent.futures import ProcessPoolExecutor
 
 import uvloop
 
-from app.cli.bench import Connection, Load, closed_loop
+from app.cli.load import Connection, Load, closed_loop
 
 MOST_CONNECTIONS = 1024
 PATIENCE = 10.0  # seconds that answers may take after the end of an open loop

@@ -2,7 +2,7 @@
 
 from functools import cache
 
-from app.cli.bench import form_request, multipart
+from app.cli.load import form_request, multipart
 from tests.helpers.drawn import CHARACTERS, canvas, encoded, shaky
 
 NAMES = list(CHARACTERS)[:5]

@@ -16,7 +16,7 @@ from typing import Any
 import httpx
 from prometheus_client.parser import text_string_to_metric_families
 
-from app.cli.bench import Load, closed_loop
+from app.cli.load import Load, closed_loop
 from bench.common import ROOT, WEIGHTS
 from bench.load import open_loop, send_each
 from bench.requests import creation

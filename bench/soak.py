@@ -18,7 +18,7 @@ from concurrent.futures import ThreadPoolExecutor
 import httpx
 import numpy as np
 
-from app.cli.bench import FORM, multipart
+from app.cli.load import FORM, multipart
 from bench.common import write_results
 from bench.requests import NAMES, picture, query
 from bench.service import Service, resident_mb

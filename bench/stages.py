@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from app.cli.bench import percentiles
+from app.cli.load import percentiles
 from bench.service import Service, cpu_seconds, mean_ms_between, metrics
 from bench.tasks import predict
 

@@ -5,7 +5,7 @@ import random
 import statistics
 from typing import Any
 
-from app.cli.bench import percentiles
+from app.cli.load import percentiles
 from bench.load import closed_loop_apart, send_each
 from bench.requests import creation, prediction
 

@@ -4,7 +4,7 @@ import itertools
 import json
 from typing import Any
 
-from app.cli.bench import closed_loop
+from app.cli.load import closed_loop
 from bench.load import send_each
 from bench.requests import creation, prediction
 from bench.service import CLIENTS, Service

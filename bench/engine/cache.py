@@ -6,7 +6,7 @@ import statistics
 from collections.abc import Iterator
 from typing import Any
 
-from app.cli.bench import closed_loop
+from app.cli.load import closed_loop
 from app.settings import Settings
 from bench.requests import prediction
 from bench.service import CLIENTS, WARM_UP, Service, metrics, resident_mb

@@ -5,7 +5,7 @@ import time
 from concurrent.futures import ThreadPoolExecutor, wait
 from typing import Any
 
-from app.cli.bench import closed_loop, percentiles
+from app.cli.load import closed_loop, percentiles
 from bench.load import open_loop
 from bench.requests import prediction
 from bench.service import CLIENTS, Service, resident_mb

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from app.cli.bench import closed_loop, form_request, percentiles
+from app.cli.load import closed_loop, form_request, percentiles
 from bench.load import closed_loop_apart, open_loop, send_each
 from tests.helpers.ports import free_port
 
