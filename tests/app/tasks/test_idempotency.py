@@ -1,4 +1,4 @@
-"""`Idempotency-Key` over HTTP; the stores' own part is in test_store.py."""
+"""`Idempotency-Key` over HTTP; the stores' own part is in tests/app/store."""
 
 import base64
 from concurrent.futures import ThreadPoolExecutor

@@ -1,0 +1,117 @@
+"""Heads as files: ONNX graphs, and safetensors that come back. Over real HTTP."""
+
+import json
+from typing import Any
+
+import httpx
+import numpy as np
+import onnx
+import onnxruntime
+import pytest
+from safetensors.numpy import load, save
+
+from app.inference.decoding import decode_one
+from model.images.reader import DrawingReader
+from tests.helpers.drawn import png
+from tests.helpers.tasks import FIVE, add, create, predict
+
+
+def test_the_onnx_graph_and_the_service_agree(each_model: httpx.Client) -> None:
+    task_id = create(each_model, FIVE, shots=2).json()["task_id"]
+    response = each_model.get(f"/tasks/{task_id}/export.onnx")
+    assert response.status_code == 200
+    assert f'"{task_id}.onnx"' in response.headers["content-disposition"]
+    described = {prop.key: prop.value for prop in onnx.load_from_string(response.content).metadata_props}
+    assert described["task_id"] == task_id
+    session = onnxruntime.InferenceSession(response.content, providers=["CPUExecutionProvider"])
+    side = int(described["side"])
+    queries = [png(name, seed) for name in FIVE for seed in (20, 21)]
+    images = (
+        np.stack([decode_one(query, 0, DrawingReader(side), 10**6) for query in queries])[:, None].astype(np.float32)
+        / 255
+    )
+    (probabilities,) = session.run(["probabilities"], {"images": images})
+    answers = predict(each_model, task_id, queries, top_k=5)
+
+    labels = json.loads(described["labels"])
+    for row, answer in zip(probabilities, answers, strict=True):
+        for score in answer["top_k"]:
+            assert row[labels.index(score["label"])] == pytest.approx(score["confidence"], abs=1e-4)
+
+
+def imported(client: httpx.Client, data: bytes, **params: Any) -> httpx.Response:
+    return client.post("/tasks/import", content=data, params=params)
+
+
+def test_an_exported_head_is_imported_as_the_same_classifier(client: httpx.Client) -> None:
+    task = create(client, FIVE, shots=2).json()
+    exported = client.get(f"/tasks/{task['task_id']}/parameters").content
+    response = imported(client, exported, name="back", ttl_seconds=60)
+    assert response.status_code == 201, response.text
+    back = response.json()
+    assert response.headers["location"] == f"/tasks/{back['task_id']}"
+    assert back["task_id"] != task["task_id"]
+    for same in ("labels", "shots", "model", "model_version", "adaptation"):
+        assert back[same] == task[same]
+    assert (back["name"], back["quality"]) == ("back", None)
+    queries = [png(name, 9) for name in FIVE]
+    for one, other in zip(*(predict(client, t["task_id"], queries) for t in (task, back)), strict=True):
+        assert (one["label"], one["confidence"]) == (other["label"], pytest.approx(other["confidence"], abs=1e-5))
+    assert add(client, back["task_id"], [("ring", png("ring"))]).status_code == 409
+
+
+def test_files_that_are_not_exported_heads_are_refused_with_the_reason(client: httpx.Client) -> None:
+    exported = client.get(f"/tasks/{create(client, FIVE).json()['task_id']}/parameters").content
+    tensors = load(exported)
+    header = json.loads(exported[8 : 8 + int.from_bytes(exported[:8], "little")])["__metadata__"]
+
+    def altered(metadata: dict[str, str] | None = None, **changes: Any) -> bytes:
+        changed = tensors | {name.replace("_", "."): value for name, value in changes.items()}
+        kept = {key: value for key, value in changed.items() if value is not None}
+        return save(kept, metadata=header | (metadata or {}))
+
+    def many_ways(ways: int) -> bytes:
+        described = {"labels": json.dumps([str(n) for n in range(ways)]), "shots": json.dumps([1] * ways)}
+        return altered(
+            described, **{name.replace(".", "_"): value[:1].repeat(ways, 0) for name, value in tensors.items()}
+        )
+
+    weight, report = tensors["fc.weight"], json.loads(header["adaptation"])
+    null = json.dumps({"__metadata__": None, "a": {"dtype": "F32", "shape": [0], "data_offsets": [0, 0]}}).encode()
+    without_metadata = len(null).to_bytes(8, "little") + null
+    cases = [
+        (b"", 422, "not a safetensors file"),
+        (b"\xff" * 100, 422, "not a safetensors file"),
+        (exported[:-5], 422, "not a safetensors file"),
+        (save({"a": weight}), 422, "lacks"),
+        (altered(codes=None), 422, "lacks codes"),
+        (altered(fc_weight=weight + 1), 422, "changed after its export"),
+        (altered(fc_weight=weight * np.float32("nan")), 422, "not finite"),
+        (altered(fc_weight=weight[:, :3].copy()), 422, "must be"),
+        (altered(fc_bias=tensors["fc.bias"].astype(np.float64)), 422, "float64"),
+        (altered({"labels": '["a","a","b","c","d"]'}), 422, "must differ"),
+        (altered({"labels": "[" * 5000}), 422, "labels"),
+        (altered({"labels": '["a"]'}), 422, "one shot count each"),
+        (altered({"shots": '[1,1,1,1,"x"]'}), 422, "shots"),
+        (altered({"adaptation": '{"losses":[NaN]}'}), 422, "adaptation"),
+        (altered({"adaptation": json.dumps(report | {"losses": [0.1] * 10_000})}), 422, "adaptation"),
+        (altered({"labels": json.dumps(["", *FIVE[1:]])}), 422, "a label is empty"),
+        (altered({"labels": json.dumps(["nul\0", *FIVE[1:]])}), 422, "control characters"),
+        (altered({"labels": json.dumps(["esc\x1b[31m", *FIVE[1:]])}), 422, "control characters"),
+        (altered({"labels": '["\\ud800", "b", "c", "d", "e"]'}), 422, "control characters"),
+        (altered({"labels": json.dumps(["a" * 101, *FIVE[1:]])}), 422, "101 characters"),
+        (altered({"labels": json.dumps(["a" * 20_000_000, *FIVE[1:]])}), 422, "header"),
+        (altered({"shots": "[true,1,1,1,1]"}), 422, "shots"),
+        (altered({"shots": "[999,1,1,1,1]"}), 422, "1003 examples"),
+        (many_ways(1), 422, "at least 2 classes"),
+        (many_ways(101), 422, "101 classes"),
+        (exported.replace(b'"__metadata__":{', b'"__metadata__":nul', 1), 422, "not a safetensors file"),
+        (without_metadata, 422, "metadata"),
+        ((2**24).to_bytes(8, "little") + b" " * 2**24, 422, "header"),
+        (altered({"model_version": "older"}), 409, "older"),
+        (altered({"model": "other"}), 409, "other"),
+    ]
+    for data, status, said in cases:
+        response = imported(client, data)
+        assert response.status_code == status, (said, response.text)
+        assert said in response.json()["detail"], response.text
