@@ -14,6 +14,10 @@ from bench import accuracy, scaling
 from tests.helpers.drawn import png
 
 GUIDES = sorted((PROJECT / "docs").glob("*.md"))
+LINK = re.compile(r"\]\(([^)#]+)\)")
+FILE = re.compile(r"`((?:app|model|deploy|bench)/[\w./-]+)`")
+SETTING = re.compile(r"\bLEO_([A-Z_]+[A-Z])\b")
+MAKE_TARGET = re.compile(r"make ([a-z-]+)`")
 
 
 @pytest.fixture
@@ -61,18 +65,23 @@ def test_the_http_guides_python_runs(client: httpx.Client, drawings: Path) -> No
         assert done.stdout.startswith("ring ")
 
 
+@pytest.mark.parametrize("names", [LINK, FILE, SETTING, MAKE_TARGET], ids=["links", "files", "settings", "targets"])
+def test_the_guides_have_names_to_check(names: re.Pattern[str]) -> None:
+    assert any(names.search(guide.read_text()) for guide in GUIDES)
+
+
 @pytest.mark.parametrize("guide", GUIDES, ids=lambda guide: guide.name)
 def test_a_guide_names_what_exists(guide: Path) -> None:
     text = guide.read_text()
-    for target in re.findall(r"\]\(([^)#]+)\)", text):
+    for target in LINK.findall(text):
         if not target.startswith("https://"):
             assert (guide.parent / target).exists(), target
-    for path in re.findall(r"`((?:app|model|deploy|bench)/[\w./-]+)`", text):
+    for path in FILE.findall(text):
         assert (PROJECT / path).exists(), path
-    for name in re.findall(r"\bLEO_([A-Z_]+[A-Z])\b", text):
+    for name in SETTING.findall(text):
         assert name.lower() in Settings.model_fields or name in ("API_KEY", "URL"), f"LEO_{name}"
     makefile = (PROJECT / "Makefile").read_text()
-    for target in re.findall(r"make ([a-z-]+)`", text):
+    for target in MAKE_TARGET.findall(text):
         assert re.search(rf"^{target}:", makefile, flags=re.MULTILINE), target
 
 

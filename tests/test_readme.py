@@ -25,12 +25,16 @@ def test_python_snippets_run(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_links_lead_somewhere() -> None:
-    for target in re.findall(r"\]\(([^)]+)\)", README):
+    targets = re.findall(r"\]\(([^)]+)\)", README)
+    assert targets
+    for target in targets:
         if not target.startswith("https://"):
             assert (PROJECT / target).exists(), target
 
 
 def test_make_targets_exist() -> None:
     makefile = (PROJECT / "Makefile").read_text()
-    for target in re.findall(r"make ([a-z-]+)", README):
+    targets = re.findall(r"make ([a-z-]+)", README)
+    assert targets
+    for target in targets:
         assert re.search(rf"^{target}:", makefile, flags=re.MULTILINE), target

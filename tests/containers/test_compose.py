@@ -1,12 +1,11 @@
 """Dockerfile and docker-compose.yml, built and run. DOCKER names what runs them, `docker` by default."""
 
+import contextlib
 import json
 import os
 import shlex
 import shutil
-import signal
 import subprocess
-import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -17,6 +16,7 @@ from app.settings import PROJECT
 from tests.helpers.curl import EXPECTED, create_with_curl, predict_with_curl, write_drawings
 from tests.helpers.ports import free_port
 from tests.helpers.tasks import FIVE
+from tests.helpers.waiting import wait_until
 
 DOCKER = shlex.split(os.environ.get("DOCKER", "docker"))
 LIMITS = {"leo-1": 2 * 2**30, "leo-2": 2 * 2**30, "leo-3": 2 * 2**30, "gateway": 2**29}  # bytes
@@ -36,15 +36,14 @@ def docker(*arguments: str, port: int) -> str:
 
 
 def wait_until_ready(url: str, path: str = "/readyz") -> None:
-    deadline = time.monotonic() + 180
-    while time.monotonic() < deadline:
-        try:
-            if httpx.get(f"{url}{path}", timeout=5).status_code == 200:
-                return
-        except httpx.TransportError:
-            pass
-        signal.sigtimedwait([], 0.2)
-    pytest.fail(f"{url}{path} does not answer 200 after three minutes")
+    """Wait until a path answers 200, for three minutes at most."""
+
+    def is_ready() -> bool:
+        with contextlib.suppress(httpx.TransportError):
+            return httpx.get(f"{url}{path}", timeout=5).status_code == 200
+        return False
+
+    wait_until(is_ready, seconds=180)
 
 
 @pytest.fixture

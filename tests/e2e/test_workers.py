@@ -84,7 +84,7 @@ def ask(client: httpx.Client, task_id: str, name: str = "ring") -> httpx.Respons
     return client.post(f"/tasks/{task_id}/predict", files=[("images", ("q", png(name, 70), "image/png"))])
 
 
-def test_what_one_was_told_all_know_at_once(several: Server) -> None:
+def test_a_change_at_one_worker_is_known_to_all_at_once(several: Server) -> None:
     with Everyone(several) as clients:
         first, *others = clients
         task_id = create(first, FIVE[:3])
@@ -103,7 +103,7 @@ def test_what_one_was_told_all_know_at_once(several: Server) -> None:
         assert [ask(client, task_id).status_code for client in clients] == [404] * WORKERS
 
 
-def test_they_count_together(several: Server) -> None:
+def test_workers_count_together(several: Server) -> None:
     with Everyone(several) as clients:
         tasks = [create(client) for client in clients]
         for client in clients:
@@ -145,8 +145,9 @@ def test_a_killed_worker_is_replaced_and_loses_nothing(several: Server) -> None:
     assert several.log.read_text().count("starting it again") == WORKERS
 
 
-def test_told_to_stop_they_finish_and_all_are_gone(several: Server) -> None:
+def test_sigterm_lets_workers_finish_and_ends_them_all(several: Server) -> None:
     workers = worker_ids(several)
+    assert len(workers) == WORKERS
     with Everyone(several) as clients, concurrent.futures.ThreadPoolExecutor(WORKERS) as pool:
         task_id = create(clients[0])
         stopping = threading.Event()
@@ -163,20 +164,21 @@ def test_told_to_stop_they_finish_and_all_are_gone(several: Server) -> None:
                 return answered
 
         asking = [pool.submit(go_on, client) for client in clients]
-        stopping.wait(30)
+        assert stopping.wait(30)
         assert several.stop(signal.SIGTERM) == 0
         assert sum(each.result() for each in asking) >= 5
     assert not any(Path(f"/proc/{worker}").exists() for worker in workers)
 
 
-def test_nobody_goes_on_without_the_one_that_started_them(several: Server) -> None:
+def test_workers_end_with_the_process_that_started_them(several: Server) -> None:
     workers = worker_ids(several)
+    assert len(workers) == WORKERS
     several.stop(signal.SIGKILL)
     wait_until(lambda: not any(Path(f"/proc/{worker}").exists() for worker in workers))
     several.start()  # the port is free again
 
 
-def test_new_weights_reach_all(several: Server) -> None:
+def test_a_reload_reaches_all_workers(several: Server) -> None:
     several.send(signal.SIGHUP)
     wait_until(lambda: several.log.read_text().count("no model has changed") == WORKERS)
 
@@ -244,7 +246,7 @@ def test_a_folder_that_holds_no_model_is_said_once(tmp_path: Path) -> None:
     assert "Traceback" not in log
 
 
-def test_a_key_cannot_go_round_to_be_served_more(tmp_path: Path) -> None:
+def test_a_keys_rate_holds_over_all_workers(tmp_path: Path) -> None:
     path = tmp_path / "keys.json"
     key, presented = new_key("slow", "me", ["read"], per_second=0.02)
     write_keys(path, KeyFile(keys=[key]))

@@ -1,5 +1,6 @@
 """Wait for a condition instead of for a time."""
 
+import asyncio
 import threading
 import time
 from collections.abc import Callable
@@ -13,3 +14,11 @@ def wait_until(condition: Callable[[], object], seconds: float = PATIENCE) -> No
     while not condition():
         assert time.monotonic() < deadline, f"still false after {seconds:g} s"
         pause.wait(0.05)
+
+
+async def wait_in_loop_until(condition: Callable[[], object], seconds: float = PATIENCE) -> None:
+    """Do the same in an event loop, which goes on meanwhile."""
+    deadline = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < deadline, f"still false after {seconds:g} s"
+        await asyncio.sleep(0.01)

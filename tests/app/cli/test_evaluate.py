@@ -55,6 +55,7 @@ def test_ways_shots_steps_and_report_in_one_run(data: Path, tmp_path: Path) -> N
     ]
     assert all(row["within"] == "alphabet" for row in result["rows"])
     assert len(result["differences"]) == 4
+    assert len(result["calibration"]) == len(result["unknown"]) == 8
     for bins in result["calibration"]:
         assert len(bins["counts"]) == len(bins["accuracy"]) == len(bins["confidence"]) == 15
         assert sum(bins["counts"]) in (20 * bins["way"] * 15, 20 * bins["way"] * 13)

@@ -65,11 +65,11 @@ async def occupy(batcher: Batcher, device: Device) -> "asyncio.Task[Result]":
     device.entered.clear()
     device.gate.clear()
     task = asyncio.create_task(batcher.submit(work()))
-    await asyncio.to_thread(device.entered.wait, 10)
+    assert await asyncio.to_thread(device.entered.wait, 10)
     return task
 
 
-def test_what_queues_meanwhile_shares_one_batch() -> None:
+def test_work_that_queues_while_the_device_is_busy_shares_one_batch() -> None:
     async def scenario(batcher: Batcher, device: Device) -> None:
         first = await occupy(batcher, device)
         items = [work(n) for n in range(1, 6)]
@@ -109,7 +109,7 @@ def test_a_full_queue_refuses_at_once_with_retry_after() -> None:
     run(scenario, max_images=10)
 
 
-def test_waiting_has_a_deadline_and_what_missed_it_is_not_run() -> None:
+def test_work_that_missed_its_deadline_is_refused_and_not_run() -> None:
     async def scenario(batcher: Batcher, device: Device) -> None:
         first = await occupy(batcher, device)
         late = work()
@@ -239,7 +239,7 @@ def test_a_batch_ends_with_the_entry_that_fills_it() -> None:
     run(scenario, batch_images=lambda: 10)
 
 
-# -- what the loop does itself -----------------------------------------------------------------------------------
+# -- work that the event loop does itself ------------------------------------------------------------------------------
 
 
 def quick(images: int = 1) -> Work:
@@ -273,7 +273,7 @@ def run_lanes(scenario: Callable[[Batcher, Lanes], Coroutine[Any, Any, None]], *
     run(scenario, device=Lanes(), seconds=by_images, **limits)  # type: ignore[arg-type]
 
 
-def test_quick_work_is_the_loops_and_shares_its_batches() -> None:
+def test_the_loop_runs_quick_work_in_shared_batches() -> None:
     async def scenario(batcher: Batcher, device: Lanes) -> None:
         most = round(LOOP_SLICE / INLINE_SECONDS)
         items = [quick() for _ in range(2 * most + 5)]
@@ -285,7 +285,7 @@ def test_quick_work_is_the_loops_and_shares_its_batches() -> None:
     run_lanes(scenario)
 
 
-def test_what_is_still_being_read_shares_the_pass_of_what_came_just_before() -> None:
+def test_a_request_still_being_read_shares_the_pass_of_those_before_it() -> None:
     async def scenario(batcher: Batcher, device: Lanes) -> None:
         async def after(steps: int) -> Result:
             for _ in range(steps):  # of the loop, as reading a request takes
@@ -304,7 +304,7 @@ def test_quick_work_never_waits_behind_a_large_piece() -> None:
     async def scenario(batcher: Batcher, device: Lanes) -> None:
         device.gate.clear()
         large = asyncio.create_task(batcher.submit(work(50)))
-        await asyncio.to_thread(device.entered.wait, 10)
+        assert await asyncio.to_thread(device.entered.wait, 10)
         item, decoding = quick(), Decode(np.zeros((2, 2), dtype=np.float32))
         assert await asyncio.gather(batcher.submit(item), batcher.submit(decoding)) == [item, decoding]
         assert not large.done()
@@ -315,7 +315,7 @@ def test_quick_work_never_waits_behind_a_large_piece() -> None:
     run_lanes(scenario)
 
 
-def test_a_middling_piece_is_the_loops_only_where_there_is_nothing_else() -> None:
+def test_the_loop_runs_a_middling_piece_only_if_there_is_nothing_else() -> None:
     async def scenario(batcher: Batcher, device: Lanes) -> None:
         await batcher.submit(work(5))
         assert device.by == ["MainThread"]
@@ -326,7 +326,7 @@ def test_a_middling_piece_is_the_loops_only_where_there_is_nothing_else() -> Non
     run_lanes(scenario)
 
 
-def test_of_quick_work_too_only_the_guilty_fails_and_what_nobody_waits_for_is_not_run() -> None:
+def test_of_quick_work_only_the_guilty_fails_and_cancelled_work_is_not_run() -> None:
     async def scenario(batcher: Batcher, device: Lanes) -> None:
         items = [quick() for _ in range(4)]
         device.guilty = [items[1]]

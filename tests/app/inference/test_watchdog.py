@@ -1,4 +1,4 @@
-"""Who sees that the event loop hangs."""
+"""A watchdog gives up an event loop that hangs, and no other."""
 
 import threading
 
@@ -8,18 +8,18 @@ from app.inference import watchdog
 from app.inference.watchdog import Watchdog
 
 
-class SupportFeatures:
-    """A watchdog and what it said."""
+class RecordedWatchdog:
+    """A watchdog that has started, and the reasons for which it gave up."""
 
     def __init__(self, deadline: float) -> None:
-        self.said: list[str] = []
-        self.barked = threading.Event()
-        self.dog = Watchdog(deadline, self.bark)
-        self.dog.start()
+        self.reasons: list[str] = []
+        self.gave_up = threading.Event()
+        self.watchdog = Watchdog(deadline, self.give_up)
+        self.watchdog.start()
 
-    def bark(self, reason: str) -> None:
-        self.said.append(reason)
-        self.barked.set()
+    def give_up(self, reason: str) -> None:
+        self.reasons.append(reason)
+        self.gave_up.set()
 
 
 @pytest.fixture(autouse=True)
@@ -28,24 +28,22 @@ def _often(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_a_loop_that_stops_beating_is_given_up_once() -> None:
-    kept = SupportFeatures(0.1)
-    kept.dog.beat()
-    assert kept.barked.wait(10)
-    kept.dog.stop()
-    assert kept.said == ["the event loop has hung for over 0.1 s"]
+    recorded = RecordedWatchdog(0.1)
+    recorded.watchdog.beat()
+    assert recorded.gave_up.wait(10)
+    recorded.watchdog.stop()
+    assert recorded.reasons == ["the event loop has hung for over 0.1 s"]
 
 
-def test_a_process_that_did_not_run_is_no_hung_loop(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(watchdog, "ASLEEP", 0.0)  # every look finds that it comes late
-    kept = SupportFeatures(0.05)
-    assert not kept.barked.wait(0.5)
-    kept.dog.stop()
-    assert kept.said == []
+def test_a_process_that_did_not_get_to_run_is_not_a_hung_loop(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(watchdog, "ASLEEP", 0.0)  # every look finds that the process was stopped
+    recorded = RecordedWatchdog(0.05)
+    assert not recorded.gave_up.wait(0.5)
+    recorded.watchdog.stop()
+    assert recorded.reasons == []
 
 
-def test_a_stopped_one_says_nothing() -> None:
-    kept = SupportFeatures(0.0)
-    kept.dog.stop()
-    said = len(kept.said)
-    assert not threading.Event().wait(0.1)
-    assert len(kept.said) == said <= 1
+def test_a_stopped_watchdog_gives_nothing_up() -> None:
+    recorded = RecordedWatchdog(0.5)
+    recorded.watchdog.stop()
+    assert not recorded.gave_up.wait(0.8)

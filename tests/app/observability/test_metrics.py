@@ -35,7 +35,7 @@ def only(settings: Settings, tmp_path: Path) -> Iterator[httpx.Client]:
         yield client
 
 
-def test_they_count_what_happens(only: httpx.Client) -> None:
+def test_metrics_count_what_happens(only: httpx.Client) -> None:
     client = only
     watched = {
         "tasks": ("leo_tasks_created_total", {"model": "omniglot"}),
@@ -67,7 +67,7 @@ def test_they_count_what_happens(only: httpx.Client) -> None:
     assert value(client, "leo_tasks_alive") == 0
     assert client.get(f"/tasks/{task_id}").status_code == 404
     grown = {key: value(client, name, **labels) - before[key] for key, (name, labels) in watched.items()}
-    assert grown["images"] >= 5 + 2 + 2  # and those of readiness proofs
+    assert grown["images"] >= 5 + 2 + 2  # and those of readiness tests
     for key in ("passes", "worked"):
         assert grown[key] >= 3
     exact = {key: grown[key] for key in grown if key not in ("images", "passes", "worked")}
@@ -81,7 +81,7 @@ def families() -> set[str]:
     return {family.name for family in metrics.REGISTRY.collect()}
 
 
-def test_each_is_documented_and_each_documented_exists() -> None:
+def test_every_metric_is_documented_and_every_documented_one_exists() -> None:
     documented = re.findall(
         r"^\| `(leo_\w+?)(?:_total)?(?:\{[^}]*\})?` \|", _read("docs/metrics.md"), flags=re.MULTILINE
     )
@@ -89,12 +89,14 @@ def test_each_is_documented_and_each_documented_exists() -> None:
     assert set(documented) == families()
 
 
-def test_the_dashboard_asks_for_what_exists() -> None:
+def test_the_dashboard_asks_for_metrics_that_exist() -> None:
     dashboard = json.loads(_read("deploy/grafana/leo.json"))
     asked = [target["expr"] for panel in dashboard["panels"] for target in panel.get("targets", [])]
     assert len(asked) >= 10
     for expression in asked:
-        for name in re.findall(r"leo_\w+", expression):
+        names = re.findall(r"leo_\w+", expression)
+        assert names, expression
+        for name in names:
             assert re.sub(r"_(total|bucket|sum|count)$", "", name) in families(), expression
 
 
@@ -102,7 +104,7 @@ def _read(path: str) -> str:
     return Path(PROJECT / path).read_text()
 
 
-def test_a_request_id_is_taken_over_or_made(client: httpx.Client) -> None:
+def test_a_request_id_is_taken_over_or_made_anew(client: httpx.Client) -> None:
     assert client.get("/healthz", headers={"X-Request-ID": "abc-123"}).headers["x-request-id"] == "abc-123"
     for odd in ("a b", "x" * 65, "{}"):
         answered = client.get("/healthz", headers={"X-Request-ID": odd}).headers["x-request-id"]

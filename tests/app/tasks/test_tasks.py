@@ -1,7 +1,6 @@
 """The HTTP contract of tasks, over a real server with the shipped model."""
 
 import base64
-import time
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
@@ -14,6 +13,7 @@ from app.settings import Settings
 from model.images.reader import DrawingReader
 from tests.helpers.drawn import CHARACTERS, canvas, encoded, photo, png, shaky
 from tests.helpers.tasks import FIVE, create, files, predict
+from tests.helpers.waiting import wait_until
 
 
 def test_five_drawings_make_a_classifier_that_is_right(client: httpx.Client) -> None:
@@ -164,9 +164,8 @@ def test_parameters_are_the_head_that_answers(client: httpx.Client, settings: Se
 def test_a_task_expires(client: httpx.Client) -> None:
     task = create(client, ttl_seconds="1").json()
     task_id = task["task_id"]
-    deadline = time.monotonic() + 10
-    while client.get(f"/tasks/{task_id}").status_code == 200:
-        assert time.monotonic() < deadline
+    wait_until(lambda: client.get(f"/tasks/{task_id}").status_code != 200)
+    assert client.get(f"/tasks/{task_id}").status_code == 404
     assert client.post(f"/tasks/{task_id}/predict", files=files([png("tee")])).status_code == 404
     assert task_id not in [listed["task_id"] for listed in client.get("/tasks").json()["tasks"]]
 
