@@ -7,7 +7,6 @@ import argparse
 import sys
 import tempfile
 from collections.abc import Callable
-from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -28,9 +27,9 @@ def node_killed(given: argparse.Namespace) -> dict[str, Any]:
         return scenarios.node_killed(cluster, between=given.between)
 
 
-def affinity(given: argparse.Namespace, *, haproxy: bool = True) -> dict[str, Any]:
+def affinity(given: argparse.Namespace) -> dict[str, Any]:
     """Four replicas, then five."""
-    with redis_server() as store, running_on_ray(store.url, nodes=1, cpus=8, haproxy=haproxy) as cluster:
+    with redis_server() as store, running_on_ray(store.url, nodes=1, cpus=8) as cluster:
         cluster.deploy(4)
         return scenarios.affinity(cluster, tasks=given.tasks, times=given.times)
 
@@ -63,7 +62,6 @@ def main() -> None:
     scenario: dict[str, Callable[[argparse.Namespace], dict[str, Any]]] = {
         "node_killed": node_killed,
         "affinity": affinity,
-        "affinity_of_places": partial(affinity, haproxy=False),
         "throughput": throughput,
     }
     parser = argparse.ArgumentParser(description=main.__doc__)
@@ -79,7 +77,7 @@ def main() -> None:
     written = read_results("ray")
     killed = written.get("node_killed", {})
     bad = [killed.get("failed_after_retries", 0), killed.get("lost", 0)]
-    bad += [written.get(name, {}).get("hit_rate", 1) < 0.95 for name in ("affinity", "affinity_of_places")]
+    bad.append(written.get("affinity", {}).get("hit_rate", 1) < 0.95)
     sys.exit(1 if any(bad) else 0)
 
 

@@ -136,12 +136,10 @@ def on_ray(found: dict[str, Any]) -> str:
             slow = ", ".join(f"{one['p99_ms']:.0f}" for one in rounds)
             lines.append(f"| {name} | {rates} | {slow} |")
         lines.append("")
-    for name, proxies in (("affinity", "HAProxy"), ("affinity_of_places", "Ray's own proxies")):
-        if name not in found:
-            continue
-        kept = found[name]
+    if "affinity" in found:
+        kept = found["affinity"]
         lines.append(
-            f"{proxies}: {kept['tasks']:,} tasks on {kept['replicas']} replicas, {kept['predictions_a_task']} "
+            f"{kept['tasks']:,} tasks on {kept['replicas']} replicas behind HAProxy, {kept['predictions_a_task']} "
             f"predictions each: {100 * kept['hit_rate']:.1f} % found the head in their replica's cache. Of those that "
             f"did not, {kept['misses_in_each_tasks_first_prediction']} were a task's first, as a task is made on any "
             f"replica, and {kept['misses_later']} a later one. With one replica more {100 * kept['share_moved']:.1f} % "
