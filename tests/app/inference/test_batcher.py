@@ -1,72 +1,16 @@
-"""The queue's promises, with a device that the test holds up and lets go."""
+"""What the batcher promises of work that waits for the device."""
 
 import asyncio
-import threading
 import weakref
-from collections.abc import Callable, Coroutine
-from typing import Any
 
 import numpy as np
 import pytest
 import torch
 
-from app.inference.batcher import INLINE_SECONDS, INLINE_SECONDS_WHEN_IDLE, LOOP_SLICE, Batcher, OutOfMemory
-from app.inference.work import Decode, Predict, Result, Work
+from app.inference.batcher import Batcher, OutOfMemory
+from app.inference.work import Decode, Result, Work
 from app.problems import Problem
-
-
-class Device:
-    """Answers each piece of work with itself; fails on those in `guilty`; waits while `gate` is closed."""
-
-    def __init__(self) -> None:
-        self.batches: list[list[Work]] = []
-        self.guilty: list[Work] = []
-        self.most, self.most_images = 1000, 1000  # more than this in a batch is too much for its memory
-        self.gate = threading.Event()
-        self.entered = threading.Event()
-        self.gate.set()
-
-    def run(self, batch: list[Work]) -> list[Result]:
-        self.batches.append(batch)
-        self.entered.set()
-        assert self.gate.wait(10)
-        images = sum(len(work.images) for work in batch if not isinstance(work, Decode))
-        if len(batch) > self.most or images > self.most_images:
-            raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB")
-        if any(work is bad for work in batch for bad in self.guilty):
-            raise RuntimeError("out of order")
-        return list(batch)  # type: ignore[arg-type]
-
-
-def work(images: int = 1) -> Work:
-    return Predict(np.zeros((images, 2, 2), dtype=np.uint8), None, np.zeros((2, 2), dtype=np.float32))
-
-
-def run(
-    scenario: Callable[[Batcher, Device], Coroutine[Any, Any, None]], device: Device | None = None, **limits: Any
-) -> None:
-    device = device or Device()
-    batcher = Batcher(device.run, **{"max_images": 100, "timeout": 10} | limits)
-    batcher.start()
-
-    async def bounded() -> None:
-        async with asyncio.timeout(20):
-            await scenario(batcher, device)
-
-    try:
-        asyncio.run(bounded())
-    finally:
-        device.gate.set()
-        batcher.close()
-
-
-async def occupy(batcher: Batcher, device: Device) -> "asyncio.Task[Result]":
-    """Give the device something to do behind a closed gate."""
-    device.entered.clear()
-    device.gate.clear()
-    task = asyncio.create_task(batcher.submit(work()))
-    assert await asyncio.to_thread(device.entered.wait, 10)
-    return task
+from tests.helpers.device import Device, occupy, run, work
 
 
 def test_work_that_queues_while_the_device_is_busy_shares_one_batch() -> None:
@@ -237,125 +181,6 @@ def test_a_batch_ends_with_the_entry_that_fills_it() -> None:
         assert [len(batch) for batch in device.batches] == [1, 2, 2]  # nobody waits for more than one full batch
 
     run(scenario, batch_images=lambda: 10)
-
-
-# -- work that the event loop does itself ------------------------------------------------------------------------------
-
-
-def quick(images: int = 1) -> Work:
-    return work(images)
-
-
-def by_images(each: Work) -> float:
-    """A single image is quick, several are so where there is nothing else, many never are."""
-    images = 0 if isinstance(each, Decode) else len(each.images)
-    return {0: 0.0, 1: INLINE_SECONDS}.get(images, INLINE_SECONDS_WHEN_IDLE if images < 10 else 1.0)
-
-
-class Lanes(Device):
-    """A device that notes who runs it, and whose gate holds up large pieces only."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.by: list[str] = []
-
-    def run(self, batch: list[Work]) -> list[Result]:
-        self.by.append(threading.current_thread().name)
-        if all(isinstance(each, Decode) or len(each.images) < 10 for each in batch):
-            self.batches.append(batch)
-            if any(each is bad for each in batch for bad in self.guilty):
-                raise RuntimeError("out of order")
-            return list(batch)  # type: ignore[arg-type]
-        return super().run(batch)
-
-
-def run_lanes(scenario: Callable[[Batcher, Lanes], Coroutine[Any, Any, None]], **limits: Any) -> None:
-    run(scenario, device=Lanes(), seconds=by_images, **limits)  # type: ignore[arg-type]
-
-
-def test_the_loop_runs_quick_work_in_shared_batches() -> None:
-    async def scenario(batcher: Batcher, device: Lanes) -> None:
-        most = round(LOOP_SLICE / INLINE_SECONDS)
-        items = [quick() for _ in range(2 * most + 5)]
-        assert await asyncio.gather(*[batcher.submit(item) for item in items]) == items
-        assert [len(batch) for batch in device.batches] == [most, most, 5]  # others had a turn between
-        assert set(device.by) == {"MainThread"}
-        assert batcher.waiting_images == 0
-
-    run_lanes(scenario)
-
-
-def test_a_request_still_being_read_shares_the_pass_of_those_before_it() -> None:
-    async def scenario(batcher: Batcher, device: Lanes) -> None:
-        async def after(steps: int) -> Result:
-            for _ in range(steps):  # of the loop, as reading a request takes
-                await asyncio.sleep(0)
-            return await batcher.submit(quick())
-
-        await asyncio.gather(*map(after, (0, 0, 1, 2)))
-        assert [len(batch) for batch in device.batches] == [4]
-        await batcher.submit(quick())  # alone, it waits for nobody
-        assert len(device.batches) == 2
-
-    run_lanes(scenario)
-
-
-def test_quick_work_never_waits_behind_a_large_piece() -> None:
-    async def scenario(batcher: Batcher, device: Lanes) -> None:
-        device.gate.clear()
-        large = asyncio.create_task(batcher.submit(work(50)))
-        assert await asyncio.to_thread(device.entered.wait, 10)
-        item, decoding = quick(), Decode(np.zeros((2, 2), dtype=np.float32))
-        assert await asyncio.gather(batcher.submit(item), batcher.submit(decoding)) == [item, decoding]
-        assert not large.done()
-        device.gate.set()
-        await large
-        assert device.by == ["device", "MainThread"]
-
-    run_lanes(scenario)
-
-
-def test_the_loop_runs_a_middling_piece_only_if_there_is_nothing_else() -> None:
-    async def scenario(batcher: Batcher, device: Lanes) -> None:
-        await batcher.submit(work(5))
-        assert device.by == ["MainThread"]
-        items = [quick(), work(5)]
-        assert await asyncio.gather(*[batcher.submit(item) for item in items]) == items
-        assert sorted(device.by) == ["MainThread", "MainThread", "device"]
-
-    run_lanes(scenario)
-
-
-def test_of_quick_work_only_the_guilty_fails_and_cancelled_work_is_not_run() -> None:
-    async def scenario(batcher: Batcher, device: Lanes) -> None:
-        items = [quick() for _ in range(4)]
-        device.guilty = [items[1]]
-        waiting = [asyncio.create_task(batcher.submit(item)) for item in items]
-        asyncio.get_running_loop().call_soon(waiting[3].cancel)  # after they queued, before their turn
-        results = await asyncio.gather(*waiting, return_exceptions=True)
-        assert (results[0], results[2]) == (items[0], items[2])
-        assert isinstance(results[1], Problem)
-        assert results[1].status == 500
-        assert not any(items[3] is each for batch in device.batches for each in batch)
-
-    run_lanes(scenario)
-
-
-def test_quick_work_that_comes_too_late_or_is_given_up_is_refused() -> None:
-    async def late(batcher: Batcher, device: Lanes) -> None:
-        with pytest.raises(Problem, match="not free within") as refused:
-            await batcher.submit(quick())
-        assert (refused.value.status, device.batches) == (503, [])
-
-    async def given_up(batcher: Batcher, device: Lanes) -> None:
-        waiting = asyncio.create_task(batcher.submit(quick()))
-        asyncio.get_running_loop().call_soon(batcher.abandon, "the device hangs")
-        with pytest.raises(Problem, match="the device hangs"):
-            await waiting
-        assert device.batches == []
-
-    run_lanes(late, timeout=-1.0)
-    run_lanes(given_up)
 
 
 def test_out_of_memory_lets_go_of_the_failed_pass_before_it_tries_again() -> None:
