@@ -1,4 +1,4 @@
-"""The guides keep their word: their snippets run, their links lead somewhere, their settings and commands exist."""
+"""The guides are true: their snippets run, and their links, files, settings and make targets exist."""
 
 import os
 import re

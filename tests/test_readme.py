@@ -1,4 +1,4 @@
-"""The README keeps its word: figures from results files, snippets that run."""
+"""The README is true: its figures are those of the results files, and its snippets run."""
 
 import re
 

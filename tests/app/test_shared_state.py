@@ -1,4 +1,4 @@
-"""Workers see at once what another of them did. Real forked processes."""
+"""Workers, which are forked processes, see at once what another of them did."""
 
 import multiprocessing
 from collections.abc import Callable
@@ -15,8 +15,8 @@ from model.devices import CORES
 fork = multiprocessing.get_context("fork")
 
 
-def elsewhere(shared_state: SharedState, act: Callable[[], object]) -> None:
-    """Let the second worker do something, and wait for it."""
+def in_another_worker(shared_state: SharedState, act: Callable[[], object]) -> None:
+    """Call a function in the second worker, and wait for it."""
 
     def work() -> None:
         shared_state.join(1)
@@ -28,17 +28,17 @@ def elsewhere(shared_state: SharedState, act: Callable[[], object]) -> None:
     assert process.exitcode == 0
 
 
-def test_a_change_by_another_is_seen_and_no_other_task_is_suspected() -> None:
+def test_another_workers_change_gives_its_task_a_new_version_and_no_other() -> None:
     shared_state = SharedState(2)
     one, other = shared_state.version("one"), shared_state.version("other")
-    elsewhere(shared_state, lambda: shared_state.bump_version("one"))
+    in_another_worker(shared_state, lambda: shared_state.bump_version("one"))
     assert shared_state.version("one") != one
     assert shared_state.version("other") == other
     shared_state.bump_all_versions()
     assert shared_state.version("other") != other
 
 
-def test_cores_are_free_unless_another_computes() -> None:
+def test_the_machine_is_idle_unless_another_worker_computes() -> None:
     shared_state = SharedState(2)
     heard, told = fork.Pipe(), fork.Pipe()
 
@@ -66,20 +66,20 @@ def test_cores_are_free_unless_another_computes() -> None:
     assert shared_state.is_idle()
 
 
-def test_requests_are_counted_together() -> None:
+def test_requests_of_all_workers_are_counted_together() -> None:
     shared_state = SharedState(2)
     shared_state.own_requests += 3
 
     def ask() -> None:
         shared_state.own_requests += 2
 
-    elsewhere(shared_state, ask)
+    in_another_worker(shared_state, ask)
     assert (shared_state.own_requests, shared_state.requests) == (3, 5)
     shared_state.join(1)  # in its place begins another, with nothing under way
     assert shared_state.requests == 3
 
 
-def test_a_failure_ends_the_computing_too() -> None:
+def test_computing_ends_with_a_failure_too() -> None:
     shared_state = SharedState(2)
 
     def fail(_: object) -> None:
@@ -91,7 +91,7 @@ def test_a_failure_ends_the_computing_too() -> None:
     assert shared_state.is_idle()
 
 
-def test_a_key_has_one_rate_with_all_workers(tmp_path: Path) -> None:
+def test_a_key_has_one_rate_over_all_workers(tmp_path: Path) -> None:
     path = tmp_path / "keys.json"
     slow, _ = new_key("slow", "me", ["read"], per_second=2)
     slower, _ = new_key("slower", "me", ["read"], per_second=0.01)
@@ -105,14 +105,14 @@ def test_a_key_has_one_rate_with_all_workers(tmp_path: Path) -> None:
         assert theirs.seconds_to_wait(slow) is None
         assert theirs.seconds_to_wait(slower) is None
 
-    elsewhere(shared_state, ask)
+    in_another_worker(shared_state, ask)
     assert keys.seconds_to_wait(slow) == 1  # two were made in this second
     wait = keys.seconds_to_wait(slower)
     assert wait is not None
     assert 95 <= wait <= 100
 
 
-def test_how_many_there_are(tmp_path: Path) -> None:
+def test_the_number_of_workers_follows_cores_and_settings(tmp_path: Path) -> None:
     def with_(**changes: object) -> int:
         return worker_count(Settings.model_validate({"device": "cpu", "data_dir": tmp_path} | changes))
 

@@ -58,7 +58,7 @@ def port() -> Iterator[int]:
         docker("compose", "down", "-v", port=port)
 
 
-def test_curl_through_the_gateway_and_a_killed_service(port: int, tmp_path: Path) -> None:
+def test_a_task_survives_killed_containers_which_run_with_few_rights(port: int, tmp_path: Path) -> None:
     url = f"http://127.0.0.1:{port}"
     wait_until_ready(url)
     write_drawings(tmp_path)

@@ -1,4 +1,4 @@
-"""The gateway's own configuration, run by a real nginx in front of one real server."""
+"""The gateway's configuration, run by a real nginx in front of one real server."""
 
 import contextlib
 import socket
@@ -22,11 +22,12 @@ from tests.helpers.waiting import wait_until
 
 @pytest.fixture
 def url(server: Server, tmp_path: Path) -> Iterator[str]:
+    """The gateway's URL."""
     with gateway(tmp_path, [server]) as url:
         yield url
 
 
-def test_through_the_gateway(url: str, server: Server, tmp_path: Path) -> None:
+def test_calls_answers_and_errors_pass_through_the_gateway(url: str, server: Server, tmp_path: Path) -> None:
     with httpx.Client(base_url=url, timeout=30) as client:
         images = [("images", (name, png(name), "image/png")) for name in FIVE]
         created = client.post("/tasks", data={"labels": FIVE}, files=images)
@@ -58,7 +59,7 @@ def test_through_the_gateway(url: str, server: Server, tmp_path: Path) -> None:
         assert down.json()["detail"].startswith("no replica answers")
 
 
-def test_https_by_the_override(server: Server, tmp_path: Path) -> None:
+def test_the_tls_override_serves_https(server: Server, tmp_path: Path) -> None:
     authority = trustme.CA()
     issued = authority.issue_cert("localhost")
     issued.private_key_pem.write_to_path(tmp_path / "key.pem")
@@ -83,7 +84,9 @@ def test_https_by_the_override(server: Server, tmp_path: Path) -> None:
         old = ssl.create_default_context()
         authority.configure_trust(old)
         with warnings.catch_warnings():
-            warnings.simplefilter("ignore", DeprecationWarning)  # that is why
+            warnings.simplefilter(
+                "ignore", DeprecationWarning
+            )  # TLS 1.1 is deprecated, which is why it must be refused
             old.maximum_version = ssl.TLSVersion.TLSv1_1
         with pytest.raises(httpx.ConnectError):
             httpx.get(f"https://localhost:{port}/models", verify=old)

@@ -1,4 +1,4 @@
-"""Health tells the truth: a real process whose device fails, and one that is told to stop."""
+"""Health of a real process whose device fails, that is paused, or that is told to stop."""
 
 import signal
 import time
@@ -42,7 +42,7 @@ def test_a_service_with_a_hung_device_ends_and_a_new_one_serves(faulty: Server, 
         not_ready = httpx.get(f"{faulty.url}/readyz")
         assert not_ready.status_code == 503
         assert "hung" in not_ready.json()["detail"]
-    except httpx.TransportError:  # it was faster to end than this test to ask
+    except httpx.TransportError:  # the process has ended already
         pass
     assert faulty.wait_for_exit() == 1
     assert "giving up" in faulty.log.read_text()
@@ -58,7 +58,7 @@ def test_a_service_with_a_hung_event_loop_ends_and_a_new_one_serves(faulty: Serv
     faulty.start()
     task_id = faulty.create_task()
     (tmp_path / "fault").write_text("hang")
-    with pytest.raises(httpx.TransportError):  # nobody is left to say more
+    with pytest.raises(httpx.TransportError):  # nobody is left to answer
         faulty.predict_ring(task_id)
     assert faulty.wait_for_exit() == 1
     log = faulty.log.read_text()

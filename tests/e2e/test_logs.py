@@ -1,4 +1,4 @@
-"""What a real server writes while it works."""
+"""What a real server logs."""
 
 import json
 import signal

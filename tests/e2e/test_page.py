@@ -22,7 +22,7 @@ STRANGER = next(name for name in CHARACTERS if name not in FIVE)
 
 
 @pytest.mark.parametrize("viewport", [DESKTOP, PHONE], ids=["desktop", "phone"])
-def test_draw_five_create_draw_again_get_the_right_label(
+def test_five_drawings_make_a_task_that_recognises_each(
     browser: Browser, client: httpx.Client, viewport: ViewportSize, tmp_path: Path
 ) -> None:
     with Visit(browser, client, viewport) as visit:
@@ -44,7 +44,7 @@ def test_draw_five_create_draw_again_get_the_right_label(
         assert visit.wrong == []
 
 
-def test_nothing_comes_from_elsewhere_and_little_from_here(browser: Browser, client: httpx.Client) -> None:
+def test_the_page_is_small_and_loads_nothing_from_elsewhere(browser: Browser, client: httpx.Client) -> None:
     with Visit(browser, client, DESKTOP) as visit:
         visit.page.reload(wait_until="networkidle")
         visit.page.click("#example")
@@ -61,7 +61,7 @@ def test_nothing_comes_from_elsewhere_and_little_from_here(browser: Browser, cli
         assert visit.wrong == []
 
 
-def test_an_example_in_one_click_and_snippets_that_run(
+def test_one_click_shows_an_example_and_the_snippets_run(
     browser: Browser, client: httpx.Client, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     with Visit(browser, client, DESKTOP) as visit:
@@ -84,7 +84,7 @@ def test_an_example_in_one_click_and_snippets_that_run(
         assert said.startswith("ring "), said
 
 
-def test_pictures_are_chosen_dropped_and_asked_about(browser: Browser, client: httpx.Client, tmp_path: Path) -> None:
+def test_pictures_from_files_teach_and_are_classified(browser: Browser, client: httpx.Client, tmp_path: Path) -> None:
     files = {}
     for name in ("ring", "ex"):
         for seed in (1, 2, 9):
@@ -135,7 +135,7 @@ def test_an_example_that_looks_mislabelled_is_pointed_out(
         expect(page.locator("#quality")).to_be_hidden()
 
 
-def test_what_is_missing_is_said(browser: Browser, client: httpx.Client) -> None:
+def test_errors_say_what_is_missing(browser: Browser, client: httpx.Client) -> None:
     with Visit(browser, client, DESKTOP) as visit:
         page = visit.page
         error = page.locator("#error")

@@ -17,7 +17,7 @@ def scheme(request: pytest.FixtureRequest) -> str:
     return str(request.param)
 
 
-def test_with_the_keyboard_alone(browser: Browser, client: httpx.Client) -> None:
+def test_the_keyboard_alone_is_enough(browser: Browser, client: httpx.Client) -> None:
     def stroke(page: Page, *keys: str) -> None:
         for key in (" ", *keys, " "):
             page.keyboard.press(key)
@@ -40,7 +40,7 @@ def test_with_the_keyboard_alone(browser: Browser, client: httpx.Client) -> None
 
 
 @pytest.mark.parametrize("viewport", [DESKTOP, PHONE], ids=["desktop", "phone"])
-def test_no_serious_accessibility_violation(
+def test_axe_finds_no_serious_violation(
     browser: Browser, client: httpx.Client, viewport: ViewportSize, scheme: str
 ) -> None:
     with Visit(browser, client, viewport, scheme) as visit:
@@ -54,12 +54,12 @@ def test_no_serious_accessibility_violation(
             assert serious == [], [(v["id"], [node["html"] for node in v["nodes"]]) for v in serious]
 
 
-def test_the_theme_switch_is_kept(browser: Browser, client: httpx.Client) -> None:
+def test_the_chosen_theme_is_remembered(browser: Browser, client: httpx.Client) -> None:
     with Visit(browser, client, DESKTOP) as visit:
         page = visit.page
 
         def ground() -> int:
-            """Lightness of the page's corner, 0 to 255."""
+            """Return the lightness of the page's corner, 0 to 255."""
             return int(Image.open(io.BytesIO(page.screenshot())).convert("L").getpixel((3, 3)))  # type: ignore[arg-type]
 
         assert ground() > 200

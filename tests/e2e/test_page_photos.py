@@ -32,14 +32,14 @@ def snaps(tmp_path_factory: pytest.TempPathFactory) -> dict[str, list[Path]]:
 
 
 def from_a_phone(picture: Image.Image) -> bytes:
-    """A JPEG of 4032x3024 that was taken upright: its pixels lie on their side, EXIF says how."""
+    """Return a JPEG of 4032x3024 as phones save it: its pixels lie on their side, and an EXIF tag says so."""
     exif = Image.Exif()
     exif[ExifTags.Base.Orientation] = 6
     return jpeg(picture.resize((3024, 4032)).transpose(Image.Transpose.ROTATE_90), exif=exif)
 
 
 def ask_about(visit: Visit, snaps: dict[str, list[Path]]) -> None:
-    """Five photos to teach each product, then another of each to ask about."""
+    """Create a task from five photos of each product, and check the answer for a sixth."""
     page = visit.page
     cards = page.locator(".card")
     for n, (name, files) in enumerate(snaps.items()):
@@ -54,7 +54,7 @@ def ask_about(visit: Visit, snaps: dict[str, list[Path]]) -> None:
 
 
 @pytest.mark.parametrize("viewport", [DESKTOP, PHONE], ids=["desktop", "phone"])
-def test_ten_photos_of_two_products_a_task_and_the_right_answers(
+def test_ten_photos_of_two_products_make_a_task_with_the_right_answers(
     browser: Browser,
     both: httpx.Client,
     snaps: dict[str, list[Path]],
@@ -71,7 +71,7 @@ def test_ten_photos_of_two_products_a_task_and_the_right_answers(
         assert visit.wrong == []
 
 
-def test_the_choice_of_a_model_is_kept_to(browser: Browser, both: httpx.Client) -> None:
+def test_the_chosen_model_is_used(browser: Browser, both: httpx.Client) -> None:
     with Visit(browser, both, DESKTOP) as visit:
         visit.page.select_option("#kind", "omniglot")
         visit.teach(FIVE[:2])
@@ -84,7 +84,7 @@ def test_with_one_kind_of_model_there_is_nothing_to_choose(browser: Browser, cli
         expect(visit.page.locator("header p")).to_have_text("Draw a few signs. Get a classifier.", use_inner_text=True)
 
 
-def test_real_photos_of_two_products(browser: Browser, both: httpx.Client, tmp_path: Path) -> None:
+def test_real_photos_of_two_products_are_told_apart(browser: Browser, both: httpx.Client, tmp_path: Path) -> None:
     path = DATA / "natural" / "grocery.zip"
     if not path.exists():
         pytest.skip("the grocery photos are not here; set LEO_TEST_DATA to a folder with natural/grocery.zip")

@@ -1,4 +1,4 @@
-"""New weights while the service runs: SIGHUP, and nobody's task is lost."""
+"""SIGHUP loads new weights while the service runs, and no task is lost."""
 
 import shutil
 import signal

@@ -1,4 +1,4 @@
-"""A new user's path with curl alone, and what a kill may not destroy."""
+"""A new user's path with curl alone, and what must survive a kill."""
 
 import os
 import shutil

@@ -1,4 +1,4 @@
-"""Traces as a collector receives them, from a real `leo serve`."""
+"""Traces of a real `leo serve`, as a collector receives them."""
 
 import http.server
 import threading
@@ -15,7 +15,7 @@ TRACE, PARENT = "0af7651916cd43dd8448eb211c80319c", "b7ad6b7169203331"
 
 
 class Collector(http.server.ThreadingHTTPServer):
-    """Keeps the spans that are sent to it."""
+    """A trace collector that keeps the spans it receives."""
 
     def __init__(self) -> None:
         self.spans: list[Span] = []
@@ -23,7 +23,7 @@ class Collector(http.server.ThreadingHTTPServer):
         super().__init__(("127.0.0.1", 0), Receive)
 
     def of(self, trace: str, number: int) -> list[Span]:
-        """A trace's spans, once there are so many."""
+        """Return a trace's spans, once there are so many."""
 
         def found() -> list[Span]:
             return [span for span in self.spans if span.trace_id.hex() == trace]
@@ -34,6 +34,8 @@ class Collector(http.server.ThreadingHTTPServer):
 
 
 class Receive(http.server.BaseHTTPRequestHandler):
+    """Hands received spans to the collector."""
+
     server: Collector
 
     def do_POST(self) -> None:
@@ -47,7 +49,7 @@ class Receive(http.server.BaseHTTPRequestHandler):
         self.end_headers()
 
     def log_message(self, *_: object) -> None:
-        """Not."""
+        """Log nothing."""
 
 
 def test_a_creation_and_its_stages_under_the_callers_trace(tmp_path: Path) -> None:

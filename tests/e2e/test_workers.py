@@ -1,4 +1,4 @@
-"""Several processes serve as one: whichever is asked knows what another was told."""
+"""Several worker processes serve as one: each knows at once what another was told."""
 
 import concurrent.futures
 import os
@@ -25,6 +25,7 @@ WORKERS = 3
 
 @pytest.fixture
 def several(tmp_path: Path) -> Iterator[Server]:
+    """A running server of several workers."""
     server = Server(tmp_path / "data", LEO_WORKERS=str(WORKERS))
     try:
         server.start()
@@ -34,8 +35,8 @@ def several(tmp_path: Path) -> Iterator[Server]:
         server.close()
 
 
-class Everyone:
-    """A connection to each worker, found by opening connections until each has one."""
+class ClientOfEach:
+    """A client connected to each worker, found by opening connections until every worker has one."""
 
     def __init__(self, server: Server) -> None:
         self.clients: list[httpx.Client] = []
@@ -62,7 +63,7 @@ class Everyone:
 
 
 def _connections(worker: int) -> int:
-    """Sockets that a worker has open."""
+    """Return how many sockets a worker has open."""
     descriptors = Path(f"/proc/{worker}/fd")
     links = []
     for each in os.listdir(descriptors):
@@ -85,7 +86,7 @@ def ask(client: httpx.Client, task_id: str, name: str = "ring") -> httpx.Respons
 
 
 def test_a_change_at_one_worker_is_known_to_all_at_once(several: Server) -> None:
-    with Everyone(several) as clients:
+    with ClientOfEach(several) as clients:
         first, *others = clients
         task_id = create(first, FIVE[:3])
         for client in clients:
@@ -104,7 +105,7 @@ def test_a_change_at_one_worker_is_known_to_all_at_once(several: Server) -> None
 
 
 def test_workers_count_together(several: Server) -> None:
-    with Everyone(several) as clients:
+    with ClientOfEach(several) as clients:
         tasks = [create(client) for client in clients]
         for client in clients:
             for task_id in tasks:
@@ -129,7 +130,7 @@ def test_workers_count_together(several: Server) -> None:
     wait_until(lambda: len(worker_ids(several)) == WORKERS and killed not in worker_ids(several))
     with httpx.Client(base_url=several.url) as client:
         after = values(client)
-    assert after["leo_tasks_created_total"] == 3  # what it counted stays counted,
+    assert after["leo_tasks_created_total"] == 3  # what the killed worker counted stays counted,
     assert after["leo_cache_tasks"] == 6  # what it held is gone
 
 
@@ -140,7 +141,7 @@ def test_a_killed_worker_is_replaced_and_loses_nothing(several: Server) -> None:
         os.kill(killed, signal.SIGKILL)
         wait_until(lambda killed=killed: killed not in worker_ids(several) and len(worker_ids(several)) == WORKERS)
         for task_id in tasks:
-            with httpx.Client(base_url=several.url, timeout=30) as client:  # whoever comes meanwhile waits
+            with httpx.Client(base_url=several.url, timeout=30) as client:  # a client that comes meanwhile waits
                 assert ask(client, task_id).json()["predictions"][0]["label"] == "ring"
     assert several.log.read_text().count("starting it again") == WORKERS
 
@@ -148,7 +149,7 @@ def test_a_killed_worker_is_replaced_and_loses_nothing(several: Server) -> None:
 def test_sigterm_lets_workers_finish_and_ends_them_all(several: Server) -> None:
     workers = worker_ids(several)
     assert len(workers) == WORKERS
-    with Everyone(several) as clients, concurrent.futures.ThreadPoolExecutor(WORKERS) as pool:
+    with ClientOfEach(several) as clients, concurrent.futures.ThreadPoolExecutor(WORKERS) as pool:
         task_id = create(clients[0])
         stopping = threading.Event()
 
@@ -188,7 +189,7 @@ def ready_workers(server: Server) -> int:
 
 
 def test_healthy_workers_serve_on_while_one_cannot_start(tmp_path: Path) -> None:
-    """The weights folder is gone, and a worker dies: it is tried again, less and less often, until it can start."""
+    """A worker dies while the weights are gone. It is started again, less and less often, until it can start."""
     weights = Path(shutil.copytree(PROJECT / "weights" / "omniglot", tmp_path / "weights"))
     server = Server(tmp_path / "data", LEO_WORKERS="2", LEO_WEIGHTS=str(weights))
     try:
@@ -237,7 +238,7 @@ def test_a_reload_that_comes_while_a_worker_starts_reaches_it_too(several: Serve
         wait_until(lambda already=already: several.log.read_text().count("no model has changed") >= already + WORKERS)
 
 
-def test_a_folder_that_holds_no_model_is_said_once(tmp_path: Path) -> None:
+def test_a_folder_without_a_model_is_reported_once(tmp_path: Path) -> None:
     server = Server(tmp_path / "data", LEO_WORKERS=str(WORKERS), LEO_WEIGHTS=str(tmp_path))
     server.start(wait=False)
     assert server.wait_for_exit() == 1
@@ -254,7 +255,7 @@ def test_a_keys_rate_holds_over_all_workers(tmp_path: Path) -> None:
     try:
         server.start()
         wait_for_workers(server, 2)
-        with Everyone(server) as clients:
+        with ClientOfEach(server) as clients:
             statuses = [client.get("/tasks", headers={"X-API-Key": presented}).status_code for client in clients]
         assert statuses == [200, 429]
     finally:

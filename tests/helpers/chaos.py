@@ -1,4 +1,4 @@
-"""What production does to a cluster, each as a function that returns its counts."""
+"""Failures that production causes. Each function causes one in a cluster and returns what it counted."""
 
 import signal
 import threading
@@ -38,14 +38,14 @@ def tasks_through(cluster: Cluster, number: int) -> list[str]:
 
 @dataclass
 class Load:
-    """Threads that do something again and again; what came of it, by kind."""
+    """What threads that repeat a call have done, and how it failed."""
 
     done: list[Any] = field(default_factory=list)
     failed: list[str] = field(default_factory=list)
     stop: threading.Event = field(default_factory=threading.Event)
 
     def until(self, more: int) -> None:
-        """Return when so many more have been done."""
+        """Wait until so many more have been done."""
         wanted, began = len(self.done) + more, time.monotonic()
         while len(self.done) < wanted:
             if time.monotonic() - began > PATIENCE:
@@ -112,7 +112,7 @@ def kills(cluster: Cluster, number: int, clients: int = 4) -> dict[str, int]:
 
 
 def pause(cluster: Cluster, seconds: float) -> dict[str, Any]:
-    """SIGSTOP Redis: warm tasks go on, creations are refused; SIGCONT: all is as before."""
+    """Pause Redis (SIGSTOP): cached tasks go on and creations are refused. Then let it go on (SIGCONT)."""
     warm = tasks_through(cluster, 6)
     counts: dict[str, Any] = {"seconds": seconds, "warm_right": 0, "warm_failed": 0, "refused": 0, "not_refused": 0}
     slowest: dict[str, float] = {"warm": 0.0, "refused": 0.0}
@@ -148,9 +148,9 @@ def pause(cluster: Cluster, seconds: float) -> dict[str, Any]:
 
 
 def failover(cluster: Cluster, clients: int = 20, between: int = 100) -> dict[str, Any]:
-    """SIGKILL one replica and SIGTERM another while clients predict; how many predictions were not answered right.
+    """Count predictions that fail while one replica gets SIGKILL and another SIGTERM.
 
-    They stay away.
+    Neither is started again.
     """
     tasks, load = tasks_through(cluster, 10), Load()
 

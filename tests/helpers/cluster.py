@@ -1,4 +1,4 @@
-"""The whole thing without containers: nginx with deploy/nginx.conf, three `leo serve`, one Redis."""
+"""A deployment without containers: nginx with deploy/nginx.conf, three `leo serve`, one Redis."""
 
 import contextlib
 import shutil
@@ -16,7 +16,7 @@ from tests.helpers.server import Server, wait_for_url
 
 
 class Cluster:
-    """Its pieces, to be killed and started again, and the gateway's URL."""
+    """The parts of a deployment, each of which can be killed and started again, and the gateway's URL."""
 
     def __init__(self, url: str, replicas: list[Server], redis: RedisServer) -> None:
         self.url, self.replicas, self.redis = url, replicas, redis
@@ -24,7 +24,7 @@ class Cluster:
 
 @contextlib.contextmanager
 def gateway(folder: Path, replicas: list[Server], override: str = "") -> Iterator[str]:
-    """URL of an nginx with the project's configuration; only addresses and paths are this one's own."""
+    """Run nginx with the project's configuration, except for addresses and paths. Yields its URL."""
     nginx = shutil.which("nginx") or shutil.which("/usr/sbin/nginx")
     if nginx is None:
         pytest.skip("nginx is not installed (Debian: apt-get install nginx)")
@@ -56,7 +56,7 @@ def gateway(folder: Path, replicas: list[Server], override: str = "") -> Iterato
 
 @contextlib.contextmanager
 def running(folder: Path, replicas: int = 3) -> Iterator[Cluster]:
-    """Everything, started together."""
+    """A running deployment."""
     (folder / "redis").mkdir()
     redis = started(folder / "redis")
     servers = [Server(folder / f"replica{n}", LEO_STORE_URL=redis.url) for n in range(replicas)]

@@ -1,4 +1,4 @@
-"""Drawings made by code: characters as strokes, put to paper in many ways. No data set is needed."""
+"""Drawings made by code: characters as strokes, drawn on paper in many ways. No data set is needed."""
 
 import io
 import math
@@ -34,7 +34,7 @@ CHARACTERS: dict[str, Strokes] = {
 
 
 def shaky(strokes: Strokes, seed: int, amount: float = 0.03) -> Strokes:
-    """The same character by another hand: points moved, the whole turned and sheared a little."""
+    """Return a character as another hand draws it: points moved, the whole turned and sheared a little."""
     rng = np.random.default_rng(seed)
     turn, shear = rng.normal(0, 0.06), rng.normal(0, 0.06)
     matrix = np.array([[math.cos(turn), -math.sin(turn) + shear], [math.sin(turn), math.cos(turn)]])

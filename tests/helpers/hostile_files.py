@@ -35,7 +35,7 @@ def chunk(kind: bytes, data: bytes) -> bytes:
 
 
 def bare_png(width: int, height: int, pixels: bytes, depth: int = 8, colour: int = 0) -> bytes:
-    """A PNG whose header says what it likes."""
+    """Return a PNG whose header may declare anything."""
     header = struct.pack(">IIBBBBB", width, height, depth, colour, 0, 0, 0)
     data = chunk(b"IHDR", header) + chunk(b"IDAT", zlib.compress(pixels, 9)) + chunk(b"IEND", b"")
     return b"\x89PNG\r\n\x1a\n" + data
@@ -62,7 +62,7 @@ def zipped(data: bytes) -> bytes:
 
 
 def hostile_files() -> dict[str, Hostile]:
-    """By file name."""
+    """Return all hostile files by name."""
     ring = canvas(CHARACTERS["ring"])
     whole = png("ring")
     sideways = Image.Exif()
@@ -119,7 +119,7 @@ def hostile_files() -> dict[str, Hostile]:
 
 
 def main() -> None:
-    """Write them."""
+    """Write all of them to a folder."""
     folder = Path(sys.argv[1])
     folder.mkdir(parents=True, exist_ok=True)
     for name, file in hostile_files().items():

@@ -1,4 +1,4 @@
-"""As much of kustomize as deploy/kubernetes uses: resources, strategic merge patches, secrets from files."""
+"""The part of kustomize that deploy/kubernetes uses: resources, strategic merge patches, secrets from files."""
 
 import base64
 import shutil
@@ -13,7 +13,7 @@ Manifest = dict[str, Any]
 
 
 def rendered(folder: Path) -> list[Manifest]:
-    """What `kubectl apply -k` would send, but for the hash that kustomize adds to a secret's name."""
+    """Return what `kubectl apply -k` would send, without the hash that kustomize adds to a secret's name."""
     kustomization = yaml.safe_load((folder / "kustomization.yaml").read_text())
     kinds = {"apiVersion", "kind", "resources", "patches", "secretGenerator"}
     assert kustomization.keys() <= kinds, f"{folder}: only {kinds} are understood here"
@@ -38,7 +38,7 @@ def identity(manifest: Manifest) -> tuple[str, str]:
 
 
 def merged(old: Any, new: Any) -> Any:
-    """Mappings by key, lists of named things by name, all else replaced."""
+    """Merge a patch: mappings by key, lists of named things by name. Everything else is replaced."""
     if isinstance(old, dict) and isinstance(new, dict):
         return old | {key: merged(old[key], value) if key in old else value for key, value in new.items()}
     if isinstance(old, list) and all(isinstance(one, dict) and "name" in one for one in [*old, *new]):
@@ -48,7 +48,7 @@ def merged(old: Any, new: Any) -> Any:
 
 
 def rendered_by_kubectl(folder: Path) -> list[Manifest]:
-    """The same by kustomize itself; skips the test where kubectl is not installed."""
+    """Return what kustomize itself renders. Skips the test where kubectl is not installed."""
     if shutil.which("kubectl") is None:
         pytest.skip("kubectl is not installed: nothing else can say what kustomize makes of these folders")
     done = subprocess.run(["kubectl", "kustomize", str(folder)], capture_output=True, text=True, check=True)

@@ -40,7 +40,7 @@ class RedisServer:
             client.ping()
 
     def send(self, how: signal.Signals) -> None:
-        """A signal; SIGSTOP pauses it and SIGCONT lets it go on."""
+        """Send a signal: SIGSTOP pauses the server, SIGCONT lets it go on."""
         assert self._process is not None
         self._process.send_signal(how)
 
@@ -89,7 +89,7 @@ class RedisNodes:
 
 
 class NotYet(Exception):
-    """The nodes have not all heard of each other."""
+    """Some node does not know yet who has which slots."""
 
 
 def all_slots(client: Redis) -> None:
@@ -99,14 +99,14 @@ def all_slots(client: Redis) -> None:
 
 
 def started(folder: Path) -> RedisServer:
-    """A running Redis; skips the test where none is installed."""
+    """Return a running Redis. Skips the test where none is installed."""
     server = RedisServer(_installed(folder))
     server.start()
     return server
 
 
 def started_cluster(folder: Path) -> RedisNodes:
-    """The same of a cluster."""
+    """Return a running Redis Cluster. Skips the test where Redis is not installed."""
     cluster = RedisNodes(_installed(folder))
     cluster.start()
     return cluster

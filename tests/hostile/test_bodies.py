@@ -1,4 +1,4 @@
-"""Bodies built to hurt: depth, size, count, forms that are none."""
+"""Bodies that are built to do harm: too deep, too large, too many parts, not a form."""
 
 import asyncio
 import threading
@@ -35,12 +35,12 @@ JSON = {"content-type": "application/json"}
         b"",
     ],
 )
-def test_json(client: httpx.Client, body: bytes) -> None:
+def test_hostile_json_is_refused(client: httpx.Client, body: bytes) -> None:
     assert_problem(client.post("/tasks", content=body, headers=JSON), 422)
 
 
 @pytest.mark.parametrize("body", [b"\xc3\x28", b'{"name": ' + b"[" * 100_000, b'{"ttl_seconds": 1e999}', b""])
-def test_json_that_fastapi_reads(client: httpx.Client, body: bytes) -> None:
+def test_hostile_json_that_fastapi_reads_is_refused(client: httpx.Client, body: bytes) -> None:
     assert_problem(client.patch("/tasks/0123", content=body, headers=JSON), 422)
 
 
@@ -64,12 +64,14 @@ LABEL = b'Content-Disposition: form-data; name="labels"\r\n\r\n'
         b"--" * 100_000,
     ],
 )
-def test_forms(client: httpx.Client, body: bytes) -> None:
+def test_hostile_forms_are_refused(client: httpx.Client, body: bytes) -> None:
     headers = {"content-type": "multipart/form-data; boundary=x"}
     assert_problem(client.post("/tasks", content=body, headers=headers), 422)
 
 
-def test_images_that_take_too_long_to_decode(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_images_that_take_too_long_to_decode_are_refused_and_the_rest_not_begun(
+    settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
     let_go, decoded = threading.Event(), []
 
     def slow(data: bytes, index: int, *_: object) -> object:
@@ -90,7 +92,7 @@ def test_images_that_take_too_long_to_decode(settings: Settings, monkeypatch: py
     assert decoded == [0]  # the rest was not even begun
 
 
-def test_large_images_wait_for_each_other_and_small_ones_for_none_of_them(settings: Settings) -> None:
+def test_small_images_do_not_wait_for_large_ones(settings: Settings) -> None:
     large, small = bare_png(3000, 3000, b"\0" * 3001 * 3000), png("tee")
     held = threading.Event()
     decoder = ImageDecoder(settings)

@@ -1,4 +1,4 @@
-"""Every way a request can fail, under load: it costs others nothing and writes nothing private to the log."""
+"""Every way in which a request can fail under load: no other request suffers, and nothing private is logged."""
 
 import base64
 import contextlib
@@ -57,7 +57,7 @@ class Crowd:
 
 
 class Service:
-    """A server with keys and two workers, whose event loops are watched, and whose faults a file chooses."""
+    """A server with keys and two workers. Their event loops are timed, and a file chooses their faults."""
 
     def __init__(self, folder: Path, log_format: str) -> None:
         key, self.secret = new_key("someone", "someone", ["read", "write", "metrics"])
@@ -92,7 +92,7 @@ class Service:
         return str(created.json()["task_id"])
 
     def leave_half_way(self, method: str, path: str, content_type: str) -> None:
-        """Declare 5,000 bytes, send a few, and be gone."""
+        """Send a request that declares 5,000 bytes, and leave after a few of them."""
         with contextlib.closing(socket.create_connection(("127.0.0.1", self.server.port))) as connection:
             head = [f"{method} {path} HTTP/1.1", "Host: 127.0.0.1", "Content-Length: 5000"]
             head += [f"Content-Type: {content_type}", *(f"{name}: {value}" for name, value in self.headers.items())]
@@ -100,7 +100,7 @@ class Service:
             connection.sendall(("\r\n".join(head) + "\r\n\r\n" + body).encode())
 
     def longest_delay(self) -> float:
-        """Seconds by which a worker's event loop was late, at most."""
+        """Return the longest time, in seconds, by which a worker's event loop was late."""
         return max(float(line) for line in self._delays.read_text().split())
 
 
@@ -128,7 +128,7 @@ def service(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Service]
 
 
 def statuses_in(log: str) -> list[int]:
-    """What the lines of requests say, in either form."""
+    """Return the statuses in the lines of requests, in either format."""
     found = []
     for line in log.splitlines():
         if "app.requests" in line:
@@ -137,7 +137,7 @@ def statuses_in(log: str) -> list[int]:
     return found
 
 
-def test_clients_that_leave_half_way(service: Service) -> None:
+def test_clients_that_leave_half_way_harm_nobody(service: Service) -> None:
     task_id = service.create()
     before = set(worker_ids(service.server))
     kinds = [
@@ -165,7 +165,7 @@ def test_clients_that_leave_half_way(service: Service) -> None:
 
 
 @pytest.mark.parametrize("fault", ["raise", "handler"])
-def test_a_failing_device_or_handler(service: Service, fault: str) -> None:
+def test_a_failing_device_or_handler_recovers(service: Service, fault: str) -> None:
     task_id = service.create()
     with Crowd(service.server.url, service.headers, task_id) as crowd:
         wait_until(lambda: len(crowd.statuses) > 50)
@@ -178,8 +178,8 @@ def test_a_failing_device_or_handler(service: Service, fault: str) -> None:
     assert "Traceback" in service.server.log.read_text()
 
 
-def test_a_store_that_is_locked(service: Service) -> None:
-    """Another program holds the database: creations are refused, and predictions go on."""
+def test_predictions_go_on_while_the_store_is_locked(service: Service) -> None:
+    """Another program holds the database: creations are refused meanwhile."""
     task_id = service.create()
     headers = {name: value for name, value in service.headers.items() if name != "Idempotency-Key"}
     images = [("images", ("a", png(name))) for name in ("ring", "tee", "ell")]
@@ -196,7 +196,7 @@ def test_a_store_that_is_locked(service: Service) -> None:
     assert set(crowd.statuses) == {200}
 
 
-def test_a_worker_that_is_killed(service: Service) -> None:
+def test_a_killed_worker_costs_only_its_own_connections(service: Service) -> None:
     task_id = service.create()
     with Crowd(service.server.url, service.headers, task_id) as crowd:
         for _ in range(2):

@@ -1,4 +1,4 @@
-"""Each hostile file gets its documented answer, and nobody else notices."""
+"""Each hostile file gets its documented answer, and other requests theirs."""
 
 from concurrent.futures import ThreadPoolExecutor
 
@@ -28,14 +28,14 @@ def check(response: httpx.Response, file: Hostile) -> None:
 
 
 @pytest.mark.parametrize("name", FILES)
-def test_each_gets_its_answer(client: httpx.Client, task_id: str, name: str) -> None:
+def test_each_hostile_file_gets_its_documented_answer(client: httpx.Client, task_id: str, name: str) -> None:
     images = [png("tee", 4), FILES[name].data]
     check(client.post(f"/tasks/{task_id}/predict", files=files(images)), FILES[name])
     created = client.post("/tasks", data={"labels": ["a", "b"]}, files=files(images))
     assert created.status_code == (201 if FILES[name].refused is None else 422)
 
 
-def test_neighbours_get_their_answers_meanwhile(client: httpx.Client, task_id: str) -> None:
+def test_other_requests_get_their_answers_meanwhile(client: httpx.Client, task_id: str) -> None:
     def hostile(name: str) -> None:
         check(client.post(f"/tasks/{task_id}/predict", files=files([png("tee", 4), FILES[name].data])), FILES[name])
 
@@ -49,7 +49,7 @@ def test_neighbours_get_their_answers_meanwhile(client: httpx.Client, task_id: s
             attack.result()
 
 
-def test_the_documentation_names_each() -> None:
+def test_the_documentation_names_each_hostile_file() -> None:
     written = (PROJECT / "docs" / "operations.md").read_text()
     for name, file in FILES.items():
         (row,) = (line for line in written.splitlines() if line.startswith(f"| `{name}` |"))

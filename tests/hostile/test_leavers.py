@@ -1,4 +1,4 @@
-"""Work for a client that has left does not run: real sockets, a real server, a device that is held up."""
+"""Work for a client that has left does not run. A real server, whose device is held up."""
 
 import contextlib
 import json
@@ -19,7 +19,7 @@ from tests.helpers.waiting import wait_until
 
 @pytest.fixture
 def held(tmp_path: Path) -> Iterator[Server]:
-    """A server whose device waits as long as the file `fault` says so."""
+    """A server whose device waits while the file `fault` says "hold"."""
     server = Server(
         tmp_path / "data",
         module="tests.helpers.faulty",
@@ -35,7 +35,7 @@ def held(tmp_path: Path) -> Iterator[Server]:
 
 
 def metric(server: Server, name: str) -> float:
-    """A sample's value."""
+    """Return a metric's value."""
     for line in httpx.get(f"{server.url}/metrics").text.splitlines():
         if line.startswith(f"{name} "):
             return float(line.split()[1])
@@ -43,7 +43,7 @@ def metric(server: Server, name: str) -> float:
 
 
 def send_and_leave(server: Server, path: str, body: bytes, images: int) -> None:
-    """A request whose work waits for the device when its client leaves."""
+    """Send a request, and leave once its work waits for the device."""
     before = metric(server, "leo_queue_images")
     with contextlib.closing(socket.create_connection(("127.0.0.1", server.port))) as connection:
         head = f"POST {path} HTTP/1.1\r\nHost: 127.0.0.1\r\nContent-Type: application/json\r\n"

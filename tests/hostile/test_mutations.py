@@ -1,4 +1,4 @@
-"""The decoder on real files broken in every way that hypothesis thinks of: an image or a 422, never anything else."""
+"""The decoder makes of any broken file an image or a 422, never anything else."""
 
 import numpy as np
 from hypothesis import HealthCheck, given, settings
@@ -29,7 +29,7 @@ REAL = [
 
 @st.composite
 def broken(draw: st.DrawFn) -> bytes:
-    """A real file with bytes changed, cut out, doubled or put in."""
+    """Draw a real file with bytes changed, cut out, doubled or inserted."""
     data = bytearray(draw(st.sampled_from(REAL)))
     for _ in range(draw(st.integers(0, 6))):
         at = draw(st.integers(0, max(0, len(data) - 1)))

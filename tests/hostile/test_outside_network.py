@@ -1,4 +1,4 @@
-"""Server, commands and training speak to nobody but loopback: no dependency reports anything to anyone."""
+"""Server, commands and training connect to this machine alone: no dependency reports anything to anyone."""
 
 import os
 import re
@@ -65,13 +65,13 @@ def watched(tmp_path: Path) -> Watched:
     return Watched(tmp_path)
 
 
-def test_strace_sees_what_leaves(watched: Watched) -> None:
-    """Or the tests below could not fail. 192.0.2.1 is for documentation (RFC 5737): nobody is there."""
+def test_strace_sees_connections_that_leave(watched: Watched) -> None:
+    """Without this the tests below could not fail. 192.0.2.1 is reserved for documentation (RFC 5737)."""
     watched.run("-c", "import socket; socket.socket(socket.AF_INET, socket.SOCK_DGRAM).connect(('192.0.2.1', 9))")
     assert watched.addresses() == {"192.0.2.1"}
 
 
-def test_server(watched: Watched, tmp_path: Path) -> None:
+def test_the_server_connects_to_nobody_outside(watched: Watched, tmp_path: Path) -> None:
     port, log = free_port(), tmp_path / "log"
     settings = {"LEO_PORT": str(port), "LEO_DATA_DIR": str(tmp_path / "data"), "LEO_MODELS": "photos-lite0"}
     with log.open("wb") as output:
@@ -101,7 +101,7 @@ def test_server(watched: Watched, tmp_path: Path) -> None:
     watched.check()
 
 
-def test_classify(watched: Watched, tmp_path: Path) -> None:
+def test_classify_connects_to_nobody_outside(watched: Watched, tmp_path: Path) -> None:
     for name in ("ring", "tee"):
         folder = tmp_path / "support" / name
         folder.mkdir(parents=True)
@@ -110,7 +110,7 @@ def test_classify(watched: Watched, tmp_path: Path) -> None:
     watched.check()
 
 
-def test_training(watched: Watched, tmp_path: Path) -> None:
+def test_training_connects_to_nobody_outside(watched: Watched, tmp_path: Path) -> None:
     data = write_omniglot(tmp_path / "images", ["Alpha", "Beta", "Tagalog"], 18)
     out = str(tmp_path / "out")
     watched.run("-c", TRAIN, "train", "--data", str(data), "--out", out, "--preset", "small", "--device", "cpu")

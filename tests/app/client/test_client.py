@@ -64,7 +64,7 @@ def test_create_and_predict_take_every_kind_of_image(leo: Client, tmp_path: Path
         ("a.png", "Path"),
     ],
 )
-def test_what_is_not_an_image_is_an_error(leo: Client, image: object, message: str) -> None:
+def test_anything_but_an_image_is_an_error(leo: Client, image: object, message: str) -> None:
     with pytest.raises((TypeError, ValueError), match=message):
         leo.predict("any", [image])  # type: ignore[list-item]
 
@@ -184,7 +184,7 @@ def test_a_lost_answer_makes_no_second_task(url: str) -> None:
     proxy.close()
 
 
-def test_unreachable_is_raised_after_the_last_attempt() -> None:
+def test_no_answer_raises_unreachable_after_the_last_attempt() -> None:
     with socket.create_server(("127.0.0.1", 0)) as listening:
         port = listening.getsockname()[1]
     with Client(f"http://127.0.0.1:{port}", retries=1) as leo, pytest.raises(Unreachable, match=str(port)):

@@ -1,4 +1,4 @@
-"""What shares a pass comes out as it would alone."""
+"""Work gets the same result in a shared pass as alone."""
 
 from pathlib import Path
 
@@ -17,7 +17,9 @@ def engine(request: pytest.FixtureRequest) -> Engine:
 
 
 @pytest.mark.parametrize("one_by_one", [True, False], ids=["as on a CPU", "as on a GPU"])
-def test_a_batch_of_everything_is_each_alone(engine: Engine, one_by_one: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_mixed_batch_gives_each_work_the_result_it_gets_alone(
+    engine: Engine, one_by_one: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(engine, "one_by_one", one_by_one)
     chance = np.random.default_rng(0)
 
@@ -51,7 +53,7 @@ def test_a_batch_of_everything_is_each_alone(engine: Engine, one_by_one: bool, m
             np.testing.assert_allclose(together.bias, alone.bias, atol=1e-3)
 
 
-def test_answers_by_codes_are_those_by_the_head_that_they_decode_to(engine: Engine) -> None:
+def test_answers_from_codes_equal_those_from_the_decoded_head(engine: Engine) -> None:
     chance = np.random.default_rng(1)
     for ways in (2, 7):
         codes = chance.normal(size=(ways, engine.info.config.latent_dim)).astype(np.float32)
@@ -64,7 +66,7 @@ def test_answers_by_codes_are_those_by_the_head_that_they_decode_to(engine: Engi
         np.testing.assert_allclose(by_codes.probabilities, by_head.probabilities, atol=1e-5)
 
 
-def test_how_long_work_takes_is_said_beforehand(engine: Engine, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_time_that_work_takes_is_estimated_beforehand(engine: Engine, monkeypatch: pytest.MonkeyPatch) -> None:
     two = np.zeros((2, *engine.shape), dtype=np.uint8)
     codes = np.zeros((2, engine.info.config.latent_dim), dtype=np.float32)
     kept = SupportFeatures(np.zeros((6, 1), dtype=np.float16), None, np.zeros(6, dtype=np.int64))

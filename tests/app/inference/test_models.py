@@ -1,4 +1,4 @@
-"""A reload is seen whole, by whatever runs meanwhile."""
+"""A reload is complete before any work sees it."""
 
 import shutil
 from pathlib import Path
@@ -34,7 +34,7 @@ def train_further(weights: Path) -> None:
 
 
 def query_of(models: Models) -> Work:
-    """A prediction for a task of the version that serves now."""
+    """Return a prediction for a task of the version that serves now."""
     version = models.default.info.version
     strokes = two_strokes(models.default.shape)
     (adapted,) = models.run([Adapt(strokes, np.array([0, 1]), model_version=version)])
@@ -64,7 +64,7 @@ def test_work_for_a_version_that_is_gone_fails_alone(settings: Settings) -> None
     assert not isinstance(second, Problem)
 
 
-def test_a_damaged_file_is_noticed_although_the_version_is_the_same(weights: Path, settings: Settings) -> None:
+def test_a_damaged_file_is_noticed_even_with_the_same_version(weights: Path, settings: Settings) -> None:
     models = Models.load(settings)
     file = weights / "model.safetensors"
     file.write_bytes(file.read_bytes()[:1000])

@@ -1,4 +1,4 @@
-"""When the service calls itself ready, and when it gives up; a real engine, made to fail."""
+"""When the service is ready and when it gives up, with a real engine that is made to fail."""
 
 import asyncio
 import threading
@@ -19,7 +19,7 @@ from tests.helpers.waiting import wait_in_loop_until
 
 
 class Device:
-    """A real engine behind a fault."""
+    """A real engine that fails as the test wants."""
 
     def __init__(self, engine: Engine) -> None:
         self._engine = engine

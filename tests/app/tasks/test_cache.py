@@ -33,7 +33,7 @@ def test_the_cache_is_bounded_in_bytes_and_forgets_the_oldest() -> None:
     assert cache.get("huge", "me") is None  # deleted: not to be revived by a prediction under way
 
 
-def test_heads_go_before_the_tasks_they_are_decoded_for() -> None:
+def test_heads_are_dropped_before_their_tasks() -> None:
     bare = TaskCache(10**6)
     put(bare, "x", floats=0)
     cache = TaskCache(4 * bare.size + 2 * head(1000).size)
@@ -49,7 +49,7 @@ def test_heads_go_before_the_tasks_they_are_decoded_for() -> None:
     assert cache.size <= 4 * bare.size + 2 * head(1000).size
 
 
-def test_the_cache_knows_owners_and_expiry() -> None:
+def test_another_owners_or_an_expired_task_is_not_in_the_cache() -> None:
     cache = TaskCache(10**6)
     put(cache, "mine")
     put(cache, "old", expires_at=time.time() - 1)
@@ -59,7 +59,7 @@ def test_the_cache_knows_owners_and_expiry() -> None:
     assert len(cache) == 1
 
 
-def test_a_head_is_worth_decoding_where_there_is_room_or_it_is_soon_asked_for_again() -> None:
+def test_a_head_is_decoded_if_there_is_room_or_its_task_is_soon_asked_again() -> None:
     bare = TaskCache(10**6)
     put(bare, "x", floats=0)
     cache = TaskCache(50 * bare.size + 3 * head(1000).size)
@@ -76,7 +76,7 @@ def test_a_head_is_worth_decoding_where_there_is_room_or_it_is_soon_asked_for_ag
     assert not cache.is_worth_a_head("t30")  # too long ago
 
 
-def test_a_task_seen_anew_is_kept_with_its_new_mark() -> None:
+def test_a_task_put_again_is_kept_with_its_new_version() -> None:
     cache = TaskCache(10**6)
     put(cache, "t")
     cache.put(record("t"), None, version=7)
@@ -85,7 +85,7 @@ def test_a_task_seen_anew_is_kept_with_its_new_mark() -> None:
     assert (found.version, found.head) == (7, None)
 
 
-def test_a_newer_revision_stays() -> None:
+def test_an_older_revision_does_not_replace_a_newer_one() -> None:
     cache = TaskCache(10**6)
     put(cache, "t", revision=2)
     put(cache, "t", revision=1)

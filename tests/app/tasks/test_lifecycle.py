@@ -1,4 +1,4 @@
-"""What may go wrong between a task's creation and its answers; the real pieces, put together by hand."""
+"""What may go wrong between a task's creation and its answers, in a service without its HTTP."""
 
 import asyncio
 import signal
@@ -29,14 +29,14 @@ NAMES = ["tee", "ring", "ex"]
 
 
 class Pieces:
-    """A service's inside without its HTTP."""
+    """The parts of a service: engine, batcher, store and tasks."""
 
     def __init__(self, settings: Settings, engine: Engine, batcher: Batcher, store: SQLiteStore) -> None:
         self.settings, self.engine, self.batcher, self.store = settings, engine, batcher, store
         self.tasks = self.restarted()
 
     def restarted(self) -> Tasks:
-        """The same store and model with a cold cache."""
+        """Return tasks of the same store and model with a cold cache, as after a restart."""
         return Tasks(self.settings, Models([self.engine]), self.batcher, self.store)
 
     async def create(self) -> str:
@@ -68,7 +68,7 @@ def run(tmp_path: Path, settings: Settings, scenario: Callable[[Pieces], Corouti
         batcher.close()
 
 
-def test_adaptation_that_turns_non_finite_is_named_and_not_stored(tmp_path: Path, settings: Settings) -> None:
+def test_a_task_whose_adaptation_is_not_finite_is_refused_and_not_stored(tmp_path: Path, settings: Settings) -> None:
     async def scenario(pieces: Pieces) -> None:
         pieces.engine.leo.alpha.data.fill_(float("inf"))
         with pytest.raises(Problem, match="non-finite") as error:
@@ -95,7 +95,7 @@ def test_a_cold_task_is_decoded_again_to_the_same_answer(tmp_path: Path, setting
     run(tmp_path, settings, scenario)
 
 
-def test_another_owners_task_is_no_task(tmp_path: Path, settings: Settings) -> None:
+def test_another_owners_task_is_not_found(tmp_path: Path, settings: Settings) -> None:
     async def scenario(pieces: Pieces) -> None:
         task_id = await pieces.create()
         for call in (
@@ -192,7 +192,7 @@ def test_a_task_deleted_during_a_prediction_stays_deleted(tmp_path: Path, settin
     run(tmp_path, settings, scenario)
 
 
-def test_a_task_whose_head_found_no_room_answers_from_its_codes(tmp_path: Path, settings: Settings) -> None:
+def test_a_task_whose_head_does_not_fit_the_cache_answers_from_its_codes(tmp_path: Path, settings: Settings) -> None:
     async def scenario(pieces: Pieces) -> None:
         small = pieces.settings.model_copy(update={"cache_bytes": 4000})  # a task, but not its head
         tasks = Tasks(small, Models([pieces.engine]), pieces.batcher, pieces.store)
@@ -240,7 +240,7 @@ def test_a_task_that_was_just_changed_is_still_cached(tmp_path: Path, settings: 
 
 
 def test_a_change_that_another_worker_overtook_is_not_cached(tmp_path: Path, settings: Settings) -> None:
-    """Both have stored their changes. The first to store is the last to say so, and must not serve its old head."""
+    """Both stored their changes. The worker that stored first caches last, and must not cache its older record."""
 
     async def scenario(pieces: Pieces) -> None:
         task_id = await pieces.create()

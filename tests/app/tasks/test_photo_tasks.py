@@ -24,14 +24,14 @@ def create(client: httpx.Client, files: list[tuple[str, bytes]], **options: str)
     return client.post("/tasks", files=images, data={"labels": [label for label, _ in files], **options})
 
 
-def taught(client: httpx.Client, **options: str) -> dict[str, object]:
+def create_from_photos(client: httpx.Client, **options: str) -> dict[str, object]:
     answer = create(client, [(name, photo(name, seed)) for name in PAIR for seed in (1, 2)], **options)
     assert answer.status_code == 201, answer.text
     made: dict[str, object] = answer.json()
     return made
 
 
-def test_models_are_listed_with_what_they_take(both: httpx.Client) -> None:
+def test_models_are_listed_with_the_pictures_that_they_take(both: httpx.Client) -> None:
     listed = {model["name"]: model for model in both.get("/models").json()["models"]}
     assert {name: model["input"] for name, model in listed.items()} == {"omniglot": "drawings", "photos": "photos"}
     assert (listed["photos"]["resolution"], listed["photos"]["feature_dim"]) == (224, 1600)
@@ -40,7 +40,7 @@ def test_models_are_listed_with_what_they_take(both: httpx.Client) -> None:
 
 @pytest.mark.parametrize("options", [{}, {"model": "photos"}], ids=["by their looks", "by name"])
 def test_photos_are_classified(both: httpx.Client, options: dict[str, str]) -> None:
-    made = taught(both, **options)
+    made = create_from_photos(both, **options)
     assert made["model"] == "photos"
     queries = [("images", ("q.jpg", photo(name, seed))) for name in PAIR for seed in (11, 12, 13)]
     said = both.post(f"/tasks/{made['task_id']}/predict", files=queries).json()["predictions"]
@@ -54,7 +54,7 @@ def test_drawings_go_to_the_other_model_unless_told(both: httpx.Client) -> None:
 
 
 def test_more_examples_and_the_onnx_export_work_for_photos_too(both: httpx.Client) -> None:
-    made = taught(both)
+    made = create_from_photos(both)
     task = f"/tasks/{made['task_id']}"
     more = both.post(f"{task}/support", files=[("images", ("l.jpg", photo("lime", 1)))], data={"labels": ["lime"]})
     assert more.status_code == 200, more.text
@@ -67,7 +67,7 @@ def test_more_examples_and_the_onnx_export_work_for_photos_too(both: httpx.Clien
     assert sorted(more.json()["labels"])[1] == more.json()["labels"][int(shares.argmax())] == "lime"
 
 
-def test_a_photo_that_is_none_is_named_by_its_index(both: httpx.Client) -> None:
+def test_a_file_that_is_no_photo_is_named_by_its_index(both: httpx.Client) -> None:
     answer = create(both, [("a", photo("orange", 1)), ("b", b"\xff\xd8\xff no jpeg")], model="photos")
     assert (answer.status_code, answer.json()["index"]) == (422, 1)
 

@@ -16,7 +16,7 @@ from tests.helpers.tasks import FIVE, create, files, predict
 from tests.helpers.waiting import wait_until
 
 
-def test_five_drawings_make_a_classifier_that_is_right(client: httpx.Client) -> None:
+def test_five_drawings_make_a_classifier_with_the_right_answers(client: httpx.Client) -> None:
     response = create(client, name="signs")
     assert response.status_code == 201
     task = response.json()
@@ -87,14 +87,14 @@ STYLES = {
 
 
 def exif_turned(upright: Image.Image) -> bytes:
-    """As phones save it: pixels on their side, and a tag that says so."""
+    """Encode a picture as phones do: its pixels lie on their side, and an EXIF tag says so."""
     exif = Image.Exif()
     exif[0x0112] = 6
     return encoded(upright.rotate(90, expand=True), "JPEG", exif=exif, quality=85)
 
 
 @pytest.mark.parametrize("style", STYLES)
-def test_drawings_come_in_every_guise(client: httpx.Client, style: str) -> None:
+def test_drawings_are_recognised_in_every_style(client: httpx.Client, style: str) -> None:
     """Support from a canvas, queries in the style; then the other way round."""
     restyle = STYLES[style]
     task_id = create(client).json()["task_id"]
@@ -107,7 +107,7 @@ def test_drawings_come_in_every_guise(client: httpx.Client, style: str) -> None:
     assert [answer["label"] for answer in answers] == FIVE
 
 
-def test_top_k_and_threshold(client: httpx.Client) -> None:
+def test_top_k_and_threshold_are_kept_to(client: httpx.Client) -> None:
     task_id = create(client).json()["task_id"]
     (answer,) = predict(client, task_id, [png("wave", 3)], top_k=2, threshold=1.0)
     assert len(answer["top_k"]) == 2
@@ -116,7 +116,7 @@ def test_top_k_and_threshold(client: httpx.Client) -> None:
     assert len(answer["top_k"]) == 5
 
 
-def test_read_list_page_delete(client: httpx.Client) -> None:
+def test_tasks_are_read_listed_in_pages_and_deleted(client: httpx.Client) -> None:
     made = [create(client, name=f"page {n}").json() for n in range(5)]
     assert client.get(f"/tasks/{made[0]['task_id']}").json() == made[0]
     found: list[Any] = []
@@ -177,7 +177,7 @@ def test_the_same_input_gets_the_same_answer(client: httpx.Client) -> None:
     assert predict(client, first["task_id"], queries) == predict(client, second["task_id"], queries)
 
 
-def test_ten_at_once_get_the_answers_each_gets_alone(client: httpx.Client) -> None:
+def test_ten_concurrent_tasks_get_the_answers_each_gets_alone(client: httpx.Client) -> None:
     names = list(CHARACTERS)
     tasks = [names[n:] + names[:n] for n in range(10)]  # ten different orders of ten classes
     tasks = [classes[: 2 + n % 8] for n, classes in enumerate(tasks)]  # and different numbers of ways
