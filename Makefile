@@ -3,17 +3,26 @@
 PYTHON ?= python3
 VENV := .venv
 DATA ?= images_background.zip
+COVERAGE_FLOOR := 90
 BIN := $(VENV)/bin
 INSTALLED := $(VENV)/.installed
 
-.PHONY: serve test check bench bench-engine bench-labels bench-page bench-quantised \
+.PHONY: serve test coverage check bench bench-engine bench-labels bench-page bench-quantised \
 	bench-training ablation phi-search compare chaos hostile fuzz soak audit bench-ray capacity serve-ray test-ray test-containers clean
 
 serve: $(INSTALLED)
 	LEO_MODELS=$${LEO_MODELS-photos-lite0} $(BIN)/leo serve
 
 test: check
-	$(BIN)/python -m pytest $(PYTEST_ARGS)
+	$(BIN)/python $(MEASURED) -m pytest $(PYTEST_ARGS)
+
+# The tests again, with the line coverage of app and model, worker processes and servers included. The floor is the
+# figure at which it was set.
+coverage: $(INSTALLED)
+	$(BIN)/coverage erase
+	$(MAKE) test MEASURED="-m coverage run"
+	$(BIN)/coverage combine --quiet
+	$(BIN)/coverage report --fail-under=$(COVERAGE_FLOOR)
 
 check: $(INSTALLED)
 	$(BIN)/ruff check .
