@@ -1,3 +1,5 @@
+"""The cache of tasks: what it keeps, what it evicts, and what must not come back."""
+
 import time
 from typing import Any
 
