@@ -127,9 +127,12 @@ class Models:
     def run(self, batch: list[Work]) -> list[Result | Problem]:
         """Run a batch of work, each model's part as one batch; results are in the order of the work."""
         by_version = self._by_version
+        default = self.default.info.version
         parts: dict[str, list[int]] = {}  # positions in the batch, by version
         for position, work in enumerate(batch):
-            parts.setdefault(work.model_version or self.default.info.version, []).append(position)
+            parts.setdefault(work.model_version or default, []).append(position)
+        if len(parts) == 1 and (only := by_version.get(next(iter(parts)))):
+            return [*only.run(batch)]
         results: dict[int, Result | Problem] = {}
         for version, positions in parts.items():
             engine = by_version.get(version)
