@@ -3,7 +3,7 @@
 PYTHON ?= python3
 VENV := .venv
 DATA ?= images_background.zip
-COVERAGE_FLOOR := 90
+COVERAGE_FLOOR := 96
 BIN := $(VENV)/bin
 INSTALLED := $(VENV)/.installed
 
