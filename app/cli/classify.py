@@ -84,9 +84,10 @@ def _read_picture(file: Path, to_input: "Reader") -> "NDArray[np.uint8]":
     from PIL import Image
 
     from model.images.drawings import NoDrawing
+    from model.images.formats import FORMATS
 
     try:
-        with Image.open(file, formats=("PNG", "JPEG", "WEBP")) as picture:
+        with Image.open(file, formats=FORMATS) as picture:
             return to_input(picture)
     except NoDrawing as error:
         fail(f"{file} shows no drawing: {error}")

@@ -14,8 +14,6 @@ from app.cli.common import fail, note, print_table
 if TYPE_CHECKING:
     from app.client import Prediction
 
-PICTURES = (".png", ".jpg", ".jpeg", ".webp")
-
 
 class Format(StrEnum):
     """How predictions are printed."""
@@ -34,6 +32,8 @@ FormatOption = Annotated[Format, typer.Option("--format", help="How to print the
 
 def find_support(folder: Path, min_classes: int = 2) -> tuple[list[str], list[Path]]:
     """Return the label and file of each example. The names of the folders are the labels."""
+    from model.images.formats import SUFFIXES
+
     if not folder.is_dir():
         fail(f"no folder at {folder}: give one that holds a folder of pictures for each class")
     classes = sorted(path for path in folder.iterdir() if path.is_dir())
@@ -41,26 +41,30 @@ def find_support(folder: Path, min_classes: int = 2) -> tuple[list[str], list[Pa
     if len({label for label, _ in found}) < min_classes:
         fail(
             f"{folder} needs at least {min_classes} folders with pictures, one for each class; "
-            f"pictures end in {', '.join(PICTURES)}"
+            f"pictures end in {', '.join(SUFFIXES)}"
         )
     return [label for label, _ in found], [file for _, file in found]
 
 
 def find_queries(paths: list[Path]) -> list[Path]:
     """Return the pictures, and those in the folders."""
+    from model.images.formats import SUFFIXES
+
     found: list[Path] = []
     for path in paths:
         if not path.exists():
             fail(f"no picture or folder at {path}")
         pictures = _pictures_in(path) if path.is_dir() else [path]
         if not pictures:
-            fail(f"no pictures in {path}; their names end in {', '.join(PICTURES)}")
+            fail(f"no pictures in {path}; their names end in {', '.join(SUFFIXES)}")
         found += pictures
     return found
 
 
 def _pictures_in(folder: Path) -> list[Path]:
-    return sorted(file for file in folder.iterdir() if file.suffix.lower() in PICTURES)
+    from model.images.formats import SUFFIXES
+
+    return sorted(file for file in folder.iterdir() if file.suffix.lower() in SUFFIXES)
 
 
 def warn_of_suspect(file: Path, looks_like: str) -> None:

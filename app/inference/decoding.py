@@ -21,9 +21,9 @@ from app.problems import Problem, overloaded
 from app.settings import Settings
 from model.images import kinds
 from model.images.drawings import NoDrawing
+from model.images.formats import FORMATS
 from model.images.reader import Reader
 
-FORMATS = ("PNG", "JPEG", "WEBP")
 PNG = b"\x89PNG\r\n\x1a\n"
 THREADS = 4
 IMAGES_PER_CALL = 8  # that one call of a thread decodes

@@ -18,10 +18,9 @@ from PIL import Image
 from torch import Tensor
 
 from model.data.omniglot import SPLITS, DataError
+from model.images.formats import FORMATS, SUFFIXES
 from model.images.photos import Pixels, to_pixels
 
-SUFFIXES = (".jpg", ".jpeg", ".png", ".webp")
-FORMATS = ("JPEG", "PNG", "WEBP")
 VALIDATION_EVERY = 5  # every fifth group, by name, is for validation and never trained on
 
 
