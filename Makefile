@@ -8,7 +8,7 @@ BIN := $(VENV)/bin
 INSTALLED := $(VENV)/.installed
 
 .PHONY: serve test coverage check bench bench-engine bench-labels bench-page bench-quantised \
-	bench-training ablation phi-search compare chaos hostile fuzz soak audit bench-ray capacity serve-ray test-ray test-containers clean
+	bench-training ablation phi-search compare chaos hostile strangers fuzz soak audit bench-ray capacity serve-ray test-ray test-containers clean
 
 serve: $(INSTALLED)
 	LEO_MODELS=$${LEO_MODELS-photos-lite0} $(BIN)/leo serve
@@ -86,6 +86,11 @@ chaos: $(INSTALLED)
 # How much hostile callers slow down others; writes bench/results/hostile.json. Two minutes.
 hostile: $(INSTALLED)
 	$(BIN)/python -m bench.hostile
+
+# Every kind of hostile caller, one after the other, beside eight polite clients; writes bench/results/strangers.json.
+# Four minutes on an idle machine.
+strangers: $(INSTALLED)
+	$(BIN)/python -m bench.strangers
 
 # 10,000 calls by schemathesis, made from the OpenAPI document; writes bench/results/fuzz.json. About half an hour.
 fuzz: $(INSTALLED)

@@ -2,28 +2,24 @@
 
 The fault is the first word of the file that LEO_TEST_FAULT names; most are the device's. The device's thread does all
 the work, unless LEO_TEST_QUICK is set: then the event loop does, as it does what is quick. Where LEO_TEST_DELAYS names
-a file, every worker writes there by how many seconds its event loop was late, of a task that wants to run every 10 ms.
+a file, the event loops are timed as in tests.helpers.heartbeat.
 """
 
-import asyncio
 import math
 import os
 import threading
-import time
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 from app.cli import main
 from app.inference.engine import Engine
-from app.inference.readiness import Readiness
 from app.inference.work import Result, Work
 from app.tasks.service import Tasks
+from tests.helpers import heartbeat
 
 FAULT = Path(os.environ.pop("LEO_TEST_FAULT"))
 DELAYS = os.environ.pop("LEO_TEST_DELAYS", "")
-EVERY = 0.01  # seconds
-sound_run, sound_predict, sound_watch = Engine.run, Tasks.predict, Readiness.watch
+sound_run, sound_predict = Engine.run, Tasks.predict
 
 
 def fault() -> str:
@@ -51,31 +47,10 @@ async def predict(self: Tasks, *given: Any, **options: Any) -> Any:
     return await sound_predict(self, *given, **options)
 
 
-async def watch(self: Readiness, beat: Callable[[], object] = lambda: None) -> None:
-    """What a worker runs as long as it serves; beside it, a heartbeat."""
-    heart = asyncio.create_task(heartbeat(Path(DELAYS)))
-    try:
-        await sound_watch(self, beat)
-    finally:
-        heart.cancel()
-
-
-async def heartbeat(delays: Path) -> None:
-    worst, written = 0.0, time.monotonic()
-    while True:
-        due = time.monotonic() + EVERY
-        await asyncio.sleep(EVERY)
-        worst = max(worst, time.monotonic() - due)
-        if time.monotonic() - written > 0.2:
-            with delays.open("a") as file:
-                file.write(f"{worst:.4f}\n")
-            worst, written = 0.0, time.monotonic()
-
-
 if __name__ == "__main__":
     Engine.run, Tasks.predict = run, predict  # type: ignore[method-assign]
     seconds = 0.0 if os.environ.pop("LEO_TEST_QUICK", "") else math.inf
     Engine.seconds = lambda self, work: seconds  # type: ignore[method-assign]
     if DELAYS:
-        Readiness.watch = watch  # type: ignore[method-assign]
+        heartbeat.install(Path(DELAYS))
     main()

@@ -15,6 +15,7 @@ import httpx
 import pytest
 
 from app.http.keys import KeyFile, new_key, write_keys
+from tests.helpers import heartbeat
 from tests.helpers.drawn import png
 from tests.helpers.server import Server
 from tests.helpers.waiting import wait_until
@@ -101,7 +102,7 @@ class Service:
 
     def longest_delay(self) -> float:
         """Return the longest time, in seconds, by which a worker's event loop was late."""
-        return max(float(line) for line in self._delays.read_text().split())
+        return max(heartbeat.read(self._delays))
 
 
 @pytest.fixture(params=["text", "json"])
