@@ -1,18 +1,29 @@
 """What a task may hold, whatever door it comes in by: classes, examples, labels, a name, a lifetime."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
+from typing import TypeVar
 
 from app.problems import Problem
 from app.settings import Settings
 from app.tasks.options import TaskLifetime
+from app.tasks.spelling import match_classes, spell
 
 FEWEST_WAYS = 2
 
+Lifetime = TypeVar("Lifetime", bound=TaskLifetime)
+
+
+def spell_labels(labels: Sequence[str], settings: Settings, known: Iterable[str] = ()) -> list[str]:
+    """Each label as its class is called, among classes that are `known` already and new ones.
+
+    Raises `Problem` 422 for a label that is no label.
+    """
+    spelled = {label: spell(label, "label", settings.max_label_length) for label in dict.fromkeys(labels)}
+    return match_classes([spelled[label] for label in labels], known)
+
 
 def check_shots(shots: Mapping[str, int], settings: Settings) -> None:
-    """Check a task's classes and how many examples each has. Raises `Problem` 422 saying what to change."""
-    for label in shots:
-        check_text(label, "label", settings)
+    """Check how many classes a task has, and how many examples. Raises `Problem` 422 saying what to change."""
     ways, examples = len(shots), sum(shots.values())
     if ways < FEWEST_WAYS:
         raise Problem(422, f"a task needs at least {FEWEST_WAYS} classes, this one has {ways}")
@@ -30,19 +41,10 @@ def check_image_count(images: Sequence[bytes], settings: Settings) -> None:
         raise Problem(422, f"{len(images)} images, but one request may hold {settings.max_images}")
 
 
-def check_lifetime(options: TaskLifetime, settings: Settings) -> None:
-    """Check a task's name and time to live. Raises `Problem` 422."""
-    if options.name is not None:
-        check_text(options.name, "name", settings)
+def check_lifetime(options: Lifetime, settings: Settings) -> Lifetime:
+    """Check a task's name and time to live, and return them with the name spelled. Raises `Problem` 422."""
     if options.ttl_seconds is not None and options.ttl_seconds > settings.max_ttl_seconds:
         raise Problem(422, f"ttl_seconds may be at most {settings.max_ttl_seconds}")
-
-
-def check_text(text: str, what: str, settings: Settings) -> None:
-    """Check a label or a name. Raises `Problem` 422."""
-    if not text.strip():
-        raise Problem(422, f"a {what} is empty")
-    if len(text) > settings.max_label_length:
-        raise Problem(422, f"a {what} has {len(text)} characters, at most {settings.max_label_length} are allowed")
-    if not text.isprintable():
-        raise Problem(422, f"a {what} holds control characters")
+    if options.name is None:
+        return options
+    return options.model_copy(update={"name": spell(options.name, "name", settings.max_label_length)})

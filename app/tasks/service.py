@@ -36,7 +36,7 @@ from app.tasks import head_file
 from app.tasks.adaptation import adapt
 from app.tasks.cache import CachedTask, TaskCache
 from app.tasks.idempotency import idempotency_record
-from app.tasks.limits import check_lifetime, check_shots
+from app.tasks.limits import check_lifetime, check_shots, spell_labels
 from app.tasks.options import TaskLifetime, TaskOptions, UpdateTask
 from model.serving.onnx_export import to_onnx
 
@@ -87,7 +87,7 @@ class Tasks:
 
         Raises `Problem`; nothing is stored then.
         """
-        check_lifetime(options, self._settings)
+        options, labels = check_lifetime(options, self._settings), spell_labels(labels, self._settings)
         check_shots(Counter(labels), self._settings)
         idempotency = None
         if idempotency_key is not None:
@@ -122,9 +122,11 @@ class Tasks:
         self, data: bytes, options: TaskLifetime, owner: str, *, max_tasks: int | None = None
     ) -> TaskRecord:
         """Make a task from what `parameters` gave. Raises `Problem`."""
-        check_lifetime(options, self._settings)
+        options = check_lifetime(options, self._settings)
         exported = await self._in_thread(head_file.read, data)
-        shots = dict(zip(exported.labels, exported.shots, strict=True))
+        shots = dict(zip(spell_labels(exported.labels, self._settings), exported.shots, strict=True))
+        if len(shots) < len(exported.labels):
+            raise Problem(422, "the file's labels must differ, and not only in spaces or their form in Unicode")
         check_shots(shots, self._settings)
         now = time.time()
         record = TaskRecord(
@@ -178,14 +180,15 @@ class Tasks:
                     409,
                     "this task's examples were not kept (keep_support was false, or it was imported): create it again",
                 )
-            check_shots(Counter(record.shots) + Counter(labels), self._settings)
+            classes = spell_labels(labels, self._settings, known=record.shots)
+            check_shots(Counter(record.shots) + Counter(classes), self._settings)
             if decoded is None:
                 decoded = await self._decoder.decode(images, engine.read)
             adaptation = await adapt(
                 self._batcher,
                 engine.info.version,
                 decoded,
-                labels,
+                classes,
                 earlier_shots=record.shots,
                 earlier=unpack(payload),
                 pool=self._pool,
@@ -203,7 +206,7 @@ class Tasks:
 
     async def update(self, task_id: str, changes: UpdateTask, owner: str) -> TaskRecord:
         """Change a task's name or time to live. Raises `Problem`."""
-        check_lifetime(changes, self._settings)
+        changes = check_lifetime(changes, self._settings)
         given = changes.model_dump(exclude_unset=True)
         for _ in range(MOST_TRIES):
             version = self._shared_state.version(task_id)

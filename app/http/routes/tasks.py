@@ -1,5 +1,6 @@
 """Routes for tasks: create, predict, list, read, change, delete, export and import."""
 
+import unicodedata
 from collections.abc import Callable, Coroutine
 from typing import Annotated, Any
 
@@ -17,6 +18,7 @@ from app.http.routes.deps import ContextDep, IdempotencyKey, get_context
 from app.observability import metrics
 from app.store import TaskRecord
 from app.tasks.options import TaskLifetime, UpdateTask
+from app.tasks.spelling import normalise
 
 router = APIRouter(prefix="/tasks", tags=["tasks"])
 
@@ -110,10 +112,13 @@ async def page(
     label: Annotated[str | None, Query(description="only tasks that have this class")] = None,
     model: Annotated[str | None, Query(description="only tasks made with this model")] = None,
 ) -> schemas.TaskPage:
+    name_part = None if name is None else unicodedata.normalize("NFC", name).casefold()
+    spelled = None if label is None else normalise(label)
+
     def matches(record: TaskRecord) -> bool:
         return (
-            (name is None or name.casefold() in (record.name or "").casefold())
-            and (label is None or label in record.shots)
+            (name_part is None or name_part in (record.name or "").casefold())
+            and (spelled is None or spelled in record.shots or label in record.shots)
             and (model is None or model == record.model)
         )
 
