@@ -6,6 +6,7 @@ from fastapi import FastAPI
 from pydantic import BaseModel
 
 from app.problems import MEDIA_TYPE
+from model.images.formats import NAMES
 
 
 def problems(*statuses: int) -> dict[int | str, dict[str, Any]]:
@@ -30,7 +31,7 @@ def body_of(json_schema: type[BaseModel], form: dict[str, Any], required: list[s
     }
 
 
-FILES = {"type": "array", "items": {"type": "string", "format": "binary"}, "description": "PNG, JPEG or WEBP files"}
+FILES = {"type": "array", "items": {"type": "string", "format": "binary"}, "description": f"{NAMES} files"}
 BINARY = {"schema": {"type": "string", "format": "binary"}}
 LABELS = {"type": "array", "items": {"type": "string"}, "description": "one label for each image, in the same order"}
 CREATE_FORM = {

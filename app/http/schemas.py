@@ -6,6 +6,7 @@ from typing import Annotated, Any
 from pydantic import BaseModel, ConfigDict, Field
 
 from app.tasks.options import AdaptationReport, TaskOptions
+from model.images.formats import NAMES
 
 EXAMPLE_IMAGE = "iVBORw0KGgoAAAANSUhEUgAA..."
 
@@ -14,7 +15,7 @@ class SupportExample(BaseModel):
     """One labelled support image."""
 
     model_config = ConfigDict(extra="forbid")
-    image: str = Field(description="a PNG, JPEG or WEBP file as base64")
+    image: str = Field(description=f"a {NAMES} file as base64")
     label: str = Field(examples=["alpha"])
 
 
@@ -35,7 +36,7 @@ class PredictImages(BaseModel):
     """Query images to classify."""
 
     model_config = ConfigDict(extra="forbid")
-    images: list[str] = Field(description="PNG, JPEG or WEBP files as base64", examples=[[EXAMPLE_IMAGE]])
+    images: list[str] = Field(description=f"{NAMES} files as base64", examples=[[EXAMPLE_IMAGE]])
 
 
 class ClassQuality(BaseModel):

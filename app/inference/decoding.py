@@ -2,26 +2,23 @@
 
 import asyncio
 import contextlib
-import io
 import os
 import threading
 import time
-import warnings
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import cast
 
 import numpy as np
-from PIL import Image, UnidentifiedImageError
 
 from app.inference.client import unless_client_leaves
 from app.inference.work import Images
 from app.observability import metrics
 from app.problems import Problem, overloaded
 from app.settings import Settings
-from model.images import kinds
+from model.images import files, kinds
 from model.images.drawings import NoDrawing
-from model.images.formats import FORMATS
+from model.images.files import BadPicture
 from model.images.reader import Reader
 
 PNG = b"\x89PNG\r\n\x1a\n"
@@ -32,11 +29,6 @@ SMALL_BYTES, SMALL_PIXELS = 16_384, 100_000
 # Decoding more pixels than this takes hundreds of megabytes, so larger images are decoded one at a time.
 LARGE_PIXELS = 4_000_000
 SAMPLED_IMAGES = 5  # of a request, to recognise drawings or photos
-
-# No limit by Pillow: `decode_one` checks the header against the configured limit first.
-Image.MAX_IMAGE_PIXELS = None
-# Pillow warns of odd metadata, which does not matter here.
-warnings.filterwarnings("ignore", module="PIL")
 
 
 class ImageDecoder:
@@ -122,12 +114,16 @@ class ImageDecoder:
         def votes() -> list[bool]:
             are_drawings = []
             for data in images[:: max(1, len(images) // SAMPLED_IMAGES)][:SAMPLED_IMAGES]:
-                with contextlib.suppress(Exception), Image.open(io.BytesIO(data), formats=FORMATS) as picture:
-                    picture.draft(picture.mode, (kinds.SIDE, kinds.SIDE))
-                    if (
-                        picture.width * picture.height <= LARGE_PIXELS
-                    ):  # larger images are left out, as decoding them takes long
-                        are_drawings.append(kinds.looks_like_drawing(picture))
+                with contextlib.suppress(BadPicture):
+                    looks = files.read(
+                        data,
+                        kinds.looks_like_drawing,
+                        draft=lambda picture: picture.draft(picture.mode, (kinds.SIDE, kinds.SIDE)),
+                        max_pixels=self._settings.max_image_pixels,
+                        decode_up_to=LARGE_PIXELS,
+                    )
+                    if looks is not None:  # larger images are left out, as decoding them takes long
+                        are_drawings.append(looks)
             return are_drawings
 
         sampled = await asyncio.get_running_loop().run_in_executor(self._pool, votes)
@@ -159,22 +155,9 @@ def decode_one(
     def bad(reason: str) -> Problem:
         return Problem(422, f"image {index} {reason}", index=index)
 
-    if not data:
-        raise bad("is empty (0 bytes)")
     try:
-        with Image.open(io.BytesIO(data), formats=FORMATS) as picture:
-            width, height = picture.size
-            if width * height > max_pixels:
-                raise bad(f"is {width}x{height}, over the limit of {max_pixels} pixels; send it smaller")
-            read.draft(picture)
-            if picture.width * picture.height > decode_up_to:
-                return None
-            return read(picture)
-    except UnidentifiedImageError:
-        raise bad("is not a PNG, JPEG or WEBP image") from None
+        return files.read(data, read, draft=read.draft, max_pixels=max_pixels, decode_up_to=decode_up_to)
     except NoDrawing as error:
         raise bad(f"shows no drawing: {error}") from None
-    except Problem:
-        raise
-    except Exception as error:  # Pillow raises OSError, SyntaxError, ValueError, struct.error, ... for broken files
-        raise bad(f"is damaged or truncated ({type(error).__name__}); send the whole file") from None
+    except BadPicture as error:
+        raise bad(str(error)) from None

@@ -9,14 +9,16 @@ paper and lighting cannot influence the model; shape, orientation and proportion
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import ExifTags, Image, ImageOps
+from PIL import Image
 from scipy import ndimage
+
+from model.images.levels import to_8_bits
+from model.images.upright import orientation, turn
 
 SIDE = 105  # Omniglot's own size, pixels
 EXTENT = 83  # longer side of the framed ink, pixels: leaves a margin of 11, which augmentation needs
 WORK_SIDE = 400  # larger pictures are shrunk to this first; strokes stay wider than 2
 MIN_CONTRAST = 0.06  # of the full range; fainter marks count as paper
-METADATA = {"exif", "xmp", "XML:com.adobe.xmp", "Raw profile type exif"}  # where Pillow keeps a picture's orientation
 LEVELS = np.arange(256, dtype=np.float32)
 THIN_STROKE = 2.9  # pixels in the canonical drawing; thinner strokes are thickened. Omniglot's thinnest are so wide
 
@@ -45,21 +47,14 @@ def to_input(drawing: Ink, resolution: int) -> NDArray[np.uint8]:
 def grey(picture: Image.Image) -> Levels:
     """Make a picture upright (EXIF), opaque, grey and at most 400 pixels wide and high -> [h,w] uint8."""
     picture.load()  # some formats keep metadata behind the pixels
-    rotated = not METADATA.isdisjoint(picture.info) and picture.getexif().get(ExifTags.Base.Orientation, 1) != 1
-    if rotated:
-        picture = ImageOps.exif_transpose(picture)
-    if max(picture.size) > WORK_SIDE:
-        picture = picture.copy()
-        if picture.mode in ("1", "P"):
-            picture = picture.convert("RGBA" if "transparency" in picture.info else "RGB")
-        picture.thumbnail((WORK_SIDE, WORK_SIDE), Image.Resampling.BOX, reducing_gap=2.0)
-    if picture.mode in ("LA", "PA", "RGBA", "La", "RGBa") or "transparency" in picture.info:
-        picture = _on_contrasting_paper(picture.convert("RGBA"))
-    if picture.mode.startswith("I") or picture.mode == "F":  # 16 or 32 bits: Pillow's "L" would clip
-        wide = np.asarray(picture, dtype=np.float32)
-        low, high = float(wide.min()), float(wide.max())
-        return ((wide - np.float32(low)) * np.float32(255 / max(high - low, 1e-12))).astype(np.uint8)
-    return np.asarray(picture.convert("L"))
+    levels = to_8_bits(picture)
+    if max(levels.size) > WORK_SIDE:
+        levels = levels.copy() if levels is picture else levels
+        levels.thumbnail((WORK_SIDE, WORK_SIDE), Image.Resampling.BOX, reducing_gap=2.0)
+    levels = turn(levels, orientation(picture))
+    if levels.mode == "RGBA":
+        levels = _on_contrasting_paper(levels)
+    return np.asarray(levels.convert("L"))
 
 
 def _on_contrasting_paper(picture: Image.Image) -> Image.Image:

@@ -10,7 +10,10 @@ import io
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import ExifTags, Image, ImageCms, ImageOps
+from PIL import Image, ImageCms
+
+from model.images.levels import to_8_bits
+from model.images.upright import orientation, turn
 
 Pixels = NDArray[np.uint8]
 
@@ -25,28 +28,14 @@ def draft(picture: Image.Image, resolution: int) -> None:
 def to_pixels(picture: Image.Image, resolution: int) -> Pixels:
     """Make a backbone's input from a picture of any mode and size -> [R,R,3] uint8: red, green, blue."""
     draft(picture, resolution)
-    orientation = picture.getexif().get(ExifTags.Base.Orientation, 1)
-    levels = to_8_bit_channels(picture)
+    picture.load()  # some formats keep metadata behind the pixels
+    levels = to_8_bits(picture)
     side = min(levels.size)
     left, top = (levels.width - side) / 2, (levels.height - side) / 2
     box = (left, top, left + side, top + side)
     small = levels.resize((resolution, resolution), Image.Resampling.BICUBIC, box, reducing_gap=2.0)
     small = on_white(to_srgb(small, picture.info.get("icc_profile")))
-    if orientation != 1:
-        small.getexif()[ExifTags.Base.Orientation] = orientation
-        small = ImageOps.exif_transpose(small)
-    return np.array(small)
-
-
-def to_8_bit_channels(picture: Image.Image) -> Image.Image:
-    """Convert palettes and 16 or 32 bits to 8-bit channels, which can be averaged when resizing."""
-    if picture.mode.startswith("I") or picture.mode == "F":  # 16 or 32 bits: Pillow's "L" would clip
-        wide = np.asarray(picture, dtype=np.float32)
-        low, high = float(wide.min()), float(wide.max())
-        return Image.fromarray(((wide - low) * (255 / max(high - low, 1e-12))).astype(np.uint8))
-    if "transparency" in picture.info or picture.mode in ("PA", "LA"):
-        return picture.convert("RGBA")
-    return picture if picture.mode in ("L", "RGB", "RGBA", "CMYK") else picture.convert("RGB")
+    return np.array(turn(small, orientation(picture)))
 
 
 def to_srgb(picture: Image.Image, profile: bytes | None) -> Image.Image:

@@ -16,7 +16,7 @@ from PIL import Image
 
 from tests.helpers.drawn import CHARACTERS, canvas, encoded, png
 
-NOT_ONE = "not a PNG, JPEG or WEBP"
+NOT_ONE = "is not a PNG, JPEG, WEBP"
 DAMAGED = "damaged or truncated"
 NO_DRAWING = "shows no drawing"
 
@@ -85,23 +85,28 @@ def hostile_files() -> dict[str, Hostile]:
         "two-headers.png": Hostile(two_headers(), NO_DRAWING),
         "zero-sized.png": Hostile(bare_png(0, 0, b""), ""),
         "one-by-a-million.png": Hostile(bare_png(1, 1_000_000, b"\0\xff" * 1_000_000), NO_DRAWING),
-        "nested.gif": Hostile(gif + gif, NOT_ONE),
-        "gif-called-png.png": Hostile(gif, NOT_ONE),
+        "nested.gif": Hostile(gif + gif, taken_for="ring"),
+        "gif-called-png.png": Hostile(gif, taken_for="ring"),
+        "frame-larger-than-screen.gif": Hostile(
+            gif[:13] + gif[13:].replace(b",\0\0\0\0" + struct.pack("<HH", 280, 280), b",\0\0\0\0" + b"\xff" * 4),
+            "65535x65535, over the limit",
+        ),
         "script.svg": Hostile(b"<svg xmlns='http://www.w3.org/2000/svg'><script>alert(1)</script></svg>", NOT_ONE),
         "external.svg": Hostile(
             b"<?xml version='1.0'?><!DOCTYPE s [<!ENTITY x SYSTEM 'file:///etc/passwd'>]><svg>&x;</svg>", NOT_ONE
         ),
         "picture.fits": Hostile(b"SIMPLE  =                    T".ljust(2880) + b"\0" * 2880, NOT_ONE),
         "picture.psd": Hostile(b"8BPS\0\1" + b"\0" * 6 + struct.pack(">HIIHH", 3, 9, 9, 8, 3) + b"\0" * 200, NOT_ONE),
-        "picture.tiff": Hostile(encoded(ring, "TIFF"), NOT_ONE),
-        "picture.bmp": Hostile(encoded(ring, "BMP"), NOT_ONE),
+        "picture.tiff": Hostile(encoded(ring, "TIFF"), taken_for="ring"),
+        "picture.bmp": Hostile(encoded(ring, "BMP"), taken_for="ring"),
+        "picture.avif": Hostile(encoded(ring, "AVIF"), taken_for="ring"),
         "picture.eps": Hostile(b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 9 9\n(/etc/passwd) (r) file\n", NOT_ONE),
         "archive.zip": Hostile(zipped(whole), NOT_ONE),
         "zip-then-png.png": Hostile(zipped(b"x") + whole, NOT_ONE),
         "png-then-zip.png": Hostile(whole + zipped(b"x"), taken_for="ring"),
         "png-then-script.png": Hostile(whole + b"<script>alert(1)</script>", taken_for="ring"),
         "text-bomb.png": Hostile(
-            whole[:33] + chunk(b"zTXt", b"x\0\0" + zlib.compress(b"\0" * 10**8, 9)) + whole[33:], DAMAGED
+            whole[:33] + chunk(b"zTXt", b"x\0\0" + zlib.compress(b"\0" * 10**8, 9)) + whole[33:], taken_for="ring"
         ),
         "exif-turned.jpg": Hostile(
             encoded(tee.transpose(Image.Transpose.ROTATE_90), "JPEG", exif=sideways), taken_for="tee"

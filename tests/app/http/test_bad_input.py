@@ -49,15 +49,12 @@ def broken_crc() -> bytes:
 
 
 BAD_IMAGES = {
-    "not an image": (b"hello, I am text", "not a PNG, JPEG or WEBP"),
+    "not an image": (b"hello, I am text", "not a PNG, JPEG, WEBP"),
     "empty": (b"", "empty (0 bytes)"),
     "truncated": (png("tee")[:-60], "damaged or truncated"),
     "truncated header": (png("tee")[:20], "image"),
     "broken checksum": (broken_crc(), "damaged or truncated"),
-    "gif": (encoded(Image.new("L", (9, 9)), "GIF"), "not a PNG, JPEG or WEBP"),
-    "bmp": (encoded(Image.new("L", (9, 9)), "BMP"), "not a PNG, JPEG or WEBP"),
-    "tiff": (encoded(Image.new("L", (9, 9)), "TIFF"), "not a PNG, JPEG or WEBP"),
-    "svg": (b"<svg xmlns='http://www.w3.org/2000/svg'/>", "not a PNG, JPEG or WEBP"),
+    "svg": (b"<svg xmlns='http://www.w3.org/2000/svg'/>", "not a PNG, JPEG, WEBP"),
     "too many pixels": (bomb(), "50000x50000"),
     "zero-sized": (zero_sized(), "image"),
     "one pixel": (encoded(Image.new("L", (1, 1))), "shows no drawing"),
