@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import sys
 from collections.abc import Iterable, Sequence
 from pathlib import Path
@@ -24,6 +25,15 @@ app = typer.Typer(
 )
 
 
+# Characters that move the cursor, colour, reorder or end text, and halves of characters, which no terminal can print.
+UNPRINTABLE = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069\ud800-\udfff]")
+
+
+def printable(text: str) -> str:
+    """Text with its control characters written out, so that a file's or a task's name commands no terminal."""
+    return UNPRINTABLE.sub(lambda found: found[0].encode("unicode_escape").decode(), text)
+
+
 class PlainConsole(Console):
     """A console that prints text as it is. Names and paths may hold [brackets], which rich reads as markup."""
 
@@ -40,7 +50,7 @@ console = PlainConsole(stderr=True)  # standard output is for results
 
 def note(message: object, *, heading: str = "", style: str = "") -> None:
     """Print a line to standard error. It is not wrapped, so that pipes get one line and paths can be copied."""
-    console.print(Text.assemble((heading, style), str(message)), soft_wrap=True)
+    console.print(Text.assemble((heading, style), printable(str(message))), soft_wrap=True)
 
 
 def fail(message: object) -> NoReturn:
@@ -57,7 +67,7 @@ def print_table(
     for index, column in enumerate(columns):
         table.add_column(column, justify="left" if index < text_columns else "right", overflow="fold")
     for row in rows:
-        table.add_row(*row)
+        table.add_row(*map(printable, row))
     # A file or a pipe has no width. Most tables fit into 120 characters.
     width = None if sys.stdout.isatty() or "COLUMNS" in os.environ else 120
     PlainConsole(width=width).print(table)

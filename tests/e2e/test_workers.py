@@ -5,7 +5,7 @@ import os
 import shutil
 import signal
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import httpx
@@ -188,25 +188,58 @@ def ready_workers(server: Server) -> int:
     return int(httpx.get(f"{server.url}/readyz", timeout=30).json().get("workers_ready", 0))
 
 
-def test_healthy_workers_serve_on_while_one_cannot_start(tmp_path: Path) -> None:
-    """A worker dies while the weights are gone. It is started again, less and less often, until it can start."""
+def break_weights(folder: Path) -> Callable[[], object]:
+    weights = folder / "weights"
+    weights.rename(folder / "elsewhere")
+    return lambda: (folder / "elsewhere").rename(weights)
+
+
+def break_file(file: Path) -> Callable[[], object]:
+    """Leave half of a file, as a copy does that was interrupted; return how to mend it."""
+    whole = file.read_bytes()
+    file.write_bytes(whole[: len(whole) // 2])
+    return lambda: file.write_bytes(whole)
+
+
+@pytest.mark.parametrize(
+    "break_something",
+    [
+        break_weights,
+        lambda folder: break_file(folder / "weights" / "model.safetensors"),
+        lambda folder: break_file(folder / "weights" / "config.json"),
+        lambda folder: break_file(folder / "keys.json"),
+    ],
+    ids=["no weights", "half of the weights", "half of their configuration", "half of the key file"],
+)
+def test_healthy_workers_serve_on_while_one_cannot_start(
+    tmp_path: Path, break_something: Callable[[Path], Callable[[], object]]
+) -> None:
+    """A worker dies while something it needs is broken. It is started again, ever less often, until it can start."""
     weights = Path(shutil.copytree(PROJECT / "weights" / "omniglot", tmp_path / "weights"))
-    server = Server(tmp_path / "data", LEO_WORKERS="2", LEO_WEIGHTS=str(weights))
+    stored, presented = new_key("someone", "someone", ["read", "write", "metrics"])
+    write_keys(tmp_path / "keys.json", KeyFile(keys=[stored]))
+    server = Server(
+        tmp_path / "data",
+        LEO_WORKERS="2",
+        LEO_WEIGHTS=str(weights),
+        LEO_KEYS_FILE=str(tmp_path / "keys.json"),
+    )
+    key = {"X-API-Key": presented}
     try:
         server.start()
         wait_until(lambda: ready_workers(server) == 2)
-        with httpx.Client(base_url=server.url) as client:
+        with httpx.Client(base_url=server.url, headers=key) as client:
             task_id = create(client)
-        weights.rename(tmp_path / "elsewhere")
+        mend = break_something(tmp_path)
         killed, healthy = worker_ids(server)
         os.kill(killed, signal.SIGKILL)
         wait_until(lambda: server.log.read_text().count("starting it again in") >= 2)
         assert ready_workers(server) == 1
-        assert "leo_workers_ready 1.0" in httpx.get(f"{server.url}/metrics").text
+        assert "leo_workers_ready 1.0" in httpx.get(f"{server.url}/metrics", headers=key).text
         for _ in range(20):
-            with httpx.Client(base_url=server.url, timeout=30) as client:
+            with httpx.Client(base_url=server.url, headers=key, timeout=30) as client:
                 assert ask(client, task_id).status_code == 200
-        (tmp_path / "elsewhere").rename(weights)
+        mend()
         wait_until(lambda: ready_workers(server) == 2)
         assert healthy in worker_ids(server)
         assert server.stop(signal.SIGTERM) == 0

@@ -63,14 +63,16 @@ def test_requests_of_clients_that_left_leave_the_queue(held: Server, tmp_path: P
         wait_until((tmp_path / "held").exists)
         for _ in range(3):
             send_and_leave(held, "/tasks", json.dumps({"support": support}).encode(), len(support))
+            send_and_leave(held, f"/tasks/{task_id}/support", json.dumps({"support": support[:50]}).encode(), 50)
             send_and_leave(held, f"/tasks/{task_id}/predict", json.dumps({"images": queries}).encode(), len(queries))
-        wait_until(lambda: held.log.read_text().count("status=499") == 6)
+        wait_until(lambda: held.log.read_text().count("status=499") == 9)
         (tmp_path / "fault").unlink()
         assert stays.result().status_code == 200
     assert held.predict_ring(task_id).status_code == 200
-    # Two predictions and some readiness tests of two images each, adapted and classified; of the others' 450 none.
+    # Two predictions and some readiness tests of two images each, adapted and classified; of the others' 600 none.
     assert metric(held, "leo_batch_images_sum") - before < 100
-    assert len(httpx.get(f"{held.url}/tasks").json()["tasks"]) == 1
+    (task,) = httpx.get(f"{held.url}/tasks").json()["tasks"]
+    assert set(task["shots"].values()) == {1}  # no example was added
     log = held.log.read_text()
     assert "Traceback" not in log
     assert "status=500" not in log

@@ -110,6 +110,20 @@ def test_classify_connects_to_nobody_outside(watched: Watched, tmp_path: Path) -
     watched.check()
 
 
+@pytest.mark.parametrize("command", ["evaluate", "compare"])
+def test_measuring_accuracy_connects_to_nobody_outside(watched: Watched, tmp_path: Path, command: str) -> None:
+    data = write_omniglot(tmp_path / "images", ["Alpha", "Beta"])
+    options = ["--way", "5", "--shot", "1", "--episodes", "10", "--query", "2", "--split", "all"]
+    watched.run("-m", "app.cli", command, "--data", str(data), *options)
+    watched.check()
+
+
+def test_the_client_connects_to_its_server_only(watched: Watched) -> None:
+    watched.run("-m", "app.cli", "tasks", "--help")
+    watched.run("-c", "import app.client, model.leo, model.serving.onnx_export, model.evaluation.plots")
+    watched.check()
+
+
 def test_training_connects_to_nobody_outside(watched: Watched, tmp_path: Path) -> None:
     data = write_omniglot(tmp_path / "images", ["Alpha", "Beta", "Tagalog"], 18)
     out = str(tmp_path / "out")

@@ -92,3 +92,18 @@ def test_keys_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     assert file in leo("keys", "add", "ann", "--file", file)
     assert file in leo("keys", "list", "--file", file)
     assert file in leo("keys", "remove", "ann", "--file", file)
+
+
+def test_control_characters_are_written_out(tmp_path: Path) -> None:
+    """A name may command a terminal: here, to colour text, to set the window's title, and to write backwards."""
+    for label, name in (("\x1b[31mred", "ring"), ("\u202eback", "ex")):
+        folder = tmp_path / "support" / label
+        folder.mkdir(parents=True)
+        for seed in (1, 2):
+            (folder / f"\x1b]0;title\x07{seed}.png").write_bytes(png(name, seed))
+    table = leo("classify", tmp_path / "support", tmp_path / "support" / "\x1b[31mred")
+    error = leo("classify", tmp_path / "\x1b[2J", tmp_path, status=1)
+    for said in (table, error):
+        assert not set(said) & set("\x1b\x07\u202e")
+    assert r"\x1b[31mred" in table
+    assert r"\x1b[2J" in error
