@@ -9,11 +9,12 @@ An image is a `pathlib.Path`, the `bytes` of a file, a `PIL.Image` or a numpy ar
 
 from app.client.answers import Prediction, Score, Task, TaskPage
 from app.client.clients import AsyncClient, Client
-from app.client.errors import LeoError, ProblemError, Unreachable
+from app.client.errors import BadSettings, LeoError, ProblemError, Unreachable
 from app.client.images import Image
 
 __all__ = [
     "AsyncClient",
+    "BadSettings",
     "Client",
     "Image",
     "LeoError",

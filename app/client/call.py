@@ -7,11 +7,13 @@ from typing import Any, Generic, TypeAlias, TypeVar
 
 import httpx
 
-from app.client.errors import ProblemError, Unreachable
+from app.client.errors import LeoError, ProblemError, Unreachable
 
 Answer = TypeVar("Answer", covariant=True)
-Outcome: TypeAlias = httpx.Response | httpx.TransportError
+Outcome: TypeAlias = httpx.Response | httpx.RequestError
 
+#: The URL is wrong, or the answer is not HTTP that can be read.
+PERMANENT = (httpx.UnsupportedProtocol, httpx.DecodingError)
 BUSY = (429, 502, 503, 504)  # statuses that may be gone a moment later
 
 
@@ -30,7 +32,7 @@ class Call(Generic[Answer]):
     def pause(self, outcome: Outcome, attempt: int) -> float | None:
         """Seconds to wait before the call is sent again after `attempt` (from 0); None if it must not be."""
         response = outcome if isinstance(outcome, httpx.Response) else None
-        if not self.repeatable or isinstance(outcome, httpx.UnsupportedProtocol):  # the URL is wrong
+        if not self.repeatable or isinstance(outcome, PERMANENT):
             return None
         if response and response.status_code not in BUSY:
             return None
@@ -44,12 +46,23 @@ class Call(Generic[Answer]):
         """Read the answer.
 
         Raises:
-            ProblemError: the service refused the call.
+            ProblemError: the service, or something before it, refused the call or sent it elsewhere.
             Unreachable: there was no response.
+            LeoError: the answer is not the service's.
         """
-        if isinstance(outcome, httpx.TransportError):
-            url = outcome.request.url.copy_with(query=None)
-            raise Unreachable(f"no answer from {url}: {outcome or type(outcome).__name__}") from outcome
-        if outcome.is_error:
+        if isinstance(outcome, httpx.RequestError):
+            url = outcome.request.url.copy_with(query=None, username=None, password=None)
+            reason = "it took too long" if isinstance(outcome, httpx.TimeoutException) else str(outcome)
+            raise Unreachable(f"no answer from {url}: {reason or type(outcome).__name__}") from outcome
+        if not outcome.is_success:
             raise ProblemError.from_response(outcome)
-        return self.read(outcome)
+        kind = outcome.headers.get("content-type", "no content type")
+        try:
+            if kind.startswith("text/html"):  # a page for logging in, for example
+                raise ValueError("a web page")
+            return self.read(outcome)
+        except (ValueError, KeyError, TypeError, AttributeError) as error:
+            raise LeoError(
+                f"{outcome.request.url.host} answered {outcome.status_code} with something other than this service "
+                f"sends ({kind}): is the base URL that of the service?"
+            ) from error

@@ -2,7 +2,7 @@
 
 import functools
 import uuid
-from collections.abc import Callable, Coroutine, Sequence
+from collections.abc import Callable, Coroutine
 from typing import Any, Concatenate, ParamSpec, Protocol, cast, overload
 from urllib.parse import quote
 
@@ -10,7 +10,8 @@ import httpx
 
 from app.client.answers import Prediction, Task, TaskPage
 from app.client.call import Answer, Call
-from app.client.images import Examples, Image, labels_and_files, to_file
+from app.client.connecting import header_value
+from app.client.images import Examples, Images, labels_and_files, to_files
 
 Parameters = ParamSpec("Parameters")
 
@@ -85,7 +86,7 @@ class Calls:
         form = {"labels": labels} | {key: str(value) for key, value in options.items() if value is not None}
         if not keep_support:
             form["keep_support"] = "0"
-        headers = {"Idempotency-Key": idempotency_key or uuid.uuid4().hex}
+        headers = {"Idempotency-Key": header_value(idempotency_key or uuid.uuid4().hex, "the idempotency key")}
         return Call("POST", "/tasks", _read_task, {"data": form, "files": _form_files(files), "headers": headers})
 
     @_method
@@ -136,18 +137,18 @@ class Calls:
 
     @_method
     def predict(
-        self, task_id: str, images: Sequence[Image], *, top_k: int | None = None, threshold: float | None = None
+        self, task_id: str, images: Images, *, top_k: int | None = None, threshold: float | None = None
     ) -> Call[list[Prediction]]:
         """Classify images with a task; the answers are in the images' order.
 
         Args:
             task_id: which task.
-            images: the queries.
+            images: the queries, or a single one. An array is one image, so give several as a list.
             top_k: how many of the likeliest classes each answer lists.
             threshold: an answer with a lower confidence is marked `unknown`.
 
         Raises:
-            TypeError, ValueError, OSError: one of `images` is not an image.
+            TypeError, ValueError, OSError: one of `images` is not an image, or there are none.
 
         Example:
             answer = client.predict(task.task_id, [Path("what.png")], threshold=0.6)[0]
@@ -156,7 +157,7 @@ class Calls:
         def read(response: httpx.Response) -> list[Prediction]:
             return [Prediction.from_json(prediction) for prediction in response.json()["predictions"]]
 
-        files = _form_files([to_file(image) for image in images])
+        files = _form_files(to_files(images))
         options = {"params": _given(top_k=top_k, threshold=threshold), "files": files}
         return Call("POST", f"{_path(task_id)}/predict", read, options)
 

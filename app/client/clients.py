@@ -3,20 +3,16 @@
 import asyncio
 import time
 from collections.abc import AsyncIterator, Iterator
-from typing import Any, Self
+from typing import Self
 
 import httpx
 
 from app.client.answers import Task
 from app.client.call import Answer, Call, Outcome
 from app.client.calls import Calls
+from app.client.connecting import connect
 
 LOCAL = "http://127.0.0.1:8000"
-
-
-def _settings(base_url: str, key: str | None, timeout: float) -> dict[str, Any]:
-    headers = {"User-Agent": "leo-client"} | ({"Authorization": f"Bearer {key}"} if key else {})
-    return {"base_url": base_url, "headers": headers, "timeout": timeout}
 
 
 class Client(Calls):
@@ -31,6 +27,9 @@ class Client(Calls):
         timeout: seconds that a connection, or a wait for the next bytes, may take.
         retries: how often a call is sent again.
 
+    Raises:
+        BadSettings: the URL, the key or a proxy that the environment names cannot be used.
+
     Example:
         with Client("http://127.0.0.1:8000") as client:
             task = client.create({"ring": Path("ring.png"), "ex": Path("ex.png")})
@@ -38,7 +37,7 @@ class Client(Calls):
     """
 
     def __init__(self, base_url: str = LOCAL, *, key: str | None = None, timeout: float = 60, retries: int = 4) -> None:
-        self._http = httpx.Client(**_settings(base_url, key, timeout))
+        self._http = connect(httpx.Client, base_url, key, timeout)
         self._retries = retries
 
     def __enter__(self) -> Self:
@@ -65,7 +64,7 @@ class Client(Calls):
             outcome: Outcome
             try:
                 outcome = self._http.request(call.method, call.path, **call.options)
-            except httpx.TransportError as error:
+            except httpx.RequestError as error:
                 outcome = error
             pause = call.pause(outcome, attempt)
             if pause is None or attempt == self._retries:
@@ -85,7 +84,7 @@ class AsyncClient(Calls):
     """
 
     def __init__(self, base_url: str = LOCAL, *, key: str | None = None, timeout: float = 60, retries: int = 4) -> None:
-        self._http = httpx.AsyncClient(**_settings(base_url, key, timeout))
+        self._http = connect(httpx.AsyncClient, base_url, key, timeout)
         self._retries = retries
 
     async def __aenter__(self) -> Self:
@@ -116,7 +115,7 @@ class AsyncClient(Calls):
             outcome: Outcome
             try:
                 outcome = await self._http.request(call.method, call.path, **call.options)
-            except httpx.TransportError as error:
+            except httpx.RequestError as error:
                 outcome = error
             pause = call.pause(outcome, attempt)
             if pause is None or attempt == self._retries:

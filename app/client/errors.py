@@ -9,6 +9,10 @@ class LeoError(Exception):
     """A call failed."""
 
 
+class BadSettings(LeoError, ValueError):
+    """The URL, the key or a proxy of the environment cannot be used. The message never shows a key or a password."""
+
+
 class Unreachable(LeoError):
     """The service did not answer, in any of the attempts."""
 
@@ -36,9 +40,11 @@ class ProblemError(LeoError):
 
     @classmethod
     def from_response(cls, response: httpx.Response) -> "ProblemError":
-        """Read a refusal. Proxies answer with something other than a problem document."""
+        """Read a refusal, or a redirection. Proxies answer with something other than a problem document."""
         try:
             document = response.json()
         except ValueError:
             document = {}
+        if response.has_redirect_location:
+            document = {"detail": f"the server redirects to {response.headers['location']}: is the base URL right?"}
         return cls(response.status_code, document if isinstance(document, dict) else {})

@@ -11,64 +11,191 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 Image: TypeAlias = "Path | bytes | PIL.Image.Image | NDArray[np.generic]"
+#: One image, or several.
+Images: TypeAlias = "Image | Iterable[Image]"
 #: Images by label (one, or a list of them), or pairs of label and image.
 Examples: TypeAlias = "Mapping[str, Image | Sequence[Image]] | Iterable[tuple[str, Image]]"
+
+ORIENTATION = 0x0112  # EXIF's tag
+#: The largest values of pixels as they are usually stored: shares, or 8, 10, 12, 14 and 16 bits.
+FULL_RANGES = (1, 255, 1023, 4095, 16383, 65535)
+SHAPES = "[H,W], [H,W,1], [H,W,3] or [H,W,4]"
+
+
+def to_files(images: Images) -> list[bytes]:
+    """Return the image files of one image or of several.
+
+    Raises:
+        ValueError: there are no images.
+        TypeError, ValueError, OSError: what `to_file` raises.
+    """
+    if isinstance(images, str | Mapping):
+        raise TypeError(_wrong_type(images))
+    given: Any = images
+    single = _is_file(given) or _is_picture(given) or _is_array(given) or not isinstance(given, Iterable)
+    files = [to_file(image) for image in ([given] if single else given)]
+    if not files:
+        raise ValueError("there are no images: give at least one")
+    return files
 
 
 def to_file(image: Image) -> bytes:
     """Return an image file: files as they are, pictures and arrays as PNG.
 
+    The service sees the same picture as in the file it was read from: turned as its EXIF says, in the colours of its
+    profile.
+
     Args:
-        image: an array is [H,W], [H,W,3] or [H,W,4], of uint8 in 0..255, of bool, or of floats in 0..1.
+        image: an array is [H,W], [H,W,1], [H,W,3] or [H,W,4], of bool, or of numbers whose white is the smallest of
+            1, 255, 1023, 4095, 16383 and 65535 that is not below any of them. Arrays of uint8 stay as they are.
 
     Raises:
         TypeError: `image` is of another type.
-        ValueError: the array has another shape, type or range.
+        ValueError: the array has another shape, type or range, or the picture has been closed.
         OSError: the file cannot be read.
     """
-    if isinstance(image, bytes):
-        return image
     if isinstance(image, Path):
         return image.read_bytes()
-    if hasattr(image, "__array_interface__") and not hasattr(image, "save"):
-        return _png(_from_array(image))
-    if hasattr(image, "save"):
-        return _png(image)
-    raise TypeError(f"give an image as a Path, bytes, a PIL image or a numpy array, not as {type(image).__name__}")
+    if _is_file(image):
+        return bytes(image)  # type: ignore[arg-type]
+    if _is_picture(image):
+        return _encoded(image)
+    if _is_array(image):
+        return _encoded(_from_array(image))
+    raise TypeError(_wrong_type(image))
 
 
 def labels_and_files(examples: Examples) -> tuple[list[str], list[bytes]]:
-    """Return one label and one image file for each example, in the same order. Raises what `to_file` raises."""
-    pairs = examples.items() if isinstance(examples, Mapping) else examples
+    """Return one label and one image file for each example, in the same order. Raises what `to_files` raises."""
+    if isinstance(examples, str | bytes | Path) or not isinstance(examples, Iterable):
+        raise TypeError(
+            "give examples as a dict of images by label, or as pairs of label and image, "
+            f"not as {type(examples).__name__}"
+        )
     labels: list[str] = []
     files: list[bytes] = []
-    for label, given in pairs:
-        images: Any = given if isinstance(given, list | tuple) else [given]
-        labels += [label] * len(images)
-        files += [to_file(image) for image in images]
+    for pair in examples.items() if isinstance(examples, Mapping) else examples:
+        if not (isinstance(pair, tuple | list) and len(pair) == 2 and isinstance(pair[0], str)):
+            raise TypeError("each example is a label, which is a str, with its image or its list of images")
+        label, images = pair
+        try:
+            of_label = to_files(images)
+        except ValueError as error:
+            raise ValueError(f"label {label!r}: {error}") from error
+        labels += [label] * len(of_label)
+        files += of_label
+    if not files:
+        raise ValueError("there are no examples: give images of at least two labels")
     return labels, files
 
 
-def _from_array(array: "NDArray[Any]") -> "PIL.Image.Image":
+def _is_file(image: object) -> bool:
+    return isinstance(image, Path | bytes | bytearray | memoryview)
+
+
+def _is_picture(image: object) -> bool:
+    return hasattr(image, "save") and hasattr(image, "getexif")
+
+
+def _is_array(image: object) -> bool:
+    return hasattr(image, "__array__") or hasattr(image, "__array_interface__")
+
+
+def _wrong_type(image: object) -> str:
+    hint = "; if it is the name of a file, give it as Path(...)" if isinstance(image, str) else ""
+    hint = "; give what its read() returns" if hasattr(image, "read") else hint
+    return f"give an image as a Path, bytes, a PIL image or a numpy array, not as {type(image).__name__}{hint}"
+
+
+def _from_array(given: Any) -> "PIL.Image.Image":
     import numpy as np
     from PIL import Image
 
+    array = np.asarray(given)
+    if array.ndim == 3 and array.shape[2] == 1:
+        array = array[..., 0]
+    if 0 in array.shape or not (array.ndim == 2 or (array.ndim == 3 and array.shape[2] in (3, 4))):
+        raise ValueError(
+            f"the shape of an array must be {SHAPES}, not {list(array.shape)}; give several images as a list"
+        )
     if array.dtype == np.bool_:
-        array = array.astype(np.uint8) * 255
-    elif np.issubdtype(array.dtype, np.floating):
-        if array.size and not (np.isfinite(array).all() and array.min() >= 0 and array.max() <= 1):
-            raise ValueError("an array of floats must lie in 0..1: divide it by its largest possible value")
-        array = np.round(array * 255).astype(np.uint8)
-    if array.dtype != np.uint8:
-        raise ValueError(f"an array must be of uint8, bool or float, not of {array.dtype}: convert it with astype")
-    if not (array.ndim == 2 or (array.ndim == 3 and array.shape[2] in (3, 4))):
-        raise ValueError(f"the shape of an array must be [H,W], [H,W,3] or [H,W,4], not {list(array.shape)}")
-    return Image.fromarray(array)
+        array = array.astype(np.uint8) * np.uint8(255)
+    elif array.dtype != np.uint8:
+        array = _to_8_bits(array)
+    return Image.fromarray(np.ascontiguousarray(array))
 
 
-def _png(picture: Any) -> bytes:
-    if picture.mode in ("CMYK", "YCbCr", "LAB", "HSV", "F"):  # PNG cannot hold them
+def _to_8_bits(array: "NDArray[Any]") -> "NDArray[np.uint8]":
+    """Scale numbers of any type to 0..255, as the service scales pixels of 16 bits."""
+    import numpy as np
+
+    if array.dtype.kind not in "iuf":
+        raise ValueError(f"an array must be of numbers or bool, not of {array.dtype}: convert it with astype")
+    low, high = float(array.min()), float(array.max())
+    usual = [white for white in FULL_RANGES if low >= 0 and high <= white]
+    if not usual:  # of NaN too
+        raise ValueError(f"the pixels of an array must lie in 0..1, 0..255 or 0..65535, not in {low:g}..{high:g}")
+    return np.round(array.astype(np.float32) * np.float32(255 / usual[0])).astype(np.uint8)
+
+
+def _encoded(picture: Any) -> bytes:
+    """Encode a PIL image without loss, with its orientation and its colour profile. Return an unread JPEG as it is."""
+    if file := _unread_jpeg(picture):
+        return file
+    picture.load()  # some formats keep metadata behind the pixels
+    metadata = {"exif": _exif(picture), "icc_profile": picture.info.get("icc_profile")}
+    mode = picture.mode
+    if (mode.startswith("I;") and mode != "I;16") or mode in ("I", "F"):
+        picture = _stretched(picture)
+    elif mode == "La":
+        picture = picture.convert("LA")
+    elif mode in ("PA", "RGBa"):
+        picture = picture.convert("RGBA")
+    elif mode not in ("1", "L", "LA", "P", "RGB", "RGBA", "CMYK", "I;16"):
         picture = picture.convert("RGB")
     buffer = io.BytesIO()
-    picture.save(buffer, "PNG")
+    if mode == "CMYK":  # a PNG cannot hold it, and conversion to RGB would leave out its colour profile
+        picture.save(buffer, "TIFF", compression="tiff_adobe_deflate", **metadata)
+    else:
+        picture.save(buffer, "PNG", **metadata)
     return buffer.getvalue()
+
+
+def _unread_jpeg(picture: Any) -> bytes | None:
+    """Return the file of a JPEG whose pixels nobody has asked for yet; it is far smaller than a PNG of them."""
+    is_unread = picture.format == "JPEG" and picture.tile and not picture.decoderconfig
+    if not is_unread or picture.fp is None or picture.fp.closed:
+        return None
+    at = picture.fp.tell()
+    picture.fp.seek(0)
+    file = bytes(picture.fp.read())
+    picture.fp.seek(at)
+    return file
+
+
+def _exif(picture: Any) -> "PIL.Image.Exif":
+    """Keep of a picture's EXIF its orientation alone. EXIF that is broken counts as none."""
+    import PIL.Image
+
+    kept, own = PIL.Image.Exif(), PIL.Image.Exif()
+    try:
+        own.load(picture.info.get("exif") or b"")
+        orientation = own.get(ORIENTATION)
+    except Exception:  # Pillow raises SyntaxError, struct.error, ... for broken EXIF
+        orientation = None
+    if orientation in range(2, 9):
+        kept[ORIENTATION] = orientation
+    return kept
+
+
+def _stretched(picture: Any) -> "PIL.Image.Image":
+    """Bring pixels of 16 or 32 bits to 8, as the service does: those that fit no usual range are stretched."""
+    import numpy as np
+    from PIL import Image
+
+    values = np.nan_to_num(np.asarray(picture).astype(np.float32), nan=0, posinf=0, neginf=0)
+    low, high = float(values.min()), float(values.max())
+    try:
+        return Image.fromarray(_to_8_bits(values))
+    except ValueError:
+        return Image.fromarray(np.round((values - low) * (255 / max(high - low, 1e-12))).astype(np.uint8))
