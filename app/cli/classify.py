@@ -67,7 +67,7 @@ def classify(
     with torch.inference_mode():
         features = extract(files, leo.classifier.phi)  # [S, F]
         of_encoder = features if leo.encoder.features is None else extract(files, leo.encoder_phi)
-        examples = SupportFeatures(features, of_encoder, torch.from_numpy(targets).to(leo.alpha.device))
+        examples = SupportFeatures(features, of_encoder, targets)
         (task,) = Adapter(leo).adapt([examples])
         if not task.is_finite:
             fail("the inner loop diverged on these examples: look for broken pictures or wrong labels among them")

@@ -13,9 +13,8 @@ import numpy as np
 
 from app.inference.batcher import Batcher, OutOfMemory
 from app.inference.watchdog import ASLEEP
-from app.inference.work import Adapt, Images, Predict, Predicted
+from app.inference.work import Adapt, Adapted, Images, Predict, Predicted
 from app.problems import Problem
-from model.serving.adapt import AdaptedTask
 
 log = logging.getLogger(__name__)
 
@@ -46,8 +45,8 @@ class Readiness:
     async def test(self) -> None:
         """Adapt to two strokes, then classify them. Raises whatever goes wrong."""
         strokes = two_strokes(self.shape)
-        adapted = cast(AdaptedTask, await self._batcher.submit(Adapt(strokes, np.array([0, 1]))))
-        work = Predict(strokes, None, adapted.codes.cpu().numpy())
+        adapted = cast(Adapted, await self._batcher.submit(Adapt(strokes, np.array([0, 1]))))
+        work = Predict(strokes, None, adapted.codes)
         predicted = cast(Predicted, await self._batcher.submit(work))
         if not np.isfinite(predicted.probabilities).all():
             raise RuntimeError("the model's answers are not finite")

@@ -5,20 +5,18 @@ from functools import cached_property
 
 import numpy as np
 from numpy.typing import NDArray
-from torch import Tensor
 
 from app.inference.support_features import SupportFeatures
-from model.serving.adapt import AdaptedTask
 
 Images = NDArray[np.uint8]  # [B,R,R] with 255 as full ink, or [B,R,R,3]: the output of `model.images.reader.reader`
 
 
 @dataclass(frozen=True)
 class Head:
-    """A task's classifier on the device: `weight` [N,F] and `bias` [N]."""
+    """A task's classifier, in the host's memory: `weight` [N,F] and `bias` [N]."""
 
-    weight: Tensor
-    bias: Tensor
+    weight: NDArray[np.float32]
+    bias: NDArray[np.float32]
 
     @cached_property
     def size(self) -> int:
@@ -37,9 +35,14 @@ class Adapt:
 
 
 @dataclass(frozen=True)
-class Adapted(AdaptedTask):
-    """An adapted task, and the features of its whole support set."""
+class Adapted:
+    """An adapted task, and the features of its whole support set. Its arrays share no memory with other tasks."""
 
+    codes: NDArray[np.float32]  # [N, L]
+    head: Head | None  # where the engine keeps heads
+    losses: list[float]  # support loss before the first step and after each
+    support_accuracy: float  # of the adapted head, in 0..1
+    is_finite: bool  # whether codes and head are, so that the task can be used
     support: SupportFeatures
 
 
@@ -52,7 +55,8 @@ class Predict:
     codes: NDArray[np.float32]
     model_version: str = ""
     shots: float = 1.0  # mean number of examples per class of the task
-    decode: bool = True  # without a head: decode one and return it; if False, take the logits from the codes, for less
+    # Without a head: decode one and return it, where the engine keeps heads; if False, take the logits from the codes.
+    decode: bool = True
 
 
 @dataclass(frozen=True)

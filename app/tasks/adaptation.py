@@ -26,7 +26,7 @@ class Adaptation:
 
     shots: dict[str, int]
     codes: NDArray[np.float32]  # [N, L]
-    head: Head
+    head: Head | None  # where the engine keeps heads
     support: SupportFeatures
     report: dict[str, Any]  # with the fields of `AdaptationReport`
     quality: dict[str, Any]
@@ -63,8 +63,8 @@ async def adapt(
     metrics.observe_adaptation(adapted.losses)
     return Adaptation(
         shots=shots,
-        codes=adapted.codes.cpu().numpy(),
-        head=Head(adapted.weight, adapted.bias),
+        codes=adapted.codes,
+        head=adapted.head,
         support=adapted.support,
         report={
             "losses": [round(loss, 6) for loss in adapted.losses],

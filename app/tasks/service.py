@@ -146,14 +146,14 @@ class Tasks:
             raise Problem(422, f"codes must be [N,{config.latent_dim}] and fc.weight [N,{config.feature_dim}]")
         head = await self._decode_head(record)
         for name, given, ours in (("fc.weight", exported.weight, head.weight), ("fc.bias", exported.bias, head.bias)):
-            if not np.allclose(given, ours.cpu().numpy(), rtol=1e-3, atol=1e-3):
+            if not np.allclose(given, ours, rtol=1e-3, atol=1e-3):
                 raise Problem(422, f"{name} is not what the file's codes decode to: it was changed after its export")
         return await self._add(record, head, None, None, max_tasks)
 
     async def _add(
         self,
         record: TaskRecord,
-        head: Head,
+        head: Head | None,
         support: bytes | None,
         idempotency: IdempotencyRecord | None,
         max_tasks: int | None,
@@ -274,15 +274,14 @@ class Tasks:
     async def parameters(self, task_id: str, owner: str) -> bytes:
         """The decoded head as a safetensors file: `fc.weight` [N,F], `fc.bias` [N], and the `codes` [N,L]."""
         record, head = await self._record_and_head(task_id, owner)
-        return head_file.write(record, head.weight.cpu().numpy(), head.bias.cpu().numpy())
+        return head_file.write(record, head.weight, head.bias)
 
     async def onnx(self, task_id: str, owner: str) -> bytes:
         """phi and the head as one ONNX graph; see `model.serving.onnx_export`."""
         record, head = await self._record_and_head(task_id, owner)
         leo = self._models.for_task(record).leo
         described = {"task_id": task_id, "model": record.model, "model_version": record.model_version}
-        weight, bias = head.weight.cpu().numpy(), head.bias.cpu().numpy()
-        return await self._in_thread(to_onnx, leo, weight, bias, record.labels, described, mean_shots(record))
+        return await self._in_thread(to_onnx, leo, head.weight, head.bias, record.labels, described, mean_shots(record))
 
     # -- asking ------------------------------------------------------------------------------
 
@@ -297,7 +296,7 @@ class Tasks:
         engine = self._models.for_task(record)
         decoded = await self._decoder.decode(images, engine.read)
         head = cached.head if cached else None
-        decode = head is None and self._cache.is_worth_a_head(task_id)
+        decode = engine.keeps_heads and head is None and self._cache.is_worth_a_head(task_id)
         work = Predict(decoded, head, record.codes, record.model_version, mean_shots(record), decode)
         with metrics.stage("device"):
             predicted = cast(Predicted, await self._batcher.submit(work))

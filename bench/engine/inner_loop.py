@@ -3,11 +3,12 @@
 from functools import partial
 from typing import Any
 
+import numpy as np
 import torch
 
 from app.inference.engine import Engine
 from bench.common import WEIGHTS, median_ms
-from model.serving.adapt import Support
+from model.serving.adapt import Adapter, Support
 
 SIZES = ((2, 1), (5, 1), (5, 5), (20, 1), (20, 5), (100, 1))  # ways, shots
 
@@ -15,11 +16,11 @@ SIZES = ((2, 1), (5, 1), (5, 5), (20, 1), (20, 5), (100, 1))  # ways, shots
 def inner_loop(model: str) -> dict[str, Any]:
     """Milliseconds a task of 5 ways and 1 shot, by the number adapted together, and of one task by its size."""
     engine = Engine(WEIGHTS / model, "cpu")
-    adapter, width = engine._adapter, engine.leo.config.feature_dim
+    adapter, width = Adapter(engine.leo), engine.leo.config.feature_dim
 
     def task(way: int = 5, shot: int = 1) -> Support:
         features = torch.randn(way * shot, width)
-        return Support(features, features, torch.arange(way).repeat_interleave(shot))
+        return Support(features, features, np.arange(way).repeat(shot))
 
     tasks = [task() for _ in range(256)]
     with torch.inference_mode():

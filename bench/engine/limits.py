@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from app.inference.engine import Engine
-from app.inference.work import Adapt, Adapted, Head, Predict
+from app.inference.work import Adapt, Adapted, Predict
 from bench.common import WEIGHTS, median_ms
 from bench.requests import query
 from model.allocator import keep_freed_memory
@@ -28,9 +28,10 @@ class Work:
     """An engine and encoded images for it; each method does a piece of work and returns its number of units."""
 
     def __init__(self, engine: Engine) -> None:
-        if not isinstance(engine._phi, OnnxPhi):
-            raise TypeError(f"phi is a {type(engine._phi).__name__} here, whose time is not that of the work alone")
-        self.engine, self.phi = engine, engine._phi
+        phi = engine._pass.phi
+        if not isinstance(phi, OnnxPhi):
+            raise TypeError(f"phi is a {type(phi).__name__} here, whose time is not that of the work alone")
+        self.engine, self.phi = engine, phi
         self._images = [query(n) for n in range(64)]
 
     def decoded(self, start: int, stop: int) -> NDArray[np.uint8]:
@@ -54,7 +55,7 @@ def limits(model: str) -> dict[str, Any]:
     (adapted,) = work.engine.run([adapt])
     if not isinstance(adapted, Adapted):
         raise TypeError(type(adapted))
-    predict = Predict(decoded[:1], Head(adapted.weight, adapted.bias), adapted.codes.numpy())
+    predict = Predict(decoded[:1], adapted.head, adapted.codes)
     return {
         "single": {
             "decode_ms": median_ms(lambda: work.decoded(0, 1)),

@@ -60,8 +60,8 @@ def _run(
         images = torch.from_numpy(np.stack(inputs)).unsqueeze(1).float() / 255
         return leo.features(leo.encoder_phi if of_encoder else leo.classifier.phi, images.to(leo.alpha.device))
 
-    labels = torch.arange(len(classes), device=leo.alpha.device)
-    support = Support(features(classes, of_encoder=False), features(classes, of_encoder=True), labels)
+    one_each = np.arange(len(classes))
+    support = Support(features(classes, of_encoder=False), features(classes, of_encoder=True), one_each)
     (adapted,) = Adapter(leo).adapt([support], inner_steps)
     logits = features(queries, of_encoder=False) @ adapted.weight.T + adapted.bias  # [Q, N]
     correct = sum(classes[n] == right for n, right in zip(logits.argmax(dim=1).tolist(), truth, strict=True))

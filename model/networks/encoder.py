@@ -57,7 +57,8 @@ def ridge_codes(codes: Tensor, membership: Tensor, ridge: float) -> Tensor:
     mean_shots = shots.sum(dim=-1, keepdim=True) / present.sum(dim=-1, keepdim=True)  # [T, 1, 1]
     strength = ridge * (membership * shots).sum(dim=-1) / mean_shots.squeeze(-1) + 1 - real.squeeze(-1)  # [T, S]
     codes = codes * real
-    dual: Tensor = torch.linalg.solve(codes @ codes.mT + torch.diag_embed(strength), targets)  # [T, S, N]
+    # `solve` would wait for the device to see whether it failed; the matrix is positive definite, or not finite.
+    dual: Tensor = torch.linalg.solve_ex(codes @ codes.mT + torch.diag_embed(strength), targets)[0]  # [T, S, N]
     return dual.mT @ codes
 
 

@@ -15,11 +15,12 @@ then does the work.
 
 from dataclasses import dataclass
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
 from model.devices import CORES, THREAD_POOL
-from model.functional import one_hot
 from model.leo import LatentEmbeddingOptimization
 
 MIN_TASKS_TO_SPLIT = 16  # on a CPU, a batch of so many tasks is split over the cores
@@ -28,11 +29,11 @@ MASKED_LOGIT = -1e9  # of absent classes: its probability is 0, and 0 times it i
 
 @dataclass(frozen=True)
 class Support:
-    """One task's support set as features, all on one device."""
+    """One task's support set: features on the model's device, class numbers on the host, so none is read back."""
 
     features: Tensor  # [S, F], the classifier's
     encoder_features: Tensor  # [S, F], the encoder's; the same without `own_encoder`
-    labels: Tensor  # [S], int64 in 0..N-1; each class has at least one example
+    labels: NDArray[np.int64]  # [S], in 0..N-1; each class has at least one example
 
 
 @dataclass(frozen=True)
@@ -44,11 +45,7 @@ class AdaptedTask:
     bias: Tensor  # [N]
     losses: list[float]  # support loss before the first step and after each
     support_accuracy: float  # of the adapted head, in 0..1
-
-    @property
-    def is_finite(self) -> bool:
-        """Whether all codes, weights and biases are finite, so that the task can be used."""
-        return bool(self.codes.isfinite().all() and self.weight.isfinite().all() and self.bias.isfinite().all())
+    is_finite: bool  # whether all codes, weights and biases are finite, so that the task can be used
 
 
 class Adapter:
@@ -104,57 +101,69 @@ class Adapter:
         """Adapt tasks of any ways and shots as one padded batch, in this thread."""
         steps = self.leo.config.inner_steps if inner_steps is None else inner_steps
         most_support = max(len(task.labels) for task in tasks)
-        ways = [int(task.labels.max()) + 1 for task in tasks]
         features = torch.stack([_pad(task.features, most_support) for task in tasks])  # [T, S, F]
         encoder_features = features
         if self.leo.encoder.features is not None:
             encoder_features = torch.stack([_pad(task.encoder_features, most_support) for task in tasks])
-        labels = torch.stack([_pad(task.labels, most_support, -1) for task in tasks])  # [T, S]
-        membership = one_hot(labels, max(ways)).to(features.dtype)  # [T, S, N]
-        codes, heads, losses, logits = self.adapt_stacked(features, encoder_features, membership, steps)
-        hits = (logits.argmax(dim=-1) == labels).float().sum(dim=1).tolist()  # [T]; padding never hits
+        ways = [int(task.labels.max()) + 1 for task in tasks]
+        membership = torch.from_numpy(pad_membership([task.labels for task in tasks], most_support, max(ways)))
+        membership = membership.to(features)  # [T, S, N]
+        codes, heads, losses, logits = self.adapt_stacked(
+            features, encoder_features, membership, steps, some_absent=min(ways) < max(ways)
+        )
+        hits = count_hits(logits, membership).tolist()  # [T]
+        finite = are_finite(codes, heads, membership).tolist()  # [T]
         return [
             AdaptedTask(
                 codes=codes[t, :n].clone(),  # a view would keep the whole batch in memory
                 weight=heads[t, :n, :-1].clone(),
                 bias=heads[t, :n, -1].clone(),
-                losses=losses[t].tolist(),
+                losses=own_losses,
                 support_accuracy=hits[t] / len(task.labels),
+                is_finite=finite[t],
             )
-            for t, (n, task) in enumerate(zip(ways, tasks, strict=True))
+            for t, (n, task, own_losses) in enumerate(zip(ways, tasks, losses.tolist(), strict=True))
         ]
 
     @torch.no_grad()
     def adapt_stacked(
-        self, features: Tensor, encoder_features: Tensor, membership: Tensor, steps: int
+        self,
+        features: Tensor,
+        encoder_features: Tensor,
+        membership: Tensor,
+        steps: int,
+        *,
+        some_absent: bool = True,
     ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
         """Encode and adapt a padded batch, from support features [T,S,F], the encoder's, and membership [T,S,N].
 
-        Returns adapted codes [T,N,L], heads [T,N,F+1], support losses [T,steps+1] before each step and after the
-        last, and support logits [T,S,N].
+        `some_absent` is False only where every task has all N classes; it saves masking them. Returns adapted codes
+        [T,N,L], heads [T,N,F+1], support losses [T,steps+1] before each step and after the last, and support logits
+        [T,S,N]. Nothing waits for the device: no number is read back from it.
         """
         codes = self.leo.encode(encoder_features, membership)  # [T, N, L]
-        adapt = self._closed_form if self.leo.decoder.is_plain else self._by_autograd
-        return adapt(codes, features, membership, steps)
+        if self.leo.decoder.is_plain:
+            return self._closed_form(codes, features, membership, steps, some_absent)
+        return self._by_autograd(codes, features, membership, steps)
 
     def _by_autograd(
         self, codes: Tensor, features: Tensor, membership: Tensor, steps: int
     ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-        """Adapt codes with any decoder. Arguments and results are those of `_closed_form`."""
+        """Adapt codes with any decoder. Arguments and results are as in `_closed_form`."""
         with torch.inference_mode(mode=False), torch.no_grad():
             # Autograd refuses tensors made in inference mode, so it gets copies made outside of it.
             adapted = self.leo.adapt(codes.clone(), features.clone(), membership.clone(), steps)
         return adapted.codes, adapted.heads, adapted.losses, adapted.logits
 
     def _closed_form(
-        self, codes: Tensor, features: Tensor, membership: Tensor, steps: int
+        self, codes: Tensor, features: Tensor, membership: Tensor, steps: int, some_absent: bool
     ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
         """Compute what `LatentEmbeddingOptimization.adapt` computes, for a plain decoder.
 
         Codes [T,N,L], support features [T,S,F], membership [T,S,N] -> adapted codes [T,N,L], heads [T,N,F+1],
         support losses [T,steps+1], and support logits [T,S,N] up to one number a row.
         """
-        absent = (membership.sum(dim=1) == 0).unsqueeze(1)  # [T, 1, N]
+        absent = (membership.sum(dim=1) == 0).unsqueeze(1) if some_absent else None  # [T, 1, N]
         real = membership.sum(dim=-1, keepdim=True)  # [T, S, 1], 0 for padding
         share = real / real.sum(dim=1, keepdim=True)  # [T, S, 1], each example's weight in the mean loss
         codes, last_input, log_ps, logits = self._latent_steps(codes, features, membership, share, absent, steps)
@@ -165,25 +174,26 @@ class Adapter:
                 gradient = torch.cat([error @ features, error.sum(dim=-1, keepdim=True)], dim=-1)  # [T, N, F+1]
                 heads = heads - self.leo.finetune_lr * gradient
                 logits = features @ heads[..., :-1].mT + heads[..., -1].unsqueeze(1)  # [T, S, N]
-                logits = logits.masked_fill(absent, MASKED_LOGIT)
+                if absent is not None:
+                    logits = logits.masked_fill(absent, MASKED_LOGIT)
                 log_ps.append(logits.log_softmax(dim=-1))
         targets = membership * share  # [T, S, N]
         losses = -(torch.stack(log_ps, dim=1) * targets.unsqueeze(1)).sum(dim=(2, 3))  # [T, steps + 1]
         return codes, heads, losses, logits
 
     def _latent_steps(
-        self, codes: Tensor, features: Tensor, membership: Tensor, share: Tensor, absent: Tensor, steps: int
+        self, codes: Tensor, features: Tensor, membership: Tensor, share: Tensor, absent: Tensor | None, steps: int
     ) -> tuple[Tensor, Tensor, list[Tensor], Tensor]:
         """Take the gradient steps on codes [T,N,L].
 
-        `share` [T,S,1] is each example's weight in the loss, `absent` [T,1,N] marks classes a task does not have.
+        `share` [T,S,1] is each example's weight in the loss, `absent` [T,1,N] marks classes a task does not have, or is
+        None where every task has all.
         Returns adapted codes [T,N,L], the input of the decoder's last layer [T,N,H+L], support log-probabilities
         [T,S,N] before each step and after the last, and the last logits [T,S,N] up to one number a row.
         """
         decoder, width = self.leo.decoder, self.leo.decoder.fc2.out_features
         projected = self._project_features(features)  # [T, S, H+L]
         projected_hidden, projected_skip = projected[..., :width], projected[..., width:]
-        some_absent = bool(absent.any())
         targets = membership * share  # [T, S, N]
         log_ps = []
         for step in range(steps + 1):
@@ -192,7 +202,7 @@ class Adapter:
             logits = projected_hidden @ hidden.mT  # [T, S, N]
             if decoder.skip is not None:
                 logits += projected_skip @ codes.mT
-            if some_absent:
+            if absent is not None:
                 logits.masked_fill_(absent, MASKED_LOGIT)
             log_p = logits.log_softmax(dim=-1)
             log_ps.append(log_p)
@@ -216,7 +226,27 @@ def _relu_backward(gradient: Tensor, output: Tensor) -> Tensor:
     return by_input
 
 
-def _pad(values: Tensor, length: int, fill: float = 0) -> Tensor:
-    """Append rows of `fill` until there are `length`: [S,...] -> [length,...]."""
+def pad_membership(labels: list[NDArray[np.int64]], support: int, ways: int) -> NDArray[np.float32]:
+    """Class numbers [S] of several tasks -> membership [T,`support`,`ways`], 1 where an example is of a class."""
+    padded = np.full((len(labels), support), -1, dtype=np.int64)
+    for row, own in zip(padded, labels, strict=True):
+        row[: len(own)] = own
+    membership: NDArray[np.float32] = (padded[..., None] == np.arange(ways)).astype(np.float32)
+    return membership
+
+
+def count_hits(logits: Tensor, membership: Tensor) -> Tensor:
+    """How many examples of each task have the highest logit at their own class: logits, membership [T,S,N] -> [T]."""
+    return membership.gather(-1, logits.argmax(dim=-1, keepdim=True)).sum(dim=(1, 2))
+
+
+def are_finite(codes: Tensor, heads: Tensor, membership: Tensor) -> Tensor:
+    """Whether each task's codes [T,N,L] and heads [T,N,F+1] are finite, but for classes that it does not have: [T]."""
+    finite = codes.isfinite().all(dim=-1) & heads.isfinite().all(dim=-1)  # [T, N]
+    return (finite | (membership.sum(dim=1) == 0)).all(dim=-1)
+
+
+def _pad(values: Tensor, length: int) -> Tensor:
+    """Append zero rows until there are `length`: [S,F] -> [length,F]."""
     missing = length - len(values)
-    return values if missing == 0 else torch.cat([values, values.new_full((missing, *values.shape[1:]), fill)])
+    return values if missing == 0 else torch.cat([values, values.new_zeros(missing, *values.shape[1:])])

@@ -94,10 +94,14 @@ class TorchPhi:
 
     @torch.inference_mode()
     def __call__(self, images: NDArray[np.uint8]) -> Tensor:
-        # [B, 1, R, R], or [B, 3, R, R]
-        pixels = torch.from_numpy(images).unsqueeze(1) if images.ndim == 3 else torch.from_numpy(images).movedim(3, 1)
+        pixels = torch.from_numpy(images)
         if self._device.type == "cuda":  # pinned memory is copied while the host goes on; bytes are the least to copy
             pixels = pixels.pin_memory().to(self._device, non_blocking=True)
+        return self.compute(pixels)
+
+    def compute(self, images: Tensor) -> Tensor:
+        """Compute the features of images on the device: uint8 [B,R,R] or [B,R,R,3] -> [B,F]."""
+        pixels = images.unsqueeze(1) if images.dim() == 3 else images.movedim(3, 1)  # [B, 1, R, R], or [B, 3, R, R]
         features: Tensor = self._phi((pixels.float() / 255).contiguous(memory_format=torch.channels_last))
         return features
 

@@ -1,26 +1,24 @@
 """Work gets the same result in a shared pass as alone."""
 
-from pathlib import Path
-
 import numpy as np
 import pytest
 
 from app.inference.engine import Engine
 from app.inference.support_features import SupportFeatures
-from app.inference.work import Adapt, Adapted, Decode, Head, Predict, Predicted, Work
+from app.inference.work import Adapt, Adapted, Decode, Predict, Predicted, Work
 from tests.helpers.models import WEIGHTS
+from tests.helpers.results import assert_alike
 
 
 @pytest.fixture(params=["omniglot", "omniglot-105"], scope="module")
 def engine(request: pytest.FixtureRequest) -> Engine:
-    return Engine(Path(WEIGHTS / request.param), "cpu")
+    return Engine(WEIGHTS / request.param, "cpu")
 
 
-@pytest.mark.parametrize("one_by_one", [True, False], ids=["as on a CPU", "as on a GPU"])
-def test_a_mixed_batch_gives_each_work_the_result_it_gets_alone(
-    engine: Engine, one_by_one: bool, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(engine, "one_by_one", one_by_one)
+@pytest.mark.parametrize("stacked", [False, True], ids=["as on a CPU", "as on a GPU"])
+def test_a_mixed_batch_gives_each_work_the_result_it_gets_alone(engine: Engine, *, stacked: bool) -> None:
+    if stacked:
+        engine = Engine(WEIGHTS / engine.info.name, "cpu", stacked=True)
     chance = np.random.default_rng(0)
 
     def images(count: int) -> np.ndarray:
@@ -31,8 +29,8 @@ def test_a_mixed_batch_gives_each_work_the_result_it_gets_alone(
     ]
     made = [engine.run([task])[0] for task in tasks]
     assert all(isinstance(task, Adapted) for task in made)
-    heads = [Head(task.weight, task.bias) for task in made if isinstance(task, Adapted)]
-    codes = [task.codes.numpy() for task in made if isinstance(task, Adapted)]
+    heads = [task.head for task in made if isinstance(task, Adapted)]
+    codes = [task.codes for task in made if isinstance(task, Adapted)]
     batch: list[Work] = [
         Predict(images(3), heads[0], codes[0]),
         tasks[0],
@@ -44,13 +42,7 @@ def test_a_mixed_batch_gives_each_work_the_result_it_gets_alone(
         Predict(images(1), None, codes[0], decode=False),
     ]
     for alone, together in zip([engine.run([work])[0] for work in batch], engine.run(batch), strict=True):
-        assert type(alone) is type(together)
-        if isinstance(alone, Predicted) and isinstance(together, Predicted):
-            np.testing.assert_allclose(together.probabilities, alone.probabilities, atol=1e-4)
-            assert together.probabilities.sum(axis=1) == pytest.approx(1, abs=1e-5)
-        elif not isinstance(alone, Predicted) and not isinstance(together, Predicted):
-            np.testing.assert_allclose(together.weight, alone.weight, atol=1e-3, rtol=1e-3)  # noise: weights up to 18
-            np.testing.assert_allclose(together.bias, alone.bias, atol=1e-3)
+        assert_alike(together, alone)
 
 
 def test_answers_from_codes_equal_those_from_the_decoded_head(engine: Engine) -> None:

@@ -39,7 +39,7 @@ def query_of(models: Models) -> Work:
     strokes = two_strokes(models.default.shape)
     (adapted,) = models.run([Adapt(strokes, np.array([0, 1]), model_version=version)])
     assert isinstance(adapted, Adapted)
-    return Predict(strokes, None, adapted.codes.numpy(), version)
+    return Predict(strokes, None, adapted.codes, version)
 
 
 def test_work_that_waited_through_two_reloads_is_still_answered(weights: Path, settings: Settings) -> None:

@@ -3,8 +3,8 @@
 import time
 from typing import Any
 
+import numpy as np
 import pytest
-import torch
 
 from app.inference.work import Head
 from app.tasks.cache import TaskCache
@@ -12,7 +12,7 @@ from tests.helpers.records import record
 
 
 def head(floats: int = 100) -> Head:
-    return Head(torch.zeros(2, floats), torch.zeros(2))
+    return Head(np.zeros((2, floats), np.float32), np.zeros(2, np.float32))
 
 
 def put(cache: TaskCache, task_id: str, floats: int = 100, **changes: Any) -> None:

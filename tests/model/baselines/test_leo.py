@@ -20,7 +20,7 @@ def test_logits_are_those_of_the_leo_that_is_served(*, own_encoder: bool) -> Non
     with torch.no_grad():
         features = leo.features(leo.classifier.phi, images)
         encoder_features = leo.features(leo.encoder_phi, images)
-    (served,) = Adapter(leo).adapt([Support(features, encoder_features, labels)], 3)
+    (served,) = Adapter(leo).adapt([Support(features, encoder_features, labels.numpy())], 3)
     torch.testing.assert_close(logits[0], features @ served.weight.T + served.bias, atol=1e-4, rtol=1e-4)
 
 

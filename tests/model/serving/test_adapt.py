@@ -16,7 +16,7 @@ def random_support(leo: LatentEmbeddingOptimization, ways: int, shots: list[int]
     labels = labels[torch.randperm(len(labels), generator=generator)]
     features = torch.randn(len(labels), leo.config.feature_dim, generator=generator)
     features = torch.nn.functional.normalize(features, dim=-1)
-    return Support(features, features.flip(-1) if leo.encoder.features is not None else features, labels)
+    return Support(features, features.flip(-1) if leo.encoder.features is not None else features, labels.numpy())
 
 
 @pytest.mark.parametrize("own_encoder", [False, True])
@@ -112,7 +112,7 @@ def test_serving_adapts_as_plain_autograd_does_whatever_the_settings(seed: int, 
         with torch.inference_mode():  # as the engine calls it
             together = Adapter(leo).adapt(tasks, steps)
         for task, adapted in zip(tasks, together, strict=True):
-            membership = one_hot(task.labels[None])
+            membership = one_hot(torch.from_numpy(task.labels)[None])
             with torch.no_grad():
                 expected = leo.adapt(
                     leo.encode(task.features[None], membership), task.features[None], membership, steps
