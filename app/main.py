@@ -15,6 +15,7 @@ from app.http.middleware.headers import SecurityHeaders
 from app.http.middleware.keys import KeyCheck
 from app.http.middleware.limits import Admission, BodyLimit
 from app.http.middleware.log import RequestLog
+from app.http.middleware.other_pages import OtherPages, OwnNames
 from app.http.openapi import add_schemas
 from app.http.routes import page, service, tasks
 from app.http.schemas import AddSupport, CreateTask, PredictImages, ProblemDocument
@@ -42,8 +43,8 @@ and send everything else to `POST /tasks/{task_id}/predict`.
 def create_app(settings: Settings | None = None, shared_state: SharedState | None = None) -> FastAPI:
     """The service with its models loaded; it opens its store when it starts. Workers have one `shared_state`.
 
-    Raises `CheckpointError`, `KeyFileError` or `ValueError` (no such device), and on starting `StoreUnavailable`,
-    each saying why.
+    Raises `CheckpointError`, `KeyFileError` or `ValueError` (no such device or host name), and on starting
+    `StoreUnavailable`, each saying why.
     """
     settings, shared_state = settings or Settings(), shared_state or SharedState()
     # FastAPI's own /docs loads its scripts from elsewhere; this one brings them along.
@@ -62,6 +63,8 @@ def create_app(settings: Settings | None = None, shared_state: SharedState | Non
     app.add_middleware(BodyLimit, max_bytes=settings.max_body_bytes)
     app.add_middleware(Admission, most=settings.queue_requests, shared_state=shared_state)
     app.add_middleware(KeyCheck, keys=app.state.keys)
+    if app.state.keys is None:
+        app.add_middleware(OtherPages, own=OwnNames(settings.host, settings.allowed_hosts))
     app.add_middleware(SecurityHeaders)
     app.add_middleware(RequestLog)
     problems.install(app)

@@ -35,6 +35,11 @@ class Settings(BaseSettings):
     keys_file: Path | None = Field(
         None, description="key file, made by `leo keys add`; without it everyone who can reach the service may use it"
     )
+    allowed_hosts: str = Field(
+        "",
+        description="further host names under which a service without keys is reached, separated by commas, such as "
+        "`leo.example.com` or `*.example.com`; `*` allows any name, and calls from web pages of any site",
+    )
     device: Literal["auto", "cpu", "cuda"] = Field(
         "auto", description="`cpu`, `cuda`, or `auto`: a GPU if there is one"
     )

@@ -24,7 +24,7 @@ from model.allocator import keep_freed_memory
 def build() -> FastAPI:
     """Build the app of one replica. Raises `StoreUnavailable` if no shared store is configured."""
     keep_freed_memory()
-    settings = Settings()
+    settings = Settings(host="0.0.0.0")  # noqa: S104 - Ray listens, in whichever way it is reached
     logs.configure(settings.log_format)
     if not settings.store_url:
         raise StoreUnavailable("replicas share their tasks: set LEO_STORE_URL to a Redis")

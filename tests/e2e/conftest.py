@@ -15,6 +15,8 @@ QUIETLY = [
     "--disable-background-networking",
     "--disable-component-update",
     "--disable-sync",
+    # As after DNS rebinding: the name of somebody's site leads to this machine.
+    "--host-resolver-rules=MAP evil.example 127.0.0.1",
 ]
 
 

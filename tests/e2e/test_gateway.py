@@ -94,7 +94,7 @@ def test_the_tls_override_serves_https(server: Server, tmp_path: Path) -> None:
 
 def test_an_address_that_asks_for_too_much_gets_429(url: str) -> None:
     host, port = url.removeprefix("http://").split(":")
-    head = b"POST /tasks HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\nContent-Length: 9\r\n\r\n"
+    head = b"POST /tasks HTTP/1.1\r\nHost: 127.0.0.1\r\nContent-Type: application/json\r\nContent-Length: 9\r\n\r\n"
     with contextlib.ExitStack() as held:
         for _ in range(256):  # each holds a connection for a body that does not come
             held.enter_context(socket.create_connection((host, int(port)), timeout=30)).sendall(head)
