@@ -17,6 +17,7 @@ from app.http.middleware.limits import Admission, BodyLimit
 from app.http.middleware.log import RequestLog
 from app.http.middleware.other_pages import OtherPages, OwnNames
 from app.http.openapi import add_schemas
+from app.http.rates import Rates
 from app.http.routes import page, service, tasks
 from app.http.schemas import AddSupport, CreateTask, PredictImages, ProblemDocument
 from app.inference.batcher import INLINE_SECONDS, INLINE_SECONDS_BESIDE_WORKERS, Batcher
@@ -58,7 +59,8 @@ def create_app(settings: Settings | None = None, shared_state: SharedState | Non
     )
     app.state.settings, app.state.shared_state = settings, shared_state
     app.state.models = Models.load(settings, shared_state.is_idle)
-    app.state.keys = Keys(settings.keys_file, shared_state.rate_states) if settings.keys_file else None
+    rates = Rates(shared_state.rate_owners, shared_state.rate_states)
+    app.state.keys = Keys(settings.keys_file, rates) if settings.keys_file else None
     # The middleware added last is the first that a request passes.
     app.add_middleware(BodyLimit, max_bytes=settings.max_body_bytes)
     app.add_middleware(Admission, most=settings.queue_requests, shared_state=shared_state)

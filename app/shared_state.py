@@ -10,7 +10,7 @@ from multiprocessing.sharedctypes import RawArray
 from typing import Any
 
 VERSION_SLOTS = 2**14  # two tasks that share a slot only cost each other a look at the store
-RATE_LIMITED_KEYS = 2**16  # keys with a rate limit that are counted apart
+RATE_LIMITED_KEYS = 2**16  # keys in use at once with a rate limit that are counted apart
 
 
 class SharedState:
@@ -27,8 +27,8 @@ class SharedState:
         # Counts of changes, a row for each worker and one for the parent. Each writes its own row only, so no count is
         # ever lost; a task's version is the sum over the rows.
         self._changes = [RawArray("Q", VERSION_SLOTS) for _ in range(workers + 1)]
-        #: When each key's rate limit is full again, by the monotonic clock; see `app.http.keys`.
-        self.rate_states = RawArray("d", RATE_LIMITED_KEYS)
+        #: Which key holds each slot, and when its token bucket is full again, by the monotonic clock: `app.http.rates`.
+        self.rate_owners, self.rate_states = RawArray("Q", RATE_LIMITED_KEYS), RawArray("d", RATE_LIMITED_KEYS)
 
     def join(self, number: int) -> None:
         """Become the worker with this number."""

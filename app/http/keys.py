@@ -3,14 +3,15 @@
 import hashlib
 import hmac
 import logging
-import math
 import re
 import secrets
-import time
+from collections import Counter
 from pathlib import Path
-from typing import Literal, Protocol, get_args
+from typing import Literal, get_args
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+
+from app.http.rates import Rates
 
 log = logging.getLogger(__name__)
 
@@ -43,10 +44,18 @@ class Key(BaseModel):
 
 
 class KeyFile(BaseModel):
-    """The content of a key file."""
+    """The content of a key file. No two keys share a name or an id: one of them would be ignored."""
 
     model_config = ConfigDict(extra="forbid")
-    keys: list[Key] = []
+    keys: list[Key]
+
+    @model_validator(mode="after")
+    def _check_unique(self) -> "KeyFile":
+        for member in ("name", "id"):
+            (most, times), *_ = Counter(getattr(key, member) for key in self.keys).most_common(1) or [("", 0)]
+            if times > 1:
+                raise ValueError(f"{times} keys have the {member} {most}: remove all but one of them")
+        return self
 
 
 def _hash(salt: str, presented: str) -> str:
@@ -62,7 +71,7 @@ def read_keys(path: Path) -> KeyFile:
     try:
         return KeyFile.model_validate_json(path.read_bytes())
     except FileNotFoundError:
-        return KeyFile()
+        return KeyFile(keys=[])
     except (OSError, ValidationError) as error:
         raise KeyFileError(f"cannot use the keys in {path}: {error}") from None
 
@@ -97,23 +106,15 @@ def new_key(
     return stored, presented
 
 
-class RateStates(Protocol):
-    """An array of numbers, zero at first: one for each key with a rate limit."""
-
-    def __len__(self) -> int: ...
-    def __getitem__(self, index: int, /) -> float: ...
-    def __setitem__(self, index: int, number: float, /) -> None: ...
-
-
 class Keys:
     """The keys in a file, which is read again whenever it changes."""
 
-    def __init__(self, path: Path, rate_states: RateStates) -> None:
-        """Read the file. `rate_states` is shared by all workers, so that they count requests together.
+    def __init__(self, path: Path, rates: Rates) -> None:
+        """Read the file. `rates` is shared by all workers, so that they count requests together.
 
         Raises `KeyFileError`, also for a missing or empty file, since then no request could be allowed.
         """
-        self._path, self._rate_states = path, rate_states
+        self._path, self._rates = path, rates
         self._loaded_version = self._file_version()
         self._load(read_keys(path))
         if not self._keys:
@@ -133,25 +134,11 @@ class Keys:
         return key if key.matches(presented) and key is not DUMMY_KEY else None
 
     def seconds_to_wait(self, key: Key) -> int | None:
-        """Count a request: None if the rate limit allows it, else the seconds to wait, rounded up.
-
-        A token bucket that holds one second's requests. Its state is one number, the time at which it will be full
-        again (the generic cell rate algorithm, ITU-T I.371).
-        """
-        if key.per_second is None:
-            return None
-        index = self._rate_state_index[key.id]
-        now, interval = time.monotonic(), 1 / key.per_second
-        full_at = max(now, self._rate_states[index])
-        wait = full_at - now - (max(1.0, key.per_second) - 1) * interval
-        if wait > 0:
-            return math.ceil(wait)
-        self._rate_states[index] = full_at + interval
-        return None
+        """Count a request: None if the rate limit allows it, else the seconds to wait, rounded up."""
+        return None if key.per_second is None else self._rates.seconds_to_wait(int(key.id, 16), key.per_second)
 
     def _load(self, file: KeyFile) -> None:
         self._keys = {key.id: key for key in file.keys}
-        self._rate_state_index = {key.id: number % len(self._rate_states) for number, key in enumerate(file.keys)}
 
     def _file_version(self) -> tuple[int, int, int] | None:
         """Numbers that change with the file; None if there is no file."""
@@ -171,6 +158,8 @@ class Keys:
             return
         try:
             self._load(read_keys(self._path))
-            log.info("read %d keys from %s", len(self._keys), self._path)
+            log.log(
+                logging.INFO if self._keys else logging.WARNING, "read %d keys from %s", len(self._keys), self._path
+            )
         except KeyFileError as error:
             log.error("%s; the keys read last stay in force", error)

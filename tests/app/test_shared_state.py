@@ -8,6 +8,7 @@ from types import SimpleNamespace
 import pytest
 
 from app.http.keys import KeyFile, Keys, new_key, write_keys
+from app.http.rates import Rates
 from app.process.workers import MOST_WORKERS, worker_count
 from app.settings import Settings
 from app.shared_state import SharedState
@@ -93,17 +94,18 @@ def test_computing_ends_with_a_failure_too() -> None:
 
 
 def test_a_key_has_one_rate_over_all_workers(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("app.http.keys.time", SimpleNamespace(monotonic=lambda: 1000.0))  # all at the same moment
+    monkeypatch.setattr("app.http.rates.time", SimpleNamespace(monotonic=lambda: 1000.0))  # all at the same moment
     path = tmp_path / "keys.json"
     slow, _ = new_key("slow", "me", ["read"], per_second=2)
     slower, _ = new_key("slower", "me", ["read"], per_second=0.01)
     write_keys(path, KeyFile(keys=[slow, slower]))
     shared_state = SharedState(2)
-    keys = Keys(path, shared_state.rate_states)
+    rates = Rates(shared_state.rate_owners, shared_state.rate_states)
+    keys = Keys(path, rates)
     assert keys.seconds_to_wait(slow) is None
 
     def ask() -> None:
-        theirs = Keys(path, shared_state.rate_states)
+        theirs = Keys(path, rates)
         assert theirs.seconds_to_wait(slow) is None
         assert theirs.seconds_to_wait(slower) is None
 

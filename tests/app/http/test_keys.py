@@ -14,6 +14,7 @@ from typer.testing import CliRunner
 
 from app.cli import app
 from app.http.keys import KeyFileError, Keys, new_key, read_keys
+from app.http.rates import Rates
 from app.settings import Settings
 from tests.helpers.drawn import png
 from tests.helpers.models import WEIGHTS
@@ -249,10 +250,10 @@ def test_what_the_command_refuses(tmp_path: Path) -> None:
 
 def test_a_service_with_no_usable_keys_does_not_start(tmp_path: Path) -> None:
     with pytest.raises(KeyFileError, match="leo keys add"):
-        Keys(tmp_path / "absent.json", [0.0])
+        Keys(tmp_path / "absent.json", Rates([0], [0.0]))
     (tmp_path / "broken.json").write_text("{")
     with pytest.raises(KeyFileError, match=r"cannot use the keys in .*broken\.json"):
-        Keys(tmp_path / "broken.json", [0.0])
+        Keys(tmp_path / "broken.json", Rates([0], [0.0]))
 
 
 def test_a_key_matches_only_itself() -> None:
