@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import logging
 import os
 from collections.abc import AsyncIterator
 
@@ -30,10 +31,12 @@ from app.observability import metrics
 from app.problems import Problem
 from app.settings import Settings
 from app.shared_state import SharedState
-from app.store import StoreUnavailable, TaskStore
+from app.store import RecordOfOtherVersion, StoreLost, StoreUnavailable, TaskStore, UnreadableRecord
 from app.store.redis import RedisStore
 from app.store.sqlite import SQLiteStore
 from app.tasks.service import Tasks
+
+log = logging.getLogger(__name__)
 
 DESCRIPTION = """
 Send a few labelled drawings to `POST /tasks`, get a classifier back within milliseconds,
@@ -78,17 +81,25 @@ def create_app(settings: Settings | None = None, shared_state: SharedState | Non
 
     @app.exception_handler(StoreUnavailable)
     async def store_unavailable(_: Request, error: StoreUnavailable) -> JSONResponse:
+        if isinstance(error, StoreLost):
+            log.error("%s", error)
+            return Problem(503, str(error), retry_after=60).response()
         return Problem(503, f"{error}; nothing acknowledged is lost, try again", retry_after=1).response()
+
+    @app.exception_handler(UnreadableRecord)
+    async def unreadable_record(_: Request, error: UnreadableRecord) -> JSONResponse:
+        log.error("%s", error)
+        return Problem(409 if isinstance(error, RecordOfOtherVersion) else 500, str(error)).response()
 
     add_schemas(app, CreateTask, AddSupport, PredictImages, ProblemDocument)
     return app
 
 
-async def open_store(settings: Settings) -> TaskStore:
-    """The task store that the settings name. Raises `StoreUnavailable`."""
+async def open_store(settings: Settings, shared_state: SharedState) -> TaskStore:
+    """The task store that the settings name, the same file for all workers. Raises `StoreUnavailable`."""
     if settings.store_url:
         return await RedisStore.open(settings.store_url)
-    return await SQLiteStore.open(settings.data_dir / "tasks.sqlite3")
+    return await SQLiteStore.open(settings.data_dir / "tasks.sqlite3", shared_state.store_file)
 
 
 @contextlib.asynccontextmanager
@@ -96,7 +107,7 @@ async def _lifespan(app: FastAPI) -> AsyncIterator[None]:
     settings: Settings = app.state.settings
     models: Models = app.state.models
     shared_state: SharedState = app.state.shared_state
-    store = await open_store(settings)
+    store = await open_store(settings, shared_state)
     batcher = Batcher(
         shared_state.while_computing(timed_batches(models.run)),
         max_images=settings.queue_images,

@@ -27,6 +27,8 @@ class SharedState:
         # Counts of changes, a row for each worker and one for the parent. Each writes its own row only, so no count is
         # ever lost; a task's version is the sum over the rows.
         self._changes = [RawArray("Q", VERSION_SLOTS) for _ in range(workers + 1)]
+        #: Device and inode of the task store's file, once a process of this service has opened it.
+        self.store_file = RawArray("Q", 2)
         #: Which key holds each slot, and when its token bucket is full again, by the monotonic clock: `app.http.rates`.
         self.rate_owners, self.rate_states = RawArray("Q", RATE_LIMITED_KEYS), RawArray("d", RATE_LIMITED_KEYS)
 

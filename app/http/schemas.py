@@ -98,10 +98,21 @@ class Task(BaseModel):
     )
 
 
+class UnreadableTask(BaseModel):
+    """A task of which nothing but its id can be read."""
+
+    task_id: str
+    reason: str = Field(examples=["task 3f9c is a record of schema 2, this program's is 1: run the same version"])
+
+
 class TaskPage(BaseModel):
     """One page of a list of tasks, newest first."""
 
     tasks: list[Task]
+    unreadable: list[UnreadableTask] = Field(
+        description="tasks of this page that are stored but cannot be read: they are damaged, or a newer version of "
+        "the service wrote them. They can be deleted"
+    )
     next_cursor: str | None = Field(description="pass as `cursor` to get the next page; null on the last page")
 
 

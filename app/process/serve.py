@@ -45,8 +45,9 @@ def serve(settings: Settings) -> int:
         raise CannotServe(str(error)) from error
     if workers == 1:
         logs.configure(settings.log_format)
-        service = load(settings, SharedState())
-        sockets = listen(find_free_addresses(settings), share=False)
+        shared_state = SharedState()
+        service = load(settings, shared_state)
+        sockets = listen(find_free_addresses(settings, shared_state), share=False)
         freeze_garbage()
         run(settings, service, sockets)
         return 0
@@ -64,7 +65,8 @@ def serve_with_workers(settings: Settings, workers: int) -> int:
     from app import main  # noqa: F401 - imported before the fork, so that the workers share its memory
 
     logs.configure(settings.log_format)
-    shared_state, addresses = SharedState(workers), find_free_addresses(settings)
+    shared_state = SharedState(workers)
+    addresses = find_free_addresses(settings, shared_state)
 
     def work(open_sockets: Callable[[], list[socket.socket]], ready: Callable[[], None]) -> None:
         try:
@@ -91,10 +93,10 @@ def load(settings: Settings, shared_state: SharedState) -> FastAPI:
         raise CannotServe(str(error)) from error
 
 
-def find_free_addresses(settings: Settings) -> list[Address]:
+def find_free_addresses(settings: Settings, shared_state: SharedState) -> list[Address]:
     """The addresses to listen on, after a check that the store can be used. Raises `CannotServe`."""
     try:
-        asyncio.run(_check_store(settings))
+        asyncio.run(_check_store(settings, shared_state))
     except StoreUnavailable as error:
         raise CannotServe(str(error)) from error
     if settings.keys_file is None and not _is_loopback(settings.host):
@@ -116,11 +118,11 @@ def find_free_addresses(settings: Settings) -> list[Address]:
     return addresses
 
 
-async def _check_store(settings: Settings) -> None:
+async def _check_store(settings: Settings, shared_state: SharedState) -> None:
     """Open and close the store, so that a bad one is reported in one line instead of a traceback."""
     from app.main import open_store
 
-    await (await open_store(settings)).close()
+    await (await open_store(settings, shared_state)).close()
 
 
 def _is_loopback(host: str) -> bool:

@@ -13,6 +13,22 @@ class StoreUnavailable(Exception):
     """The store cannot be reached or used right now."""
 
 
+class StoreLost(StoreUnavailable):
+    """The store cannot be used until a person does something about it; the message says what."""
+
+
+class UnreadableRecord(Exception):
+    """One stored task cannot be read; all others can. The message says why."""
+
+
+class RecordOfOtherVersion(UnreadableRecord):
+    """Another version of this program wrote it."""
+
+
+class DamagedRecord(UnreadableRecord):
+    """Its bytes are not what was written."""
+
+
 class IdempotencyConflict(Exception):
     """The same Idempotency-Key was used for a different request before."""
 
@@ -52,10 +68,20 @@ class IdempotencyRecord:
     digest: bytes
 
 
-class TaskStore(Protocol):
-    """A store of tasks; every method may raise `StoreUnavailable`, and does so within a second.
+@dataclass(frozen=True)
+class StoredPage:
+    """Some tasks, newest first, and where the next page begins."""
 
-    Writes are atomic, and durable when they return. Expired tasks are never returned.
+    records: list[TaskRecord]
+    unreadable: dict[str, str]  # why, by task id
+    next_cursor: str | None
+
+
+class TaskStore(Protocol):
+    """A store of tasks; every method may raise `StoreUnavailable`, and does so within seconds.
+
+    Writes are atomic, and durable when they return. Expired tasks are never returned. Methods that return records
+    raise `UnreadableRecord`.
     """
 
     shared: bool
@@ -97,11 +123,14 @@ class TaskStore(Protocol):
     async def delete(self, task_id: str, owner: str) -> bool:
         """Delete a task; returns whether there was one."""
 
-    async def page(self, owner: str, limit: int, cursor: str | None) -> tuple[list[TaskRecord], str | None]:
-        """One page of tasks, newest first, and the next page's cursor. Raises `ValueError` for an invalid cursor."""
+    async def page(self, owner: str, limit: int, cursor: str | None) -> StoredPage:
+        """One page of at most `limit` tasks, unreadable ones included. Raises `ValueError` for an invalid cursor."""
 
     async def count(self, owner: str) -> int:
         """The number of an owner's live tasks."""
+
+    def reason_lost(self) -> str | None:
+        """Why no task can be created or changed until a person does something about it, or None."""
 
     async def close(self) -> None:
         """Finish the calls under way and close the store."""

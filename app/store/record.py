@@ -1,11 +1,12 @@
 """Packs a task into bytes, the same in every store: one line of JSON, then the codes."""
 
 import json
+from collections.abc import Iterable
 from dataclasses import fields
 
 import numpy as np
 
-from app.store import StoreUnavailable, TaskRecord
+from app.store import DamagedRecord, RecordOfOtherVersion, StoredPage, TaskRecord, UnreadableRecord
 
 SCHEMA = 1  # version of the format; raise it with every change that older programs cannot read
 JSON_FIELDS = [field.name for field in fields(TaskRecord) if field.name != "codes"]
@@ -18,15 +19,39 @@ def pack(record: TaskRecord) -> bytes:
     return line.encode() + b"\n" + record.codes.astype("<f4").tobytes()
 
 
-def unpack(data: bytes) -> TaskRecord:
-    """Unpack a task. Raises `StoreUnavailable` naming both versions if the record's schema is another."""
+def unpack(data: bytes, task_id: str) -> TaskRecord:
+    """Unpack the task that is stored under this id.
+
+    Raises `RecordOfOtherVersion` naming both versions, or `DamagedRecord`.
+    """
     line, _, codes = data.partition(b"\n")
-    head = json.loads(line)
-    if head["schema"] != SCHEMA:
-        raise StoreUnavailable(
-            f"task {head.get('task_id')} is a record of schema {head['schema']}, this program's is {SCHEMA}: "
-            "run the same version everywhere"
-        )
-    per_class = np.frombuffer(codes, dtype="<f4").reshape(len(head["shots"]), -1)
-    # astype makes a copy, since frombuffer's array is read-only.
-    return TaskRecord(codes=per_class.astype(np.float32), **{name: head[name] for name in JSON_FIELDS if name in head})
+    try:
+        head = json.loads(line)
+        if head["schema"] != SCHEMA:
+            raise RecordOfOtherVersion(
+                f"task {task_id} is a record of schema {head['schema']}, this program's is {SCHEMA}: "
+                "run the same version everywhere"
+            )
+        # A copy, since frombuffer's array is read-only.
+        per_class = np.frombuffer(codes, dtype="<f4").reshape(len(head["shots"]), -1).astype(np.float32)
+        record = TaskRecord(codes=per_class, **{name: head[name] for name in JSON_FIELDS if name in head})
+    except (ValueError, KeyError, TypeError) as error:
+        raise _damaged(task_id) from error
+    if record.task_id != task_id or not np.isfinite(per_class).all():
+        raise _damaged(task_id)
+    return record
+
+
+def unpack_page(packed: Iterable[tuple[str, bytes]], next_cursor: str | None) -> StoredPage:
+    """Unpack tasks by their ids; those that cannot be read are only named."""
+    page = StoredPage([], {}, next_cursor)
+    for task_id, data in packed:
+        try:
+            page.records.append(unpack(data, task_id))
+        except UnreadableRecord as error:
+            page.unreadable[task_id] = str(error)
+    return page
+
+
+def _damaged(task_id: str) -> DamagedRecord:
+    return DamagedRecord(f"the stored record of task {task_id} is damaged: delete the task and create it again")

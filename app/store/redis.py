@@ -27,19 +27,20 @@ from redis.asyncio.cluster import ClusterNode
 from redis.asyncio.connection import parse_url
 from redis.asyncio.retry import Retry
 from redis.backoff import NoBackoff
-from redis.exceptions import MovedError, RedisClusterException, RedisError
+from redis.exceptions import MovedError, ReadOnlyError, RedisClusterException, RedisError
 from redis.maint_notifications import MaintNotificationsConfig
 
 from app.store import (
     IDEMPOTENCY_SECONDS,
     IdempotencyConflict,
     IdempotencyRecord,
+    StoredPage,
     StoreUnavailable,
     TaskRecord,
     TooManyTasks,
     parse_cursor,
 )
-from app.store.record import pack, unpack
+from app.store.record import pack, unpack, unpack_page
 
 log = logging.getLogger(__name__)
 
@@ -47,7 +48,7 @@ CALL_TIMEOUT = 0.8  # seconds, including the waits for a connection
 MAX_CONNECTIONS = 64  # to Redis, or to each node of a cluster
 
 # Redis runs a script atomically. KEYS holds only the owner's prefix, from which a cluster finds the slot.
-# ARGV of both scripts: the owner's prefix, the id, the record, '1' and the payload or '0' and '', and the expiry in
+# ARGV of the first two: the owner's prefix, the id, the record, '1' and the payload or '0' and '', and the expiry in
 # milliseconds since 1970 or ''.
 WRITE = """
 local prefix, id, record, has_payload, payload, expires = ARGV[1], ARGV[2], ARGV[3], ARGV[4], ARGV[5], ARGV[6]
@@ -80,7 +81,7 @@ end
 if digest ~= '' then
     local first = redis.call('HMGET', once, 'task', 'digest', 'record')
     if first[1] and redis.call('EXISTS', prefix .. 'task:' .. first[1]) == 1 then
-        return {'made', first[2], first[3]}
+        return {'made', first[1], first[2], first[3]}
     end
 end
 if most ~= '' and redis.call('ZCARD', tasks) >= tonumber(most) then return {'full'} end
@@ -104,6 +105,19 @@ write()
 return 1
 """
 )
+# A Redis that has reached its `maxmemory` refuses every command between MULTI and EXEC. In a script it refuses only
+# those that may take memory, so that tasks can be deleted and counted.
+DELETE = """
+local prefix, id = ARGV[1], ARGV[2]
+redis.call('ZREM', prefix .. 'tasks', id)
+redis.call('ZREM', prefix .. 'expiries', id)
+redis.call('DEL', prefix .. 'support:' .. id)
+return redis.call('DEL', prefix .. 'task:' .. id)
+"""
+# Further ARGV: the time in milliseconds since 1970. Expired tasks stay in `tasks` until the next one is added.
+COUNT = """
+return redis.call('ZCARD', ARGV[1] .. 'tasks') - redis.call('ZCOUNT', ARGV[1] .. 'expiries', '-inf', ARGV[2])
+"""
 
 
 class RedisStore:
@@ -115,7 +129,7 @@ class RedisStore:
         self._redis = redis
         self._free_connections = asyncio.Semaphore(MAX_CONNECTIONS)
         self._no_owner = "*" if isinstance(redis, RedisCluster) else ""
-        self._add, self._update = redis.register_script(ADD), redis.register_script(UPDATE)
+        self._add, self._update, self._delete, self._count = map(redis.register_script, (ADD, UPDATE, DELETE, COUNT))
 
     @classmethod
     async def open(cls, url: str) -> "RedisStore":
@@ -157,6 +171,11 @@ class RedisStore:
                 yield
         except TimeoutError:
             raise StoreUnavailable(f"Redis did not answer within {CALL_TIMEOUT:g} s") from None
+        except ReadOnlyError as error:
+            # It is a replica now. Its address may lead to the new primary, so the next call connects anew.
+            if isinstance(self._redis, Redis):
+                await self._redis.connection_pool.disconnect(inuse_connections=False)
+            raise StoreUnavailable(f"Redis is a replica now: {error}") from error
         except MovedError as error:
             raise StoreUnavailable("Redis is a cluster: LEO_STORE_URL must begin with redis+cluster://") from error
         except (RedisError, RedisClusterException, OSError) as error:
@@ -187,15 +206,15 @@ class RedisStore:
     async def find_by_idempotency_key(self, owner: str, idempotency: IdempotencyRecord) -> TaskRecord | None:
         async with self._calling():
             once_key = f"{self._prefix(owner)}once:{idempotency.key}"
-            task_id, *first = await self._execute("HMGET", once_key, "task", "digest", "record")
-            if task_id is None or not await self._execute("EXISTS", f"{self._prefix(owner)}task:{task_id.decode()}"):
+            first = await self._execute("HMGET", once_key, "task", "digest", "record")
+            if first[0] is None or not await self._execute("EXISTS", f"{self._prefix(owner)}task:{first[0].decode()}"):
                 return None
         return _first_record(first, idempotency)
 
     async def get(self, task_id: str, owner: str) -> TaskRecord | None:
         async with self._calling():
             packed = await self._execute("GET", f"{self._prefix(owner)}task:{task_id}")
-        return unpack(packed) if packed is not None else None
+        return unpack(packed, task_id) if packed is not None else None
 
     async def support(self, task_id: str, owner: str) -> bytes | None:
         async with self._calling():
@@ -213,37 +232,37 @@ class RedisStore:
 
     async def delete(self, task_id: str, owner: str) -> bool:
         prefix = self._prefix(owner)
-        async with self._calling(), self._redis.pipeline(transaction=True) as pipeline:
-            pipeline.delete(f"{prefix}task:{task_id}")
-            pipeline.delete(f"{prefix}support:{task_id}")
-            pipeline.zrem(f"{prefix}tasks", task_id)
-            pipeline.zrem(f"{prefix}expiries", task_id)
-            deleted, *_ = await pipeline.execute()
-        return bool(deleted)
+        async with self._calling():
+            return bool(await self._delete(keys=[prefix], args=[prefix, task_id]))
 
-    async def page(self, owner: str, limit: int, cursor: str | None) -> tuple[list[TaskRecord], str | None]:
+    async def page(self, owner: str, limit: int, cursor: str | None) -> StoredPage:
         prefix, before = self._prefix(owner), parse_cursor(cursor)
-        found: list[tuple[bytes, int]] = []  # records and their numbers
+        found: list[tuple[str, bytes, int]] = []  # ids, records and numbers
         async with self._calling():
             while len(found) <= limit:
                 newest_first = ("ZREVRANGEBYSCORE", f"{prefix}tasks", f"({before}", "-inf")
-                ids = await self._execute(*newest_first, "WITHSCORES", "LIMIT", 0, limit + 1)
-                if not ids:
+                listed = await self._execute(*newest_first, "WITHSCORES", "LIMIT", 0, limit + 1)
+                if not listed:
                     break
-                records = await self._execute("MGET", *(f"{prefix}task:{task_id.decode()}" for task_id, _ in ids))
+                ids = [task_id.decode() for task_id, _ in listed]
+                records = await self._execute("MGET", *(f"{prefix}task:{task_id}" for task_id in ids))
                 # Expired tasks are missing here, so read on until the page is full.
-                found += [(packed, int(n)) for packed, (_, n) in zip(records, ids, strict=True) if packed is not None]
-                before = int(ids[-1][1])
-        following = str(found[limit - 1][1]) if len(found) > limit else None
-        return [unpack(packed) for packed, _ in found[:limit]], following
+                found += [
+                    (task_id, packed, int(number))
+                    for task_id, packed, (_, number) in zip(ids, records, listed, strict=True)
+                    if packed is not None
+                ]
+                before = int(listed[-1][1])
+        following = str(found[limit - 1][2]) if len(found) > limit else None
+        return unpack_page([(task_id, packed) for task_id, packed, _ in found[:limit]], following)
 
     async def count(self, owner: str) -> int:
         prefix = self._prefix(owner)
-        async with self._calling(), self._redis.pipeline(transaction=True) as pipeline:
-            pipeline.zcard(f"{prefix}tasks")
-            pipeline.zcount(f"{prefix}expiries", "-inf", 1000 * time.time())  # expired, but still in `tasks`
-            listed, expired = await pipeline.execute()
-        return int(listed - expired)
+        async with self._calling():
+            return int(await self._count(keys=[prefix], args=[prefix, int(1000 * time.time())]))
+
+    def reason_lost(self) -> str | None:
+        return None  # its operator sees to it, and it comes back by itself
 
     async def close(self) -> None:
         await self._redis.aclose()
@@ -252,7 +271,7 @@ class RedisStore:
         return f"leo:{{{owner or self._no_owner}}}:"
 
     def _script_arguments(self, record: TaskRecord, support: bytes | None) -> list[str | bytes]:
-        """The ARGV that both scripts begin with."""
+        """The ARGV that `ADD` and `UPDATE` begin with."""
         payload: list[str | bytes] = ["0", b""] if support is None else ["1", support]
         # Redis takes no time before 1970; any past time means the same.
         expires = "" if record.expires_at is None else str(max(1, int(1000 * record.expires_at)))
@@ -290,7 +309,7 @@ def _client(url: str) -> Redis | RedisCluster:
 
 def _first_record(first: list[bytes], idempotency: IdempotencyRecord) -> TaskRecord:
     """The record first made with an Idempotency-Key. Raises `IdempotencyConflict` if the request was different."""
-    digest, packed = first
+    task_id, digest, packed = first
     if digest != idempotency.digest:
         raise IdempotencyConflict
-    return unpack(packed)
+    return unpack(packed, task_id.decode())

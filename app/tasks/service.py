@@ -13,20 +13,23 @@ from typing import TypeVar, TypeVarTuple, cast
 
 import numpy as np
 from numpy.typing import NDArray
+from safetensors import SafetensorError
 
 from app.inference.batcher import Batcher
 from app.inference.decoding import ImageDecoder
 from app.inference.engine import Engine
 from app.inference.models import Models
-from app.inference.support_features import pack, unpack
+from app.inference.support_features import SupportFeatures, pack, unpack
 from app.inference.work import Decode, Head, Images, Predict, Predicted
 from app.observability import metrics
 from app.problems import Problem, no_such_task
 from app.settings import Settings
 from app.shared_state import SharedState
 from app.store import (
+    DamagedRecord,
     IdempotencyConflict,
     IdempotencyRecord,
+    StoredPage,
     StoreUnavailable,
     TaskRecord,
     TaskStore,
@@ -190,7 +193,7 @@ class Tasks:
                 decoded,
                 classes,
                 earlier_shots=record.shots,
-                earlier=unpack(payload),
+                earlier=_unpack_support(payload, task_id),
                 pool=self._pool,
             )
             changed = replace(
@@ -248,21 +251,27 @@ class Tasks:
 
     async def page(
         self, owner: str, limit: int, cursor: str | None, wanted: Callable[[TaskRecord], bool] | None = None
-    ) -> tuple[list[TaskRecord], str | None]:
-        """Tasks, newest first, and the next page's cursor. Raises `Problem` 422 for a cursor of another service.
+    ) -> StoredPage:
+        """A page of tasks, newest first. Raises `Problem` 422 for a cursor of another service.
 
         With a filter a page may hold fewer than `limit` although there are more, since the search is bounded.
         """
-        found: list[TaskRecord] = []
+        found = StoredPage([], {}, cursor)
         for _ in range(MOST_PAGES):
+            missing = limit - len(found.records) - len(found.unreadable)
             try:
-                records, cursor = await self._store.page(owner, limit - len(found), cursor)
+                page = await self._store.page(owner, missing, found.next_cursor)
             except ValueError:
                 raise Problem(422, "the cursor is not one that this service gave out") from None
-            found += records if wanted is None else filter(wanted, records)
-            if len(found) == limit or cursor is None:
+            records = page.records if wanted is None else list(filter(wanted, page.records))
+            found = StoredPage(found.records + records, found.unreadable | page.unreadable, page.next_cursor)
+            if len(found.records) + len(found.unreadable) == limit or found.next_cursor is None:
                 break
-        return found, cursor
+        return found
+
+    def reason_store_is_lost(self) -> str | None:
+        """Why no task can be created or changed until a person does something about it, or None."""
+        return self._store.reason_lost()
 
     async def count(self, owners: Iterable[str]) -> float:
         """How many tasks these owners have together; not a number while the store is away."""
@@ -352,6 +361,15 @@ class Tasks:
 def mean_shots(record: TaskRecord) -> float:
     """How many examples a task's classes have on average."""
     return sum(record.shots.values()) / len(record.shots)
+
+
+def _unpack_support(payload: bytes, task_id: str) -> SupportFeatures:
+    try:
+        return unpack(payload)
+    except (SafetensorError, KeyError, ValueError) as error:
+        raise DamagedRecord(
+            f"the stored examples of task {task_id} are damaged: delete the task and create it again"
+        ) from error
 
 
 def _contended() -> Problem:

@@ -53,4 +53,4 @@ def assert_same(found: TaskRecord | None, expected: TaskRecord) -> None:
 
 async def ids(store: TaskStore, owner: str = "me") -> list[str]:
     """Return the ids of an owner's tasks, newest first."""
-    return [found.task_id for found in (await store.page(owner, 100, None))[0]]
+    return [found.task_id for found in (await store.page(owner, 100, None)).records]

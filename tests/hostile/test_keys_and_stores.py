@@ -1,14 +1,23 @@
 """Keys that come and go, and stores that fail or are taken away, while a real service runs."""
 
-from collections.abc import Iterator
+import os
+import shutil
+import signal
+import sqlite3
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import httpx
 import pytest
+from redis import Redis
 
 from app.http.keys import Key, KeyFile, new_key, write_keys
+from tests.helpers.problems import assert_problem
+from tests.helpers.redis_server import started
 from tests.helpers.server import Server
-from tests.helpers.workers import wait_for_workers
+from tests.helpers.tasks import create
+from tests.helpers.waiting import wait_until
+from tests.helpers.workers import wait_for_workers, worker_ids
 
 # -- keys ------------------------------------------------------------------------------------
 
@@ -98,7 +107,6 @@ def test_a_key_file_that_makes_no_sense_changes_nothing(guarded: Guarded, fault:
     guarded.file.write_text(content)
     assert guarded.statuses("ann") == {200}
     assert guarded.server.log.read_text().count("the keys read last stay in force") > said
-    guarded.server.send(signal.SIGHUP)
 
 
 def test_a_file_from_which_the_last_key_was_removed_lets_nobody_in(guarded: Guarded) -> None:
@@ -106,3 +114,225 @@ def test_a_file_from_which_the_last_key_was_removed_lets_nobody_in(guarded: Guar
     assert guarded.statuses("ann") == {200}
     guarded.use()
     assert guarded.statuses("ann") == {401}
+
+
+# -- the embedded store ----------------------------------------------------------------------
+
+
+class Embedded:
+    """A server of two workers with an embedded store."""
+
+    def __init__(self, folder: Path) -> None:
+        self.data = folder / "data"
+        self.file = self.data / "tasks.sqlite3"
+        self.server = Server(self.data, LEO_WORKERS="2")
+        self.server.log = folder / "log"  # stays where it is if the test moves the folder
+        self.server.start()
+        wait_for_workers(self.server, 2)
+
+    def create(self) -> httpx.Response:
+        """Create a task on a new connection, so that either worker may do it."""
+        with httpx.Client(base_url=self.server.url, timeout=30) as client:
+            return create(client)
+
+    def get(self, path: str) -> httpx.Response:
+        return httpx.get(f"{self.server.url}{path}", timeout=30)
+
+    def delete(self, task_id: str) -> int:
+        return httpx.delete(f"{self.server.url}/tasks/{task_id}", timeout=30).status_code
+
+
+@pytest.fixture
+def embedded(tmp_path: Path) -> Iterator[Embedded]:
+    service = Embedded(tmp_path)
+    try:
+        yield service
+    finally:
+        service.server.close()
+
+
+def write_records(file: Path, change: Callable[[str, bytes], bytes]) -> None:
+    """Replace every stored record by what a function makes of its id and its bytes."""
+    with sqlite3.connect(file, timeout=30) as connection:
+        for task_id, packed in connection.execute("SELECT task_id, record FROM tasks").fetchall():
+            connection.execute("UPDATE tasks SET record = ? WHERE task_id = ?", (change(task_id, packed), task_id))
+    connection.close()
+
+
+@pytest.mark.parametrize("loss", ["database", "log", "folder", "copy"])
+def test_a_store_that_was_taken_away_acknowledges_nothing(embedded: Embedded, loss: str) -> None:
+    kept = embedded.create().json()["task_id"]
+    if loss == "folder":
+        embedded.data.rename(embedded.data.with_name("elsewhere"))
+    elif loss == "copy":
+        shutil.copy(embedded.file, embedded.data / "copy")
+        (embedded.data / "copy").replace(embedded.file)
+    else:
+        (embedded.data / ("tasks.sqlite3" if loss == "database" else "tasks.sqlite3-wal")).unlink()
+    for _ in range(8):  # both workers
+        refused = embedded.create()
+        assert_problem(refused, 503, "restart the service")
+        assert int(refused.headers["retry-after"]) > 1
+        assert_problem(embedded.get("/readyz"), 503, "restart the service")
+        assert embedded.get("/healthz").status_code == 200
+        assert embedded.server.predict_ring(kept).json()["predictions"][0]["label"] == "ring"
+    assert "restart the service" in embedded.server.log.read_text()
+    assert "Traceback" not in embedded.server.log.read_text()
+    if loss == "folder":
+        embedded.data.with_name("elsewhere").rename(embedded.data)
+        assert embedded.get("/readyz").status_code == 200
+        kept = embedded.create().json()["task_id"]
+    assert embedded.server.stop(signal.SIGTERM) == 0
+    embedded.server.start()
+    acknowledged = embedded.create()
+    assert acknowledged.status_code == 201
+    listed = {task["task_id"] for task in embedded.get("/tasks").json()["tasks"]}
+    assert acknowledged.json()["task_id"] in listed
+    if loss in ("folder", "log"):  # a clean stop writes the log into the database
+        assert kept in listed
+
+
+def test_a_worker_that_starts_after_the_store_was_taken_away_makes_no_new_one(embedded: Embedded) -> None:
+    embedded.create()
+    embedded.file.unlink()
+    killed, *_ = worker_ids(embedded.server)
+    os.kill(killed, signal.SIGKILL)
+    wait_until(lambda: "tasks.sqlite3 is gone" in embedded.server.log.read_text())
+    assert not embedded.file.exists()
+    assert_problem(embedded.create(), 503, "is gone")
+
+
+def test_one_unreadable_task_hides_no_other(embedded: Embedded) -> None:
+    newer, damaged, good = (embedded.create().json()["task_id"] for _ in range(3))
+
+    def change(task_id: str, packed: bytes) -> bytes:
+        return {newer: packed.replace(b'"schema":1', b'"schema":9'), damaged: packed[:100]}.get(task_id, packed)
+
+    write_records(embedded.file, change)
+    assert embedded.server.stop(signal.SIGTERM) == 0
+    embedded.server.start()
+    page = embedded.get("/tasks").json()
+    assert [task["task_id"] for task in page["tasks"]] == [good]
+    reasons = {each["task_id"]: each["reason"] for each in page["unreadable"]}
+    assert "is a record of schema 9, this program's is 1" in reasons[newer]
+    assert "is damaged" in reasons[damaged]
+    assert_problem(embedded.get(f"/tasks/{newer}"), 409, newer, "schema 9", "same version everywhere")
+    assert_problem(embedded.server.predict_ring(newer), 409, "schema 9")
+    assert_problem(embedded.get(f"/tasks/{damaged}"), 500, damaged, "damaged", "create it again")
+    assert_problem(embedded.server.predict_ring(damaged), 500, "damaged")
+    assert embedded.server.predict_ring(good).status_code == 200
+    assert embedded.get("/tasks?name=nothing").json()["unreadable"] == page["unreadable"]
+    assert [embedded.delete(task_id) for task_id in (newer, damaged)] == [204, 204]
+    assert embedded.get("/tasks").json()["unreadable"] == []
+
+
+def test_a_store_locked_by_another_program_refuses_and_goes_on(embedded: Embedded) -> None:
+    kept = embedded.create().json()["task_id"]
+    other = sqlite3.connect(embedded.file, isolation_level=None, timeout=30)
+    other.execute("BEGIN IMMEDIATE")
+    assert_problem(embedded.create(), 503, "locked", "try again")
+    assert embedded.get(f"/tasks/{kept}").status_code == 200
+    other.execute("ROLLBACK")
+    other.close()
+    assert embedded.create().status_code == 201
+
+
+# -- Redis -----------------------------------------------------------------------------------
+
+
+class Shared:
+    """A Redis of the test's own, and two replicas that share it."""
+
+    def __init__(self, folder: Path) -> None:
+        (folder / "redis").mkdir()
+        self.redis = started(folder / "redis")
+        self.servers = [Server(folder / name, LEO_STORE_URL=self.redis.url) for name in ("one", "other")]
+        for server in self.servers:
+            server.start(wait=False)
+        for server in self.servers:
+            server.wait_until_ready()
+        self.client = Redis.from_url(self.redis.url)
+
+    def create(self) -> httpx.Response:
+        with httpx.Client(base_url=self.servers[0].url, timeout=30) as client:
+            return create(client)
+
+    def close(self) -> None:
+        self.client.close()
+        for server in self.servers:
+            server.close()
+        self.redis.kill()
+
+
+@pytest.fixture(scope="module")
+def shared(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Shared]:
+    service = Shared(tmp_path_factory.mktemp("shared"))
+    yield service
+    service.close()
+
+
+def test_a_full_redis_still_deletes_lists_and_counts(shared: Shared) -> None:
+    made = [shared.create().json()["task_id"] for _ in range(3)]
+    url = shared.servers[1].url
+    shared.client.config_set("maxmemory", "1mb")
+    try:
+        assert_problem(shared.create(), 503, "maxmemory")
+        assert httpx.get(f"{url}/tasks/{made[0]}").status_code == 200
+        assert {task["task_id"] for task in httpx.get(f"{url}/tasks").json()["tasks"]} >= set(made)
+        assert "leo_tasks_alive nan" not in httpx.get(f"{url}/metrics").text.lower()
+        assert [httpx.delete(f"{url}/tasks/{task_id}").status_code for task_id in made] == [204] * 3
+        assert [httpx.delete(f"{url}/tasks/{task_id}").status_code for task_id in made] == [404] * 3
+    finally:
+        shared.client.config_set("maxmemory", "0")
+    assert shared.create().status_code == 201
+
+
+def test_a_redis_that_was_emptied_forgets_tasks_in_every_cache(shared: Shared) -> None:
+    task_id = shared.create().json()["task_id"]
+    assert [server.predict_ring(task_id).status_code for server in shared.servers] == [200, 200]
+    shared.client.flushall()
+    shared.client.script_flush()
+    assert [server.predict_ring(task_id).status_code for server in shared.servers] == [404, 404]
+    again = shared.create()
+    assert again.status_code == 201
+    assert shared.servers[1].predict_ring(again.json()["task_id"]).status_code == 200
+
+
+@pytest.mark.parametrize(
+    ("spoil", "mend", "said"),
+    [
+        (("REPLICAOF", "127.0.0.1", "1"), ("REPLICAOF", "NO", "ONE"), "replica"),
+        (("CONFIG", "SET", "requirepass", "secret"), ("CONFIG", "SET", "requirepass", ""), "authenticated"),
+        (("CONFIG", "SET", "min-replicas-to-write", "3"), ("CONFIG", "SET", "min-replicas-to-write", "0"), "replicas"),
+        (("SET", "leo:{}:tasks", "not a sorted set"), ("DEL", "leo:{}:tasks"), "WRONGTYPE"),
+    ],
+    ids=["read-only", "password", "replicas away", "wrong type"],
+)
+def test_a_redis_that_refuses_is_named_and_used_again_when_it_is_mended(
+    shared: Shared, spoil: tuple[str, ...], mend: tuple[str, ...], said: str
+) -> None:
+    shared.client.flushall()
+    shared.client.execute_command(*spoil)
+    try:
+        if spoil[0] == "CONFIG":
+            shared.client.execute_command("CLIENT", "KILL", "TYPE", "normal", "SKIPME", "yes")
+        refused = shared.create()
+        assert_problem(refused, 503, "Redis", said)
+        assert "secret" not in refused.text
+        assert [httpx.get(f"{server.url}/readyz").status_code for server in shared.servers] == [200, 200]
+    finally:
+        shared.client.execute_command(*mend)
+    assert shared.create().status_code == 201
+
+
+def test_the_idempotency_key_of_a_deleted_task_makes_a_new_one(shared: Shared) -> None:
+    once = {"Idempotency-Key": "again"}
+    one, other = (httpx.Client(base_url=server.url, headers=once, timeout=30) for server in shared.servers)
+    with one, other:
+        first = create(one).json()["task_id"]
+        assert create(other).json()["task_id"] == first
+        assert other.delete(f"/tasks/{first}").status_code == 204
+        second = create(one)
+        assert second.status_code == 201
+        assert second.json()["task_id"] != first
+        assert create(other).json()["task_id"] == second.json()["task_id"]

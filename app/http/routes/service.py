@@ -62,7 +62,7 @@ async def healthz() -> schemas.Health:
     "/readyz", summary="Readiness: a real adaptation and prediction ran in the last seconds", responses=problems(503)
 )
 async def readyz(context: ContextDep) -> schemas.ReadyHealth:
-    reason = context.readiness.reason_not_ready()
+    reason = context.readiness.reason_not_ready() or context.tasks.reason_store_is_lost()
     if reason:
         raise Problem(503, f"not ready: {reason}", retry_after=1)
     state = context.shared_state

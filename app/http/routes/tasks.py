@@ -123,8 +123,12 @@ async def page(
         )
 
     filtered = any(value is not None for value in (name, label, model))
-    records, following = await context.tasks.page(context.owner, limit, cursor, matches if filtered else None)
-    return schemas.TaskPage(tasks=[task_to_schema(record) for record in records], next_cursor=following)
+    found = await context.tasks.page(context.owner, limit, cursor, matches if filtered else None)
+    return schemas.TaskPage(
+        tasks=[task_to_schema(record) for record in found.records],
+        unreadable=[schemas.UnreadableTask(task_id=each, reason=reason) for each, reason in found.unreadable.items()],
+        next_cursor=found.next_cursor,
+    )
 
 
 @router.post(

@@ -11,8 +11,9 @@ from redis import Redis
 
 from app.store import StoreUnavailable
 from app.store.redis import RedisStore
-from tests.helpers.records import five_way_record, record
+from tests.helpers.records import five_way_record, ids, record
 from tests.helpers.redis_server import CALL_DEADLINE, RedisServer, started
+from tests.helpers.relay import Relay
 
 
 def test_a_five_way_task_is_small_in_redis(redis: Redis, redis_server: RedisServer) -> None:
@@ -105,3 +106,58 @@ def test_a_redis_that_does_not_answer_or_is_not_durable_is_a_warning(
 def test_a_url_that_is_no_redis_is_refused() -> None:
     with pytest.raises(StoreUnavailable, match="LEO_STORE_URL"):
         asyncio.run(RedisStore.open("postgres://localhost"))
+
+
+def test_after_a_failover_the_address_is_asked_anew(tmp_path: Path) -> None:
+    """The old primary has become a replica that still answers; its address leads to the new primary."""
+    (tmp_path / "old").mkdir()
+    (tmp_path / "new").mkdir()
+    old, new = started(tmp_path / "old"), started(tmp_path / "new")
+
+    async def scenario() -> None:
+        async with Relay(old.port) as relay:
+            store = await RedisStore.open(relay.url)
+            await asyncio.gather(*[store.add(record(f"t{n}")) for n in range(8)])  # each on a connection of its own
+            with Redis.from_url(old.url) as client:
+                client.replicaof("127.0.0.1", new.port)
+            relay.port = new.port
+            with pytest.raises(StoreUnavailable, match="Redis is a replica now"):
+                await store.add(record("a"))
+            await asyncio.gather(*[store.add(record(f"new{n}")) for n in range(8)])
+            await store.close()
+
+    try:
+        asyncio.run(scenario())
+        with Redis.from_url(new.url) as client:
+            assert client.zcard("leo:{me}:tasks") == 8
+    finally:
+        old.kill()
+        new.kill()
+
+
+def test_a_full_redis_deletes_lists_and_counts(tmp_path: Path) -> None:
+    server = started(tmp_path)
+
+    async def scenario() -> None:
+        store = await RedisStore.open(server.url)
+        for name in "abc":
+            await store.add(record(name), support=b"x" * 1000)
+        with Redis.from_url(server.url) as client:
+            client.config_set("maxmemory", 1)
+        with pytest.raises(StoreUnavailable, match="maxmemory"):
+            await store.add(record("d"))
+        with pytest.raises(StoreUnavailable, match="maxmemory"):
+            await store.update(record("a", name="new"))
+        assert await ids(store) == ["c", "b", "a"]
+        assert await store.delete("b", "me")
+        assert not await store.delete("b", "me")
+        assert await store.count("me") == 2
+        assert await ids(store) == ["c", "a"]  # what was refused has left nothing behind
+        await store.close()
+
+    try:
+        asyncio.run(scenario())
+        with Redis.from_url(server.url) as client:
+            assert not client.exists("leo:{me}:support:b")
+    finally:
+        server.kill()

@@ -1,6 +1,7 @@
 """The contract that every store keeps, with each of them behind it."""
 
 import asyncio
+import sqlite3
 import time
 from collections.abc import Callable, Coroutine
 from dataclasses import replace
@@ -8,8 +9,16 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from redis import Redis, RedisCluster
 
-from app.store import IdempotencyConflict, IdempotencyRecord, TaskStore, TooManyTasks
+from app.store import (
+    DamagedRecord,
+    IdempotencyConflict,
+    IdempotencyRecord,
+    RecordOfOtherVersion,
+    TaskStore,
+    TooManyTasks,
+)
 from app.store.redis import RedisStore
 from app.store.sqlite import SQLiteStore
 from tests.helpers.records import assert_same, ids, record
@@ -38,6 +47,28 @@ def with_store(request: pytest.FixtureRequest, path: Path) -> WithStore:
             await store.close()
 
     return lambda scenario: asyncio.run(whole(scenario))
+
+
+@pytest.fixture
+def damage(request: pytest.FixtureRequest, path: Path, with_store: WithStore) -> Callable[[str, bytes, bytes], None]:
+    """Replaces some bytes of a stored record of "me"."""
+
+    def in_file(task_id: str, old: bytes, new: bytes) -> None:
+        with sqlite3.connect(path) as connection:
+            (packed,) = connection.execute("SELECT record FROM tasks WHERE task_id = ?", (task_id,)).fetchone()
+            connection.execute("UPDATE tasks SET record = ? WHERE task_id = ?", (packed.replace(old, new), task_id))
+        connection.close()
+
+    def in_redis(task_id: str, old: bytes, new: bytes) -> None:
+        if request.node.callspec.params["with_store"] == "redis cluster":
+            client: Any = RedisCluster.from_url(request.getfixturevalue("redis_nodes").nodes[0].url)
+        else:
+            client = Redis.from_url(request.getfixturevalue("redis_server").url)
+        key = f"leo:{{me}}:task:{task_id}"
+        client.set(key, client.get(key).replace(old, new))
+        client.close()
+
+    return in_file if request.node.callspec.params["with_store"] == "sqlite" else in_redis
 
 
 def test_a_task_comes_back_whole_even_after_a_restart(with_store: WithStore) -> None:
@@ -122,12 +153,13 @@ def test_pages_stay_put_while_tasks_are_added_and_expire(with_store: WithStore) 
         for n in range(5):
             await store.add(record(f"t{n}"))
             await store.add(record(f"gone{n}", expires_at=time.time() - 1))
-        first, cursor = await store.page("me", 2, None)
+        first = await store.page("me", 2, None)
         await store.add(record("later"))
-        second, cursor = await store.page("me", 2, cursor)
-        third, end = await store.page("me", 2, cursor)
-        assert [found.task_id for found in [*first, *second, *third]] == ["t4", "t3", "t2", "t1", "t0"]
-        assert end is None
+        second = await store.page("me", 2, first.next_cursor)
+        third = await store.page("me", 2, second.next_cursor)
+        found = [*first.records, *second.records, *third.records]
+        assert [each.task_id for each in found] == ["t4", "t3", "t2", "t1", "t0"]
+        assert third.next_cursor is None
         for nonsense in ("", "x", "-1", "9" * 30, "1; DROP TABLE tasks", "²", "(1", "+inf"):
             with pytest.raises(ValueError, match="cursor"):
                 await store.page("me", 2, nonsense)
@@ -226,4 +258,37 @@ def test_an_owner_has_no_more_tasks_than_it_may(with_store: WithStore) -> None:
         await store.delete((await ids(store))[0], "me")
         await store.add(record("room again"), max_tasks=3)
 
+    with_store(scenario)
+
+
+def test_one_unreadable_record_hides_no_other(
+    with_store: WithStore, damage: Callable[[str, bytes, bytes], None]
+) -> None:
+    once = IdempotencyRecord("key", b"digest")
+
+    async def add(store: TaskStore) -> None:
+        for task_id in ("good", "newer", "damaged", "better"):
+            await store.add(record(task_id), idempotency=once if task_id == "newer" else None)
+
+    async def scenario(store: TaskStore) -> None:
+        page = await store.page("me", 10, None)
+        assert [each.task_id for each in page.records] == ["better", "good"]
+        assert list(page.unreadable) == ["damaged", "newer"]
+        assert "delete the task and create it again" in page.unreadable["damaged"]
+        assert "is a record of schema 2" in page.unreadable["newer"]
+        second = await store.page("me", 2, (await store.page("me", 2, None)).next_cursor)
+        assert ([each.task_id for each in second.records], list(second.unreadable)) == (["good"], ["newer"])
+        with pytest.raises(RecordOfOtherVersion):
+            await store.get("newer", "me")
+        with pytest.raises(DamagedRecord):
+            await store.get("damaged", "me")
+        assert await store.count("me") == 4
+        assert await store.delete("newer", "me")
+        assert await store.delete("damaged", "me")
+        assert await ids(store) == ["better", "good"]
+        assert await store.find_by_idempotency_key("me", once) is None
+
+    with_store(add)
+    damage("newer", b'"schema":1', b'"schema":2')
+    damage("damaged", b'"shots":', b'"shoes":')
     with_store(scenario)

@@ -17,7 +17,7 @@ from app.inference.models import Models
 from app.observability import metrics
 from app.problems import Problem
 from app.settings import Settings
-from app.store import StoreUnavailable, TaskRecord
+from app.store import StoredPage, StoreUnavailable, TaskRecord
 from app.store.redis import RedisStore
 from app.store.sqlite import SQLiteStore
 from app.tasks.options import TaskOptions, UpdateTask
@@ -74,7 +74,7 @@ def test_a_task_whose_adaptation_is_not_finite_is_refused_and_not_stored(tmp_pat
         with pytest.raises(Problem, match="non-finite") as error:
             await pieces.create()
         assert error.value.status == 422
-        assert await pieces.store.page("me", 10, None) == ([], None)
+        assert await pieces.store.page("me", 10, None) == StoredPage([], {}, None)
 
     run(tmp_path, settings, scenario)
 

@@ -1,0 +1,182 @@
+"""Writes to an SQLite file that share transactions, so that many cost one wait for the disk.
+
+bench/results/store.json holds how many writes a second that makes.
+"""
+
+import asyncio
+import fcntl
+import sqlite3
+import threading
+from collections.abc import Callable, Iterator
+from concurrent.futures import Future
+from contextlib import contextmanager
+from pathlib import Path
+from queue import Empty, SimpleQueue
+from typing import Any, NamedTuple, TypeVar, cast
+
+from app.store import StoreLost, StoreUnavailable
+from app.store.sqlite_file import SCHEMA_VERSION, UNTIL_THEN, Files, schema_version
+
+WRITE_TIMEOUT = 5.0  # seconds that a write may take, its wait for others included
+CLOSE_TIMEOUT = 10.0  # seconds
+LOCKED = {sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED}
+DAMAGED = {sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB}
+
+Returned = TypeVar("Returned")
+
+
+class Write(NamedTuple):
+    """A function that writes, and what comes of it."""
+
+    call: Callable[[], Any]
+    result: "Future[Any]"
+
+
+class GroupCommit:
+    """A thread that does all writes of one process: whatever waits goes into one transaction.
+
+    Processes take turns by a lock on a file of its own. SQLite's own lock would have them try again after ever longer
+    pauses, so that some starve. The lock is free again before the disk has the transaction: then the next process
+    writes its own, and one wait for the disk can serve them all. A write has succeeded once the disk has it.
+    """
+
+    def __init__(self, connection: sqlite3.Connection, files: Files, path: Path) -> None:
+        """`connection` is used by this thread alone from now on. Raises `OSError`."""
+        self._connection, self._files, self._path = connection, files, path
+        self._turn = path.with_name(f"{path.name}-lock").open("ab", buffering=0)
+        self._waiting: SimpleQueue[Write | None] = SimpleQueue()  # None ends the thread
+        self._closed = False
+        self._thread = threading.Thread(target=self._work, name="store", daemon=True)
+        self._thread.start()
+
+    async def submit(self, call: Callable[[], Returned]) -> Returned:
+        """Run a function that writes through the connection; it is on disk when this returns.
+
+        What the function raises is raised here, and its writes are undone; `sqlite3.Error` becomes `StoreUnavailable`.
+        A write that its caller no longer waits for is dropped if it has not begun.
+        """
+        if self._closed:
+            raise StoreUnavailable("the task store is closed")
+        result: Future[Any] = Future()
+        self._waiting.put(Write(call, result))
+        try:
+            async with asyncio.timeout(WRITE_TIMEOUT):
+                return cast(Returned, await asyncio.wrap_future(result))
+        except TimeoutError:
+            raise StoreUnavailable(f"the task store did not write to {self._path} within {WRITE_TIMEOUT:g} s") from None
+
+    def close(self) -> None:
+        """Finish what waits and end the thread."""
+        self._closed = True
+        self._waiting.put(None)
+        self._thread.join(CLOSE_TIMEOUT)
+        if not self._thread.is_alive():
+            self._turn.close()
+
+    # -- in the thread -----------------------------------------------------------------------
+
+    def _work(self) -> None:
+        while (first := self._waiting.get()) is not None:
+            group: list[Write] = []
+            try:
+                with self._in_turn():
+                    group += [write for write in [first, *self._others()] if _begins(write)]
+                    outcomes = self._write(group)
+                failure = self._sync()
+            except Exception as error:
+                group, failure = group or [first], StoreUnavailable(f"the task store failed: {error}")
+                outcomes = [failure] * len(group)
+            for write, outcome in zip(group, outcomes, strict=True):
+                if isinstance(outcome, Exception) or failure:
+                    write.result.set_exception(outcome if isinstance(outcome, Exception) else failure)
+                else:
+                    write.result.set_result(outcome)
+
+    @contextmanager
+    def _in_turn(self) -> Iterator[None]:
+        """While no other process writes. Raises `OSError`."""
+        fcntl.flock(self._turn, fcntl.LOCK_EX)
+        try:
+            yield
+        finally:
+            fcntl.flock(self._turn, fcntl.LOCK_UN)
+
+    def _others(self) -> Iterator[Write]:
+        """What else waits by now."""
+        try:
+            while (write := self._waiting.get_nowait()) is not None:
+                yield write
+            self._waiting.put(None)  # it ends after this group
+        except Empty:
+            return
+
+    def _write(self, group: list[Write]) -> list[Any]:
+        """Do a group's writes in one transaction, or each in its own where that fails: results or exceptions."""
+        if not group:
+            return []
+        try:
+            self._check_usable()
+            return self._transaction(group)
+        except (sqlite3.Error, StoreUnavailable) as error:
+            failure = self._unavailable(error)
+            is_for_all = isinstance(failure, StoreLost) or getattr(error, "sqlite_errorcode", 0) & 0xFF in LOCKED
+            if len(group) == 1 or is_for_all:
+                return [failure] * len(group)
+        return [outcome for write in group for outcome in self._write([write])]
+
+    def _check_usable(self) -> None:
+        """Raises `StoreLost` or `sqlite3.Error` where a write would be of no use."""
+        reason = self._files.reason_lost()
+        if reason:
+            raise StoreLost(reason)
+        version = schema_version(self._connection)
+        if version != SCHEMA_VERSION:
+            raise StoreLost(
+                f"{self._path} now has tables of version {version}, this program's are {SCHEMA_VERSION}: another "
+                f"version of it has taken them over. Run that one; {UNTIL_THEN}"
+            )
+
+    def _transaction(self, group: list[Write]) -> list[Any]:
+        """Do writes in one transaction: results, or exceptions of those that were undone. Raises `sqlite3.Error`."""
+        execute = self._connection.execute
+        with self._connection:
+            execute("BEGIN IMMEDIATE")
+            outcomes: list[Any] = []
+            for write in group:
+                execute("SAVEPOINT one")
+                try:
+                    outcomes.append(write.call())
+                except sqlite3.Error:  # it may have ended the whole transaction
+                    raise
+                except Exception as error:
+                    execute("ROLLBACK TO one")
+                    outcomes.append(error)
+                execute("RELEASE one")
+        return outcomes
+
+    def _sync(self) -> StoreUnavailable | None:
+        """Wait until all that was written is on disk, in files that the next start will find."""
+        try:
+            self._files.sync()
+        except OSError as error:
+            return StoreUnavailable(f"the task store cannot write to disk: {error}")
+        reason = self._files.reason_lost()
+        return StoreLost(reason) if reason else None
+
+    def _unavailable(self, error: sqlite3.Error | StoreUnavailable) -> StoreUnavailable:
+        return error if isinstance(error, StoreUnavailable) else unavailable(error, self._path)
+
+
+def _begins(write: Write) -> bool:
+    """Whether a write's caller still waits for it; it can no longer be dropped then."""
+    return write.result.set_running_or_notify_cancel()
+
+
+def unavailable(error: sqlite3.Error, path: Path) -> StoreUnavailable:
+    """An error of SQLite, as the error of a store."""
+    if getattr(error, "sqlite_errorcode", 0) & 0xFF in DAMAGED:
+        return StoreLost(
+            f"{path} is damaged ({error}): stop the service, and restore a backup or save what can be read with "
+            f"`sqlite3 {path.name} .recover`"
+        )
+    return StoreUnavailable(f"the task store failed: {error}")
