@@ -34,6 +34,7 @@ from app.shared_state import SharedState
 from app.store import RecordOfOtherVersion, StoreLost, StoreUnavailable, TaskStore, UnreadableRecord
 from app.store.redis import RedisStore
 from app.store.sqlite import SQLiteStore
+from app.tasks.options import UpdateTask
 from app.tasks.service import Tasks
 
 log = logging.getLogger(__name__)
@@ -91,7 +92,7 @@ def create_app(settings: Settings | None = None, shared_state: SharedState | Non
         log.error("%s", error)
         return Problem(409 if isinstance(error, RecordOfOtherVersion) else 500, str(error)).response()
 
-    add_schemas(app, CreateTask, AddSupport, PredictImages, ProblemDocument)
+    add_schemas(app, CreateTask, AddSupport, PredictImages, UpdateTask, ProblemDocument)
     return app
 
 

@@ -79,5 +79,10 @@ def install(app: FastAPI) -> None:
 
 def describe_validation_errors(errors: Any) -> str:
     """Put pydantic's list of errors into one line, such as `support.0.label: Field required`."""
-    lines = [f"{'.'.join(str(part) for part in error['loc']) or 'body'}: {error['msg']}" for error in errors]
-    return "; ".join(lines[:5]) + (f"; and {len(lines) - 5} more" if len(lines) > 5 else "")
+    lines = [f"{'.'.join(_shown(part) for part in error['loc']) or 'body'}: {error['msg']}" for error in errors[:5]]
+    return "; ".join(lines) + (f"; and {len(errors) - 5} more" if len(errors) > 5 else "")
+
+
+def _shown(part: Any) -> str:
+    """A name or number in a body, which may be of any length and hold any character."""
+    return str(part)[:100].encode("utf-8", "replace").decode()

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 
 from multipart import MultipartError, MultipartSegment, ParserLimitReached, PushMultipartParser, parse_options_header
 
+from app.http.body_hints import AS_FORM, LEAVE_TO_LIBRARY
 from app.problems import Problem
 
 
@@ -33,21 +34,36 @@ def parse(body: bytes, content_type: str, *, max_files: int, max_fields: int, ma
 
     Raises `Problem` 422 for a body that is not multipart, or with too many or too long parts.
     """
-    _, options = parse_options_header(content_type)
+    boundary = parse_options_header(content_type)[1].get("boundary", "")
+    if not boundary:
+        raise Problem(422, f"the header Content-Type names no boundary: {LEAVE_TO_LIBRARY}")
     parts: list[Part] = []
     files = 0
     try:
-        parser = PushMultipartParser(options.get("boundary", ""), max_segment_count=max_files + max_fields)
+        parser = PushMultipartParser(boundary, max_segment_count=max_files + max_fields)
         for name, is_file, data in _segments(parser, body):
             files += is_file
             if not is_file and len(data) > max_field_bytes:
-                raise ParserLimitReached(f"field {name!r} is over {max_field_bytes} bytes")
+                hint = "send pictures as files, each with a filename (curl: -F images=@a.png)"
+                raise Problem(422, f"field {name[:100]!r} is over {max_field_bytes} bytes; {hint}")
             parts.append(Part(name, is_file, data))
     except MultipartError as error:
-        raise Problem(422, f"the multipart body cannot be read: {error}") from None
+        raise _unread(error, boundary, body) from None
     if files > max_files or len(parts) - files > max_fields:
         raise Problem(422, f"the form has too many parts: at most {max_files} files and {max_fields} fields")
     return parts
+
+
+def _unread(error: MultipartError, boundary: str, body: bytes) -> Problem:
+    if not body:
+        reason = f"it is empty; {AS_FORM}"
+    elif isinstance(error, ParserLimitReached):
+        reason = f"{error}; send fewer parts, or parts with shorter headers"
+    elif f"--{boundary}".encode() not in body:
+        reason = f"the boundary that Content-Type names is not in it; {LEAVE_TO_LIBRARY}"
+    else:
+        reason = f"{error}; send the whole form as your HTTP library writes it"
+    return Problem(422, f"the multipart body cannot be read: {reason}")
 
 
 def _segments(parser: PushMultipartParser, body: bytes) -> Iterator[tuple[str, bool, bytes]]:

@@ -17,18 +17,18 @@ def problems(*statuses: int) -> dict[int | str, dict[str, Any]]:
     }
 
 
-def body_of(json_schema: type[BaseModel], form: dict[str, Any], required: list[str]) -> dict[str, Any]:
+def json_body(schema: type[BaseModel]) -> dict[str, Any]:
+    """OpenAPI of a body that is JSON; `app.http.parsing` parses it."""
+    content = {"application/json": {"schema": {"$ref": f"#/components/schemas/{schema.__name__}"}}}
+    return {"requestBody": {"required": True, "content": content}}
+
+
+def body_of(schema: type[BaseModel], form: dict[str, Any], required: list[str]) -> dict[str, Any]:
     """OpenAPI of a body that is JSON or multipart; `app.http.parsing` parses both."""
+    extra = json_body(schema)
     multipart = {"type": "object", "properties": form, "required": required}
-    return {
-        "requestBody": {
-            "required": True,
-            "content": {
-                "multipart/form-data": {"schema": multipart},
-                "application/json": {"schema": {"$ref": f"#/components/schemas/{json_schema.__name__}"}},
-            },
-        }
-    }
+    extra["requestBody"]["content"]["multipart/form-data"] = {"schema": multipart}
+    return extra
 
 
 FILES = {"type": "array", "items": {"type": "string", "format": "binary"}, "description": f"{NAMES} files"}

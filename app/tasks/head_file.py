@@ -15,6 +15,8 @@ from app.tasks.options import AdaptationReport
 
 MOST_HEADER_BYTES = 2**18  # the labels of a hundred classes, each character escaped, and as much again
 
+AS_EXPORTED = "send what GET /tasks/{id}/parameters gave, unchanged"
+
 
 @dataclass(frozen=True)
 class ExportedHead:
@@ -45,6 +47,8 @@ def write(record: TaskRecord, weight: NDArray[np.float32], bias: NDArray[np.floa
 
 def read(data: bytes) -> ExportedHead:
     """Raises `Problem` 422 saying what is wrong with the file; what a task may hold is checked elsewhere."""
+    if not data:
+        raise Problem(422, f"the body is empty: {AS_EXPORTED}")
     header_bytes = int.from_bytes(data[:8], "little")
     if header_bytes > MOST_HEADER_BYTES:
         raise Problem(422, f"the body is not a safetensors file of a head: its header would have {header_bytes} bytes")
@@ -53,9 +57,9 @@ def read(data: bytes) -> ExportedHead:
         described = json.loads(data[8 : 8 + header_bytes]).get("__metadata__", {})
         tensors = load(data)
     except (SafetensorError, ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
-        raise Problem(422, f"the body is not a safetensors file ({type(error).__name__})") from None
+        raise Problem(422, f"the body is not a safetensors file ({type(error).__name__}): {AS_EXPORTED}") from None
     if not isinstance(described, dict):
-        raise Problem(422, "the file has no metadata: send what GET /tasks/{id}/parameters gave, unchanged")
+        raise Problem(422, f"the file has no metadata: {AS_EXPORTED}")
     try:
         head = ExportedHead(
             weight=tensors["fc.weight"],
@@ -68,9 +72,7 @@ def read(data: bytes) -> ExportedHead:
             model_version=str(described["model_version"]),
         )
     except KeyError as error:
-        raise Problem(
-            422, f"the file lacks {error.args[0]}: send what GET /tasks/{{id}}/parameters gave, unchanged"
-        ) from None
+        raise Problem(422, f"the file lacks {error.args[0]}: {AS_EXPORTED}") from None
     except (ValueError, TypeError, RecursionError):
         raise Problem(422, "the file's labels, shots or adaptation are not what this service writes") from None
     _check(head)

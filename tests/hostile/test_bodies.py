@@ -1,6 +1,10 @@
 """Bodies that are built to do harm: too deep, too large, too many parts, not a form."""
 
 import asyncio
+import base64
+import codecs
+import gzip
+import json
 import threading
 
 import httpx
@@ -15,6 +19,7 @@ from model.images.reader import DrawingReader
 from tests.helpers.drawn import png
 from tests.helpers.hostile_files import bare_png
 from tests.helpers.problems import assert_problem
+from tests.helpers.tasks import FIVE, create, predict
 
 JSON = {"content-type": "application/json"}
 
@@ -67,6 +72,176 @@ LABEL = b'Content-Disposition: form-data; name="labels"\r\n\r\n'
 def test_hostile_forms_are_refused(client: httpx.Client, body: bytes) -> None:
     headers = {"content-type": "multipart/form-data; boundary=x"}
     assert_problem(client.post("/tasks", content=body, headers=headers), 422)
+
+
+@pytest.fixture(scope="module")
+def task_id(client: httpx.Client) -> str:
+    return str(create(client, FIVE[:2]).json()["task_id"])
+
+
+RING = png("ring", 3)
+BASE64 = base64.b64encode(RING).decode()
+# A picture whose base64 holds both characters that differ in URLs, and ends with padding.
+ODD = next(data for n in range(300) if {"+", "/", "="} <= set(base64.b64encode(data := RING + bytes(n)).decode()))
+PLAIN = base64.b64encode(ODD).decode()
+BASE64_FORMS = {
+    "data URL": f"data:image/png;base64,{PLAIN}",
+    "data URL with parameters": f"DATA:image/png;name=a.png;base64,{PLAIN}",
+    "in lines": base64.encodebytes(ODD).decode(),
+    "in lines of Windows": "\r\n".join(PLAIN[at : at + 64] for at in range(0, len(PLAIN), 64)),
+    "for URLs": base64.urlsafe_b64encode(ODD).decode(),
+    "unpadded": PLAIN.rstrip("="),
+    "all of it": "\n data:;base64,\n" + base64.urlsafe_b64encode(ODD).decode().rstrip("=") + "\n",
+}
+
+
+@pytest.mark.parametrize("form", BASE64_FORMS)
+def test_base64_is_read_in_all_its_forms(client: httpx.Client, task_id: str, form: str) -> None:
+    expected = predict(client, task_id, [ODD])
+    answer = client.post(f"/tasks/{task_id}/predict", json={"images": [BASE64_FORMS[form]]})
+    assert answer.status_code == 200, answer.text
+    assert answer.json()["predictions"][0]["confidence"] == pytest.approx(expected[0]["confidence"], abs=1e-5)
+    support = [{"image": BASE64_FORMS[form], "label": "a"}, {"image": PLAIN, "label": "b"}]
+    assert client.post("/tasks", json={"support": support}).status_code == 201
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("https://example.com/ring.png", "is a URL"),
+        ("pictures/ring.png", "is the name of a file"),
+        (BASE64[:-10] + "*" + BASE64[-9:], "it holds '*'"),
+        ("data:image/svg+xml,%3Csvg/%3E", "it holds '%'"),
+        (BASE64 + "\ufeff", "it holds '\\ufeff'"),
+        (BASE64.rstrip("=")[: len(BASE64) // 4 * 4 - 7], "last characters are missing"),
+        ("data:image/png;base64,", "image 1 is empty"),
+    ],
+)
+def test_what_is_not_base64_is_named(client: httpx.Client, task_id: str, text: str, said: str) -> None:
+    answer = client.post(f"/tasks/{task_id}/predict", json={"images": [BASE64, text]})
+    assert assert_problem(answer, 422, "image 1", said)["index"] == 1
+
+
+def test_json_that_begins_with_a_mark_is_read(client: httpx.Client, task_id: str) -> None:
+    marked = codecs.BOM_UTF8 + json.dumps({"images": [BASE64]}).encode()
+    assert client.post(f"/tasks/{task_id}/predict", content=marked, headers=JSON).status_code == 200
+    changed = client.patch(f"/tasks/{task_id}", content=codecs.BOM_UTF8 + b'{"name": "marked"}', headers=JSON)
+    assert changed.json()["name"] == "marked"
+
+
+QUERY = json.dumps({"images": [BASE64]}).encode()
+FORM_TYPE = {"content-type": "multipart/form-data; boundary=x"}
+PICTURE_PART = b'Content-Disposition: form-data; name="images"; filename="a.png"\r\n\r\n' + RING
+
+
+@pytest.mark.parametrize("encoding", ["gzip", "br", "deflate, gzip", "GZIP", None])
+@pytest.mark.parametrize("headers", [JSON, FORM_TYPE, {}], ids=["json", "form", "no type"])
+def test_a_compressed_body_is_called_so(
+    client: httpx.Client, task_id: str, headers: dict[str, str], encoding: str | None
+) -> None:
+    headers = headers | ({"content-encoding": encoding} if encoding else {})
+    for method, path in (
+        ("POST", "/tasks"),
+        ("POST", f"/tasks/{task_id}/predict"),
+        ("POST", f"/tasks/{task_id}/support"),
+        ("PATCH", f"/tasks/{task_id}"),
+        ("POST", "/tasks/import"),
+    ):
+        answer = client.request(method, path, content=gzip.compress(QUERY), headers=headers)
+        assert_problem(answer, 415, "send it uncompressed")
+
+
+@pytest.mark.parametrize(
+    ("content_type", "body", "status", "said"),
+    [
+        (None, b"", 422, "the body is empty; send the pictures as files"),
+        ("application/json", b"", 422, 'the body is empty: send {"images"'),
+        ("multipart/form-data; boundary=x", b"", 422, "it is empty; send the pictures as files"),
+        (None, QUERY, 415, "Content-Type: application/json"),
+        ("text/plain;charset=UTF-8", QUERY, 415, "Content-Type: application/json"),
+        ("application/x-www-form-urlencoded", QUERY, 415, "Content-Type: application/json"),
+        ("application/x-www-form-urlencoded", b"labels=a&labels=b", 415, "curl: -F images=@a.png"),
+        ("application/octet-stream", RING, 415, "a picture alone is not read"),
+        ("image/png", RING, 415, "-F images=@a.png"),
+        ("application/json", RING, 422, "a picture instead of JSON"),
+        ("application/json", form(PICTURE_PART), 422, "looks like a form"),
+        (None, form(PICTURE_PART), 415, "looks like a form"),
+        ("multipart/form-data", form(PICTURE_PART), 422, "names no boundary: leave the header Content-Type"),
+        (
+            "multipart/form-data; boundary=y",
+            form(PICTURE_PART),
+            422,
+            "the boundary that Content-Type names is not in it",
+        ),
+        ("multipart/form-data; boundary=x", QUERY, 422, "the boundary that Content-Type names is not in it"),
+        ("application/json", QUERY.decode().encode("utf-16"), 422, "JSON in UTF-16: send it in UTF-8"),
+        ("application/json", QUERY.decode().encode("utf-16-le"), 422, "JSON in UTF-16-LE"),
+        ("application/json", b'{"images": ["\xe9"]}', 422, "not UTF-8, from byte 13"),
+        ("application/json", b"{'images': []}", 422, 'send {"images"'),
+        ("application/json", b'{"images": [NaN]}', 422, "images.0"),
+        ("application/json", QUERY[:-1], 422, "cannot be read as JSON"),
+        ("application/json", json.dumps({"images": BASE64}).encode(), 422, '; send {"images": ["BASE64", ...]}'),
+        ("application/json", json.dumps({"image": BASE64}).encode(), 422, '; send {"images": ["BASE64", ...]}'),
+        ("application/json", json.dumps([BASE64]).encode(), 422, '; send {"images": ["BASE64", ...]}'),
+        ("application/json", json.dumps({"images": [{"image": BASE64}]}).encode(), 422, "images.0"),
+    ],
+)
+def test_a_query_in_another_form_is_answered_with_how_to_send_it(
+    client: httpx.Client, task_id: str, content_type: str | None, body: bytes, status: int, said: str
+) -> None:
+    headers = {"content-type": content_type} if content_type else {}
+    assert_problem(client.post(f"/tasks/{task_id}/predict", content=body, headers=headers), status, said)
+
+
+FIELD = b'Content-Disposition: form-data; name="%s"\r\n\r\n%s'
+FILE = b'Content-Disposition: form-data; name="%s"; filename="a"\r\n\r\n%s'
+
+
+@pytest.mark.parametrize(
+    ("parts", "said"),
+    [
+        ([FIELD % (b"images", b"ring.png")], "send it as a file (curl: -F images=@a.png)"),
+        ([FIELD % (b"images", RING + bytes(5000))], "send pictures as files, each with a filename"),
+        ([FILE % (b"image", RING), FIELD % (b"labels", b"a")], "call it 'images'"),
+        ([FILE % (b"files", RING), FIELD % (b"labels", b"a")], "call it 'images'"),
+        ([FILE % (b"images[]", RING), FIELD % (b"labels[]", b"a")], "call it 'images'"),
+        ([FILE % (b"images", RING), FIELD % (b"label", b"a")], "call it 'labels'"),
+        ([FILE % (b"images", RING)] * 2 + [FIELD % (b"labels", b'["a", "b"]')], "once for each image, not one list"),
+        ([FILE % (b"images", RING)] * 2 + [FIELD % (b"labels", b"a,b")], "once for each image, not one list"),
+        ([FILE % (b"images", RING), FILE % (b"labels", b"a")], "labels were sent as files"),
+        ([FILE % (b"images", RING)] * 2 + [FIELD % (b"labels", b"a")], "2 images but 1 labels"),
+        ([FIELD % (b"name", b"x"), FIELD % (b"name", b"y")], "'name' was sent more than once"),
+        ([FIELD % (b"top_k", b"3")], "send it in the query (?top_k=...)"),
+        ([], "no images"),
+    ],
+)
+def test_a_form_of_another_shape_is_answered_with_how_to_send_it(
+    client: httpx.Client, parts: list[bytes], said: str
+) -> None:
+    assert_problem(client.post("/tasks", content=form(*parts), headers=FORM_TYPE), 422, said)
+
+
+def test_fields_that_a_prediction_does_not_know_are_not_ignored(client: httpx.Client, task_id: str) -> None:
+    for field, said in ((b"threshold", "?threshold="), (b"image", "call it 'images'"), (b"labels", "known are images")):
+        body = form(PICTURE_PART, FIELD % (field, b"1"))
+        assert_problem(client.post(f"/tasks/{task_id}/predict", content=body, headers=FORM_TYPE), 422, said)
+
+
+def test_an_import_takes_the_file_itself(client: httpx.Client, task_id: str) -> None:
+    head = client.get(f"/tasks/{task_id}/parameters").content
+    assert_problem(client.post("/tasks/import", files={"file": head}), 415, "--data-binary @FILE")
+    assert_problem(client.post("/tasks/import", content=b""), 422, "empty")
+    assert client.post("/tasks/import", content=head).status_code == 201  # whatever content type it has, or none
+
+
+def test_a_change_takes_json_alone(client: httpx.Client, task_id: str) -> None:
+    path = f"/tasks/{task_id}"
+    assert_problem(client.patch(path, data={"name": "x"}), 415, "application/json")
+    assert_problem(client.patch(path, files={"name": "x"}), 415, "application/json")
+    assert_problem(client.patch(path, content=b"", headers=JSON), 422, '{"name": "greek", "ttl_seconds": 3600}')
+    assert_problem(client.patch(path, json=["x"]), 422, '{"name": "greek", "ttl_seconds": 3600}')
+    long = client.patch(path, json={"n" * 10**6: 1})
+    assert len(assert_problem(long, 422, "nnn")["detail"]) < 1000
 
 
 def test_images_that_take_too_long_to_decode_are_refused_and_the_rest_not_begun(

@@ -11,8 +11,8 @@ from pydantic import BaseModel, Field, ValidationError
 from pydantic_core import to_json
 
 from app.http import schemas
-from app.http.openapi import BINARY, CREATE_FORM, FILES, LABELS, body_of, problems
-from app.http.parsing import read_more_support, read_queries, read_support
+from app.http.openapi import BINARY, CREATE_FORM, FILES, LABELS, body_of, json_body, problems
+from app.http.parsing import read_changes, read_file, read_more_support, read_queries, read_support
 from app.http.responses import attachment, task_to_schema, to_prediction
 from app.http.routes.deps import ContextDep, IdempotencyKey, get_context
 from app.observability import metrics
@@ -137,13 +137,13 @@ async def page(
     summary="Create a task from an exported head",
     description="The body is a file from `GET /tasks/{task_id}/parameters` of this service, or of another one that "
     "runs the same model. The file holds no support examples, so none can be added to the task later.",
-    responses=problems(401, 403, 409, 413, 422, 429, 503),
+    responses=problems(401, 403, 409, 413, 415, 422, 429, 503),
     openapi_extra={"requestBody": {"required": True, "content": {"application/octet-stream": BINARY}}},
 )
 async def import_head(
     request: Request, response: Response, context: ContextDep, options: Annotated[TaskLifetime, Query()]
 ) -> schemas.Task:
-    data = await request.body()
+    data = await read_file(request)
     record = await context.tasks.import_head(data, options, context.owner, max_tasks=context.max_tasks)
     response.headers["Location"] = f"/tasks/{record.task_id}"
     return task_to_schema(record)
@@ -164,9 +164,11 @@ async def add_support(task_id: str, request: Request, context: ContextDep) -> sc
 @router.patch(
     "/{task_id}",
     summary="Change a task's name or time to live",
-    responses=problems(401, 403, 404, 409, 413, 422, 429, 503),
+    responses=problems(401, 403, 404, 409, 413, 415, 422, 429, 503),
+    openapi_extra=json_body(UpdateTask),
 )
-async def update(task_id: str, changes: UpdateTask, context: ContextDep) -> schemas.Task:
+async def update(task_id: str, request: Request, context: ContextDep) -> schemas.Task:
+    changes = await read_changes(request)
     return task_to_schema(await context.tasks.update(task_id, changes, context.owner))
 
 

@@ -14,9 +14,9 @@ def test_large_bodies_are_parsed_off_the_event_loop(client: httpx.Client, monkey
     threads = []
     is_json = parsing._is_json
 
-    def noting(content_type: str) -> bool:
+    def noting(content_type: str, body: bytes) -> bool:
         threads.append(threading.get_ident())
-        return is_json(content_type)
+        return is_json(content_type, body)
 
     monkeypatch.setattr(parsing, "_is_json", noting)
     image = base64.b64encode(png("ring")).decode()
