@@ -12,11 +12,13 @@ from fastapi_offline import FastAPIOffline
 
 from app import problems
 from app.http.keys import Keys
+from app.http.middleware.head import HeadAsGet
 from app.http.middleware.headers import SecurityHeaders
 from app.http.middleware.keys import KeyCheck
 from app.http.middleware.limits import Admission, BodyLimit
 from app.http.middleware.log import RequestLog
 from app.http.middleware.other_pages import OtherPages, OwnNames
+from app.http.middleware.path_prefix import AddRootPath, StripPathPrefix
 from app.http.openapi import add_schemas
 from app.http.rates import Rates
 from app.http.routes import page, service, tasks
@@ -66,12 +68,18 @@ def create_app(settings: Settings | None = None, shared_state: SharedState | Non
     rates = Rates(shared_state.rate_owners, shared_state.rate_states)
     app.state.keys = Keys(settings.keys_file, rates) if settings.keys_file else None
     # The middleware added last is the first that a request passes.
+    prefix = settings.root_path.rstrip("/")
+    if prefix:
+        app.add_middleware(AddRootPath, prefix=prefix)
+    app.add_middleware(HeadAsGet)
     app.add_middleware(BodyLimit, max_bytes=settings.max_body_bytes)
     app.add_middleware(Admission, most=settings.queue_requests, shared_state=shared_state)
     app.add_middleware(KeyCheck, keys=app.state.keys)
     if app.state.keys is None:
         app.add_middleware(OtherPages, own=OwnNames(settings.host, settings.allowed_hosts))
     app.add_middleware(SecurityHeaders)
+    if prefix:
+        app.add_middleware(StripPathPrefix, prefix=prefix)
     app.add_middleware(RequestLog)
     problems.install(app)
     # Most requests are predictions, and routes are tried one after the other.

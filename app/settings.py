@@ -19,6 +19,12 @@ class Settings(BaseSettings):
 
     host: str = Field("127.0.0.1", description="address to listen on")
     port: int = Field(8000, ge=0, le=65535, description="port to listen on; 0 chooses a free one")
+    root_path: str = Field(
+        "",
+        pattern=r"^(/[A-Za-z0-9._~-]+)*/?$",
+        description="path prefix under which a gateway serves the service, such as `/leo`; the gateway may strip it or "
+        "pass it on",
+    )
     data_dir: Path = Field(Path("data"), description="folder of the embedded task store")
     store_url: str = Field(
         "",

@@ -1,4 +1,6 @@
-"""Security headers on every answer."""
+"""Security headers on every answer, and redirects that hold behind any gateway."""
+
+from urllib.parse import urlsplit, urlunsplit
 
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
@@ -15,7 +17,7 @@ API_HEADERS = COMMON_HEADERS | {b"content-security-policy": API_POLICY.encode()}
 
 
 class SecurityHeaders:
-    """ASGI middleware that adds security headers to every answer.
+    """ASGI middleware that adds security headers to every answer, and takes the host out of redirects.
 
     It adds no CORS headers, so that browsers keep the answers from other sites' scripts.
     """
@@ -28,15 +30,26 @@ class SecurityHeaders:
         if scope["type"] != "http":
             return await self.app(scope, receive, send)
 
+        is_about_tasks = scope["path"].startswith("/tasks")  # routing may change the path
+
         async def send_with_headers(message: Message) -> None:
             if message["type"] == "http.response.start":
                 present = dict(message["headers"])
                 is_page = present.get(b"content-type", b"").startswith(b"text/html")
                 headers = PAGE_HEADERS if is_page else API_HEADERS
-                if scope["path"].startswith("/tasks"):
+                if is_about_tasks:
                     headers = headers | {b"cache-control": b"no-store"}
                 missing = [(name, value) for name, value in headers.items() if name not in present]
                 message["headers"] = [*message["headers"], *missing]
+                if b"location" in present:
+                    message["headers"].remove((b"location", present[b"location"]))
+                    message["headers"].append((b"location", _without_host(present[b"location"])))
             await send(message)
 
         await self.app(scope, receive, send_with_headers)
+
+
+def _without_host(location: bytes) -> bytes:
+    """A location as a path: only a gateway in front knows the scheme and the host that the client sees."""
+    parts = urlsplit(location)
+    return urlunsplit((b"", b"", b"/" + parts.path.lstrip(b"/"), parts.query, b""))

@@ -37,8 +37,13 @@ async def create(
     record = await context.tasks.create(
         images, labels, options, context.owner, idempotency_key=idempotency_key, max_tasks=context.max_tasks
     )
-    response.headers["Location"] = f"/tasks/{record.task_id}"
+    response.headers["Location"] = location_of(record, request)
     return task_to_schema(record)
+
+
+def location_of(record: TaskRecord, request: Request) -> str:
+    """The path of a task, as clients see it."""
+    return f"{request.scope.get('root_path', '')}/tasks/{record.task_id}"
 
 
 class PredictOptions(BaseModel):
@@ -145,7 +150,7 @@ async def import_head(
 ) -> schemas.Task:
     data = await read_file(request)
     record = await context.tasks.import_head(data, options, context.owner, max_tasks=context.max_tasks)
-    response.headers["Location"] = f"/tasks/{record.task_id}"
+    response.headers["Location"] = location_of(record, request)
     return task_to_schema(record)
 
 
