@@ -20,11 +20,14 @@ from PIL import AvifImagePlugin, Image, _imaging, features
 from model.images import jpeg_end
 from model.images.drawings import NoDrawing
 from model.images.formats import NAMES, format_of
+from model.images.heif_boxes import pixels_to_decode
 from model.images.stripping import strip
 
 MAX_PIXELS = 50_000_000
 # Pillow decodes run-length encoded BMPs in Python, a pixel or a byte at a time.
 MAX_RUN_LENGTH_PIXELS = 1_000_000
+# A HEIC or AVIF of tiles takes the pixels of the whole and those of the tiles, which are a little larger.
+MAX_COMPOSED = 3
 # Libtiff knows more compressions, each with a decoder of its own.
 TIFF_COMPRESSIONS = {"raw", "packbits", "jpeg", "group3", "group4", "tiff_ccitt", "tiff_lzw", "tiff_deflate"}
 TIFF_COMPRESSIONS |= {"tiff_adobe_deflate"}
@@ -103,12 +106,14 @@ def _open(data: bytes, kind: str, max_pixels: int) -> Image.Image:
     """Open a file of this format; no pixels are decoded yet. Raises `BadPicture`, or what the decoder raises."""
     if kind == "WEBP":
         _check_size(_webp_size(data), max_pixels)  # its decoder makes room for all pixels at once
-    elif kind == "HEIF":
+    if kind == "HEIF":
         _register_heif()
     elif kind == "AVIF" and not features.check("avif"):
         raise BadPicture("is an AVIF image, which this build of Pillow cannot read; convert it to PNG")
     picture = Image.open(io.BytesIO(data), formats=[kind])
     _check_size(picture.size, max_pixels)
+    if kind in ("AVIF", "HEIF") and pixels_to_decode(data, max_pixels) > MAX_COMPOSED * max_pixels:
+        raise BadPicture(f"is composed of images of far more than {max_pixels} pixels; save it as PNG")
     if kind == "TIFF" and picture.info.get("compression") not in TIFF_COMPRESSIONS:
         raise BadPicture("is a TIFF of a rare compression; save it as PNG")
     if kind == "BMP" and picture.tile[0].codec_name == "bmp_rle":

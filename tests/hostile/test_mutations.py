@@ -1,30 +1,19 @@
 """The decoder makes of any broken file an image or a 422, never anything else."""
 
+import subprocess
+import sys
+
 import numpy as np
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from PIL import Image
 
 from app.inference.decoding import decode_one
 from app.problems import Problem
+from app.settings import PROJECT
 from model.images.reader import DrawingReader
-from tests.helpers.drawn import CHARACTERS, canvas, encoded, photo
+from tests.helpers.every_format import KINDS, files_of
 
-RING = canvas(CHARACTERS["ring"], side=90, pen=4)
-REAL = [
-    encoded(RING),
-    encoded(RING.convert("1")),
-    encoded(RING.convert("P")),
-    encoded(RING.convert("RGBA")),
-    encoded(Image.fromarray(np.asarray(RING).astype(np.uint16) * 257)),
-    encoded(RING, "PNG", save_all=True, append_images=[RING.rotate(90)]),
-    encoded(RING, "JPEG"),
-    encoded(RING.convert("CMYK"), "JPEG", progressive=True),
-    encoded(photo(CHARACTERS["tee"], size=(160, 120), pen=3), "JPEG", quality=60),
-    encoded(RING, "WEBP"),
-    encoded(RING, "WEBP", lossless=True),
-    encoded(RING, "WEBP", save_all=True, append_images=[RING.rotate(90)]),
-]
+REAL = [file for kind in KINDS for file in files_of(kind)]
 
 
 @st.composite
@@ -64,3 +53,11 @@ def test_a_broken_file_is_an_image_or_a_refusal(data: bytes) -> None:
     else:
         assert isinstance(outcome, np.ndarray)
         assert (outcome.shape, outcome.dtype) == ((28, 28), np.uint8)
+
+
+def test_decoders_neither_crash_nor_print_nor_take_memory() -> None:
+    command = [sys.executable, "-m", "tests.helpers.decode_changed", "200"]
+    done = subprocess.run(command, capture_output=True, text=True, cwd=PROJECT, timeout=300, check=False)
+    assert done.stderr == ""
+    assert done.returncode == 0, done.stdout
+    assert len(done.stdout.splitlines()) == len(KINDS)

@@ -15,8 +15,10 @@ from PIL import Image
 
 from app.inference.decoding import decode_one
 from app.problems import Problem
+from model.images.heif_boxes import pixels_to_decode
 from model.images.reader import DrawingReader, PhotoReader
 from tests.helpers.drawn import CHARACTERS, canvas, encoded
+from tests.helpers.every_format import heic_of_hidden_tiles
 from tests.helpers.hostile_files import chunk
 from tests.helpers.photographed import product
 from tests.helpers.tasks import create, predict
@@ -225,6 +227,41 @@ def test_sizes_are_checked_before_pixels_are_decoded() -> None:
     for name, data in huge.items():
         said = refusal(data)
         assert "over the limit" in said or "damaged" in said, (name, said)
+
+
+def jpeg_of_many_scans() -> bytes:
+    """A large JPEG, each of whose 1,000 scans of 75 bytes is a pass over all its pixels."""
+    data = encoded(Image.new("L", (7000, 7000), 128), "JPEG", progressive=True)
+    return data[:-2] + data[data.rfind(b"\xff\xda") : -2] * 1000 + data[-2:]
+
+
+def files_of_many_parts() -> dict[str, bytes]:
+    png_file, jpeg, gif = plain("PNG"), plain("JPEG"), encoded(PHOTO.convert("P"), "GIF")
+    start_of_gif = 13 + (3 << (gif[10] & 7) + 1)  # behind the palette
+    return {
+        "png of chunks": with_chunks(png_file, chunk(b"abCd", b"") * 200_000),
+        "jpeg of segments": jpeg[:2] + segment(0xE5, b"") * 200_000 + jpeg[2:],
+        "jpeg of padding": jpeg[:2] + b"\xff" * 200_000 + jpeg[2:],
+        "jpeg of scans": jpeg_of_many_scans(),
+        "webp of chunks": plain("WEBP") + webp_chunk(b"ABCD", b"") * 200_000,
+        "gif of blocks": gif[:start_of_gif] + b"!\xfe" + b"\1a" * 200_000 + b"\0" + gif[start_of_gif:],
+        "gif of extensions": gif[:start_of_gif] + b"!\xfe\0" * 200_000 + gif[start_of_gif:],
+    }
+
+
+@pytest.mark.parametrize("name", files_of_many_parts())
+def test_a_file_of_very_many_parts_is_refused(name: str) -> None:
+    """Their decoders go through the parts one by one, some for hours."""
+    assert "TooManyParts" in refusal(files_of_many_parts()[name])
+
+
+def test_pixels_that_a_heic_decodes_and_does_not_show_count() -> None:
+    data = heic_of_hidden_tiles()
+    assert pixels_to_decode(data, 0) > 2048 * 2048
+    with pytest.raises(Problem, match="composed of"):
+        decode_one(data, 0, PhotoReader(SIDE), 600 * 600)
+    tiled = heic(PHOTO, tile_size=64)
+    assert photo_input(tiled).shape == (SIDE, SIDE, 3)
 
 
 @pytest.mark.parametrize("name", ["tiff", "png", "jpeg", "webp", "avif"])
