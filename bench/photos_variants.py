@@ -57,7 +57,7 @@ def main() -> None:
             found = comparison.run(setting, given.episodes, repeats=None)
             figures = [{"name": name} | one.figures() for name, one in zip(leos, found, strict=True)]
             rows.append({"way": setting.way, "shot": setting.shots[0], "models": figures})
-        sources.append({"source": photos.sources[photos.files[0][0][0]].name, "classes": len(photos), "rows": rows})
+        sources.append({"source": photos.source_name, "classes": len(photos), "rows": rows})
     write_results(
         "photos_variants",
         "LEO with other weights beside the shipped one, validation classes; difference: its accuracy less the shipped "

@@ -38,8 +38,7 @@ def extracted(phis: list[OnnxPhi], pictures: Drawings | Photos, side: int) -> Ex
     """Features of every picture: those of all phis beside each other."""
     if isinstance(pictures, Photos):
         classes = (
-            np.stack([decode_photo(photo, side) for photo in pictures.photo_files(label)])
-            for label in range(len(pictures))
+            np.stack([decode_photo(photo, side) for photo in pictures.files[label]]) for label in range(len(pictures))
         )
     else:
         classes = (drawings.numpy() for drawings in to_side(pictures.images, side))
@@ -102,7 +101,7 @@ def compare_photos(data: list[str], episodes: int) -> None:
     leo = LatentEmbeddingOptimization.from_pretrained(PHOTO_MODEL)
     sources = []
     for photos in load_photos(*data).split("validation").by_source():
-        described = {"source": photos.sources[photos.files[0][0][0]].name, "classes": len(photos)}
+        described = {"source": photos.source_name, "classes": len(photos)}
         sources.append(described | compared(leo, photos, SETTINGS_OF_PHOTOS, episodes))
     what = "the shipped model for photos, its backbone in float32 and in bytes, on the same validation tasks"
     version = read_info(PHOTO_MODEL).version

@@ -1,5 +1,8 @@
 """The `leo` command. Each module here is one command, or what several share; importing it registers the command."""
 
+import io
+import sys
+
 from app.cli import bench, card, classify, compare, evaluate, keys, low_rank, serve, tasks, train
 from app.cli.common import app
 
@@ -21,4 +24,7 @@ __all__ = [
 
 def main() -> None:
     """Run the `leo` command."""
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):  # a terminal may not know every letter of a label or name
+            stream.reconfigure(errors="backslashreplace")
     app()

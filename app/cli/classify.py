@@ -1,30 +1,44 @@
 """`leo classify`: classify pictures by a folder of examples, without a server."""
 
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Annotated
 
-from app.cli.common import app, fail
-from app.cli.models import DEFAULT_WEIGHTS, Device, Weights, load_model, one_line_errors
+import typer
+
+from app.cli.common import app, fail, note
+from app.cli.models import DEFAULT_WEIGHTS, Device, load_model, one_line_errors
 from app.cli.predictions import (
+    LEFT_OUT_STATUS,
+    Answers,
     Format,
     FormatOption,
     Queries,
     Support,
     Threshold,
     Top,
+    chunks,
     find_queries,
     find_support,
-    print_predictions,
     warn_of_suspect,
 )
 
 if TYPE_CHECKING:
     import numpy as np
+    import torch
     from numpy.typing import NDArray
+    from PIL import Image
 
     from app.client import Prediction
+    from model.data.sources import DataError, File
     from model.images.reader import Reader
+    from model.leo import LatentEmbeddingOptimization
     from model.networks.features import FeatureExtractor
+
+PHOTO_WEIGHTS = DEFAULT_WEIGHTS.parent / "photos-lite0"
+AT_ONCE = 16  # pictures that phi takes in one call; on 300 photos at once its activations would take 4 GB
+SAMPLED_EXAMPLES = 5  # that decide between drawings and photos
 
 
 @app.command()
@@ -32,67 +46,120 @@ if TYPE_CHECKING:
 def classify(
     support: Support,
     queries: Queries,
-    model: Weights = DEFAULT_WEIGHTS,
+    model: Annotated[
+        Path | None,
+        typer.Option(help="Folder of the model.", show_default="drawings or photos, by what the examples look like"),
+    ] = None,
     threshold: Threshold = 0.0,
     top: Top = 1,
     form: FormatOption = Format.TABLE,
     device: Device = "auto",
 ) -> None:
-    """Classify pictures by a folder of examples, without a server.
+    """Classify pictures by a folder or zip of examples, without a server.
 
-    The examples are SUPPORT/CLASS/PICTURE.png (or jpg, webp): the folders'
-    names are the labels, and classes may have different numbers of
-    examples. Warnings about examples that look mislabelled go to standard
-    error.
+    The examples are SUPPORT/CLASS/PICTURE.png (or jpg, webp, ...): the
+    folders' names are the labels, and classes may have different numbers of
+    examples. Answers are printed as they are found. Standard error says
+    which model answers, what was left out, and which examples look
+    mislabelled.
+
+    Exit status: 0 if every picture was answered, 3 if some could not be
+    read and the others were answered, 1 if there is no answer at all.
     """
     import numpy as np
     import torch
 
     from model.evaluation.support_report import report_on_support
-    from model.images.reader import reader
     from model.serving.adapt import Adapter
     from model.serving.adapt import Support as SupportFeatures
 
     labels, files = find_support(support)
     query_files = find_queries(queries)
-    leo, _ = load_model(model, device)
-
-    def extract(files: list[Path], phi: "FeatureExtractor") -> torch.Tensor:
-        pixels = np.stack([_read_picture(file, reader(leo.config)) for file in files])
-        images = torch.from_numpy(pixels).to(leo.alpha.device).float() / 255
-        return leo.features(phi, images.unsqueeze(1) if images.dim() == 3 else images.movedim(3, 1))  # [B, F]
-
-    classes = list(dict.fromkeys(labels))
-    targets = np.array([classes.index(label) for label in labels])
+    leo, info = load_model(model or _choose_weights(files), device)
+    phis = [leo.classifier.phi] if leo.encoder.features is None else [leo.classifier.phi, leo.encoder_phi]
     with torch.inference_mode():
-        features = extract(files, leo.classifier.phi)  # [S, F]
-        of_encoder = features if leo.encoder.features is None else extract(files, leo.encoder_phi)
-        examples = SupportFeatures(features, of_encoder, targets)
+        read, parts = [], []
+        for some, features in _extract(files, leo, phis):
+            read += some
+            parts.append(features)
+        kept = set(read)
+        labels = [label for label, file in zip(labels, files, strict=True) if file in kept]
+        classes = list(dict.fromkeys(labels))
+        if len(classes) < 2:
+            fail(f"{support}: too few examples can be read, at least 2 classes need some")
+        note(f"model {info.name} {info.version}: {len(classes)} classes, {len(read)} examples")
+        targets = np.array([classes.index(label) for label in labels])
+        of_classifier, of_encoder = (torch.cat([part[n] for part in parts]) for n in (0, -1))  # [S, F]
+        examples = SupportFeatures(of_classifier, of_encoder, targets)
         (task,) = Adapter(leo).adapt([examples])
         if not task.is_finite:
             fail("the inner loop diverged on these examples: look for broken pictures or wrong labels among them")
-        logits = extract(query_files, leo.classifier.phi) @ task.weight.T + task.bias  # [Q, N]
-        temperature = leo.config.temperature_at(len(files) / len(classes), len(classes))
-        probabilities = (logits / temperature).softmax(dim=-1).cpu().numpy()
-    for suspect in report_on_support(features.cpu().numpy(), targets).suspects:
-        warn_of_suspect(files[suspect.index], classes[suspect.looks_like])
-    predictions = [_predict(classes, row, top, threshold) for row in probabilities]
-    print_predictions(query_files, predictions, form)
+        for suspect in report_on_support(of_classifier.cpu().numpy(), targets).suspects:
+            warn_of_suspect(read[suspect.index], classes[suspect.looks_like])
+        temperature = leo.config.temperature_at(len(read) / len(classes), len(classes))
+        answered = 0
+        with Answers(form, several=min(top, len(classes)) > 1) as answers:
+            for some, (of_queries,) in _extract(query_files, leo, phis[:1]):
+                logits = of_queries @ task.weight.T + task.bias  # [B, N]
+                probabilities = (logits / temperature).softmax(dim=-1).cpu().numpy()
+                answers.write(some, [_predict(classes, row, top, threshold) for row in probabilities])
+                answered += len(some)
+    if answered < len(query_files) or len(read) < len(files):
+        raise typer.Exit(LEFT_OUT_STATUS if answered else 1)
 
 
-def _read_picture(file: Path, to_input: "Reader") -> "NDArray[np.uint8]":
-    from PIL import Image
+def _extract(
+    files: "list[File]", leo: "LatentEmbeddingOptimization", phis: "list[FeatureExtractor]"
+) -> "Iterator[tuple[list[File], list[torch.Tensor]]]":
+    """Yield the features [B,F] of some files at a time, from each phi, and say which files cannot be read."""
+    import numpy as np
+    import torch
 
-    from model.images.drawings import NoDrawing
-    from model.images.formats import FORMATS
+    from model.data.sources import DataError
+    from model.images.reader import reader
+
+    to_input = reader(leo.config)
+    with ThreadPoolExecutor(2) as pool:
+        for some in chunks(files, AT_ONCE):
+            read, arrays = [], []
+            for file, array in zip(some, pool.map(lambda file: _try_to_read(file, to_input), some), strict=True):
+                if isinstance(array, DataError):
+                    note(array, heading="error: ", style="bold red")
+                else:
+                    read.append(file)
+                    arrays.append(array)
+            if read:
+                pixels = torch.from_numpy(np.stack(arrays)).to(leo.alpha.device).float() / 255
+                images = pixels.unsqueeze(1) if pixels.dim() == 3 else pixels.movedim(3, 1)  # [B, 1 or 3, R, R]
+                yield read, [leo.features(phi, images) for phi in phis]
+
+
+def _try_to_read(file: "File", to_input: "Reader") -> "NDArray[np.uint8] | DataError":
+    from model.data.classes import read_picture
+    from model.data.sources import DataError
 
     try:
-        with Image.open(file, formats=FORMATS) as picture:
-            return to_input(picture)
-    except NoDrawing as error:
-        fail(f"{file} shows no drawing: {error}")
-    except Exception as error:  # Pillow raises OSError, SyntaxError, ValueError, struct.error, ... for broken files
-        fail(f"{file} cannot be read as a PNG, JPEG or WEBP picture ({type(error).__name__})")
+        return read_picture(file, to_input, to_input.draft)
+    except DataError as error:
+        return error
+
+
+def _choose_weights(files: "list[File]") -> Path:
+    """Choose the model for drawings or the one for photos, by what a few of the examples look like."""
+    from model.data.classes import read_picture
+    from model.data.sources import DataError
+    from model.images.kinds import SIDE, looks_like_drawing
+
+    def draft(picture: "Image.Image") -> None:
+        picture.draft(picture.mode, (SIDE, SIDE))
+
+    votes = []
+    for file in files[:: max(1, len(files) // SAMPLED_EXAMPLES)][:SAMPLED_EXAMPLES]:
+        try:
+            votes.append(read_picture(file, looks_like_drawing, draft))
+        except DataError:  # said when it is read as an example
+            continue
+    return DEFAULT_WEIGHTS if 2 * sum(votes) >= len(votes) else PHOTO_WEIGHTS
 
 
 def _predict(classes: list[str], probabilities: "NDArray[np.float32]", top: int, threshold: float) -> "Prediction":

@@ -59,6 +59,12 @@ def fail(message: object) -> NoReturn:
     raise typer.Exit(1)
 
 
+def warn_of_left_out(lines: Iterable[str]) -> None:
+    """Say what was not read of folders and zips, and why: a line for each."""
+    for line in lines:
+        note(line, heading="left out of ", style="yellow")
+
+
 def print_table(
     columns: Sequence[str], rows: Iterable[Sequence[str]], *, title: str | None = None, text_columns: int = 1
 ) -> None:

@@ -7,13 +7,14 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from app.cli.common import fail
+from app.cli.common import fail, warn_of_left_out
 
 if TYPE_CHECKING:
     import torch
 
     from model.checkpoint import ModelInfo
     from model.data.omniglot import Drawings
+    from model.data.photos import Photos
     from model.evaluation.accuracy import Within
     from model.evaluation.extracted_features import Pictures
     from model.leo import LatentEmbeddingOptimization
@@ -42,7 +43,7 @@ def one_line_errors(*more: type[Exception]) -> Iterator[None]:
     except Exception as error:
         from model.backbones import BackboneError
         from model.checkpoint import CheckpointError
-        from model.data.omniglot import DataError
+        from model.data.sources import DataError
         from model.outer_loop import TrainingDiverged
 
         if isinstance(error, (BackboneError, CheckpointError, DataError, TrainingDiverged, *more)):
@@ -72,9 +73,7 @@ def load_model(folder: Path, device: str) -> "tuple[LatentEmbeddingOptimization,
 
 def load_pictures(paths: list[Path], leo: "LatentEmbeddingOptimization") -> "Pictures":
     """Load drawings or photos, whichever the model takes. Raises `DataError`."""
-    from model.data.photos import load_photos
-
-    return load_drawings(paths) if leo.config.pretrained is None else load_photos(*paths)
+    return load_drawings(paths) if leo.config.pretrained is None else load_photos(paths)
 
 
 def load_drawings(paths: list[Path]) -> "Drawings":
@@ -82,8 +81,19 @@ def load_drawings(paths: list[Path]) -> "Drawings":
     from model.data import omniglot
 
     if len(paths) > 1:
-        raise omniglot.DataError("drawings come from one folder or zip: give --data once. Photos may come from several")
-    return omniglot.load_drawings(paths[0])
+        fail("drawings come from one folder or zip: give --data once. Photos may come from several")
+    drawings = omniglot.load_drawings(paths[0])
+    warn_of_left_out(drawings.left_out)
+    return drawings
+
+
+def load_photos(paths: list[Path]) -> "Photos":
+    """Load photos from folders and zips. Raises `DataError`."""
+    from model.data import photos as of_photos
+
+    photos = of_photos.load_photos(*paths)
+    warn_of_left_out(photos.left_out)
+    return photos
 
 
 def find_within(name: str | None) -> "Within | None":

@@ -3,16 +3,24 @@
 import csv
 import json
 import sys
+from collections.abc import Iterator, Sequence
 from enum import StrEnum
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, TypeVar
 
 import typer
+from rich.cells import cell_len
 
-from app.cli.common import fail, note, print_table
+from app.cli.common import fail, note, warn_of_left_out
 
 if TYPE_CHECKING:
     from app.client import Prediction
+    from model.data.sources import File
+
+#: The exit status if some pictures could not be read, and the others were answered.
+LEFT_OUT_STATUS = 3
+
+Item = TypeVar("Item")
 
 
 class Format(StrEnum):
@@ -23,85 +31,127 @@ class Format(StrEnum):
     CSV = "csv"
 
 
-Support = Annotated[Path, typer.Argument(help="Folder that holds one folder of pictures for each class.")]
-Queries = Annotated[list[Path], typer.Argument(help="Pictures to classify, or folders of them.", metavar="QUERY...")]
+Support = Annotated[Path, typer.Argument(help="Folder or zip that holds one folder of pictures for each class.")]
+Queries = Annotated[
+    list[Path], typer.Argument(help="Pictures to classify, or folders or zips of them.", metavar="QUERY...")
+]
 Threshold = Annotated[float, typer.Option(min=0, max=1, help="An answer with a lower confidence is unknown.")]
 Top = Annotated[int, typer.Option(min=1, help="How many classes to name for each picture, likeliest first.")]
 FormatOption = Annotated[Format, typer.Option("--format", help="How to print the answers.")]
 
 
-def find_support(folder: Path, min_classes: int = 2) -> tuple[list[str], list[Path]]:
-    """Return the label and file of each example. The names of the folders are the labels."""
+def find_support(path: Path, min_classes: int = 2) -> "tuple[list[str], list[File]]":
+    """Return the label and file of each example in a folder or zip, and say what is left out of it.
+
+    The names of the folders are the labels; GROUP/CLASS where classes lie in groups.
+    """
+    from model.data.classes import find_classes
+    from model.data.sources import DataError
+
+    try:
+        found = find_classes(path)
+    except DataError as error:
+        fail(error)
+    examples = [("/".join(name), file) for name, files in found.named().items() for file in files]
+    if len(found.named()) < min_classes:
+        left_out = f"; left out: {found.left_out}" if found.left_out else ""
+        fail(f"{found.source} needs at least {min_classes} folders with pictures, one for each class{left_out}")
+    if found.left_out:
+        warn_of_left_out([f"{found.source}: {found.left_out}"])
+    return [label for label, _ in examples], [file for _, file in examples]
+
+
+def find_queries(paths: list[Path]) -> "list[File]":
+    """Return the pictures that are given, and those in given folders and zips; say what is left out of these."""
+    from model.data.classes import find_pictures, open_source
+    from model.data.folder import Folder
+    from model.data.sources import DataError
     from model.images.formats import SUFFIXES
 
-    if not folder.is_dir():
-        fail(f"no folder at {folder}: give one that holds a folder of pictures for each class")
-    classes = sorted(path for path in folder.iterdir() if path.is_dir())
-    found = [(path.name, file) for path in classes for file in _pictures_in(path)]
-    if len({label for label, _ in found}) < min_classes:
-        fail(
-            f"{folder} needs at least {min_classes} folders with pictures, one for each class; "
-            f"pictures end in {', '.join(SUFFIXES)}"
-        )
-    return [label for label, _ in found], [file for _, file in found]
-
-
-def find_queries(paths: list[Path]) -> list[Path]:
-    """Return the pictures, and those in the folders."""
-    from model.images.formats import SUFFIXES
-
-    found: list[Path] = []
+    found: list[File] = []
     for path in paths:
-        if not path.exists():
-            fail(f"no picture or folder at {path}")
-        pictures = _pictures_in(path) if path.is_dir() else [path]
+        if not path.is_dir() and path.suffix.lower() != ".zip" and path.exists():
+            found.append(Folder.of_one_file(path))
+            continue
+        try:
+            source = open_source(path)
+            pictures = find_pictures(source)
+        except DataError as error:
+            fail(error)
+        left_out = str(source.left_out)
         if not pictures:
-            fail(f"no pictures in {path}; their names end in {', '.join(SUFFIXES)}")
+            more = f"; left out: {left_out}" if left_out else ""
+            fail(f"no pictures in {source}; their names end in {', '.join(SUFFIXES)}{more}")
+        if left_out:
+            warn_of_left_out([f"{source}: {left_out}"])
         found += pictures
     return found
 
 
-def _pictures_in(folder: Path) -> list[Path]:
-    from model.images.formats import SUFFIXES
+def chunks(items: Sequence[Item], size: int) -> Iterator[list[Item]]:
+    """Split a sequence into lists of `size` items; the last may be shorter."""
+    for at in range(0, len(items), size):
+        yield list(items[at : at + size])
 
-    return sorted(file for file in folder.iterdir() if file.suffix.lower() in SUFFIXES)
 
-
-def warn_of_suspect(file: Path, looks_like: str) -> None:
+def warn_of_suspect(file: "File", looks_like: str) -> None:
     """Say that an example may be mislabelled."""
     note(f"{file} looks more like {looks_like}", heading="worth a look: ", style="yellow")
 
 
-def print_predictions(files: list[Path], predictions: "list[Prediction]", form: Format) -> None:
-    """Print one prediction for each file to standard output."""
-    if form is Format.TABLE:
-        _print_as_table(files, predictions)
-        return
-    answers = [
-        {
+class Answers:
+    """Prints predictions to standard output as they are found, as a context manager."""
+
+    def __init__(self, form: Format, *, several: bool) -> None:
+        """Choose the format; `several` is whether answers name more than one class."""
+        self._form, self._several = form, several
+        self._columns = ["file", "label", "confidence", "unknown"]
+        self._widths: list[int] | None = None
+        self._printed = 0
+
+    def __enter__(self) -> "Answers":
+        if self._form is Format.CSV:
+            csv.writer(sys.stdout, lineterminator="\n").writerow(self._columns)
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        if self._form is Format.JSON:
+            typer.echo("\n]" if self._printed else "[]")
+
+    def write(self, files: "Sequence[File]", predictions: "Sequence[Prediction]") -> None:
+        """Print one prediction for each file."""
+        if self._form is Format.TABLE:
+            self._write_rows(files, predictions)
+        else:
+            for file, prediction in zip(files, predictions, strict=True):
+                self._write_answer(file, prediction)
+        sys.stdout.flush()
+
+    def _write_answer(self, file: "File", prediction: "Prediction") -> None:
+        answer = {
             "file": str(file),
             "label": prediction.label,
             "confidence": round(prediction.confidence, 6),
             "unknown": prediction.unknown,
-            "top": [{"label": score.label, "confidence": round(score.confidence, 6)} for score in prediction.top_k],
         }
-        for file, prediction in zip(files, predictions, strict=True)
-    ]
-    if form is Format.JSON:
-        typer.echo(json.dumps(answers, indent=2, ensure_ascii=False))
-        return
-    columns = ("file", "label", "confidence", "unknown")
-    writer = csv.DictWriter(sys.stdout, columns, extrasaction="ignore", lineterminator="\n")
-    writer.writeheader()
-    writer.writerows(answers)
+        if self._form is Format.CSV:
+            csv.writer(sys.stdout, lineterminator="\n").writerow(answer.values())
+            return
+        top = [{"label": score.label, "confidence": round(score.confidence, 6)} for score in prediction.top_k]
+        indented = json.dumps([answer | {"top": top}], indent=2, ensure_ascii=False)[1:-2]
+        typer.echo(("," if self._printed else "[") + indented, nl=False)
+        self._printed += 1
 
-
-def _print_as_table(files: list[Path], predictions: "list[Prediction]") -> None:
-    several = len(predictions[0].top_k) > 1
-    rows = []
-    for file, prediction in zip(files, predictions, strict=True):
-        label = f"none of these ({prediction.label}?)" if prediction.unknown else prediction.label
-        others = ", ".join(f"{score.label} {100 * score.confidence:.1f}" for score in prediction.top_k[1:])
-        rows.append((str(file), label, f"{100 * prediction.confidence:.1f}", *([others] if several else [])))
-    columns = ("picture", "class", "confidence, %", *(["next"] if several else []))
-    print_table(columns, rows, text_columns=len(columns))
+    def _write_rows(self, files: "Sequence[File]", predictions: "Sequence[Prediction]") -> None:
+        """Print lines of a table. The first pictures decide how wide its columns are."""
+        rows = [["picture", "class", "confidence, %", "next"]] if self._widths is None else []
+        for file, prediction in zip(files, predictions, strict=True):
+            label = f"none of these ({prediction.label}?)" if prediction.unknown else prediction.label
+            others = ", ".join(f"{score.label} {100 * score.confidence:.1f}" for score in prediction.top_k[1:])
+            rows.append([str(file), label, f"{100 * prediction.confidence:.1f}", others])
+        if self._widths is None:
+            self._widths = [max(map(cell_len, column)) for column in zip(*rows, strict=True)]
+        for row in rows:
+            cells = row if self._several else row[:-1]
+            padded = (cell + " " * (width - cell_len(cell)) for cell, width in zip(cells, self._widths, strict=False))
+            typer.echo("  ".join(padded).rstrip())

@@ -8,22 +8,25 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from app.cli.common import app, fail, print_table
+from app.cli.common import app, fail, note, print_table
 from app.cli.predictions import (
+    LEFT_OUT_STATUS,
+    Answers,
     Format,
     FormatOption,
     Queries,
     Support,
     Threshold,
     Top,
+    chunks,
     find_queries,
     find_support,
-    print_predictions,
     warn_of_suspect,
 )
 
 if TYPE_CHECKING:
-    from app.client import Client, Task
+    from app.client import Client, Prediction, Task
+    from model.data.sources import File
 
 tasks = typer.Typer(
     name="tasks",
@@ -34,6 +37,7 @@ app.add_typer(tasks)
 
 Url = Annotated[str, typer.Option("--url", envvar="LEO_URL", help="Address of the server.")]
 TaskId = Annotated[str, typer.Argument(help="A task's id, as `leo tasks list` shows it.")]
+AT_ONCE = 16  # pictures that one request asks about
 LOCAL = "http://127.0.0.1:8000"
 
 
@@ -68,8 +72,8 @@ def create(
 ) -> None:
     """Make a task from a folder of examples and print its id."""
     labels, files = find_support(support)
-    with server(url) as client:
-        task = client.create(zip(labels, files, strict=True), name=name, ttl_seconds=ttl, model=model)
+    with server(url) as client, _naming_the_file(files):
+        task = client.create(_read(labels, files), name=name, ttl_seconds=ttl, model=model)
     for suspect in (task.quality or {}).get("suspects", []):
         warn_of_suspect(files[suspect["index"]], suspect["looks_like"])
     typer.echo(task.task_id)
@@ -79,8 +83,8 @@ def create(
 def add(task_id: TaskId, support: Support, url: Url = LOCAL) -> None:
     """Add examples of old or new classes to a task."""
     labels, files = find_support(support, min_classes=1)
-    with server(url) as client:
-        _print_task(client.add_support(task_id, zip(labels, files, strict=True)))
+    with server(url) as client, _naming_the_file(files):
+        _print_task(client.add_support(task_id, _read(labels, files)))
 
 
 @tasks.command("predict")
@@ -92,11 +96,20 @@ def predict(
     form: FormatOption = Format.TABLE,
     url: Url = LOCAL,
 ) -> None:
-    """Classify pictures with a task."""
+    """Classify pictures with a task. Answers are printed as they come.
+
+    Exit status: 0 if every picture was answered, 3 if some could not be
+    read and the others were answered, 1 if there is no answer at all.
+    """
     files = find_queries(queries)
-    with server(url) as client:
-        predictions = client.predict(task_id, files, top_k=top, threshold=threshold)
-    print_predictions(files, predictions, form)
+    answered = 0
+    with server(url) as client, Answers(form, several=top > 1) as answers:
+        for some in chunks(files, AT_ONCE):
+            read, predictions = _predict(client, task_id, some, top, threshold)
+            answers.write(read, predictions)
+            answered += len(read)
+    if answered < len(files):
+        raise typer.Exit(LEFT_OUT_STATUS if answered else 1)
 
 
 @tasks.command("list")
@@ -166,6 +179,53 @@ def import_(
     """Make a task from an exported head and print its id."""
     with server(url) as client:
         typer.echo(client.import_head(file.read_bytes(), name=name).task_id)
+
+
+def _read(labels: list[str], files: "list[File]") -> list[tuple[str, bytes]]:
+    from model.data.sources import DataError
+
+    try:
+        return [(label, file.read()) for label, file in zip(labels, files, strict=True)]
+    except DataError as error:
+        fail(error)
+
+
+@contextmanager
+def _naming_the_file(files: "list[File]") -> Iterator[None]:
+    """Name the file if the server refuses one of the pictures."""
+    from app.client import ProblemError
+
+    try:
+        yield
+    except ProblemError as error:
+        if error.index is None or error.index >= len(files):
+            raise
+        fail(f"{files[error.index]}: {error.detail}; no task was changed or made")
+
+
+def _predict(
+    client: "Client", task_id: str, files: "list[File]", top: int, threshold: float
+) -> "tuple[list[File], list[Prediction]]":
+    """Ask for some files at once, without those that cannot be read, and say which these are."""
+    from app.client import ProblemError
+    from model.data.sources import DataError
+
+    read: dict[File, bytes] = {}
+    for file in files:
+        try:
+            read[file] = file.read()
+        except DataError as error:
+            note(error, heading="error: ", style="bold red")
+    while read:
+        try:
+            return list(read), client.predict(task_id, list(read.values()), top_k=top, threshold=threshold)
+        except ProblemError as error:
+            if error.index is None or error.index >= len(read):
+                raise
+            refused = list(read)[error.index]
+            note(f"{refused}: {error.detail}", heading="error: ", style="bold red")
+            del read[refused]
+    return [], []
 
 
 def _print_task(task: "Task") -> None:

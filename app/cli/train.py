@@ -10,7 +10,7 @@ import typer
 
 from app.cli.common import app, console, fail, note
 from app.cli.figures import print_card, print_photo_card, progress_bar
-from app.cli.models import Device, find_device, load_drawings, one_line_errors
+from app.cli.models import Device, find_device, load_drawings, load_photos, one_line_errors
 
 if TYPE_CHECKING:
     import torch
@@ -133,10 +133,9 @@ def _train_on_drawings(
 def _train_on_photos(
     config: "PhotoTrainConfig", data: list[Path], out: Path, device: "torch.device", origin: dict[str, Any]
 ) -> None:
-    from model.data.photos import load_photos
     from model.training.photos import PhotoTrainer
 
-    photos = load_photos(*data)
+    photos = load_photos(data)
     note("computing the backbone's features, once: this takes some minutes")
     trainer = PhotoTrainer(config, photos.split("train"), photos.split("validation"), out, device)
     _show_training(trainer)

@@ -4,9 +4,9 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from model.data.omniglot import DataError
 from model.data.photo_features import backbone_features
 from model.data.photos import Photos
+from model.data.sources import DataError
 from model.leo import LatentEmbeddingOptimization
 
 

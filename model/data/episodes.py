@@ -6,7 +6,8 @@ import torch
 from torch import Tensor
 from torch.utils.data import Dataset
 
-from model.data.omniglot import DataError, Drawings
+from model.data.omniglot import Drawings
+from model.data.sources import DataError
 
 
 @dataclass(frozen=True)

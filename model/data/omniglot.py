@@ -5,19 +5,18 @@ because characters of one alphabet look alike: a model trained on some of them k
 """
 
 import hashlib
-import io
 import warnings
-import zipfile
-from collections.abc import Iterator
 from dataclasses import dataclass
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 
 import numpy as np
 import torch
-from PIL import Image
 from torch import Tensor
 
+from model.data.classes import find_classes, read_picture
+from model.data.sources import DataError, File, by_name
 from model.images.drawings import SIDE, to_drawing
+from model.images.reader import DrawingReader
 
 #: Validation alphabets of the background set, never trained on: the last five by name.
 VALIDATION_ALPHABETS = (
@@ -28,10 +27,6 @@ VALIDATION_ALPHABETS = (
     "Tifinagh",
 )
 SPLITS = ("all", "train", "validation")
-
-
-class DataError(ValueError):
-    """Data that is missing, in another layout than expected, or too small; the message says what is needed."""
 
 
 @dataclass(frozen=True)
@@ -45,6 +40,7 @@ class Drawings:
     counts: Tensor  # [C] int64, drawings of each class without padding
     alphabets: tuple[str, ...]  # one for each class
     names: tuple[str, ...]  # one for each class, `ALPHABET/CHARACTER`
+    left_out: tuple[str, ...] = ()  # what was not read and why, one line
 
     def __len__(self) -> int:
         return len(self.names)
@@ -56,6 +52,7 @@ class Drawings:
             self.counts[classes],
             tuple(self.alphabets[c] for c in classes),
             tuple(self.names[c] for c in classes),
+            self.left_out,
         )
 
     def split(self, name: str) -> "Drawings":
@@ -81,55 +78,24 @@ def load_drawings(path: str | Path) -> Drawings:
 
     Raises `DataError` if the path does not exist, holds no image in that layout, or holds a broken image.
     """
-    path = Path(path)
-    if not path.exists():
-        raise DataError(f"no data at {path}: give a folder or zip in Omniglot's layout (ALPHABET/CHARACTER/IMAGE.png)")
-    by_class: dict[tuple[str, str], list[tuple[str, bytes]]] = {}
-    for name, data in read_images(path):
-        parts = PurePosixPath(name).parts
-        if len(parts) >= 3:
-            by_class.setdefault((parts[-3], parts[-2]), []).append((name, data))
-    if not by_class:
-        raise DataError(f"{path} holds no image as ALPHABET/CHARACTER/IMAGE.png: give data in Omniglot's layout")
-    most = max(len(files) for files in by_class.values())
-    classes = sorted(by_class)
-    images = np.zeros((len(classes), most, SIDE, SIDE), dtype=np.bool_)
-    for index, key in enumerate(classes):
-        for slot, (name, data) in enumerate(sorted(by_class[key])):
-            images[index, slot] = _decode(name, data)
-    counts = [len(by_class[key]) for key in classes]
+    found = find_classes(path)
+    by_class: dict[tuple[str, str], list[File]] = {}
+    for folders, files in found.classes.items():
+        alphabet = folders[-2] if len(folders) > 1 else found.source.name
+        by_class.setdefault((alphabet, folders[-1]), []).extend(files)
+    names = sorted(by_class)
+    counts = [len(by_class[name]) for name in names]
+    images = np.zeros((len(names), max(counts), SIDE, SIDE), dtype=np.bool_)
+    for index, name in enumerate(names):
+        for place, file in enumerate(by_name(by_class[name])):
+            images[index, place] = read_picture(file, to_drawing, DrawingReader(SIDE).draft)
     return Drawings(
         torch.from_numpy(images),
         torch.tensor(counts),
-        tuple(alphabet for alphabet, _ in classes),
-        tuple(f"{alphabet}/{character}" for alphabet, character in classes),
+        tuple(alphabet for alphabet, _ in names),
+        tuple(f"{alphabet}/{character}" for alphabet, character in names),
+        (f"{found.source}: {found.left_out}",) if found.left_out else (),
     )
-
-
-def read_images(path: Path) -> Iterator[tuple[str, bytes]]:
-    """Yield the name, with `/` between folders, and the content of every PNG in a folder or zip.
-
-    Raises `DataError` if the path is neither.
-    """
-    if path.is_dir():
-        for file in sorted(path.rglob("*.png")):
-            yield file.relative_to(path).as_posix(), file.read_bytes()
-        return
-    try:
-        with zipfile.ZipFile(path) as archive:
-            for name in sorted(archive.namelist()):
-                if name.endswith(".png") and "__MACOSX" not in name:
-                    yield name, archive.read(name)
-    except zipfile.BadZipFile as error:
-        raise DataError(f"{path} is neither a folder nor a readable zip: {error}") from error
-
-
-def _decode(name: str, data: bytes) -> "np.typing.NDArray[np.bool_]":
-    try:
-        with Image.open(io.BytesIO(data), formats=["PNG"]) as picture:
-            return to_drawing(picture)
-    except Exception as error:
-        raise DataError(f"cannot use {name}: {error}; replace or remove it") from error
 
 
 def fingerprint(drawings: Drawings) -> str:

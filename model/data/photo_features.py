@@ -17,7 +17,8 @@ from torch import Tensor
 
 from model.backbones import Backbone
 from model.config import LEOConfig
-from model.data.photos import PhotoFile, Photos, decode_photo
+from model.data.photos import Photos, decode_photo
+from model.data.sources import File
 from model.images.photos import Pixels
 from model.networks.features import FeatureExtractor
 from model.serving.phi import Phi, fastest_phi
@@ -25,6 +26,7 @@ from model.serving.phi import Phi, fastest_phi
 #: Part of every cache key. Change it when `model.images.photos`, the crops below or a backbone's features change.
 CACHE_VERSION = "centre square 2"
 CACHE = Path(".cache/photos")
+PHOTOS_AT_ONCE = 64
 
 
 def backbone_features(photos: Photos, backbone: Backbone, views: int = 1, cache: Path = CACHE) -> Tensor:
@@ -53,16 +55,17 @@ def backbone_features(photos: Photos, backbone: Backbone, views: int = 1, cache:
 
 
 def _class_features(photos: Photos, label: int, extractor: Phi, side: int, views: int) -> Tensor:
-    """Extract the features of one class's photos, [D,V,W]."""
+    """Extract the features of one class's photos, [D,V,W], some at a time: decoded photos are large."""
+    files, parts = photos.files[label], []
     with ThreadPoolExecutor(2) as pool:
-        images = list(
-            pool.map(lambda photo: _views(photo, side, views), photos.photo_files(label))
-        )  # D of [V, R, R, 3]
-    features: Tensor = extractor(np.concatenate(images)).unflatten(0, (len(images), views))
-    return features
+        for at in range(0, len(files), PHOTOS_AT_ONCE):
+            some = files[at : at + PHOTOS_AT_ONCE]
+            images = list(pool.map(lambda photo: _views(photo, side, views), some))  # of [V, R, R, 3]
+            parts.append(extractor(np.concatenate(images)).unflatten(0, (len(images), views)))
+    return torch.cat(parts)
 
 
-def _views(photo: PhotoFile, resolution: int, views: int) -> Pixels:
+def _views(photo: File, resolution: int, views: int) -> Pixels:
     """The photo as it is and `views - 1` random crops of it, [V,R,R,3]; the same for the same name."""
     whole = decode_photo(photo, 2 * resolution if views > 1 else resolution)
     if views == 1:
@@ -87,8 +90,6 @@ def _random_crop(picture: Image.Image, resolution: int, rng: np.random.Generator
 def _cache_key(photos: Photos, label: int, sha256: str, views: int) -> str:
     """A hash of a class's files, the sizes of their sources, the backbone's weights and the number of views."""
     digest = hashlib.sha256(f"{sha256} {views} {CACHE_VERSION}".encode())
-    for source, name in photos.files[label]:
-        path = photos.sources[source]
-        size = (path / name if path.is_dir() else path).stat().st_size
-        digest.update(f"{path.stem} {size} {name}\n".encode())
+    for file in photos.files[label]:
+        digest.update(f"{file.source.name} {file.source.size_of(file)} {file.name}\n".encode())
     return digest.hexdigest()[:24]

@@ -4,41 +4,29 @@ The layout is `[anything/]CLASS/IMAGE.jpg`, or `[anything/]GROUP/CLASS/IMAGE.jpg
 five kinds of apples do. Splits keep groups whole. Images are JPEG, PNG or WEBP. They stay on disk until they are used.
 """
 
-import contextlib
-import io
-import zipfile
-from collections.abc import Iterator
 from dataclasses import dataclass
-from itertools import takewhile
-from pathlib import Path, PurePosixPath
-from typing import NamedTuple
+from pathlib import Path
 
 import torch
-from PIL import Image
 from torch import Tensor
 
-from model.data.omniglot import SPLITS, DataError
-from model.images.formats import FORMATS, SUFFIXES
+from model.data.classes import find_classes, read_picture
+from model.data.omniglot import SPLITS
+from model.data.sources import DataError, File, Source
 from model.images.photos import Pixels, to_pixels
 
 VALIDATION_EVERY = 5  # every fifth group, by name, is for validation and never trained on
 
 
-class PhotoFile(NamedTuple):
-    """An image file: its name within its folder or zip, and its bytes."""
-
-    name: str
-    data: bytes
-
-
 @dataclass(frozen=True)
 class Photos:
-    """A data set of C classes of photos, as names of files."""
+    """A data set of C classes of photos, as files."""
 
-    sources: tuple[Path, ...]  # folders and zips
-    files: tuple[tuple[tuple[int, str], ...], ...]  # for each class, its files: index of the source, name within it
+    sources: tuple[Source, ...]  # folders and zips
+    files: tuple[tuple[File, ...], ...]  # of each class
     names: tuple[str, ...]  # one for each class, `GROUP/CLASS` or `CLASS`
     groups: tuple[str, ...]  # one for each class
+    left_out: tuple[str, ...] = ()  # what was not read and why, a line for each folder or zip
 
     def __len__(self) -> int:
         return len(self.names)
@@ -60,12 +48,18 @@ class Photos:
             tuple(self.files[c] for c in classes),
             tuple(self.names[c] for c in classes),
             tuple(self.groups[c] for c in classes),
+            self.left_out,
         )
 
     def by_source(self) -> list["Photos"]:
         """Return one data set for each folder or zip, with its classes."""
-        origins = [files[0][0] for files in self.files]
+        origins = [self.sources.index(files[0].source) for files in self.files]
         return [self.subset([c for c, o in enumerate(origins) if o == origin]) for origin in sorted(set(origins))]
+
+    @property
+    def source_name(self) -> str:
+        """The name of the folder or zip, with its suffix, that the first class comes from."""
+        return self.files[0][0].source.path.name
 
     def split(self, name: str) -> "Photos":
         """Return the split `all`, `train` or `validation`; no group is in both of the last two.
@@ -86,23 +80,7 @@ class Photos:
 
     def pixels(self, label: int, place: int, resolution: int) -> Tensor:
         """Decode photo number `place` of a class for a backbone: [R,R,3] uint8. Raises `DataError`."""
-        source, name = self.files[label][place]
-        path = self.sources[source]
-        data = (path / name).read_bytes() if path.is_dir() else zipfile.ZipFile(path).read(name)
-        return torch.from_numpy(decode_photo(PhotoFile(name, data), resolution))
-
-    def photo_files(self, label: int) -> Iterator[PhotoFile]:
-        """Read the files of one class."""
-        with contextlib.ExitStack() as opened:
-            archives: dict[int, zipfile.ZipFile] = {}
-            for source, name in self.files[label]:
-                path = self.sources[source]
-                if path.is_dir():
-                    yield PhotoFile(name, (path / name).read_bytes())
-                    continue
-                if source not in archives:
-                    archives[source] = opened.enter_context(zipfile.ZipFile(path))
-                yield PhotoFile(name, archives[source].read(name))
+        return torch.from_numpy(decode_photo(self.files[label][place], resolution))
 
 
 def load_photos(*paths: str | Path) -> Photos:
@@ -110,52 +88,22 @@ def load_photos(*paths: str | Path) -> Photos:
 
     Raises `DataError` if a path does not exist, or none holds an image in the layout above.
     """
-    sources = tuple(Path(path) for path in paths)
-    classes: dict[tuple[str, ...], list[tuple[int, str]]] = {}
-    for number, source in enumerate(sources):
-        names = _image_names(source)
-        folders = {name: PurePosixPath(name).parts[:-1] for name in names}
-        # Folders that all images share lie above the classes.
-        above = len(list(takewhile(lambda level: len(set(level)) == 1, zip(*folders.values(), strict=False))))
-        if above and any(len(parts) == above for parts in folders.values()):
-            above -= 1  # images lie in the last shared folder itself, so it is a class
-        for name, parts in folders.items():
-            inside = parts[above:][-2:]
-            if not inside:
-                continue
-            key = (source.stem, *inside) if len(sources) > 1 else inside
-            classes.setdefault(key, []).append((number, name))
-    if not classes:
-        raise DataError(f"{', '.join(map(str, sources))}: no photo as CLASS/IMAGE.jpg; put each class in a folder")
+    sources = [find_classes(path) for path in paths]
+    classes: dict[tuple[str, ...], list[File]] = {}
+    for found in sources:
+        for name, files in found.named().items():
+            classes.setdefault((found.source.name, *name) if len(sources) > 1 else name, []).extend(files)
     keys = sorted(classes)
     prefix = 2 if len(sources) > 1 else 1
     return Photos(
-        sources,
-        tuple(tuple(sorted(classes[key])) for key in keys),
+        tuple(found.source for found in sources),
+        tuple(tuple(classes[key]) for key in keys),
         tuple("/".join(key) for key in keys),
         tuple("/".join(key[:prefix]) for key in keys),
+        tuple(f"{found.source}: {found.left_out}" for found in sources if found.left_out),
     )
 
 
-def _image_names(source: Path) -> list[str]:
-    """List the images of a folder or zip, with `/` between folders."""
-    if source.is_dir():
-        names = [file.relative_to(source).as_posix() for file in source.rglob("*") if file.is_file()]
-    elif source.exists():
-        try:
-            with zipfile.ZipFile(source) as archive:
-                names = archive.namelist()
-        except zipfile.BadZipFile as error:
-            raise DataError(f"{source} is neither a folder nor a readable zip: {error}") from error
-    else:
-        raise DataError(f"no data at {source}: give a folder or zip of class folders (CLASS/IMAGE.jpg)")
-    return sorted(name for name in names if name.lower().endswith(SUFFIXES) and "__MACOSX" not in name)
-
-
-def decode_photo(photo: PhotoFile, resolution: int) -> Pixels:
+def decode_photo(file: File, resolution: int) -> Pixels:
     """Decode an image file and crop it for a backbone: [R,R,3] uint8. Raises `DataError` if it is no image."""
-    try:
-        with Image.open(io.BytesIO(photo.data), formats=FORMATS) as picture:
-            return to_pixels(picture, resolution)
-    except Exception as error:
-        raise DataError(f"cannot use {photo.name}: {error}; replace or remove it") from error
+    return read_picture(file, lambda picture: to_pixels(picture, resolution))

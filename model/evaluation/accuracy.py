@@ -11,7 +11,7 @@ from torch import Tensor
 from model.baselines.leo import LeoMethod
 from model.baselines.method import Method
 from model.data.episodes import Episodes, concatenate, sample_episodes
-from model.data.omniglot import DataError
+from model.data.sources import DataError
 from model.evaluation.extracted_features import ExtractedFeatures
 from model.functional import one_hot
 from model.leo import LatentEmbeddingOptimization
@@ -67,7 +67,7 @@ class ClassifiedTasks(NamedTuple):
 def sample_tasks(extracted: ExtractedFeatures, setting: Setting, episodes: int, seed: int = 0) -> Episodes:
     """Sample tasks of a setting. The same seed gives the same tasks for every method.
 
-    Raises `model.data.omniglot.DataError` if the data is too small for such tasks.
+    Raises `model.data.sources.DataError` if the data is too small for such tasks.
     """
     way, (fewest, most), query, within = setting
     # Way, shot and query are part of the seed, so that the tasks of different settings are independent.
@@ -126,7 +126,7 @@ def measure_accuracy(
 ) -> AccuracyRow:
     """Measure a LEO's accuracy over `episodes` random tasks. The same seed gives the same tasks for any model.
 
-    Raises `model.data.omniglot.DataError` if the data is too small for such tasks.
+    Raises `model.data.sources.DataError` if the data is too small for such tasks.
     """
     method = LeoMethod(leo, inner_steps)
     tasks = sample_tasks(extracted, Setting(way, (shot, shot), query), episodes, seed)

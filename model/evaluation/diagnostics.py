@@ -51,7 +51,7 @@ def diagnose(
 ) -> Diagnostics:
     """Measure a LEO on the tasks that `model.evaluation.accuracy.measure_accuracy` samples for the same seed.
 
-    Raises `model.data.omniglot.DataError` if the data is too small for such tasks.
+    Raises `model.data.sources.DataError` if the data is too small for such tasks.
     """
     tasks = sample_tasks(extracted, setting, episodes, seed)
     groups = extracted.groups if setting.within else None

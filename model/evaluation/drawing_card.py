@@ -31,7 +31,7 @@ def measure_drawing_figures(
 ) -> dict[str, Any]:
     """Measure the figures of a card: accuracy with and without inner steps on the same tasks, calibration and AUROC.
 
-    Settings that the data is too small for are left out. Raises `model.data.omniglot.DataError` if none is left.
+    Settings that the data is too small for are left out. Raises `model.data.sources.DataError` if none is left.
     """
     sweep = Sweep(leo, validation, episodes)
     for setting in feasible_settings(sweep.extracted, SETTINGS):

@@ -8,8 +8,9 @@ from torch import Tensor
 
 from model.baselines.extractors import LeoExtractor
 from model.baselines.leo import LeoMethod
-from model.data.omniglot import DataError, Drawings
+from model.data.omniglot import Drawings
 from model.data.photos import Photos
+from model.data.sources import DataError
 from model.images.resize import to_side
 from model.leo import LatentEmbeddingOptimization
 

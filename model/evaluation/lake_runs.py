@@ -4,15 +4,13 @@ The layout, in a folder or zip, is `run01/training/class01.png` for support imag
 and `run01/class_labels.txt`, which has a line `run01/test/item01.png run01/training/class05.png` for each query.
 """
 
-import io
-import zipfile
 from pathlib import Path, PurePosixPath
 
 import numpy as np
 import torch
-from PIL import Image
 
-from model.data.omniglot import DataError
+from model.data.classes import open_source, read_picture
+from model.data.sources import DataError, File
 from model.evaluation.accuracy import AccuracyRow, mean_and_ci95
 from model.images.drawings import to_drawing, to_input
 from model.leo import LatentEmbeddingOptimization
@@ -24,7 +22,7 @@ def evaluate_runs(leo: LatentEmbeddingOptimization, path: Path, inner_steps: int
 
     Raises `DataError` if the path holds no runs or a run is incomplete.
     """
-    files = _read(path)
+    files = {file.name: file for file in open_source(path).files}
     names = sorted(name for name in files if PurePosixPath(name).name == "class_labels.txt")
     if not names:
         raise DataError(f"{path} holds no run01/class_labels.txt: give Lake's one-shot runs (all_runs)")
@@ -38,11 +36,11 @@ def evaluate_runs(leo: LatentEmbeddingOptimization, path: Path, inner_steps: int
 
 @torch.no_grad()
 def _run(
-    leo: LatentEmbeddingOptimization, files: dict[str, bytes], labels_name: str, inner_steps: int | None
+    leo: LatentEmbeddingOptimization, files: dict[str, File], labels_name: str, inner_steps: int | None
 ) -> tuple[float, int, int]:
     """Return the accuracy on one run's queries, the number of its classes and the number of its queries."""
     folder = PurePosixPath(labels_name).parent
-    pairs = [line.split() for line in files[labels_name].decode().splitlines() if line.strip()]
+    pairs = [line.split() for line in files[labels_name].read().decode(errors="replace").splitlines() if line.strip()]
     if not pairs or any(len(pair) != 2 for pair in pairs):
         raise DataError(f"{labels_name}: every line must read 'run01/test/item01.png run01/training/class05.png'")
     classes = sorted(name for name in files if PurePosixPath(name).parent == folder / "training")
@@ -56,7 +54,7 @@ def _run(
 
     def features(names: list[str], of_encoder: bool) -> torch.Tensor:
         """Extract features [B,F] of images, with the classifier's phi or with the encoder's."""
-        inputs = [to_input(to_drawing(Image.open(io.BytesIO(files[n]))), leo.config.resolution) for n in names]
+        inputs = [to_input(read_picture(files[n], to_drawing), leo.config.resolution) for n in names]
         images = torch.from_numpy(np.stack(inputs)).unsqueeze(1).float() / 255
         return leo.features(leo.encoder_phi if of_encoder else leo.classifier.phi, images.to(leo.alpha.device))
 
@@ -66,14 +64,3 @@ def _run(
     logits = features(queries, of_encoder=False) @ adapted.weight.T + adapted.bias  # [Q, N]
     correct = sum(classes[n] == right for n, right in zip(logits.argmax(dim=1).tolist(), truth, strict=True))
     return correct / len(queries), len(classes), len(queries)
-
-
-def _read(path: Path) -> dict[str, bytes]:
-    """Read every file of a folder or zip, by its name within it."""
-    if path.is_dir():
-        return {f.relative_to(path).as_posix(): f.read_bytes() for f in path.rglob("*") if f.is_file()}
-    try:
-        with zipfile.ZipFile(path) as archive:
-            return {name: archive.read(name) for name in archive.namelist() if not name.endswith("/")}
-    except (OSError, zipfile.BadZipFile) as error:
-        raise DataError(f"{path} is neither a folder nor a readable zip: {error}") from error

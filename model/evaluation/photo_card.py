@@ -30,7 +30,7 @@ def measure_photo_figures(
 ) -> dict[str, Any]:
     """Measure the figures of a card on each source of photos: every method's accuracy, LEO's calibration and AUROC.
 
-    `l2` is the strength of the logistic heads' regularisation. Raises `model.data.omniglot.DataError` if a source is
+    `l2` is the strength of the logistic heads' regularisation. Raises `model.data.sources.DataError` if a source is
     too small for every setting.
     """
     sources = []
@@ -41,8 +41,7 @@ def measure_photo_figures(
         for setting in feasible_settings(leo_features, (*SETTINGS, *SMALL_SETTINGS))[: len(SETTINGS)]:
             methods = [row.figures() for row in comparison.run(setting, episodes, repeats=None)]
             rows.append(diagnose(LeoMethod(leo), leo_features, setting, episodes).row.as_dict() | {"methods": methods})
-        source = part.sources[part.files[0][0][0]]
-        sources.append({"source": source.name, "classes": list(part.names), "rows": rows})
+        sources.append({"source": part.source_name, "classes": list(part.names), "rows": rows})
     return {"date": today(), "machine": machine(), "episodes": episodes, "logistic_l2": l2, "sources": sources}
 
 

@@ -4,7 +4,7 @@ from collections.abc import Iterable
 from typing import Any
 
 from model.baselines.leo import LeoMethod
-from model.data.omniglot import DataError
+from model.data.sources import DataError
 from model.evaluation.accuracy import (
     AccuracyRow,
     Setting,

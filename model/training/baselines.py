@@ -25,7 +25,7 @@ def meta_train(
     """Train a method in place and yield the number and query loss of each step.
 
     A step whose loss or gradient is not finite changes nothing and yields NaN. Raises
-    `model.data.omniglot.DataError` if the data is too small for a task.
+    `model.data.sources.DataError` if the data is too small for a task.
     """
     batches = DrawingBatches(training, resolution, device)
     counts = training.counts.repeat_interleave(ROTATIONS)

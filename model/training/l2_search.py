@@ -24,7 +24,7 @@ def accuracy_by_l2_on_drawings(
     """Measure the head's mean accuracy for each strength, on difficult tasks of training classes.
 
     The tasks have up to 20 ways within one alphabet, and one shot or five. On other tasks nearly all training classes
-    are told apart. Raises `model.data.omniglot.DataError` if classes have fewer than 10 drawings.
+    are told apart. Raises `model.data.sources.DataError` if classes have fewer than 10 drawings.
     """
     extractor = LeoExtractor(leo)
     extracted = extract(extractor, training, leo.config.resolution, leo.alpha.device)
@@ -39,7 +39,7 @@ def accuracy_by_l2_on_photos(
 ) -> dict[float, float]:
     """Measure the head's mean accuracy for each strength, on validation tasks of each source: 5-way, 1, 5 and 10 shots.
 
-    Raises `model.data.omniglot.DataError` if a source is too small for such tasks.
+    Raises `model.data.sources.DataError` if a source is too small for such tasks.
     """
     extractor = BackboneExtractor(leo)
     tasks = [

@@ -24,7 +24,7 @@ def extract_by_source(extractor: LeoExtractor, photos: Photos) -> list[Extracted
 def five_way_settings(extracted: ExtractedFeatures, shots: Iterable[int]) -> list[Setting]:
     """Return 5-way settings with 10 queries of each class, or fewer ways and queries if the data has no more.
 
-    Raises `model.data.omniglot.DataError` if the data is too small for all of them.
+    Raises `model.data.sources.DataError` if the data is too small for all of them.
     """
     way = min(5, len(extracted.counts))
     most = int(extracted.counts.sort(descending=True).values[way - 1])

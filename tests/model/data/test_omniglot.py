@@ -57,7 +57,7 @@ def test_splits_are_by_alphabet_and_share_none(tmp_path: Path) -> None:
 def test_unusable_data_is_refused_with_a_reason(tmp_path: Path) -> None:
     with pytest.raises(DataError, match="no data at"):
         load_drawings(tmp_path / "absent")
-    with pytest.raises(DataError, match=r"holds no image as ALPHABET/CHARACTER/IMAGE\.png"):
+    with pytest.raises(DataError, match=r"no picture as CLASS/IMAGE\.jpg"):
         load_drawings(tmp_path)
     rubbish = tmp_path / "rubbish.zip"
     rubbish.write_bytes(b"PK not really")
@@ -65,7 +65,7 @@ def test_unusable_data_is_refused_with_a_reason(tmp_path: Path) -> None:
         load_drawings(rubbish)
     folder = write_omniglot(tmp_path / "data", ["Alpha"], 2)
     (folder / "Alpha" / "character03" / "0003_02.png").write_bytes(b"not a picture")
-    with pytest.raises(DataError, match=r"cannot use Alpha/character03/0003_02\.png"):
+    with pytest.raises(DataError, match=r"cannot use .*Alpha/character03/0003_02\.png"):
         load_drawings(folder)
 
 

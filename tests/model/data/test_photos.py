@@ -29,8 +29,8 @@ def test_a_folder_and_a_zip_of_it_are_the_same_data_set(folder: Path, shop: Phot
     assert shop.names[0] == "group00/carton"
     assert shop.counts.tolist() == [2] * 12
     assert (zipped.pixels(3, 1, 64) == shop.pixels(3, 1, 64)).all()
-    in_zip, in_folder = list(zipped.photo_files(3)), list(shop.photo_files(3))
-    assert [photo.data for photo in in_zip] == [photo.data for photo in in_folder]
+    in_zip, in_folder = zipped.files[3], shop.files[3]
+    assert [photo.read() for photo in in_zip] == [photo.read() for photo in in_folder]
 
 
 def test_splits_keep_groups_whole_and_share_none(shop: Photos) -> None:
@@ -55,7 +55,7 @@ def test_classes_of_several_sources_are_named_after_their_source(folder: Path, t
 def test_unusable_data_is_refused_with_a_reason(tmp_path: Path) -> None:
     with pytest.raises(DataError, match="no data at"):
         load_photos(tmp_path / "nowhere")
-    with pytest.raises(DataError, match=r"no photo as CLASS/IMAGE\.jpg"):
+    with pytest.raises(DataError, match=r"no picture as CLASS/IMAGE\.jpg"):
         load_photos(tmp_path)
     (tmp_path / "a.zip").write_bytes(b"no zip")
     with pytest.raises(DataError, match="neither a folder nor a readable zip"):
@@ -63,5 +63,5 @@ def test_unusable_data_is_refused_with_a_reason(tmp_path: Path) -> None:
     for name in ("thing", "other"):
         (tmp_path / name).mkdir()
         (tmp_path / name / "1.jpg").write_bytes(b"no picture")
-    with pytest.raises(DataError, match=r"cannot use other/1\.jpg"):
+    with pytest.raises(DataError, match=r"cannot use .*other/1\.jpg"):
         load_photos(tmp_path).pixels(0, 0, 64)

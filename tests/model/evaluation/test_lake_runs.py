@@ -41,7 +41,7 @@ def test_wrong_answers_lower_the_accuracy(leo: LatentEmbeddingOptimization, tmp_
 def test_unusable_runs_are_refused_with_a_reason(leo: LatentEmbeddingOptimization, tmp_path: Path) -> None:
     with pytest.raises(DataError, match="class_labels"):
         evaluate_runs(leo, tmp_path)
-    with pytest.raises(DataError, match="neither a folder nor"):
+    with pytest.raises(DataError, match="no data at"):
         evaluate_runs(leo, tmp_path / "absent.zip")
     folder = write_runs(tmp_path / "runs", runs=1)
     (folder / "run01" / "test" / "item04.png").unlink()
