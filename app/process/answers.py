@@ -30,17 +30,21 @@ class HeadBufferingTransport:
 
     def __init__(self, transport: asyncio.Transport) -> None:
         self._transport, self._head = transport, b""
+        self.written_bytes = 0
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self._transport, name)
 
     def write(self, data: bytes) -> None:
         """Write data together with a head held back before, or hold the data back if they are a head themselves."""
+        if self._transport.is_closing():  # an earlier one of several pipelined requests does not learn of it
+            return
         is_final_head = data.startswith(b"HTTP/1.1 ") and not data.startswith(b"HTTP/1.1 1")  # as 100 Continue
         if is_final_head and not self._head:
             self._head = data
         else:
             self._transport.write(self._head + data)
+            self.written_bytes += len(self._head) + len(data)
             self._head = b""
 
     def flush(self) -> None:

@@ -15,7 +15,7 @@ import uvicorn
 from fastapi import FastAPI
 
 from app.observability import logs
-from app.process.answers import SingleWriteProtocol
+from app.process.connections import Connections, allow_open_files
 from app.process.draining import DrainingServer
 from app.process.listening import Address, find_addresses, listen
 from app.process.workers import Workers, worker_count
@@ -154,6 +154,7 @@ def run(
         access_log=False,
         timeout_keep_alive=75,  # seconds; longer than gateways keep idle connections, which never find one closed then
         timeout_graceful_shutdown=math.ceil(settings.stop_seconds),
-        http=SingleWriteProtocol,
+        http=Connections(allow_open_files()),  # type: ignore[arg-type]  # makes protocols, as their class would
+        ws="none",
     )
     DrainingServer(config, service, settings.drain_seconds, ready).run(sockets)

@@ -1,0 +1,264 @@
+"""A uvicorn protocol that gives up slow and endless clients: bounds in bytes and seconds for all that uvicorn holds.
+
+The body of a request is bounded by `app.http.middleware.body`; here is what no request's handler sees: headers, the
+framing of chunks, pipelined requests, answers that nobody reads, and how many connections are open.
+"""
+
+import asyncio
+import resource
+from typing import Any
+
+import httptools
+from uvicorn.protocols.http.httptools_impl import STATUS_LINE
+
+from app.problems import Problem
+from app.process.answers import SingleWriteProtocol
+
+HEADER_BYTES = 2**15  # of a request's line and headers together; nginx allows as much
+HEADER_SECONDS = 10.0  # from a request's first byte to the end of its headers
+# Of a body's chunks what is not the body itself: their sizes, extensions and trailers. A byte sent as a chunk of its
+# own takes five more. So a quarter of the body may come on top.
+FRAMING_BYTES = 2**16
+PIPELINED_REQUESTS = 8  # that wait for the answers before theirs
+ANSWER_SECONDS, ANSWER_BYTES_A_SECOND = 20.0, 4096  # a client has so long to take its answer, and longer as it takes it
+UNREAD_BYTES = 2**28  # of all answers that clients have not taken yet
+# A client that is still sending reads its answer only if its bytes are taken meanwhile.
+LINGER_SECONDS, LINGER_BYTES = 1.0, 2**24
+CONNECTIONS = 2048  # of one process; a connection takes some 10 KB
+SPARE_FILES = 256  # open files that are not connections
+SWEEP_SECONDS = 1.0
+
+HEADERS_TOO_LARGE = Problem(431, f"the request's line and headers are over the limit of {HEADER_BYTES} bytes")
+HEADERS_TOO_LATE = Problem(408, f"the request's headers did not arrive within {HEADER_SECONDS:g} s; send it again")
+TOO_MUCH_FRAMING = Problem(400, "the body's chunks are too small for their number; send larger ones, or its length")
+NOT_HTTP = Problem(400, "this is not a request of HTTP/1.1")
+
+
+def allow_open_files() -> int:
+    """Allow this process as many open files as the system lets it, and return how many connections that is."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    wanted = CONNECTIONS + SPARE_FILES
+    if soft != resource.RLIM_INFINITY and soft < wanted:
+        soft = wanted if hard == resource.RLIM_INFINITY else min(wanted, hard)
+        resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+    return CONNECTIONS if soft == resource.RLIM_INFINITY else max(1, min(CONNECTIONS, soft - SPARE_FILES))
+
+
+class Connections:
+    """All connections of one process, looked over once a second. Call it to make a new one, as uvicorn does."""
+
+    def __init__(self, most: int = CONNECTIONS) -> None:
+        """`most`: open connections, above which the one that has kept the service waiting longest is closed."""
+        self._most = most
+        self._open: set[BoundedProtocol] = set()
+        # Those whose client has yet to send a whole request, the one that began to wait first before the others.
+        self._waiting: dict[BoundedProtocol, None] = {}
+        self._next_sweep: asyncio.TimerHandle | None = None
+
+    def __call__(self, **given: Any) -> "BoundedProtocol":
+        """A protocol for a new connection."""
+        return BoundedProtocol(self, **given)
+
+    def opened(self, connection: "BoundedProtocol") -> None:
+        """Count a connection; if it is one too many, close the one that has waited longest for its client."""
+        self._open.add(connection)
+        self._waiting[connection] = None
+        if len(self._open) > self._most:
+            next(iter(self._waiting)).abort()
+        if self._next_sweep is None:
+            self._next_sweep = connection.loop.call_later(SWEEP_SECONDS, self._sweep, connection.loop)
+
+    def closed(self, connection: "BoundedProtocol") -> None:
+        """Forget a connection."""
+        self._open.discard(connection)
+        self._waiting.pop(connection, None)
+
+    def waits_for_service(self, connection: "BoundedProtocol") -> None:
+        """A connection's client has sent a whole request."""
+        self._waiting.pop(connection, None)
+
+    def waits_for_client(self, connection: "BoundedProtocol") -> None:
+        """A connection's client has its answer."""
+        self._waiting.pop(connection, None)
+        self._waiting[connection] = None
+
+    def _sweep(self, loop: asyncio.AbstractEventLoop) -> None:
+        if not self._open:
+            self._next_sweep = None
+            return
+        self._next_sweep = loop.call_later(SWEEP_SECONDS, self._sweep, loop)
+        now = loop.time()
+        unread = {connection: connection.look_over(now) for connection in list(self._open)}
+        excess = sum(unread.values()) - UNREAD_BYTES
+        for connection in sorted(unread, key=lambda one: one.unread_since):
+            if excess > 0 and unread[connection]:
+                excess -= unread[connection]
+                connection.abort()
+
+
+class BoundedProtocol(SingleWriteProtocol):
+    """One connection, which ends where its client is too slow or sends without end."""
+
+    def __init__(self, connections: Connections, **given: Any) -> None:
+        super().__init__(**given)
+        self._connections = connections
+        self._fault: Problem | None = None  # what a callback of the parser found
+        self._message_since: float | None = None  # when the first byte came of the message that is being received
+        self._in_headers = True
+        self._framing_bytes = self._body_bytes = 0  # of the message that is being received
+        self._lingers_until: float | None = None  # once all that comes is discarded
+        self._discarded_bytes = 0
+        self.unread_since = 0.0  # when the client began not to read its answer; 0 if nothing waits for it
+        self._taken_before = 0  # bytes that it had taken by then
+
+    # -- uvicorn's and the event loop's callbacks ----------------------------------------------
+
+    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
+        """Begin to count; a client that sends nothing is closed as one between two requests is."""
+        super().connection_made(transport)
+        self.timeout_keep_alive_task = self.loop.call_later(self.timeout_keep_alive, self.timeout_keep_alive_handler)
+        self._connections.opened(self)
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        """Forget the connection."""
+        self._connections.closed(self)
+        self._unset_keepalive_if_required()
+        super().connection_lost(exc)
+
+    def data_received(self, data: bytes) -> None:
+        """Parse what has come, or refuse it."""
+        if self._lingers_until is not None:
+            self._discard(len(data))
+            return
+        self._unset_keepalive_if_required()
+        if self._message_since is None:
+            self._message_since = self.loop.time()
+        self._framing_bytes += len(data)
+        try:
+            self.parser.feed_data(data)
+        except httptools.HttpParserUpgrade:
+            # No other protocol is spoken here: the request is answered as one of HTTP/1.1, and is the last.
+            self.cycle.keep_alive = False
+            self._linger()
+        except httptools.HttpParserError:
+            self._refuse(self._fault or NOT_HTTP)
+        else:
+            if self._in_headers and self._framing_bytes > HEADER_BYTES:
+                self._refuse(HEADERS_TOO_LARGE)
+            elif self._framing_bytes > FRAMING_BYTES + self._body_bytes // 4:
+                self._refuse(TOO_MUCH_FRAMING)
+
+    # -- the parser's callbacks ----------------------------------------------------------------
+
+    def on_message_begin(self) -> None:
+        """Begin to count anew, unless too many requests wait already."""
+        if len(self.pipeline) >= PIPELINED_REQUESTS:
+            self._stop_parsing(NOT_HTTP)
+        self._message_since, self._in_headers, self._body_bytes = self.loop.time(), True, 0
+        super().on_message_begin()
+
+    def on_header(self, name: bytes, value: bytes) -> None:
+        """Keep a header; those after the body are of no use here."""
+        if self._in_headers:
+            super().on_header(name, value)
+
+    def on_headers_complete(self) -> None:
+        """Begin to answer the request, unless its headers are too large."""
+        if self._framing_bytes > HEADER_BYTES:  # or the body began in the same read
+            size = len(self.url) + sum(len(name) + len(value) + 4 for name, value in self.headers)
+            if size > HEADER_BYTES:
+                self._stop_parsing(HEADERS_TOO_LARGE)
+        self._in_headers, self._framing_bytes = False, 0
+        super().on_headers_complete()
+
+    def on_body(self, body: bytes) -> None:
+        """Pass on a part of the body; what comes after the answer is discarded."""
+        self._framing_bytes -= len(body)
+        self._body_bytes += len(body)
+        if self.cycle.response_complete:
+            self._discard(len(body))
+        super().on_body(body)
+
+    def on_message_complete(self) -> None:
+        """Begin to count anew with the next message."""
+        self._message_since, self._in_headers, self._framing_bytes, self._discarded_bytes = None, True, 0, 0
+        self._connections.waits_for_service(self)
+        super().on_message_complete()
+
+    def on_response_complete(self) -> None:
+        """Wait for the client again."""
+        self._connections.waits_for_client(self)
+        super().on_response_complete()
+        if self.flow.write_paused:  # no further request before this answer has been read
+            self.flow.pause_reading()
+
+    def resume_writing(self) -> None:
+        """Read further requests once the client has read its answers."""
+        super().resume_writing()
+        self.flow.resume_reading()
+
+    # -- ends ----------------------------------------------------------------------------------
+
+    def look_over(self, now: float) -> int:
+        """End the connection if it is late. Returns how many bytes of answers its client has not taken."""
+        if self._lingers_until is not None:
+            if now > self._lingers_until and self._has_answered:
+                self.abort()
+        elif self._message_since is not None and now > self._message_since + HEADER_SECONDS:
+            if self._in_headers:
+                self._refuse(HEADERS_TOO_LATE)
+            elif self._has_answered:  # and the rest of the request still does not come
+                self.abort()
+        return self._check_unread(now)
+
+    @property
+    def _has_answered(self) -> bool:
+        return self.cycle is None or self.cycle.response_complete
+
+    def _check_unread(self, now: float) -> int:
+        size = int(self.transport.get_write_buffer_size())
+        if not size:
+            self.unread_since = 0.0
+            return 0
+        taken = self.transport.written_bytes - size  # type: ignore[attr-defined]
+        if not self.unread_since:
+            self.unread_since, self._taken_before = now, taken
+        elif now > self.unread_since + ANSWER_SECONDS + (taken - self._taken_before) / ANSWER_BYTES_A_SECOND:
+            self.abort()
+        return size
+
+    def abort(self) -> None:
+        """End the connection at once; a request under way sees that its client has left."""
+        self.transport.abort()
+
+    def _stop_parsing(self, problem: Problem) -> None:
+        self._fault = problem
+        raise ValueError(problem.detail)  # the parser stops, and `data_received` is told
+
+    def _refuse(self, problem: Problem) -> None:
+        """Answer what is no request that a handler could answer, and end the connection."""
+        if self.transport.is_closing():
+            return
+        if self.cycle is not None and not self.cycle.response_complete:
+            if self.cycle.response_started or self.pipeline or self._in_headers:
+                self.abort()  # another answer is due before this one
+                return
+            self.cycle.disconnected = True  # its handler waits for the rest of the body
+            self.cycle.message_event.set()
+        response = problem.response()
+        headers = [*response.raw_headers, (b"connection", b"close")]
+        lines = b"".join(name + b": " + value + b"\r\n" for name, value in headers)
+        self.transport.write(STATUS_LINE[problem.status] + lines + b"\r\n" + bytes(response.body))
+        self.transport.flush()  # type: ignore[attr-defined]
+        self.transport.write_eof()
+        self.cycle = None  # type: ignore[assignment]
+        self._linger()
+
+    def _linger(self) -> None:
+        """Discard whatever still comes, so that the client reads its answer before the connection ends."""
+        self._lingers_until = self.loop.time() + LINGER_SECONDS
+
+    def _discard(self, size: int) -> None:
+        self._discarded_bytes += size
+        if self._discarded_bytes > LINGER_BYTES:
+            self.abort()
