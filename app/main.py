@@ -12,10 +12,11 @@ from fastapi_offline import FastAPIOffline
 
 from app import problems
 from app.http.keys import Keys
+from app.http.middleware.admission import Admission
+from app.http.middleware.body import Bodies
 from app.http.middleware.head import HeadAsGet
 from app.http.middleware.headers import SecurityHeaders
 from app.http.middleware.keys import KeyCheck
-from app.http.middleware.limits import Admission, BodyLimit
 from app.http.middleware.log import RequestLog
 from app.http.middleware.other_pages import OtherPages, OwnNames
 from app.http.middleware.path_prefix import AddRootPath, StripPathPrefix
@@ -23,6 +24,7 @@ from app.http.openapi import add_schemas
 from app.http.rates import Rates
 from app.http.routes import page, service, tasks
 from app.http.schemas import AddSupport, CreateTask, PredictImages, ProblemDocument
+from app.http.turns import Turns
 from app.inference.batcher import INLINE_SECONDS, INLINE_SECONDS_BESIDE_WORKERS, Batcher
 from app.inference.models import Models
 from app.inference.readiness import Readiness
@@ -72,8 +74,11 @@ def create_app(settings: Settings | None = None, shared_state: SharedState | Non
     if prefix:
         app.add_middleware(AddRootPath, prefix=prefix)
     app.add_middleware(HeadAsGet)
-    app.add_middleware(BodyLimit, max_bytes=settings.max_body_bytes)
-    app.add_middleware(Admission, most=settings.queue_requests, shared_state=shared_state)
+    app.add_middleware(
+        Admission,
+        bodies=Bodies(settings.max_body_bytes, settings.queue_bytes),
+        turns=Turns(settings.queue_requests, settings.request_timeout, shared_state),
+    )
     app.add_middleware(KeyCheck, keys=app.state.keys)
     if app.state.keys is None:
         app.add_middleware(OtherPages, own=OwnNames(settings.host, settings.allowed_hosts))

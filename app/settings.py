@@ -90,16 +90,18 @@ class Settings(BaseSettings):
     )
     queue_images: int = Field(4096, ge=1, description="most images that wait for the device; above it 503 at once")
     queue_requests: int = Field(
-        128,
+        300,
         ge=1,
-        description="most `POST` requests under way; above it 503 at once. While many are refused, only a 32nd of it "
-        "is admitted",
+        description="most requests of one key's owner (without keys: of one address) that wait or run; above it 503 "
+        "at once",
     )
     queue_bytes: int = Field(
-        256 * 2**20, ge=1, description="most bytes of images that wait to be decoded; above it 503 at once"
+        256 * 2**20,
+        ge=1,
+        description="most bytes of bodies that a worker holds, and of images that wait to be decoded; above it 503",
     )
     request_timeout: float = Field(
-        30.0, gt=0, description="seconds that a request may wait for the device; after that 503"
+        30.0, gt=0, description="seconds that a request may wait for its turn, and for the device; after that 503"
     )
     device_deadline: float = Field(
         20.0,

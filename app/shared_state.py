@@ -9,6 +9,7 @@ from collections.abc import Callable
 from multiprocessing.sharedctypes import RawArray
 from typing import Any
 
+SHARE_SLOTS = 2**12  # owners' shares whose requests are counted apart
 VERSION_SLOTS = 2**14  # two tasks that share a slot only cost each other a look at the store
 RATE_LIMITED_KEYS = 2**16  # keys in use at once with a rate limit that are counted apart
 
@@ -22,8 +23,7 @@ class SharedState:
         self._computations, self._lock = 0, threading.Lock()  # of this worker's threads, under way
         self._computing = RawArray("B", workers)
         self._ready = RawArray("B", workers)
-        self._requests = RawArray("i", workers)
-        self._overloaded_until = RawArray("d", workers)
+        self.load = RequestLoad(workers)
         # Counts of changes, a row for each worker and one for the parent. Each writes its own row only, so no count is
         # ever lost; a task's version is the sum over the rows.
         self._changes = [RawArray("Q", VERSION_SLOTS) for _ in range(workers + 1)]
@@ -34,11 +34,12 @@ class SharedState:
 
     def join(self, number: int) -> None:
         """Become the worker with this number."""
-        self._own = number
+        self._own = self.load.own_worker = number
         self._clear(number)
 
     def _clear(self, number: int) -> None:
-        self._computing[number] = self._requests[number] = self._overloaded_until[number] = 0
+        self._computing[number] = 0
+        self.load.clear(number)
 
     # -- workers -----------------------------------------------------------------------------
 
@@ -76,36 +77,6 @@ class SharedState:
         """Whether no other worker computes now, so that this one may use all cores."""
         return self.workers == 1 or not any(self._computing[n] for n in range(self.workers) if n != self._own)
 
-    # -- requests ----------------------------------------------------------------------------
-
-    @property
-    def own_requests(self) -> int:
-        """Requests under way in this worker; only its event loop sets it."""
-        return int(self._requests[self._own])
-
-    @own_requests.setter
-    def own_requests(self, count: int) -> None:
-        self._requests[self._own] = count
-
-    @property
-    def requests(self) -> int:
-        """Requests under way in all workers."""
-        return sum(self._requests)
-
-    @property
-    def own_overloaded_until(self) -> float:
-        """Until when this worker has more requests than it can serve, by the monotonic clock."""
-        return float(self._overloaded_until[self._own])
-
-    @own_overloaded_until.setter
-    def own_overloaded_until(self, at: float) -> None:
-        self._overloaded_until[self._own] = at
-
-    @property
-    def overloaded_until(self) -> float:
-        """Until when any worker has more requests than it can serve."""
-        return float(max(self._overloaded_until))
-
     # -- tasks -------------------------------------------------------------------------------
 
     def version(self, task_id: str) -> int:
@@ -125,6 +96,34 @@ class SharedState:
         """The parent calls this after a worker's death: it may have stored a change and told nobody."""
         for slot in range(VERSION_SLOTS):
             self._changes[self.workers][slot] += 1
+
+
+class RequestLoad:
+    """How many requests of each share wait or run, and which shares asked for too many; see `app.http.turns`."""
+
+    def __init__(self, workers: int) -> None:
+        self.own_worker = 0
+        # A row for each worker, which alone writes it.
+        self._requests = [RawArray("i", SHARE_SLOTS) for _ in range(workers)]
+        # By the monotonic clock. Any worker writes these; where two do at once, either is right.
+        self.overloaded_since = RawArray("d", SHARE_SLOTS)
+        self.refused_at = RawArray("d", SHARE_SLOTS)
+
+    def own(self, slot: int) -> int:
+        """Requests of a share in this worker."""
+        return int(self._requests[self.own_worker][slot])
+
+    def all(self, slot: int) -> int:
+        """Requests of a share in all workers."""
+        return sum([row[slot] for row in self._requests])
+
+    def count(self, slot: int, change: int) -> None:
+        """Count one more request of a share in this worker, or one less. Only its event loop does."""
+        self._requests[self.own_worker][slot] += change
+
+    def clear(self, worker: int) -> None:
+        """Forget what a worker had under way."""
+        self._requests[worker][:] = [0] * SHARE_SLOTS
 
 
 def _slot(task_id: str) -> int:

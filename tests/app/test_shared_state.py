@@ -70,15 +70,17 @@ def test_the_machine_is_idle_unless_another_worker_computes() -> None:
 
 def test_requests_of_all_workers_are_counted_together() -> None:
     shared_state = SharedState(2)
-    shared_state.own_requests += 3
+    load = shared_state.load
+    load.count(5, 3)
 
     def ask() -> None:
-        shared_state.own_requests += 2
+        load.count(5, 2)
+        load.count(6, 1)
 
     in_another_worker(shared_state, ask)
-    assert (shared_state.own_requests, shared_state.requests) == (3, 5)
+    assert (load.own(5), load.all(5), load.own(6), load.all(6)) == (3, 5, 0, 1)
     shared_state.join(1)  # in its place begins another, with nothing under way
-    assert shared_state.requests == 3
+    assert (load.all(5), load.all(6)) == (3, 0)
 
 
 def test_computing_ends_with_a_failure_too() -> None:

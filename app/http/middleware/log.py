@@ -8,7 +8,7 @@ import time
 import structlog
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from app.http.middleware.limits import REFUSED_AS_OVERLOAD
+from app.http.middleware.admission import REFUSED_AS_OVERLOAD
 from app.observability import metrics
 from app.observability.logs import log
 

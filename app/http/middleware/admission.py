@@ -1,0 +1,132 @@
+"""Admits requests: receives the body, then waits for a permit to work; refuses what is too much, unread."""
+
+import ipaddress
+import logging
+import math
+import time
+from functools import lru_cache
+from typing import Any
+
+from starlette.requests import ClientDisconnect
+from starlette.responses import Response
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from app.http.middleware.body import Bodies, has_body, replay
+from app.http.middleware.refusal import refuse
+from app.http.turns import Kind, Share, TooMany, Turns
+from app.problems import CLIENT_CLOSED_REQUEST, Problem, overloaded
+
+log = logging.getLogger(__name__)
+
+# What supervisors and monitors ask, who must be answered also while the service refuses others.
+ALWAYS_ADMITTED = {"/healthz", "/readyz", "/metrics"}
+SMALL_BODY = 2**16  # bytes
+LARGE_BODY = 2**18  # bytes; a request of more is one of those that take long
+REFUSED_AS_OVERLOAD = "leo.refused"  # set in the scope of such a request: the log counts these in one line a second
+OVERLOADED = overloaded("as many of your requests are under way as the service allows; try again shortly")
+OVERLOADED_RESPONSE = OVERLOADED.response()
+
+
+class Admission:
+    """ASGI middleware that gives each request a permit, once its body has come.
+
+    A request whose owner has too many under way is refused before its body is read. A request counts from when its
+    body has been received, so slow clients take nobody's place; what they may take of memory and time is limited by
+    `bodies`. The permit is given back when the answer begins: how fast the client reads it does not matter.
+    """
+
+    def __init__(self, app: ASGIApp, bodies: Bodies, turns: Turns) -> None:
+        self.app, self._bodies, self._turns = app, bodies, turns
+        self._refused, self._report_at = 0, -math.inf
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Handle one request as an ASGI app."""
+        if scope["type"] != "http" or scope["path"] in ALWAYS_ADMITTED:
+            return await self.app(scope, receive, send)
+        body, owner = b"", owner_of(scope)
+        try:
+            declared = self._bodies.check_declared(scope)
+            if not self._turns.admits(Share(owner, kind_of(scope, declared))):
+                raise TooMany
+            if has_body(scope):
+                body = await self._bodies.receive(receive)
+            share = Share(owner, kind_of(scope, len(body)))
+            if await self._turns.take(share) and has_left(receive):
+                self._turns.give_back(share)
+                raise ClientDisconnect
+        except TooMany:
+            await self._refuse(scope, receive, send)
+        except Problem as problem:
+            await refuse(problem, scope, receive, send)
+        except ClientDisconnect:
+            await Response(status_code=CLIENT_CLOSED_REQUEST)(scope, receive, send)
+        else:
+            await self._work(share, scope, replay(body, receive), send)
+        finally:
+            self._bodies.release(body)
+
+    async def _work(self, share: Share, scope: Scope, receive: Receive, send: Send) -> None:
+        works = True
+
+        async def send_and_give_back(message: Message) -> None:
+            nonlocal works
+            if works:
+                works = False
+                self._turns.give_back(share)
+            await send(message)
+
+        try:
+            await self.app(scope, receive, send_and_give_back)
+        finally:
+            if works:
+                self._turns.give_back(share)
+
+    async def _refuse(self, scope: Scope, receive: Receive, send: Send) -> None:
+        scope[REFUSED_AS_OVERLOAD] = True
+        self._refused += 1
+        now = time.monotonic()
+        if now >= self._report_at:  # a line for each would cost as much as the refusal
+            log.warning("refused %d requests, whose owners have too many under way", self._refused)
+            self._refused, self._report_at = 0, now + 1
+        if self._bodies.check_declared(scope) <= SMALL_BODY:
+            # Most of a small body has arrived already. Keeping the connection costs less than accepting a new one.
+            await OVERLOADED_RESPONSE(scope, receive, send)
+        else:
+            await refuse(OVERLOADED, scope, receive, send)
+
+
+def kind_of(scope: Scope, body_bytes: int) -> Kind:
+    """The kind of a request, by what it may take."""
+    if scope["method"] in ("GET", "HEAD"):
+        return "read"
+    return "small" if body_bytes <= LARGE_BODY else "large"
+
+
+def owner_of(scope: Scope) -> str:
+    """Whose share a request counts in: its key's owner, or the address that it comes from where no keys are in use."""
+    key = scope.get("state", {}).get("key")
+    if key is not None:
+        return f"key:{key.owner}"
+    client = scope.get("client")
+    return network_of(client[0]) if client else ""
+
+
+@lru_cache(4096)
+def network_of(address: str) -> str:
+    """An IPv4 address, or the /64 network of an IPv6 address: one client may use all addresses of such a network."""
+    try:
+        parsed = ipaddress.ip_address(address)
+    except ValueError:
+        return address
+    return address if parsed.version == 4 else str(ipaddress.ip_network((parsed, 64), strict=False))
+
+
+def has_left(receive: Receive) -> bool:
+    """Whether a request's client has left: by one step of `receive`, which waits as long as it has not."""
+    step: Any = receive()
+    try:
+        step.send(None)
+    except StopIteration as ended:
+        return bool(ended.value["type"] == "http.disconnect")
+    step.close()
+    return False

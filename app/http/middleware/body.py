@@ -1,0 +1,126 @@
+"""Receives the bodies of requests, within limits of size, time and memory."""
+
+import asyncio
+from collections.abc import Awaitable, Callable
+
+from starlette.requests import ClientDisconnect
+from starlette.types import Message, Receive, Scope
+
+from app.problems import Problem, overloaded
+
+# A body may take so many seconds, and one more for each of so many bytes that have come. Telephones with a bad
+# connection send 20 KB/s.
+BODY_SECONDS, BYTES_A_SECOND = 20.0, 4096
+
+
+class Arrival:
+    """A body that is being received."""
+
+    def __init__(self, deadline: asyncio.Timeout) -> None:
+        self.deadline, self.size, self.is_dropped = deadline, 0, False
+
+
+class Bodies:
+    """The bodies that one process holds: those that are being received, and those of requests that wait or run.
+
+    If they are too many bytes together, the body that began to arrive first is dropped: honest clients have soon sent
+    theirs, and it is the slow ones that fill the memory.
+    """
+
+    def __init__(self, max_bytes: int, max_held_bytes: int) -> None:
+        """`max_bytes`: of one body. `max_held_bytes`: of all together; a body that is the only one may be larger."""
+        self._max_bytes, self._max_held_bytes = max_bytes, max_held_bytes
+        self._arriving: dict[Arrival, None] = {}
+        self.held_bytes = 0
+
+    def check_declared(self, scope: Scope) -> int:
+        """The declared length, 0 if there is none. Raises `Problem` 413 if it is over the limit."""
+        declared = next((value for name, value in scope["headers"] if name == b"content-length"), b"0")
+        length = int(declared) if declared.isdigit() else 0
+        if length > self._max_bytes:
+            raise self._too_large()
+        return length
+
+    async def receive(self, receive: Receive) -> bytes:
+        """Receive a whole body, which counts as held until `release` is called with it.
+
+        Raises `Problem` 413 (too large), 408 (too slow) or 503 (dropped), and `ClientDisconnect`.
+        """
+        began, body = asyncio.get_running_loop().time(), bytearray()
+        arrival = None
+        try:
+            async with asyncio.timeout_at(began + BODY_SECONDS) as deadline:
+                arrival = Arrival(deadline)
+                self._arriving[arrival] = None
+                while True:
+                    message = await receive()
+                    if message["type"] == "http.disconnect":
+                        raise ClientDisconnect
+                    chunk: bytes = message.get("body", b"")
+                    self._count(arrival, len(chunk))
+                    if not message.get("more_body", False):
+                        # Most bodies come at once, and need not be copied.
+                        whole = bytes(body + chunk) if body else chunk
+                        arrival.size = 0  # the caller releases it
+                        return whole
+                    body += chunk
+                    deadline.reschedule(began + BODY_SECONDS + arrival.size / BYTES_A_SECOND)
+        except TimeoutError:
+            if arrival and arrival.is_dropped:
+                raise _no_room() from None
+            raise Problem(
+                408,
+                f"the body came too slowly: it may take {BODY_SECONDS:g} s and one more for each {BYTES_A_SECOND} "
+                "bytes; send fewer or smaller images, or send them over a faster connection",
+            ) from None
+        finally:
+            if arrival:
+                self._arriving.pop(arrival, None)
+                self.held_bytes -= arrival.size
+
+    def release(self, body: bytes) -> None:
+        """Say that a request is done with the body that `receive` gave it."""
+        self.held_bytes -= len(body)
+
+    def _count(self, arrival: Arrival, size: int) -> None:
+        if arrival.is_dropped:
+            raise _no_room()
+        arrival.size += size
+        self.held_bytes += size
+        if arrival.size > self._max_bytes:
+            raise self._too_large()
+        while self.held_bytes > self._max_held_bytes and self.held_bytes > arrival.size:
+            self._drop(next(iter(self._arriving)))
+            if arrival.is_dropped:
+                raise _no_room()
+
+    def _drop(self, arrival: Arrival) -> None:
+        del self._arriving[arrival]
+        self.held_bytes -= arrival.size
+        arrival.size, arrival.is_dropped = 0, True
+        arrival.deadline.reschedule(0)  # at once
+
+    def _too_large(self) -> Problem:
+        return Problem(413, f"the body is over the limit of {self._max_bytes} bytes; send fewer or smaller images")
+
+
+def _no_room() -> Problem:
+    return overloaded("the service holds as many bytes of requests as it may; try again shortly")
+
+
+def has_body(scope: Scope) -> bool:
+    """Whether a request's headers announce a body."""
+    return any(
+        name == b"transfer-encoding" or (name == b"content-length" and value != b"0")
+        for name, value in scope["headers"]
+    )
+
+
+def replay(body: bytes, receive: Receive) -> Callable[[], Awaitable[Message]]:
+    """An ASGI `receive` that gives a body that was received before, and then what comes after it."""
+    messages: list[Message] = [{"type": "http.request", "body": body, "more_body": False}]
+
+    async def next_message() -> Message:
+        return messages.pop() if messages else await receive()
+
+    return next_message

@@ -1,0 +1,146 @@
+"""Permits to work, which those who wait for one get in turn."""
+
+import asyncio
+import time
+import zlib
+from collections import deque
+from collections.abc import Callable
+from functools import lru_cache
+from typing import Literal, NamedTuple
+
+from app.problems import Problem, overloaded
+from app.shared_state import SHARE_SLOTS, SharedState
+
+Kind = Literal["small", "large", "read"]
+
+# How many requests of one share one worker works on at once.
+PERMITS: dict[Kind, int] = {"small": 4, "large": 2, "read": 2}
+ALL_PERMITS = 8  # of all shares together
+OVERLOAD_SECONDS = 30.0  # that a share counts as overloading at most
+CALM_SECONDS = 1.0  # without a refusal, after which it does no longer
+
+
+class Share(NamedTuple):
+    """An owner's requests of one kind. Each share has its own queue, so that none waits for another's."""
+
+    owner: str
+    kind: Kind
+
+
+class TooMany(Exception):
+    """A request of a share that has as many under way as it may have."""
+
+
+class Turns:
+    """A worker's permits. A request waits for one in its share's queue, and the shares take turns.
+
+    A share may have `most` requests that wait or run, in all workers together, so as many clients that each wait for
+    their answer are never refused. A share that asks for more overloads the service: for half a minute, or until a
+    second passes without a refusal, only as many of its requests may wait as run.
+    """
+
+    def __init__(
+        self,
+        most: int,
+        seconds: float,
+        shared_state: SharedState | None = None,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        """`most`: requests of a share that wait or run. `seconds`: that one may wait."""
+        self._most, self._seconds, self._clock = most, seconds, clock
+        self._load = (shared_state or SharedState()).load
+        self._running: dict[Share, int] = {}
+        self._free = ALL_PERMITS
+        self._queues: dict[Share, deque[asyncio.Future[None]]] = {}  # the share whose turn is next before the others
+
+    def admits(self, share: Share) -> bool:
+        """Whether a request of the share may come in now."""
+        load, slot, now = self._load, slot_of(share), self._clock()
+        if load.own(slot) < PERMITS[share.kind]:
+            return True
+        calm_at = min(load.overloaded_since[slot] + OVERLOAD_SECONDS, load.refused_at[slot] + CALM_SECONDS)
+        if now < calm_at:
+            admitted = load.own(slot) < 2 * PERMITS[share.kind]
+        else:
+            admitted = load.all(slot) < self._most
+            if not admitted:
+                load.overloaded_since[slot] = now
+        if not admitted:
+            load.refused_at[slot] = now
+        return admitted
+
+    async def take(self, share: Share) -> bool:
+        """Wait for a permit. Returns whether it had to wait. Raises `TooMany` or, if it waits too long, `Problem`."""
+        if not self.admits(share):
+            raise TooMany
+        self._load.count(slot_of(share), 1)
+        running = self._running.get(share, 0)
+        if self._free and running < PERMITS[share.kind] and share not in self._queues:
+            self._running[share] = running + 1
+            self._free -= 1
+            return False
+        try:
+            await self._wait(share)
+        except BaseException:
+            self._load.count(slot_of(share), -1)
+            raise
+        return True
+
+    async def _wait(self, share: Share) -> None:
+        turn: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        self._queues.setdefault(share, deque()).append(turn)
+        try:
+            async with asyncio.timeout(self._seconds):
+                await turn
+        except BaseException as error:
+            if turn.done() and not turn.cancelled():  # the permit came at the same moment
+                self._give_back(share)
+            else:
+                self._leave(share, turn)
+            if isinstance(error, TimeoutError):
+                raise self._too_late() from None
+            raise
+
+    def give_back(self, share: Share) -> None:
+        """Give a permit back after the work."""
+        self._load.count(slot_of(share), -1)
+        self._give_back(share)
+
+    def _give_back(self, share: Share) -> None:
+        self._free += 1
+        self._running[share] -= 1
+        if not self._running[share]:
+            del self._running[share]
+        while self._free and self._grant():
+            pass
+
+    def _grant(self) -> bool:
+        """Give a permit to the share whose turn it is; False if no share may have one."""
+        share = next((one for one in self._queues if self._running.get(one, 0) < PERMITS[one.kind]), None)
+        if share is None:
+            return False
+        queue = self._queues.pop(share)
+        turn = queue.popleft()
+        if queue:
+            self._queues[share] = queue  # behind the others
+        if not turn.done():  # else it was given up in this moment
+            turn.set_result(None)
+            self._running[share] = self._running.get(share, 0) + 1
+            self._free -= 1
+        return True
+
+    def _leave(self, share: Share, turn: "asyncio.Future[None]") -> None:
+        queue = self._queues.get(share, deque())
+        if turn in queue:
+            queue.remove(turn)
+            if not queue:
+                del self._queues[share]
+
+    def _too_late(self) -> Problem:
+        return overloaded(f"the request's turn did not come within {self._seconds:g} s; try again")
+
+
+@lru_cache(4096)
+def slot_of(share: Share) -> int:
+    """Where the workers count the requests of a share; two that have one slot are counted as one."""
+    return zlib.crc32(repr(share).encode()) % SHARE_SLOTS

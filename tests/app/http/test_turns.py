@@ -1,0 +1,166 @@
+"""Permits to work: who gets the next one, who waits and who is refused."""
+
+import asyncio
+
+import pytest
+
+from app.http.turns import ALL_PERMITS, CALM_SECONDS, OVERLOAD_SECONDS, PERMITS, Share, TooMany, Turns, slot_of
+from app.problems import Problem
+from app.shared_state import SharedState
+
+ANN, BOB, CAT = (Share(name, "small") for name in ("ann", "bob", "cat"))
+OWN = PERMITS["small"]
+
+
+class Asked:
+    """Requests that have asked for permits, and the order in which they got them."""
+
+    def __init__(self, turns: Turns) -> None:
+        self._turns = turns
+        self.order: list[Share] = []
+        self.tasks: list[asyncio.Task[None]] = []
+
+    async def ask(self, share: Share, count: int = 1) -> None:
+        self.tasks += [asyncio.create_task(self._take(share)) for _ in range(count)]
+        await asyncio.sleep(0)
+
+    async def _take(self, share: Share) -> None:
+        await self._turns.take(share)
+        self.order.append(share)
+
+    async def end(self, share: Share) -> None:
+        """One request of the share is done."""
+        self._turns.give_back(share)
+        await asyncio.sleep(0)
+        await asyncio.sleep(0)
+
+
+def test_shares_take_turns() -> None:
+    async def scenario() -> None:
+        asked = Asked(Turns(100, 30.0))
+        await asked.ask(ANN, 50)
+        await asked.ask(BOB, 3)
+        assert asked.order == [ANN] * OWN + [BOB] * 3  # a share leaves permits to others
+        await asked.ask(CAT, 3)
+        await asked.ask(BOB, 3)
+        assert asked.order[OWN + 3 :] == [CAT]  # all permits are given
+        for share in (ANN, BOB, ANN, CAT):
+            await asked.end(share)
+        assert asked.order[OWN + 4 :] == [ANN, CAT, BOB, ANN]
+        for task in asked.tasks:
+            task.cancel()
+        await asyncio.gather(*asked.tasks, return_exceptions=True)
+
+    asyncio.run(scenario())
+
+
+def test_large_requests_and_reads_of_an_owner_leave_room_for_its_small_ones() -> None:
+    async def scenario() -> None:
+        asked = Asked(Turns(100, 30.0))
+        large, read = Share("ann", "large"), Share("ann", "read")
+        for share in (large, read, ANN):
+            await asked.ask(share, 50)
+        given = [large] * PERMITS["large"] + [read] * PERMITS["read"] + [ANN] * OWN
+        assert asked.order == given
+        assert len(given) <= ALL_PERMITS
+        await asked.end(ANN)
+        assert asked.order[len(given) :] == [ANN]
+        for task in asked.tasks:
+            task.cancel()
+        await asyncio.gather(*asked.tasks, return_exceptions=True)
+
+    asyncio.run(scenario())
+
+
+def test_a_share_that_asks_for_too_many_is_refused_until_it_is_calm() -> None:
+    now = 1000.0
+
+    async def scenario() -> None:
+        nonlocal now
+        turns = Turns(20, 30.0, clock=lambda: now)
+        asked = Asked(turns)
+        await asked.ask(ANN, 20)
+        assert not any(task.done() for task in asked.tasks[OWN:])
+        with pytest.raises(TooMany):
+            await turns.take(ANN)
+        assert turns.admits(BOB)
+        for _ in range(20 - 2 * OWN):
+            assert not turns.admits(ANN)
+            await asked.end(ANN)
+        assert not turns.admits(ANN)
+        await asked.end(ANN)
+        assert turns.admits(ANN)  # now no more wait than run
+        await asked.ask(ANN)
+        assert not turns.admits(ANN)
+        now += CALM_SECONDS
+        assert turns.admits(ANN)
+        await asked.ask(ANN, 12)
+        assert not turns.admits(ANN)
+        for _ in range(int(OVERLOAD_SECONDS / CALM_SECONDS) * 2):
+            assert not turns.admits(ANN)
+            now += CALM_SECONDS / 2
+        await asked.end(ANN)
+        assert turns.admits(ANN)  # half a minute is over, though it never was calm
+        for _ in range(19):
+            await asked.end(ANN)
+        await asyncio.gather(*asked.tasks)
+
+    asyncio.run(scenario())
+
+
+def test_what_another_worker_has_of_a_share_counts() -> None:
+    shared_state = SharedState(2)
+    shared_state.join(1)
+    shared_state.load.count(slot_of(ANN), 20)
+    shared_state.join(0)
+
+    async def scenario() -> None:
+        turns = Turns(20 + OWN, 30.0, shared_state)
+        for _ in range(OWN):  # as many as work here are always admitted
+            await turns.take(ANN)
+        with pytest.raises(TooMany):
+            await turns.take(ANN)
+
+    asyncio.run(scenario())
+
+
+def test_who_waits_too_long_is_refused_and_leaves_nothing_behind() -> None:
+    async def scenario() -> None:
+        shared_state = SharedState()
+        turns = Turns(100, 0.01, shared_state)
+        for _ in range(OWN):
+            await turns.take(ANN)
+        for _ in range(3):
+            with pytest.raises(Problem, match=r"turn did not come within 0\.01 s") as refused:
+                await turns.take(ANN)
+            assert refused.value.status == 503
+        assert shared_state.load.own(slot_of(ANN)) == OWN
+        for _ in range(OWN):
+            turns.give_back(ANN)
+        assert shared_state.load.own(slot_of(ANN)) == 0
+        for _ in range(ALL_PERMITS // OWN):  # every permit is there again
+            for share in (ANN, BOB):
+                assert not await turns.take(share)
+                turns.give_back(share)
+
+    asyncio.run(scenario())
+
+
+def test_a_permit_that_comes_as_its_request_is_cancelled_is_not_lost() -> None:
+    async def scenario() -> None:
+        shared_state = SharedState()
+        turns = Turns(100, 30.0, shared_state)
+        for _ in range(OWN):
+            await turns.take(ANN)
+        for cancel_first in (True, False):
+            waits = asyncio.create_task(turns.take(ANN))
+            await asyncio.sleep(0)
+            steps = [waits.cancel, lambda: turns.give_back(ANN)]
+            for step in steps if cancel_first else reversed(steps):
+                step()
+            with pytest.raises(asyncio.CancelledError):
+                await waits
+            assert not await turns.take(ANN)
+        assert shared_state.load.own(slot_of(ANN)) == OWN
+
+    asyncio.run(scenario())
