@@ -6,6 +6,7 @@ from typing import Any
 import numpy as np
 from fastapi import Response
 from numpy.typing import NDArray
+from pydantic_core import to_json
 
 from app.http import schemas
 from app.store import TaskRecord
@@ -40,6 +41,22 @@ def to_prediction(labels: list[str], row: NDArray[np.float32], top_k: int, thres
     best = sorted(range(len(probabilities)), key=probabilities.__getitem__, reverse=True)[:top_k]
     scores = [{"label": labels[n], "confidence": probabilities[n]} for n in best]
     return {**scores[0], "top_k": scores, "unknown": scores[0]["confidence"] < threshold}
+
+
+def predictions_to_json(
+    record: TaskRecord, probabilities: NDArray[np.float32], top_k: int, threshold: float
+) -> tuple[bytes, int]:
+    """Probabilities [Q,N] -> the answer as JSON, in the form of `schemas.Predictions`; and how many are unknown.
+
+    It is written directly: building and validating the schema's objects takes as long as reading the request.
+    """
+    labels, written, unknown = record.labels, [], 0
+    for row in probabilities:
+        prediction = to_prediction(labels, row, top_k, threshold)
+        unknown += prediction["unknown"]
+        written.append(to_json(prediction))  # one by one, so that other threads get their turn
+    head = to_json({"task_id": record.task_id, "model_version": record.model_version})
+    return head[:-1] + b',"predictions":[' + b",".join(written) + b"]}", unknown
 
 
 def quality_to_schema(stored: dict[str, Any] | None, labels: list[str]) -> schemas.QualityReport | None:

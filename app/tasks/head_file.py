@@ -13,8 +13,7 @@ from app.problems import Problem
 from app.store import TaskRecord
 from app.tasks.options import AdaptationReport
 
-MOST_HEADER_BYTES = 2**18  # the labels of a hundred classes, each character escaped, and as much again
-
+MOST_NAME_CHARACTERS = 100  # of a model, which an answer may repeat
 AS_EXPORTED = "send what GET /tasks/{id}/parameters gave, unchanged"
 
 
@@ -45,13 +44,15 @@ def write(record: TaskRecord, weight: NDArray[np.float32], bias: NDArray[np.floa
     return save({"fc.weight": weight, "fc.bias": bias, "codes": record.codes}, metadata=described)
 
 
-def read(data: bytes) -> ExportedHead:
+def read(data: bytes, max_header_bytes: int) -> ExportedHead:
     """Raises `Problem` 422 saying what is wrong with the file; what a task may hold is checked elsewhere."""
     if not data:
         raise Problem(422, f"the body is empty: {AS_EXPORTED}")
     header_bytes = int.from_bytes(data[:8], "little")
-    if header_bytes > MOST_HEADER_BYTES:
-        raise Problem(422, f"the body is not a safetensors file of a head: its header would have {header_bytes} bytes")
+    if header_bytes > max_header_bytes:
+        raise Problem(
+            422, f"the body is not a safetensors file of a head: its header has {header_bytes} bytes; {AS_EXPORTED}"
+        )
     try:
         # safetensors' numpy reader drops the metadata; its place in the file is part of the format.
         described = json.loads(data[8 : 8 + header_bytes]).get("__metadata__", {})
@@ -68,8 +69,8 @@ def read(data: bytes) -> ExportedHead:
             labels=json.loads(described["labels"]),
             shots=json.loads(described["shots"]),
             adaptation=AdaptationReport.model_validate_json(described["adaptation"]).model_dump(),
-            model=str(described["model"]),
-            model_version=str(described["model_version"]),
+            model=str(described["model"])[:MOST_NAME_CHARACTERS],
+            model_version=str(described["model_version"])[:MOST_NAME_CHARACTERS],
         )
     except KeyError as error:
         raise Problem(422, f"the file lacks {error.args[0]}: {AS_EXPORTED}") from None

@@ -9,6 +9,7 @@ from app.tasks.options import TaskLifetime
 from app.tasks.spelling import match_classes, spell
 
 FEWEST_WAYS = 2
+MOST_SCORES = 100_000  # in one answer: the classes of the largest request and task by default; a few MB of JSON
 
 Lifetime = TypeVar("Lifetime", bound=TaskLifetime)
 
@@ -39,6 +40,21 @@ def check_image_count(images: Sequence[bytes], settings: Settings) -> None:
         raise Problem(422, "no images: send at least one in the field 'images' (JSON: 'support' or 'images')")
     if len(images) > settings.max_images:
         raise Problem(422, f"{len(images)} images, but one request may hold {settings.max_images}")
+
+
+def check_answer(images: int, classes: int) -> None:
+    """Check the size of an answer that lists so many classes for each image. Raises `Problem` 422."""
+    if images * classes > MOST_SCORES:
+        raise Problem(
+            422,
+            f"{images} images with {classes} classes each would make an answer of {images * classes} scores, at most "
+            f"{MOST_SCORES} are allowed: ask for top_k={MOST_SCORES // images} or less, or about fewer images",
+        )
+
+
+def most_header_bytes(settings: Settings) -> int:
+    """The largest header of a task's exported head: its reports, and labels of characters that are all escaped."""
+    return 2**16 + settings.max_ways * (14 * settings.max_label_length + 16)
 
 
 def check_lifetime(options: Lifetime, settings: Settings) -> Lifetime:

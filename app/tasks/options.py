@@ -41,6 +41,6 @@ class AdaptationReport(BaseModel):
         examples=[[0.21, 0.09, 0.05, 0.03, 0.02, 0.02]],
     )
     support_accuracy: float = Field(
-        description="share of the support images that the adapted head classifies correctly", examples=[1.0]
+        ge=0, le=1, description="share of the support images that the adapted head classifies correctly", examples=[1.0]
     )
-    milliseconds: float = Field(description="time from entering the queue to the decoded head", examples=[6.4])
+    milliseconds: float = Field(ge=0, description="time from entering the queue to the decoded head", examples=[6.4])

@@ -39,7 +39,7 @@ from app.tasks import head_file
 from app.tasks.adaptation import adapt
 from app.tasks.cache import CachedTask, TaskCache
 from app.tasks.idempotency import idempotency_record
-from app.tasks.limits import check_lifetime, check_shots, spell_labels
+from app.tasks.limits import check_answer, check_lifetime, check_shots, most_header_bytes, spell_labels
 from app.tasks.options import TaskLifetime, TaskOptions, UpdateTask
 from model.serving.onnx_export import to_onnx
 
@@ -126,7 +126,7 @@ class Tasks:
     ) -> TaskRecord:
         """Make a task from what `parameters` gave. Raises `Problem`."""
         options = check_lifetime(options, self._settings)
-        exported = await self._in_thread(head_file.read, data)
+        exported = await self._in_thread(head_file.read, data, most_header_bytes(self._settings))
         shots = dict(zip(spell_labels(exported.labels, self._settings), exported.shots, strict=True))
         if len(shots) < len(exported.labels):
             raise Problem(422, "the file's labels must differ, and not only in spaces or their form in Unicode")
@@ -295,13 +295,14 @@ class Tasks:
     # -- asking ------------------------------------------------------------------------------
 
     async def predict(
-        self, task_id: str, images: Sequence[bytes], owner: str
+        self, task_id: str, images: Sequence[bytes], owner: str, *, top_k: int = 1
     ) -> tuple[TaskRecord, NDArray[np.float32]]:
-        """Probabilities [Q,N] of each image under the task's classes. Raises `Problem`."""
+        """Probabilities [Q,N] of each image under the task's classes, of which `top_k` are wanted. Raises `Problem`."""
         version = self._shared_state.version(task_id)
         cached = await self._find_cached(task_id, owner, version)
         metrics.lookups_by_result["miss" if not cached else "hit" if cached.head else "codes"].inc()
         record = cached.record if cached else await self._get_usable(task_id, owner)
+        check_answer(len(images), min(top_k, len(record.shots)))
         engine = self._models.for_task(record)
         decoded = await self._decoder.decode(images, engine.read)
         head = cached.head if cached else None
