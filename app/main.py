@@ -91,7 +91,7 @@ def create_app(settings: Settings | None = None, shared_state: SharedState | Non
     app.router.routes.insert(0, tasks.PREDICT)
     app.include_router(tasks.router)
     app.include_router(service.router)
-    page.install(app, app.state.models)
+    page.install(app, app.state.models, app.state.keys)
 
     @app.exception_handler(StoreUnavailable)
     async def store_unavailable(_: Request, error: StoreUnavailable) -> JSONResponse:

@@ -2,36 +2,113 @@
 
 import { askForKey, currentKey } from "./key.js";
 
-/** An answer that is not a success. `index` is the position of the support image at fault, or null. */
+const PATIENCE = 60_000; // milliseconds for an answer, after which the server counts as away
+const LONGEST_WAIT = 30; // seconds that a refused call waits to be made again
+const MOST_TRIES = 8;
+
+/** An answer that is not a success. `index` is the position of the image at fault, or null. */
 export class ApiError extends Error {
-  constructor(status, problem) {
+  constructor(status, problem, retryAfter = null) {
     super(problem.detail ?? `The server answered ${status}.`);
-    this.status = status;
+    this.status = status; // 0: there was no answer
     this.index = problem.index ?? null;
+    this.retryAfter = retryAfter; // seconds
+  }
+
+  /** Whether the same call may succeed later. */
+  get temporary() {
+    return [0, 429, 502, 503, 504].includes(this.status) && (this.retryAfter ?? 0) <= LONGEST_WAIT;
   }
 }
 
 /**
- * Send `content` as JSON and return the parsed answer. Throws `ApiError`.
- * After a 401 it asks the visitor for a key and tries again.
+ * Send `content`, a form or what is made into JSON, and return the parsed answer, or the whole one as a blob.
+ * Throws `ApiError`. After a 401 it asks the visitor for a key and tries again.
  */
-export async function call(method, path, content) {
-  const body = content && JSON.stringify(content);
+export async function call(method, path, content, { headers = {}, signal, as = "json", keepalive = false } = {}) {
+  const isForm = content instanceof FormData;
+  const body = isForm || !content ? content : JSON.stringify(content);
   for (;;) {
     const key = currentKey();
-    const headers = key ? { Authorization: `Bearer ${key}` } : {};
-    if (body) headers["Content-Type"] = "application/json";
-    let response;
-    try {
-      response = await fetch(path, { method, body, headers });
-    } catch {
-      throw new ApiError(0, { detail: "The server does not answer. Is it still running?" });
-    }
+    const sent = { ...headers };
+    if (key) sent.Authorization = `Bearer ${key}`;
+    if (body && !isForm) sent["Content-Type"] = "application/json";
+    const response = await answer(path, { method, body, headers: sent, keepalive }, signal);
     if (response.status === 401) {
       if (key === currentKey()) await askForKey(key !== ""); // else another call has got a new key meanwhile
       continue;
     }
-    if (!response.ok) throw new ApiError(response.status, await response.json().catch(() => ({})));
-    return response.status === 204 ? null : response.json();
+    if (!response.ok) throw new ApiError(response.status, await response.json().catch(() => ({})), seconds(response));
+    return response.status === 204 ? null : response[as]();
+  }
+}
+
+async function answer(path, request, signal) {
+  const patience = new AbortController();
+  const timer = setTimeout(() => patience.abort(), PATIENCE);
+  const stop = () => patience.abort();
+  signal?.addEventListener("abort", stop);
+  try {
+    return await fetch(path, { ...request, signal: patience.signal });
+  } catch {
+    signal?.throwIfAborted();
+    throw new ApiError(0, { detail: "The server does not answer. Is it still running?" });
+  } finally {
+    clearTimeout(timer);
+    signal?.removeEventListener("abort", stop);
+  }
+}
+
+function seconds(response) {
+  const given = Number(response.headers.get("Retry-After") ?? NaN);
+  return Number.isFinite(given) ? given : null;
+}
+
+/** How long to wait before the next try, in seconds: what the server asks for, or ever longer. */
+export function pauseAfter(error, tries) {
+  return Math.max(error.retryAfter ?? 0, Math.min(0.5 * 2 ** tries, 10)) + Math.random() / 4;
+}
+
+/** Why there is no answer yet, in a sentence. */
+export function describe(error, pause) {
+  const soon = `Trying again in ${Math.max(1, Math.round(pause))} s.`;
+  if (error.status === 0 && !navigator.onLine) return "You are offline. It goes on by itself once you are back.";
+  if (error.status === 0) return `The server does not answer. ${soon}`;
+  if (error.status === 429) return `The server asks you to slow down. ${soon}`;
+  return `The server is busy. ${soon}`;
+}
+
+/** Wait some seconds, or until the browser is online again. */
+export function wait(pause, signal) {
+  return new Promise((resolve, reject) => {
+    const finish = () => {
+      clearTimeout(timer);
+      removeEventListener("online", finish);
+      signal?.removeEventListener("abort", stop);
+      resolve();
+    };
+    const stop = () => {
+      finish();
+      reject(signal.reason);
+    };
+    const timer = setTimeout(finish, 1000 * pause);
+    addEventListener("online", finish);
+    signal?.addEventListener("abort", stop);
+  });
+}
+
+/** Do `attempt()` again while it fails for a reason that passes; `tell(text)` says why it waits, or "". */
+export async function patiently(attempt, tell, signal) {
+  for (let tries = 0; ; tries++) {
+    try {
+      const result = await attempt();
+      if (tries) tell("");
+      return result;
+    } catch (error) {
+      if (!(error instanceof ApiError) || !error.temporary || tries >= MOST_TRIES) throw error;
+      const pause = pauseAfter(error, tries);
+      tell(describe(error, pause));
+      await wait(pause, signal);
+    }
   }
 }

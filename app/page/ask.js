@@ -1,54 +1,104 @@
 // Step 2: the large pad. Every change on it asks the current task and shows the answer.
 
 import { call } from "./api.js";
-import { byId, reducedMotion } from "./dom.js";
-import { onFilesChosen, onFilesDropped, readPicture, showUnreadable } from "./files.js";
+import { askAboutAll, closeBatch, refreshBatch } from "./batch.js";
+import { button, byId, newId, plural, reducedMotion } from "./dom.js";
+import { draft, draftChanged } from "./drafts.js";
+import { encodeStrokes } from "./drawing.js";
+import { bitmapOf, ofPhoto, ofStrokes } from "./example.js";
+import { onFilesChosen, onFolderChosen, sift } from "./files.js";
 import { LiveAnswers } from "./live.js";
-import { showError } from "./messages.js";
 import { Pad } from "./pad.js";
-import { makeBars, showAnswer } from "./verdict.js";
+import { readPhoto } from "./photos.js";
+import { makeBars, markPending, showAnswer } from "./verdict.js";
 
 let task = null;
 let answer = null; // the latest prediction
+let photo = null; // {id, blob, name} of the photo on the pad, if it shows one
+let callbacks; // `lost(error)`, `again()` and `correct(example, label)`
 
-export const askPad = new Pad(byId("ask-pad"), (time) => live.changed(time));
-const live = new LiveAnswers(ask, receive, (error) => showError(error.message));
+export const askPad = new Pad(byId("ask-pad"), (time) => padChanged(time));
+const live = new LiveAnswers({ ask, show: receive, begin: markPending, delay: showNote, fail });
 
-export function setUpAsking() {
+export function setUpAsking(given) {
+  callbacks = given;
   const section = byId("ask");
   section.querySelector(".undo").addEventListener("click", () => askPad.undo());
   section.querySelector(".clear").addEventListener("click", () => askPad.clear());
-  onFilesChosen(section.querySelector("input[type=file]"), askPicture);
-  onFilesDropped(section, askPicture);
+  onFilesChosen(section.querySelector("input[type=file]"), askFiles);
+  onFolderChosen(byId("ask-folder"), askFiles);
 }
 
-/** From now on ask this task, first about what is on the pad already. */
-export function startAsking(created) {
+function padChanged(time) {
+  if (!askPad.picture) photo = null;
+  keepQuestion();
+  live.changed(time);
+}
+
+function keepQuestion() {
+  if (photo) draft.question = photo;
+  else draft.question = askPad.empty ? null : { strokes: askPad.strokes };
+  draftChanged();
+}
+
+/** Show the question that was kept with the open classifier. */
+export async function showQuestion() {
+  const { question } = draft;
+  if (askPad.drawing) return;
+  photo = question?.blob ? question : null;
+  askPad.show(question?.strokes ?? [], photo && (await bitmapOf(photo)));
+}
+
+/** From now on ask this task, first about what is on the pad already. `quietly`: without moving the page. */
+export function startAsking(created, quietly = false) {
+  const isOther = task?.task_id !== created.task_id;
   task = created;
-  makeBars(task.labels);
-  receive(null);
+  makeBars(task.labels, correct);
+  if (isOther) receive(null, true);
+  showNote("");
   live.changed();
+  refreshBatch(task);
   const oneColumn = matchMedia("(max-width: 60rem)").matches;
-  if (oneColumn) byId("ask").scrollIntoView({ behavior: reducedMotion.matches ? "auto" : "smooth" });
+  if (oneColumn && !quietly) byId("ask").scrollIntoView({ behavior: reducedMotion.matches ? "auto" : "smooth" });
 }
 
-export async function askPicture([file]) {
-  const picture = await readPicture(file);
-  if (picture) askPad.setPicture(picture);
-  else showUnreadable();
+/** There is no task to ask. */
+export function stopAsking() {
+  task = null;
+  receive(null, true);
+  showNote("");
+  closeBatch();
+}
+
+/** Ask about what was dropped, chosen or pasted: one picture on the pad, several in a table. */
+export async function askFiles(found) {
+  const { pictures, others } = sift(found);
+  if (pictures.length > 1) {
+    if (!task) return showNote("Create a classifier first. Then drop the photos here again.");
+    if (others) showNote(`${plural(others, "file")} left out: not pictures.`);
+    return askAboutAll(task, pictures);
+  }
+  const read = pictures.length ? await readPhoto(pictures[0].file) : null;
+  if (!read) return showNote("That file is not a picture that can be read.");
+  showNote("");
+  photo = { id: newId(), ...read };
+  askPad.setPicture(await bitmapOf(read));
 }
 
 async function ask() {
   if (!task || askPad.empty) return null;
   const { task_id: id, labels } = task;
-  const content = { images: [askPad.encoded()] };
-  const { predictions } = await call("POST", `tasks/${id}/predict?top_k=${labels.length}`, content);
-  return task.task_id === id ? predictions[0] : null; // null: another task was created meanwhile
+  const path = `tasks/${id}/predict?top_k=${labels.length}`;
+  const content = photo ? new FormData() : { images: [encodeStrokes(askPad.strokes)] };
+  if (photo) content.append("images", photo.blob, photo.name);
+  const { predictions } = await call("POST", path, content);
+  return task?.task_id === id ? predictions[0] : null; // null: another task was created meanwhile
 }
 
-function receive(prediction) {
+function receive(prediction, isNewest) {
   answer = prediction;
   refreshAnswer();
+  if (isNewest) markPending(false);
 }
 
 /** Show the latest answer again, as after a change of the threshold. */
@@ -56,3 +106,21 @@ export function refreshAnswer() {
   if (askPad.empty) answer = null;
   showAnswer(answer);
 }
+
+function fail(error) {
+  receive(null, true);
+  if (error.status !== 404 && error.status !== 409) return showNote(error.message);
+  const { text, again } = callbacks.lost(error);
+  showNote(text, again ? button("Create it again", callbacks.again) : "");
+}
+
+function showNote(text, action = "") {
+  if (byId("ask-note").textContent !== text) byId("ask-note").replaceChildren(text, action);
+}
+
+/** The visitor says that what is on the pad belongs to this class. */
+function correct(label) {
+  if (askPad.empty) return;
+  callbacks.correct(photo ? ofPhoto(photo) : ofStrokes(askPad.strokes.map((stroke) => [...stroke])), label);
+}
+

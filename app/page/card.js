@@ -1,70 +1,112 @@
 // The card of one class: its name, a pad to draw on, and the examples so far.
 
-import { byId, listItem, makeCanvas } from "./dom.js";
-import { encodePicture, encodeStrokes, paintPicture, paintStrokes } from "./drawing.js";
-import { onFilesChosen, readPicture, showUnreadable } from "./files.js";
+import { cameraOffered, openCamera } from "./camera.js";
+import { byId, listItem, make, makeCanvas, newId, plural } from "./dom.js";
+import { nextPosition, paint } from "./example.js";
+import { onFilesChosen } from "./files.js";
 import { Pad } from "./pad.js";
 
 const THUMB_SIDE = 88; // pixels
 
 export class Card {
-  /** Calls `onchange()` after every change of the name or the examples, `onremove(card)` to have the card removed. */
-  constructor(name, onchange, onremove) {
+  /**
+   * Calls `changed()` after every change of the name or the examples, `removed(card)` to have the card removed,
+   * `exampleRemoved(card, example)` after an example was, `found(card, files)` with files chosen, `opened(card, example)`
+   * to have an example shown large.
+   */
+  constructor({ id = newId(), position = nextPosition(), name = "" }, callbacks) {
+    this.id = id;
+    this.position = position;
     this.element = byId("card-template").content.firstElementChild.cloneNode(true);
     const find = (selector) => this.element.querySelector(selector);
     this.field = find(".name");
     this.field.value = name;
-    this.pad = new Pad(find(".pad"), () => this.#changed());
-    this.examples = []; // {strokes} or {picture}, without the drawing on the pad
+    this.pad = new Pad(find(".pad"), () => this.#drawn());
+    this.drawing = null; // {id, position} of what is on the pad
+    this.examples = []; // without the drawing on the pad
+    this.held = 0; // examples that only the server has
     this.thumbs = find(".thumbs");
-    this.onchange = onchange;
+    this.items = new Map(); // the thumbnails by their examples' ids
+    this.callbacks = callbacks;
     this.field.addEventListener("input", () => this.#changed());
     find(".undo").addEventListener("click", () => this.#undo());
     find(".another").addEventListener("click", () => this.keep());
-    find(".remove").addEventListener("click", () => onremove(this));
-    onFilesChosen(find("input[type=file]"), (files) => this.addFiles(files));
+    find(".remove").addEventListener("click", () => callbacks.removed(this));
+    find(".camera").hidden = !cameraOffered();
+    find(".camera").addEventListener("click", () => openCamera(this));
+    onFilesChosen(find("input[type=file]"), (found) => callbacks.found(this, found));
     this.#setLabels();
   }
 
   get name() {
-    return this.field.value.trim();
+    return this.field.value.trim().normalize("NFC");
   }
 
   get empty() {
     return this.examples.length === 0 && this.pad.empty;
   }
 
-  /** The examples as PNG files in base64: those kept, then the drawing on the pad. */
-  images() {
-    const encode = ({ picture, strokes }) => (picture ? encodePicture(picture) : encodeStrokes(strokes));
-    const kept = this.examples.map(encode);
-    return this.pad.empty ? kept : [...kept, this.pad.encoded()];
+  /** The examples kept, then the drawing on the pad. */
+  all() {
+    return this.drawing ? [...this.examples, { ...this.drawing, strokes: this.pad.strokes }] : this.examples;
+  }
+
+  /** What is kept of the class in the browser, without the examples that are records of their own. */
+  record() {
+    const { id, position, name, drawing } = this;
+    return { id, position, name, drawing: drawing && { ...drawing, strokes: this.pad.strokes } };
+  }
+
+  /** Show what was kept. */
+  show({ position, name, drawing }, examples) {
+    this.position = position;
+    if (this.name !== name) this.field.value = name;
+    if (!this.pad.drawing) {
+      this.drawing = drawing && { id: drawing.id, position: drawing.position };
+      this.pad.show(drawing?.strokes ?? []);
+    }
+    this.examples = examples;
+    this.#showThumbs();
+    this.#setLabels();
   }
 
   /** Move the drawing on the pad to the examples. */
   keep() {
     if (!this.pad.empty) {
-      this.#add({ strokes: this.pad.strokes });
-      this.pad.clear();
+      const example = this.all().at(-1);
+      this.pad.set([]);
+      this.add([example]);
     }
     this.pad.canvas.focus({ preventScroll: true });
   }
 
-  /** Add picture files as examples. */
-  async addFiles(files) {
-    let unreadable = false;
-    for (const file of files) {
-      const picture = await readPicture(file);
-      if (picture) this.#add({ picture });
-      else unreadable = true;
-    }
+  add(examples) {
+    this.examples = [...this.examples, ...examples].sort((one, other) => one.position - other.position);
+    this.#showThumbs();
     this.#changed();
-    if (unreadable) showUnreadable(); // after the change, which clears the error
   }
 
-  /** Mark the example at `index` of `images()` as worth a look; `text` is its tooltip. */
-  flag(index, text) {
-    const flagged = this.thumbs.children[index] ?? this.pad.element;
+  /** Take an example away, which may be the drawing on the pad. */
+  take(example) {
+    if (example.id === this.drawing?.id) return this.pad.clear();
+    this.examples = this.examples.filter(({ id }) => id !== example.id);
+    this.#showThumbs();
+    this.#changed();
+  }
+
+  /** How many examples only the server has: they can be neither seen nor changed here. */
+  hold(count) {
+    this.held = count;
+    this.field.readOnly = count > 0;
+    const held = this.element.querySelector(".held");
+    held.hidden = count === 0;
+    held.textContent = `${plural(count, "example")} on the server`;
+    this.element.querySelector(".remove").hidden = count > 0;
+  }
+
+  /** Mark an example as worth a look; `text` is its tooltip. */
+  flag(id, text) {
+    const flagged = this.items.get(id) ?? this.pad.element;
     flagged.classList.add("flagged");
     flagged.title = text;
   }
@@ -78,48 +120,64 @@ export class Card {
 
   redraw() {
     this.pad.draw();
+    this.items.clear();
     this.#showThumbs();
+  }
+
+  #drawn() {
+    // Another drawing is another example, as far as the server is concerned.
+    this.drawing = this.pad.empty ? null : { id: newId(), position: nextPosition() };
+    this.#changed();
   }
 
   #undo() {
-    if (!this.pad.empty) return this.pad.undo();
-    const last = this.examples.pop();
-    if (last?.strokes) this.pad.set(last.strokes);
-    else if (last) this.#changed();
-    this.#showThumbs();
+    if (!this.pad.empty || this.pad.cleared) return this.pad.undo();
+    const last = this.examples.at(-1);
+    if (!last) return;
+    if (!last.strokes) return this.#remove(last);
+    this.take(last);
+    this.pad.show(last.strokes);
+    this.drawing = { id: last.id, position: last.position }; // it is still the same example
+    this.#changed();
   }
 
-  #add(example) {
-    this.examples.push(example);
-    this.#showThumbs();
+  #remove(example) {
+    this.take(example);
+    this.callbacks.exampleRemoved(this, example);
   }
 
   #showThumbs() {
-    this.thumbs.replaceChildren(...this.examples.map((example, index) => this.#thumb(example, index)));
+    const present = new Set(this.examples.map(({ id }) => id));
+    for (const id of this.items.keys()) if (!present.has(id)) this.items.delete(id);
+    this.examples.forEach((example, index) => {
+      const item = this.items.get(example.id) ?? this.#thumb(example);
+      const said = `Example ${index + 1} of ${this.name || "this class"}`;
+      item.firstChild.setAttribute("aria-label", example.name ? `${said}: ${example.name}` : said);
+      if (this.thumbs.children[index] !== item) this.thumbs.insertBefore(item, this.thumbs.children[index] ?? null);
+    });
+    while (this.thumbs.children.length > this.examples.length) this.thumbs.lastChild.remove();
+    const count = this.examples.length;
+    this.element.querySelector(".count").textContent = count > 3 ? plural(count, "example") : "";
   }
 
-  /** A small picture of the example, which is a button that removes it. */
-  #thumb({ picture, strokes }, index) {
+  /** A small picture of the example, which is a button that shows it large. */
+  #thumb(example) {
     const canvas = makeCanvas(THUMB_SIDE, THUMB_SIDE);
-    const context = canvas.getContext("2d");
-    if (picture) paintPicture(context, picture, THUMB_SIDE);
-    else paintStrokes(context, strokes, THUMB_SIDE, getComputedStyle(this.pad.canvas).color);
-    const button = Object.assign(document.createElement("button"), { type: "button", title: "Remove this example" });
-    button.setAttribute("aria-label", `Remove example ${index + 1} of ${this.name || "this class"}`);
-    button.append(canvas);
-    button.addEventListener("click", () => {
-      this.examples.splice(index, 1);
-      this.#showThumbs();
-      this.#changed();
+    paint(canvas, example, getComputedStyle(this.pad.canvas).color);
+    const open = make("button", { type: "button", title: "Look at this example" }, canvas);
+    open.addEventListener("click", () => this.callbacks.opened(this, example));
+    open.addEventListener("keydown", (event) => {
+      if (event.key === "Delete" || event.key === "Backspace") this.#remove(example);
     });
     const item = listItem();
-    item.append(button);
+    item.append(open);
+    this.items.set(example.id, item);
     return item;
   }
 
   #changed() {
     this.#setLabels();
-    this.onchange();
+    this.callbacks.changed();
   }
 
   #setLabels() {
@@ -128,6 +186,7 @@ export class Card {
       ".name": "Name of the class",
       canvas: `Draw ${name}`,
       ".undo": `Undo in ${name}`,
+      ".camera": `Take photos of ${name}`,
       ".another": `Keep this drawing of ${name} and draw another`,
       ".remove": `Remove ${name}`,
       "input[type=file]": `Add pictures of ${name}`,

@@ -2,39 +2,73 @@
 
 import { Card } from "./card.js";
 import { byId } from "./dom.js";
-import { onFilesDropped } from "./files.js";
 import { showError } from "./messages.js";
+import { offerUndo } from "./undo.js";
 
 const LETTERS = [..."ABCDEFGHIJKLMNOPQRSTUVWXYZ"];
+const FIRST = LETTERS.slice(0, 5); // the names of the cards that a visitor finds
 
 let cards = [];
-let onEdit; // called after every change of a name or an example
+let callbacks; // `changed()`, `found(card, files)` and `opened(card, example)`, see Card
 
-export function setUpClasses(names, edited) {
-  onEdit = edited;
-  replaceClasses(names);
+export function setUpClasses(given) {
+  callbacks = {
+    ...given,
+    removed: removeCard,
+    exampleRemoved: (card, example) => offerUndo(`Removed an example of ${card.name}`, () => putBack(card, example)),
+  };
+  showClasses([], []);
 }
 
-/** Remove all cards and return new, empty ones with these names. */
-export function replaceClasses(names) {
-  cards.forEach((card) => card.element.remove());
-  cards = [];
-  names.forEach(addCard);
-  return cards;
+/** Show these records of classes and examples; without classes, the empty cards that a visitor finds. */
+export function showClasses(classes, examples) {
+  const known = new Map(cards.map((card) => [card.id, card]));
+  const records = classes.length ? classes : FIRST.map((name) => ({ name, drawing: null }));
+  const next = records.map((record) => {
+    const card = known.get(record.id) ?? makeCard(record);
+    known.delete(record.id);
+    const own = examples.filter((each) => each.class === card.id);
+    own.sort((one, other) => one.position - other.position);
+    card.show({ position: card.position, ...record }, own);
+    return card;
+  });
+  known.forEach((card) => card.element.remove());
+  cards = next;
+  arrange();
+}
+
+/** The records of what is shown, and whether nobody has made anything of it yet. */
+export function classRecords(classifier) {
+  const classes = cards.map((card) => ({ ...card.record(), classifier }));
+  const examples = cards.flatMap((card) => card.examples.map((each) => ({ ...each, class: card.id, classifier })));
+  const blank = cards.every((card) => card.empty && isSpare(card));
+  return { classes, examples, blank };
+}
+
+const isSpare = (card) => LETTERS.includes(card.name);
+
+const makeCard = (record) => new Card(record, callbacks);
+
+/** Put the cards in the order of their positions, moving none that stands right, so that none loses the focus. */
+function arrange() {
+  cards.sort((one, other) => one.position - other.position);
+  cards.forEach((card, index) => {
+    const there = byId("cards").children[index];
+    if (there !== card.element) byId("cards").insertBefore(card.element, there);
+  });
+}
+
+export function addCard(name) {
+  const card = makeCard({ name });
+  cards.push(card);
+  arrange();
+  return card;
 }
 
 export function addClass() {
   const taken = new Set(cards.map((card) => card.name));
-  const name = LETTERS.find((letter) => !taken.has(letter)) ?? `class ${cards.length + 1}`;
-  addCard(name).field.select();
-}
-
-function addCard(name) {
-  const card = new Card(name, onEdit, removeCard);
-  onFilesDropped(card.element, (files) => card.addFiles(files));
-  cards.push(card);
-  byId("add").parentElement.before(card.element);
-  return card;
+  addCard(LETTERS.find((letter) => !taken.has(letter)) ?? `class ${cards.length + 1}`).field.select();
+  callbacks.changed();
 }
 
 function removeCard(card) {
@@ -43,21 +77,71 @@ function removeCard(card) {
   card.element.remove();
   const neighbour = cards[Math.min(index, cards.length - 1)];
   (neighbour?.field ?? byId("add")).focus();
-  onEdit();
+  if (!card.empty || !isSpare(card)) offerUndo(`Removed ${card.name || "a class"}`, () => bringBack(card));
+  callbacks.changed();
 }
 
-/** The card that has the keyboard focus, if one has. */
-export const focusedCard = () => cards.find((card) => card.element.contains(document.activeElement));
+function bringBack(card) {
+  if (!cards.some(({ id }) => id === card.id)) cards.push(card);
+  arrange();
+  callbacks.changed();
+}
 
-export const countDrawn = () => cards.filter((card) => !card.empty).length;
+/** Put an example back to its class, which may have been removed meanwhile. */
+export function putBack(card, example) {
+  bringBack(card);
+  cards.find(({ id }) => id === card.id).add([example]);
+}
 
-/** The cards that have examples. If they cannot make a task, null after showing why. */
-export function checkedCards() {
-  const drawn = cards.filter((card) => !card.empty);
+/** Move an example to another class. */
+export function moveExample(from, example, to) {
+  from.take(example);
+  to.add([example]);
+  offerUndo(`Moved an example from ${from.name} to ${to.name}`, () => {
+    to.take(example);
+    putBack(from, example);
+  });
+}
+
+/** Remove an example, which can be undone. */
+export function removeExample(card, example) {
+  card.take(example);
+  callbacks.exampleRemoved(card, example);
+}
+
+/** The card of this name. If there is none: a spare one, which is given the name, or a new one. */
+export function cardNamed(name) {
+  const found = cards.find((card) => card.name === name.trim().normalize("NFC"));
+  if (found) return found;
+  const spare = cards.find((card) => card.empty && isSpare(card));
+  if (!spare) return addCard(name);
+  spare.field.value = name;
+  return spare;
+}
+
+/** Remove the cards that nobody has used, except for some. */
+export function dropSpares(kept) {
+  for (const card of cards) if (card.empty && isSpare(card) && !kept.has(card)) card.element.remove();
+  cards = cards.filter((card) => card.element.isConnected);
+}
+
+export const allCards = () => cards;
+
+export const cardOf = (element) => cards.find((card) => card.element.contains(element));
+
+/** Each example with its card and label, class by class. */
+export const allExamples = () =>
+  cards.flatMap((card) => card.all().map((example) => ({ example, card, label: card.name })));
+
+export const countDrawn = () => cards.filter((card) => !card.empty || card.held).length;
+
+/** Whether the cards can make a task; if not, say why. `alone`: they must do without what the server has. */
+export function checkClasses() {
+  const drawn = cards.filter((card) => !card.empty || card.held);
   const refuse = (text, element) => {
     showError(text);
     element?.focus();
-    return null;
+    return false;
   };
   if (drawn.length < 2) {
     const blank = cards.find((card) => card.empty);
@@ -67,7 +151,7 @@ export function checkedCards() {
   if (unnamed) return refuse("One class has no name yet.", unnamed.field);
   const repeated = drawn.find((card, i) => drawn.slice(0, i).some((earlier) => earlier.name === card.name));
   if (repeated) return refuse(`Two classes are called ${repeated.name}. Rename one of them.`, repeated.field);
-  return drawn;
+  return true;
 }
 
 export const redrawClasses = () => cards.forEach((card) => card.redraw());

@@ -1,6 +1,7 @@
 // The panel "Use it from your code": a tab for each language and a button to copy.
 
 import { byId } from "./dom.js";
+import { keptUntil, lifetimeChoice, takeawayButtons } from "./keeping.js";
 import { currentKey } from "./key.js";
 import * as snippets from "./snippets.js";
 import { threshold } from "./verdict.js";
@@ -23,14 +24,17 @@ export function setUpCode() {
   byId("copy").addEventListener("click", copy);
 }
 
-export function showCode(created) {
+/** `changed(task)` is called when the visitor has the server keep it longer. */
+export function showCode(created, changed) {
   task = created;
   byId("use").hidden = false;
-  byId("lasts").textContent = task.expires_at ? `It is kept until ${formatTime(task.expires_at)}.` : "";
+  const kept = keptUntil(task);
+  byId("lasts").textContent = `It is ${kept}.`;
+  const failed = (text) => (byId("use-note").textContent = text);
+  failed("");
+  byId("takeaway").replaceChildren(...takeawayButtons(task, failed), lifetimeChoice(task, changed, failed));
   refreshCode();
 }
-
-const formatTime = (time) => new Date(time).toLocaleString([], { dateStyle: "medium", timeStyle: "short" });
 
 /** Write the snippet again, as after a change of the threshold. */
 export function refreshCode() {

@@ -1,9 +1,12 @@
 // The button "Show me an example": draws five signs, creates a task of them and asks it about a sixth drawing.
 
 import { askPad } from "./ask.js";
-import { replaceClasses } from "./classes.js";
-import { reducedMotion } from "./dom.js";
-import { SIGNS, varied } from "./examples.js";
+import { allCards, classRecords, showClasses } from "./classes.js";
+import { newId, reducedMotion } from "./dom.js";
+import { draft, draftChanged } from "./drafts.js";
+import { nextPosition } from "./example.js";
+import { startNew } from "./session.js";
+import { SIGNS, varied } from "./signs.js";
 import { createTask, isUpToDate } from "./task.js";
 
 const PAUSE = 18; // milliseconds between two points
@@ -11,8 +14,12 @@ const PAUSE = 18; // milliseconds between two points
 let run = 0; // changes whenever the drawing under way must end
 
 export async function showExample() {
-  const names = Object.keys(SIGNS);
-  replaceClasses(names).forEach((card, i) => card.pad.set(varied(SIGNS[card.name], i + 1)));
+  // What the visitor has made stays: the example is a classifier of its own.
+  if (!classRecords(draft.id).blank || draft.task) await startNew("The example is a new classifier. The other one is in “My classifiers”");
+  const classes = Object.keys(SIGNS).map((name) => ({ id: newId(), position: nextPosition(), name, drawing: null }));
+  showClasses(classes, []);
+  allCards().forEach((card, i) => card.pad.set(varied(SIGNS[card.name], i + 1)));
+  draftChanged();
   askPad.clear();
   await createTask();
   if (isUpToDate()) await drawByHand(varied(SIGNS.clock, 77));

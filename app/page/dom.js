@@ -1,17 +1,53 @@
-// Small helpers to find and make elements of the page.
+// Small helpers to find and make elements of the page, and to remember small things.
 
 export const byId = (id) => document.getElementById(id);
 
 export const reducedMotion = matchMedia("(prefers-reduced-motion: reduce)");
 
-export function listItem(text = "") {
-  return Object.assign(document.createElement("li"), { textContent: text });
+/** The folder that this page is served from: what is kept in the browser belongs to this service only. */
+export const FOLDER = new URL(".", document.baseURI).pathname;
+
+/** An element with properties, and with children: elements or texts. */
+export function make(tag, properties = {}, ...children) {
+  const made = Object.assign(document.createElement(tag), properties);
+  made.append(...children);
+  return made;
 }
 
-export function span(className, text = "") {
-  return Object.assign(document.createElement("span"), { className, textContent: text });
+export const listItem = (text = "") => make("li", { textContent: text });
+
+export const span = (className, text = "") => make("span", { className, textContent: text });
+
+export const makeCanvas = (width, height) => make("canvas", { width, height });
+
+/** A button of this text that calls `onclick()`. */
+export const button = (text, onclick, properties = {}) => make("button", { type: "button", onclick, ...properties }, text);
+
+/** A random name for a record. Not crypto.randomUUID, which exists only over HTTPS and on localhost. */
+export const newId = () =>
+  Array.from(crypto.getRandomValues(new Uint8Array(12)), (byte) => byte.toString(16).padStart(2, "0")).join("");
+
+/** Keep a text in `localStorage` or `sessionStorage`; browsers that allow neither forget it. */
+export function remember(storage, name, text) {
+  try {
+    window[storage].setItem(`leo${FOLDER}${name}`, text);
+  } catch {} // blocked or full
 }
 
-export function makeCanvas(width, height) {
-  return Object.assign(document.createElement("canvas"), { width, height });
+/** What was kept under this name, or an empty text. */
+export function recall(storage, name) {
+  try {
+    return window[storage].getItem(`leo${FOLDER}${name}`) ?? "";
+  } catch {
+    return "";
+  }
 }
+
+/** Let the visitor save content as a file. */
+export function saveAs(name, blob) {
+  const link = make("a", { href: URL.createObjectURL(blob), download: name });
+  link.click();
+  setTimeout(() => URL.revokeObjectURL(link.href), 60_000);
+}
+
+export const plural = (count, noun, many = `${noun}s`) => `${count} ${count === 1 ? noun : many}`;

@@ -1,10 +1,9 @@
-// Paints strokes and pictures on a canvas, and encodes them as the PNG files that are sent.
+// Paints strokes and pictures on a canvas, and encodes strokes as the PNG files that are sent.
 
 import { makeCanvas } from "./dom.js";
 
 const PEN_WIDTH = 0.042; // as a part of the side
 const DRAWING_SIDE = 160; // pixels of a drawing that is sent
-const PICTURE_SIDE = 480; // pixels of the longer side of a picture that is sent; the server uses 400
 
 /** Paint strokes on a square canvas of `side` pixels. Each corner becomes a curve through the midpoints beside it. */
 export function paintStrokes(context, strokes, side, colour) {
@@ -43,18 +42,12 @@ export function encodeStrokes(strokes) {
   context.fillStyle = "#fff";
   context.fillRect(0, 0, DRAWING_SIDE, DRAWING_SIDE);
   paintStrokes(context, strokes, DRAWING_SIDE, "#000");
-  return base64(context.canvas);
+  // Not toBlob: browsers delay it until they are idle, which they never are while somebody draws.
+  return context.canvas.toDataURL("image/png").split(",")[1];
 }
 
-/** The picture, made smaller if it is large, as a PNG file in base64. The browser has applied its EXIF rotation. */
-export function encodePicture(bitmap) {
-  const scale = Math.min(1, PICTURE_SIDE / Math.max(bitmap.width, bitmap.height));
-  const [width, height] = [bitmap.width, bitmap.height].map((side) => Math.max(1, Math.round(side * scale)));
-  // Keep transparency: on a white background the server could not see light marks.
-  const canvas = makeCanvas(width, height);
-  canvas.getContext("2d").drawImage(bitmap, 0, 0, width, height);
-  return base64(canvas);
+/** The same drawing as a file. */
+export function strokesAsFile(strokes) {
+  const bytes = Uint8Array.from(atob(encodeStrokes(strokes)), (letter) => letter.charCodeAt(0));
+  return new Blob([bytes], { type: "image/png" });
 }
-
-// Not toBlob: browsers delay it until they are idle, which they never are while somebody draws.
-const base64 = (canvas) => canvas.toDataURL("image/png").split(",")[1];

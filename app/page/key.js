@@ -1,28 +1,91 @@
-// The API key: the form that asks for it, and its value for this browser tab.
+// The API key: the form that asks for it, its value until the browser closes, and what it may do.
 
-import { byId } from "./dom.js";
+import { byId, FOLDER, recall, remember } from "./dom.js";
 
-let key = sessionStorage.getItem("leo-key") ?? "";
+const REJECTED = "That key was not accepted.";
+const GREETING = 150; // milliseconds that other tabs have to hand over the key
+
+let key = recall("sessionStorage", "key");
 let pending = null; // the promise of a key, shared by all calls that wait for one
+let rights = ["read", "write"];
+let needed = false; // whether this server asks for keys at all
+let onrights = () => {};
+let accepted = () => {}; // ends the wait for a key
+// A tab's own storage ends with the tab. So tabs tell each other the key, until the last of them is closed.
+const tabs = "BroadcastChannel" in window ? new BroadcastChannel(`leo-key${FOLDER}`) : null;
 
 /** The key as last entered; empty if the server never asked for one. */
 export const currentKey = () => key;
 
+export const keysNeeded = () => needed;
+
+export const mayWrite = () => rights.includes("write");
+
+/** Find out whether this server asks for keys, and ask for one. `changed()` is called when the rights have changed. */
+export async function setUpKey(changed) {
+  onrights = changed;
+  byId("change-key").addEventListener("click", () => {
+    askForKey(false);
+    byId("key-cancel").hidden = key === "";
+  });
+  byId("key-cancel").addEventListener("click", () => use(key, { rights }));
+  tabs?.addEventListener("message", ({ data }) => {
+    if (data.wanted && key) tabs.postMessage({ key });
+    if (data.key && data.key !== key) readAccess(data.key).then((access) => use(data.key, access));
+  });
+  if (!key) tabs?.postMessage({ wanted: true });
+  const access = await readAccess(key);
+  needed = access.keys;
+  if (!needed) return;
+  if (key && access.rights) return use(key, access);
+  if (key) return askForKey(true);
+  await new Promise((resolve) => setTimeout(resolve, GREETING)); // another tab may hand one over
+  if (!key) await askForKey(false);
+}
+
+/** Whether the server asks for keys, and what this key may do: null for a key that it does not know. */
+async function readAccess(presented) {
+  const headers = presented ? { Authorization: `Bearer ${presented}` } : {};
+  const response = await fetch("page/access.json", { headers }).catch(() => null);
+  return response?.ok ? response.json() : { keys: needed, rights: ["read", "write"] }; // the next call will tell
+}
+
 /** Show the form and resolve once the visitor has entered a key. `rejected`: the server refused the last one. */
 export function askForKey(rejected) {
+  needed = true;
+  byId("change-key").hidden = false;
+  byId("key-note").textContent = rejected ? REJECTED : "";
   pending ??= new Promise((resolve) => {
-    const form = byId("key-form");
-    form.hidden = false;
-    byId("key-note").textContent = rejected ? "That key was not accepted." : "";
+    byId("key-form").hidden = false;
+    byId("key-cancel").hidden = true;
+    byId("key").value = "";
     byId("key").focus();
-    form.onsubmit = (event) => {
+    byId("key-form").onsubmit = (event) => {
       event.preventDefault();
-      key = byId("key").value.trim();
-      sessionStorage.setItem("leo-key", key); // for this tab only
-      form.hidden = true;
-      pending = null;
-      resolve();
+      accept(byId("key").value.trim());
     };
+    accepted = resolve;
   });
   return pending;
+}
+
+async function accept(given) {
+  const access = await readAccess(given);
+  if (access.keys && !access.rights) {
+    byId("key-note").textContent = REJECTED;
+    return byId("key").select();
+  }
+  use(given, access);
+  tabs?.postMessage({ key });
+}
+
+function use(given, access) {
+  key = given;
+  remember("sessionStorage", "key", key);
+  byId("key-form").hidden = true;
+  byId("change-key").hidden = false;
+  pending = null;
+  rights = access.rights ?? rights;
+  onrights();
+  accepted();
 }

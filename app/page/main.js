@@ -1,45 +1,97 @@
 // Starts the page: sets up its parts and connects them.
 
-import { askPad, askPicture, refreshAnswer, setUpAsking } from "./ask.js";
-import { addClass, focusedCard, redrawClasses, setUpClasses } from "./classes.js";
+import { askFiles, askPad, refreshAnswer, setUpAsking } from "./ask.js";
+import { setUpBatch, showSummary } from "./batch.js";
+import { setUpCamera } from "./camera.js";
+import { addClass, cardOf, redrawClasses, setUpClasses } from "./classes.js";
 import { refreshCode, setUpCode } from "./code.js";
+import { correct } from "./correction.js";
+import { openDatabase } from "./database.js";
 import { showExample, stopDemo } from "./demo.js";
 import { byId } from "./dom.js";
-import { onFilesPasted } from "./files.js";
-import { offerModels } from "./models.js";
-import { classesEdited, createTask } from "./task.js";
+import { draft, draftChanged } from "./drafts.js";
+import { onDropped, onFilesPasted, onFolderChosen } from "./files.js";
+import { setUpSharing } from "./keeping.js";
+import { mayWrite, setUpKey } from "./key.js";
+import { rename, setUpLibrary } from "./library.js";
+import { setUpMessages, showError, showNotice } from "./messages.js";
+import { chosenModel, offerModels } from "./models.js";
+import { setUpSession, startNew } from "./session.js";
+import { classesEdited, createTask, taskLost } from "./task.js";
+import { teach } from "./teaching.js";
 import { setUpTheme } from "./theme.js";
+import { setUpUndo } from "./undo.js";
 import { showThreshold } from "./verdict.js";
+import { openViewer, setUpViewer } from "./viewer.js";
 
 function edited() {
   stopDemo();
   classesEdited();
+  draftChanged();
 }
 
 function thresholdMoved() {
   showThreshold();
   refreshAnswer();
   refreshCode();
+  showSummary();
 }
 
-setUpClasses(["A", "B", "C", "D", "E"], edited);
+function modelChosen() {
+  draft.model = chosenModel() ?? "";
+  edited();
+}
+
+/** Files dropped or pasted somewhere: on a class, where one asks, or elsewhere, which means into the classes. */
+function filesArrived(found, element) {
+  if (found.length === 0) return showError("Drop picture files or folders of them. A link or a text cannot be read.");
+  if (element?.closest("#ask") || !mayWrite()) return askFiles(found);
+  teach(found, cardOf(element));
+}
+
+const zoneOf = (element) => element.closest?.(".card, #ask") ?? byId("teach");
+
+setUpMessages();
+setUpClasses({ changed: edited, found: (card, found) => teach(found, card), opened: openViewer });
 setUpTheme(() => {
   redrawClasses();
   askPad.draw();
 });
-setUpAsking();
+setUpAsking({ lost: taskLost, again: () => createTask(), correct });
+setUpBatch(correct);
 setUpCode();
+setUpSharing();
+setUpViewer();
+setUpCamera();
+setUpUndo();
+setUpLibrary();
 thresholdMoved();
-offerModels().catch(() => {}); // without the choice, the server chooses
 
 byId("add").addEventListener("click", addClass);
-byId("create").addEventListener("click", createTask);
+byId("create").addEventListener("click", () => createTask());
 byId("example").addEventListener("click", showExample);
-byId("start-over").addEventListener("click", () => location.reload());
+byId("start-over").addEventListener("click", () => startNew());
 byId("ask").addEventListener("pointerdown", stopDemo);
 byId("threshold").addEventListener("input", thresholdMoved);
-onFilesPasted((files) => {
-  const card = focusedCard();
-  if (card) card.addFiles(files);
-  else askPicture(files);
+byId("kind").addEventListener("change", modelChosen);
+byId("name").addEventListener("change", () => rename(draft, byId("name").value.trim()));
+onFolderChosen(byId("folder"), (found) => teach(found));
+onDropped(zoneOf, filesArrived);
+onFilesPasted((found) => {
+  const card = cardOf(document.activeElement);
+  if (card) teach(found, card);
+  else askFiles(found);
 });
+for (const dialog of document.querySelectorAll("dialog")) {
+  dialog.querySelector(".close").addEventListener("click", () => dialog.close());
+  dialog.addEventListener("click", (event) => event.target === dialog && dialog.close()); // beside it
+}
+
+openDatabase(showNotice);
+// Without the choice of a model, the server chooses.
+const models = offerModels().catch(() => {});
+setUpKey(() => {
+  document.body.classList.toggle("read-only", !mayWrite());
+  refreshCode();
+});
+models.then(setUpSession);

@@ -9,6 +9,12 @@ export const takesPhotos = (model) => photoModels.has(model);
 /** The name of the chosen model, or null to let the server choose by what the pictures look like. */
 export const chosenModel = () => byId("kind").value || null;
 
+/** Choose the model of this name; "" lets the server choose. */
+export function chooseModel(name) {
+  byId("kind").value = name;
+  if (byId("kind").selectedIndex < 0) byId("kind").value = ""; // this server has no such model
+}
+
 export async function offerModels() {
   const models = Object.entries(await (await fetch("page/models.json")).json());
   for (const [name, kind] of models) if (kind === "photos") photoModels.add(name);

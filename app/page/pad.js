@@ -1,6 +1,6 @@
 // A square pad to draw on with a pointer or the keyboard. It can also show a picture instead.
 
-import { encodePicture, encodeStrokes, paintPicture, paintStrokes } from "./drawing.js";
+import { paintPicture, paintStrokes } from "./drawing.js";
 
 const MIN_DISTANCE = 0.004; // a point nearer than this to the last one is skipped
 
@@ -12,6 +12,8 @@ export class Pad {
     this.onchange = onchange;
     this.strokes = []; // lists of points [x, y], both 0 to 1, so that they can be painted at any size
     this.picture = null; // a bitmap, shown instead of strokes
+    this.cleared = null; // what `undo` brings back after `clear`
+    this.drawing = false; // whether a pointer is down
     this.pen = null; // {x, y, down} while the keyboard draws
     this.#addListeners();
     new ResizeObserver(() => this.draw()).observe(this.canvas);
@@ -22,40 +24,51 @@ export class Pad {
   }
 
   set(strokes) {
-    this.strokes = strokes;
-    this.picture = null;
+    this.show(strokes);
     this.#changed();
   }
 
+  /** Show strokes, or a picture, without a call of `onchange`. */
+  show(strokes, picture = null) {
+    this.strokes = strokes.map((stroke) => [...stroke]);
+    this.picture = picture;
+    this.cleared = null;
+    this.draw();
+  }
+
   setPicture(bitmap) {
-    this.strokes = [];
-    this.picture = bitmap;
+    this.show([], bitmap);
     this.#changed();
   }
 
   clear() {
-    if (!this.empty) this.set([]);
+    if (this.empty) return;
+    const { strokes, picture } = this;
+    this.set([]);
+    this.cleared = { strokes, picture };
   }
 
   undo() {
     if (this.picture) this.clear();
     else if (this.strokes.length) this.set(this.strokes.slice(0, -1));
+    else if (this.cleared) this.#restore(this.cleared);
+  }
+
+  #restore({ strokes, picture }) {
+    this.show(strokes, picture);
+    this.#changed();
   }
 
   /** Add a point to the last stroke, or to a new one. */
   add(point, newStroke, time) {
-    this.picture = null;
+    this.picture = this.cleared = null;
     if (newStroke) this.strokes.push([point]);
     else this.strokes.at(-1).push(point);
     this.#changed(time);
   }
 
-  /** The drawing or picture as a PNG file in base64. */
-  encoded() {
-    return this.picture ? encodePicture(this.picture) : encodeStrokes(this.strokes);
-  }
-
   draw() {
+    this.element.classList.toggle("drawn", !this.empty);
     const side = Math.round(this.canvas.clientWidth * devicePixelRatio);
     if (side === 0) return;
     if (this.canvas.width !== side) this.canvas.width = this.canvas.height = side;
@@ -78,7 +91,6 @@ export class Pad {
   }
 
   #changed(time = performance.now()) {
-    this.element.classList.toggle("drawn", !this.empty);
     this.draw();
     this.onchange(time);
   }
@@ -92,6 +104,7 @@ export class Pad {
     this.canvas.addEventListener("pointerdown", (event) => {
       if (event.button !== 0 || pointer !== null) return;
       pointer = event.pointerId;
+      this.drawing = true;
       this.canvas.setPointerCapture(pointer);
       this.add(position(event), true, event.timeStamp);
     });
@@ -110,7 +123,9 @@ export class Pad {
     });
     for (const ending of ["pointerup", "pointercancel"]) {
       this.canvas.addEventListener(ending, (event) => {
-        if (event.pointerId === pointer) pointer = null;
+        if (event.pointerId !== pointer) return;
+        pointer = null;
+        this.drawing = false;
       });
     }
     this.canvas.addEventListener("keydown", (event) => this.#onKey(event));

@@ -1,8 +1,8 @@
 // The switch between the dark and the light theme; the choice is kept in the browser.
 
-import { byId } from "./dom.js";
+import { byId, recall, remember } from "./dom.js";
 
-const STORED = "leo-theme";
+const STORED = "theme";
 const systemDark = matchMedia("(prefers-color-scheme: dark)");
 
 /** `redraw()` is called after every change of the theme, since canvases do not follow CSS. */
@@ -11,12 +11,12 @@ export function setUpTheme(redraw) {
     document.documentElement.dataset.theme = theme;
     redraw();
   };
-  const stored = localStorage.getItem(STORED);
+  const stored = recall("localStorage", STORED);
   if (stored) setTheme(stored);
   systemDark.addEventListener("change", redraw);
   byId("theme").addEventListener("click", () => {
     const theme = isDark() ? "light" : "dark";
-    localStorage.setItem(STORED, theme);
+    remember("localStorage", STORED, theme);
     setTheme(theme);
   });
 }

@@ -1,10 +1,10 @@
 // Shows an answer: the verdict, a bar for each class, and a sentence for screen readers.
 
-import { byId, listItem, span } from "./dom.js";
+import { button, byId, listItem, span } from "./dom.js";
 
 const SPEECH_DELAY = 700; // milliseconds without a new answer before it is read out
 
-const percent = (share) => `${Math.round(100 * share)}%`;
+export const percent = (share) => `${Math.round(100 * share)}%`;
 
 /** Answers with a confidence below this, 0 to 1, count as "None of these". */
 export const threshold = () => byId("threshold").value / 100;
@@ -14,19 +14,29 @@ export function showThreshold() {
   byId("bars").style.setProperty("--threshold", percent(threshold()));
 }
 
-export function makeBars(labels) {
+/** `correct(label)` is called when the visitor says that it was this class. */
+export function makeBars(labels, correct) {
   const bars = byId("bars");
-  bars.replaceChildren(...labels.map(makeBar));
-  bars.tabIndex = labels.length > 8 ? 0 : -1; // long lists scroll, which the keyboard must reach
+  const shown = [...bars.children].map(({ dataset }) => dataset.label);
+  if (JSON.stringify(shown) === JSON.stringify(labels)) return; // and the focus stays where it is
+  bars.replaceChildren(...labels.map((label) => makeBar(label, correct)));
 }
 
-function makeBar(label) {
+function makeBar(label, correct) {
   const row = listItem();
   row.dataset.label = label;
   const track = span("track");
   track.append(span("fill"));
-  row.append(span("label", label), track, span("share"));
+  const teach = button("✓", () => correct(label), { className: "quiet correct", title: `It was ${label}: learn this` });
+  teach.setAttribute("aria-label", `It was ${label}: learn this`);
+  row.append(span("label", label), track, span("share"), teach);
+  row.querySelector(".label").title = label;
   return row;
+}
+
+/** Whether a newer question waits for its answer: what is shown is then no longer true, and grey. */
+export function markPending(pending = true) {
+  byId("ask").classList.toggle("pending", pending);
 }
 
 /** `answer` is a prediction with `top_k` for all classes, or null to show nothing. */
@@ -41,11 +51,13 @@ export function showAnswer(answer) {
 }
 
 function showBars(answer, unknown) {
+  byId("correct-hint").hidden = answer === null;
   const shares = new Map(answer?.top_k.map((score) => [score.label, score.confidence]));
   for (const row of byId("bars").children) {
     const { label } = row.dataset;
     const share = shares.get(label) ?? 0;
     row.querySelector(".fill").style.transform = `scaleX(${share})`;
+    row.querySelector(".correct").disabled = answer === null;
     row.querySelector(".share").textContent = answer === null ? "" : percent(share);
     row.classList.toggle("best", !unknown && answer?.label === label);
   }

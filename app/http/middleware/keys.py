@@ -25,6 +25,12 @@ def required_right(method: str, path: str) -> Right:
     return "write"
 
 
+def presented_key(headers: Headers) -> str:
+    """The key that a request brings, or an empty string."""
+    scheme, _, credentials = headers.get("authorization", "").partition(" ")
+    return credentials.strip() if scheme.lower() == "bearer" else headers.get("x-api-key", "")
+
+
 class KeyCheck:
     """ASGI middleware that answers 401, 403 or 429, or puts the request's key into `request.state.key`.
 
@@ -47,8 +53,7 @@ class KeyCheck:
     @staticmethod
     def _authorise(keys: Keys, headers: Headers, scope: Scope) -> Key:
         """The key of a request that it allows. Raises `Problem` 401, 403 or 429."""
-        scheme, _, credentials = headers.get("authorization", "").partition(" ")
-        presented = credentials.strip() if scheme.lower() == "bearer" else headers.get("x-api-key", "")
+        presented = presented_key(headers)
         key = keys.find(presented)
         if key is None:
             reason = "this key is not known" if presented else "this call needs a key"

@@ -3,12 +3,14 @@
 import os
 from pathlib import Path
 
-from fastapi import FastAPI
+from fastapi import FastAPI, Request
 from fastapi.responses import FileResponse, JSONResponse
 from starlette.responses import Response
 from starlette.staticfiles import StaticFiles
 from starlette.types import Scope
 
+from app.http.keys import Keys
+from app.http.middleware.keys import presented_key
 from app.inference.models import Models
 
 PAGE = Path(__file__).resolve().parents[2] / "page"
@@ -31,7 +33,7 @@ class _Files(StaticFiles):
         return response
 
 
-def install(app: FastAPI, models: Models) -> None:
+def install(app: FastAPI, models: Models, keys: Keys | None) -> None:
     """Serve the page at `/` and the files it loads under `/page`."""
 
     @app.get("/", include_in_schema=False)
@@ -43,5 +45,11 @@ def install(app: FastAPI, models: Models) -> None:
         # Only names and kinds, so it needs no key: the page offers the models before it asks for a key.
         kinds = {engine.info.name: "drawings" if engine.takes_drawings else "photos" for engine in models}
         return JSONResponse(kinds, headers=HEADERS)
+
+    @app.get("/page/access.json", include_in_schema=False)
+    async def access(request: Request) -> JSONResponse:
+        # The page asks for a key before its first call, and offers only what that key may do.
+        key = keys.find(presented_key(request.headers)) if keys else None
+        return JSONResponse({"keys": keys is not None, "rights": key and key.rights}, headers=HEADERS)
 
     app.mount("/page", _Files(directory=PAGE))

@@ -1,0 +1,192 @@
+// Several photos asked about at once: a table of all answers, a confusion matrix if their folders say what they are.
+
+import { call, patiently } from "./api.js";
+import { confusionTable, countPairs } from "./confusion.js";
+import { toCsv } from "./csv.js";
+import { byId, make, makeCanvas, plural, saveAs } from "./dom.js";
+import { ofPhoto, paint } from "./example.js";
+import { mayWrite } from "./key.js";
+import { readPhotos } from "./photos.js";
+import { percent, threshold } from "./verdict.js";
+
+const PART = 16; // photos in a request
+const THUMB_SIDE = 88;
+const NONE = "none of these";
+
+let batch = null; // {task, photos: [{path, label, photo, answer, row}], stop}
+let correct; // (examples, label) => teach them
+
+export function setUpBatch(callback) {
+  correct = callback;
+  byId("batch-close").addEventListener("click", closeBatch);
+  byId("batch-csv").addEventListener("click", () => saveAs("answers.csv", csv()));
+  byId("batch-stop").addEventListener("click", () => batch?.stop.abort());
+}
+
+export function closeBatch() {
+  batch?.stop.abort();
+  batch = null;
+  byId("batch").hidden = true;
+}
+
+/** Ask `task` about pictures, a list of {file, folders}. */
+export async function askAboutAll(task, pictures) {
+  closeBatch();
+  const folders = pictures.map((each) => each.folders.at(-1)?.trim().normalize("NFC") ?? "");
+  const isLabelled = folders.some((folder) => task.labels.includes(folder));
+  const photos = pictures.map((each, i) => ({
+    path: [...each.folders, each.file.name].join("/"),
+    file: each.file,
+    label: isLabelled ? folders[i] : null,
+    photo: undefined, // null once it is known not to be readable
+    answer: null,
+  }));
+  batch = { task, photos, isLabelled, stop: new AbortController() };
+  byId("batch").hidden = false;
+  byId("batch-rows").replaceChildren(...photos.map(makeRow));
+  showSummary();
+  byId("batch").scrollIntoView({ block: "nearest" });
+  await run(batch);
+}
+
+/** Ask again, after the task has changed. */
+export function refreshBatch(task) {
+  if (!batch) return;
+  if (batch.task.task_id === task.task_id && JSON.stringify(batch.task.shots) === JSON.stringify(task.shots)) return;
+  batch.stop.abort();
+  batch = { ...batch, task, stop: new AbortController() };
+  for (const each of batch.photos) each.answer = null;
+  run(batch);
+}
+
+async function run(mine) {
+  const isCurrent = () => batch === mine && !mine.stop.signal.aborted;
+  const { signal } = mine.stop;
+  byId("batch-stop").hidden = false;
+  byId("batch-note").textContent = "";
+  byId("batch").classList.add("pending");
+  try {
+    const unread = mine.photos.filter(({ photo }) => photo === undefined);
+    await readPhotos(
+      unread.map(({ file }) => file),
+      (photo, index) => {
+        unread[index].photo = photo;
+        if (photo) paint(unread[index].row.querySelector("canvas"), photo);
+        showRow(unread[index]);
+        const read = mine.photos.filter((each) => each.photo !== undefined).length;
+        byId("batch-progress").textContent = `Reading photos: ${read} of ${mine.photos.length}`;
+      },
+      signal,
+    );
+    const asked = mine.photos.filter(({ photo }) => photo);
+    for (let start = 0; start < asked.length && isCurrent(); start += PART) {
+      byId("batch-progress").textContent = `Asking: ${start} of ${asked.length}`;
+      await askPart(mine, asked.slice(start, start + PART), signal);
+      if (isCurrent()) showSummary();
+    }
+  } catch (error) {
+    if (isCurrent()) byId("batch-note").textContent = error.message;
+  }
+  if (batch !== mine) return;
+  byId("batch-stop").hidden = true;
+  byId("batch-progress").textContent = signal.aborted ? "Stopped." : "";
+  byId("batch").classList.remove("pending");
+  showSummary();
+}
+
+/** Ask about a part; a photo that the server cannot read is left out. */
+async function askPart({ task }, part, signal) {
+  while (part.length) {
+    const form = new FormData();
+    for (const { photo } of part) form.append("images", photo.blob, photo.name);
+    const tell = (text) => (byId("batch-note").textContent = text);
+    try {
+      const ask = () => call("POST", `tasks/${task.task_id}/predict?top_k=2`, form, { signal });
+      const { predictions } = await patiently(ask, tell, signal);
+      part.forEach((each, i) => {
+        each.answer = predictions[i];
+        showRow(each);
+      });
+      return;
+    } catch (error) {
+      const bad = error.status === 422 && part[error.index];
+      if (!bad) throw error;
+      bad.photo = null;
+      showRow(bad);
+      part = part.filter((each) => each !== bad);
+    }
+  }
+}
+
+const said = ({ answer }) => (answer.confidence < threshold() ? NONE : answer.label);
+
+/** Whether the answer is what the folder says; a folder that is no class of the task asks for "none of these". */
+function isRight(each) {
+  const { labels } = batch.task;
+  return said(each) === (labels.includes(each.label) ? each.label : NONE);
+}
+
+function makeRow(each) {
+  const canvas = makeCanvas(THUMB_SIDE, THUMB_SIDE);
+  const name = make("td", { className: "path", textContent: each.path, title: each.path });
+  each.row = make("tr", {}, make("td", {}, canvas), name, make("td", { className: "said" }), make("td", { className: "share" }), make("td"));
+  each.row.lastChild.append(teachChoice(each));
+  return each.row;
+}
+
+/** A choice of the class that a photo belongs to, which teaches it. */
+function teachChoice(each) {
+  const choice = make("select", { hidden: true });
+  choice.setAttribute("aria-label", `Teach ${each.path} as`);
+  choice.addEventListener("change", () => {
+    correct(ofPhoto(each.photo), choice.value);
+    choice.value = "";
+  });
+  return choice;
+}
+
+function showRow(each) {
+  const [, , saidCell, shareCell, teachCell] = each.row.children;
+  each.row.classList.remove("right", "wrong");
+  if (each.photo === null) saidCell.textContent = "not a picture that can be read";
+  if (!each.answer) return;
+  saidCell.textContent = said(each);
+  shareCell.textContent = percent(each.answer.confidence);
+  if (each.label !== null) {
+    const right = isRight(each);
+    each.row.classList.add(right ? "right" : "wrong");
+    saidCell.textContent = right ? `${said(each)} ✓` : `${said(each)} ✗`;
+  }
+  const choice = teachCell.firstChild;
+  if (choice.options.length !== batch.task.labels.length + 1) {
+    choice.replaceChildren(new Option("It was…", ""), ...batch.task.labels.map((label) => new Option(label)));
+  }
+  choice.hidden = !mayWrite();
+}
+
+/** Show what follows from all answers so far, as after a change of the threshold. */
+export function showSummary() {
+  if (!batch) return;
+  const answered = batch.photos.filter(({ answer }) => answer);
+  answered.forEach(showRow);
+  const right = answered.filter((each) => each.label !== null && isRight(each)).length;
+  const of = batch.isLabelled && answered.length ? `: ${right} right, ${percent(right / answered.length)}` : "";
+  byId("batch-title").textContent = `${answered.length} of ${plural(batch.photos.length, "photo")} answered${of}`;
+  byId("batch-csv").disabled = answered.length === 0;
+  const labelled = answered.filter(({ label }) => label !== null);
+  const pairs = labelled.map((each) => [each.label || "(no folder)", said(each)]);
+  byId("confusion").hidden = pairs.length === 0;
+  if (pairs.length) byId("confusion").replaceChildren(confusionTable(countPairs(pairs, batch.task.labels)));
+}
+
+function csv() {
+  const heading = ["file", "folder", "answer", "confidence", "second", "second_confidence", "right"];
+  const rows = batch.photos
+    .filter(({ answer }) => answer)
+    .map((each) => {
+      const [, second] = each.answer.top_k;
+      const right = each.label === null ? null : String(isRight(each));
+      return [each.path, each.label, said(each), each.answer.confidence, second?.label, second?.confidence, right];
+    });
+  return toCsv([heading, ...rows]);
+}

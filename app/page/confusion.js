@@ -1,0 +1,33 @@
+// The confusion matrix of labelled photos: how often each class was taken for which.
+
+import { make } from "./dom.js";
+
+/** `pairs` lists [label, answer]. `labels` come first, in their order, and then what else occurs. */
+export function countPairs(pairs, labels) {
+  const inOrder = (found) => [...labels.filter((each) => found.has(each)), ...[...found].filter((each) => !labels.includes(each))];
+  const rows = inOrder(new Set(pairs.map(([label]) => label)));
+  const columns = [...labels, ...inOrder(new Set(pairs.map(([, answer]) => answer))).filter((each) => !labels.includes(each))];
+  const counts = rows.map((row) => columns.map((column) => pairs.filter(([label, answer]) => label === row && answer === column).length));
+  return { rows, columns, counts };
+}
+
+/** A table of the counts: a row for each true class, a column for each answer. */
+export function confusionTable({ rows, columns, counts }) {
+  const heading = (text, scope) => make("th", { scope, textContent: text, title: text });
+  const table = make("table", { className: "confusion" });
+  table.append(make("caption", { textContent: "Rows: the folder a photo was in. Columns: the answer." }));
+  table.append(make("thead", {}, make("tr", {}, make("td"), ...columns.map((column) => heading(column, "col")))));
+  const body = make("tbody");
+  rows.forEach((row, i) => {
+    const total = counts[i].reduce((sum, count) => sum + count, 0);
+    const cells = counts[i].map((count, j) => {
+      const cell = make("td", { textContent: count || "" });
+      if (count) cell.className = row === columns[j] ? "right" : "wrong";
+      cell.style.setProperty("--share", count / total);
+      return cell;
+    });
+    body.append(make("tr", {}, heading(row, "row"), ...cells));
+  });
+  table.append(body);
+  return table;
+}

@@ -1,0 +1,175 @@
+// The open classifier as this browser keeps it: name, classes, examples and the task made of them.
+// Each class and each example is a record of its own, so that two tabs that edit at once lose nothing of either.
+
+import { read, readAll, write } from "./database.js";
+import { FOLDER, newId } from "./dom.js";
+
+const DELAY = 150; // milliseconds that changes are gathered before they are written
+
+/**
+ * The open classifier. `task` is what the server said of it last, or null. `sent` lists [id, label] of the examples in
+ * the task, in the server's order; `former` the ids of tasks that it replaced. `question` is what the large pad shows, `model` the chosen model or "".
+ */
+export let draft = blankDraft();
+
+let collect; // () => {classes, examples, blank}: what the page shows, as records
+let show; // (classes, examples, isRemote) => shows records on the page
+let onkept; // called after the open classifier was written
+let ongone; // called if another tab has deleted the open classifier
+let stored = new Map(); // for each record's id what was written last, as text
+let saves = 0; // how often anything was written
+let timer = null;
+let writing = Promise.resolve();
+let onother = () => {}; // called when any classifier has changed, in this tab or another
+const tabs = "BroadcastChannel" in window ? new BroadcastChannel(`leo-drafts${FOLDER}`) : null;
+
+function blankDraft() {
+  return { id: newId(), name: "", model: "", task: null, sent: [], former: [], question: null, updated: Date.now() };
+}
+
+export function setUpDrafts(callbacks) {
+  ({ collect, show, onkept, ongone } = callbacks);
+  tabs?.addEventListener("message", ({ data }) => {
+    onother();
+    if (data.changed === draft.id) reload();
+  });
+  addEventListener("pagehide", () => save());
+  document.addEventListener("visibilitychange", () => document.hidden && save());
+  addEventListener("pageshow", (event) => event.persisted && reload()); // back from another page, maybe much later
+}
+
+export const onClassifiersChanged = (call) => (onother = call);
+
+/** Write soon what has changed. */
+export function draftChanged() {
+  timer ??= setTimeout(save, DELAY);
+}
+
+/** Write now what has changed since the last time. */
+export function save() {
+  clearTimeout(timer);
+  timer = null;
+  const { classes, examples, blank } = collect();
+  if (blank && !draft.task && !draft.name && !stored.has(draft.id)) return writing;
+  const records = [
+    ["classifiers", draft, JSON.stringify({ ...draft, updated: 0, question: mark(draft.question) })],
+    ...classes.map((each) => ["classes", each, JSON.stringify(each)]),
+    ...examples.map((each) => ["examples", each, `${each.classifier} ${each.class} ${each.position}`]),
+  ];
+  const puts = records.filter(([, record, text]) => stored.get(record.id)?.text !== text);
+  const present = new Set(records.map(([, record]) => record.id));
+  const deletes = [...stored].filter(([id]) => !present.has(id)).map(([id, { store }]) => [store, id]);
+  if (puts.length + deletes.length === 0) return writing;
+  saves += 1;
+  draft.updated = Date.now();
+  stored = new Map(records.map(([store, record, text]) => [record.id, { store, text }]));
+  const written = write(
+    puts.map(([store, record]) => [store, { ...record }]),
+    deletes,
+  );
+  const { id } = draft;
+  writing = Promise.all([writing, written]).then(() => announce(id));
+  onkept();
+  return writing;
+}
+
+/** A question in few characters: a photo is a new object whenever it is another photo. */
+const mark = (question) => question && (question.strokes ?? question.id);
+
+export function announce(id) {
+  tabs?.postMessage({ changed: id });
+  onother();
+}
+
+/** Open a classifier that this browser keeps. False if it keeps no such one. */
+export async function openDraft(id) {
+  await save();
+  return load(id, false);
+}
+
+/** Begin a new classifier, with these properties, and show these classes. */
+export async function openNew(properties = {}, classes = [], examples = []) {
+  await save();
+  draft = { ...blankDraft(), ...properties };
+  stored = new Map();
+  for (const each of [...classes, ...examples]) each.classifier = draft.id;
+  await show(classes, examples, false);
+}
+
+async function load(id, isRemote) {
+  const before = saves;
+  const [found, classes, examples] = await Promise.all([
+    read("classifiers", id),
+    readAll("classes", id),
+    readAll("examples", id),
+  ]);
+  if (!found) return false;
+  if (isRemote && draft.id !== id) return true; // another one was opened meanwhile
+  if (isRemote && (timer !== null || before !== saves)) return reload(); // what was read is out of date
+  if (isRemote) Object.assign(draft, found);
+  else draft = found;
+  stored = new Map([
+    [found.id, { store: "classifiers", text: JSON.stringify({ ...found, updated: 0, question: mark(found.question) }) }],
+    ...classes.map((each) => [each.id, { store: "classes", text: JSON.stringify(each) }]),
+    ...examples.map((each) => [
+      each.id,
+      { store: "examples", text: `${each.classifier} ${each.class} ${each.position}` },
+    ]),
+  ]);
+  await show(classes, examples, isRemote);
+  return true;
+}
+
+/** Show what another tab has written, after writing what was changed here. */
+async function reload() {
+  const { id } = draft;
+  if (timer !== null) await save();
+  if (await load(id, true)) return true;
+  if (stored.has(id) && draft.id === id) ongone();
+  return true;
+}
+
+/** All classifiers that this browser keeps, the latest first. */
+export async function keptDrafts() {
+  const all = await readAll("classifiers");
+  return all.sort((one, other) => other.updated - one.updated);
+}
+
+/** The classes of all of them. */
+export const keptClasses = () => readAll("classes");
+
+/** The classifier of a task, or undefined. */
+export const draftOfTask = async (taskId) => (await keptDrafts()).find(({ task, former }) => task?.task_id === taskId || former.includes(taskId));
+
+/** Everything kept of a classifier: its own record, its classes and its examples. */
+export async function recordsOf(id) {
+  const found = await read("classifiers", id);
+  return { found, classes: await readAll("classes", id), examples: await readAll("examples", id) };
+}
+
+/** Forget a classifier. Returns a function that brings it back, with changes to its own record. */
+export async function forgetDraft(id) {
+  const { found, classes, examples } = await recordsOf(id);
+  const records = [
+    ...(found ? [["classifiers", found]] : []),
+    ...classes.map((each) => ["classes", each]),
+    ...examples.map((each) => ["examples", each]),
+  ];
+  await write([], records.map(([store, record]) => [store, record.id]));
+  announce(id);
+  return async (changes) => {
+    await write(records.map(([store, record]) => [store, store === "classifiers" ? { ...record, ...changes } : record]));
+    announce(id);
+  };
+}
+
+/** Change a kept classifier that may or may not be the open one. */
+export async function changeDraft(id, changes) {
+  if (id === draft.id) {
+    Object.assign(draft, changes);
+    return save();
+  }
+  const found = await read("classifiers", id);
+  if (found) await write([["classifiers", { ...found, ...changes }]]);
+  announce(id);
+}

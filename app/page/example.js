@@ -1,0 +1,58 @@
+// One example of a class: strokes drawn on the pad, or a photo made small. Examples never change; others replace them.
+
+import { makeCanvas, newId } from "./dom.js";
+import { paintPicture, paintStrokes, strokesAsFile } from "./drawing.js";
+
+let last = 0;
+
+/** A number that grows with time, by which examples are sorted. */
+export function nextPosition() {
+  last = Math.max(last + 1, Date.now());
+  return last;
+}
+
+export const ofStrokes = (strokes) => ({ id: newId(), position: nextPosition(), strokes });
+
+/** `photo` is what `shrink` returned. */
+export const ofPhoto = ({ blob, name, drawn }, position = nextPosition()) => ({ id: newId(), position, blob, name, drawn });
+
+/** The file that is sent. */
+export const asFile = ({ blob, strokes }) => blob ?? strokesAsFile(strokes);
+
+export const isDrawn = ({ strokes, drawn }) => Boolean(strokes || drawn);
+
+/** Paint the example on a square canvas. `colour` is that of strokes. */
+export async function paint(canvas, example, colour) {
+  const context = canvas.getContext("2d");
+  if (example.strokes) {
+    context.clearRect(0, 0, canvas.width, canvas.height);
+    return paintStrokes(context, example.strokes, canvas.width, colour);
+  }
+  const bitmap = await bitmapOf(example);
+  context.clearRect(0, 0, canvas.width, canvas.height);
+  paintPicture(context, bitmap, canvas.width);
+  bitmap.close?.();
+}
+
+/** The photo as a bitmap, or a card with its name if the browser cannot show it, as with HEIC in most. */
+export async function bitmapOf({ blob, name }) {
+  try {
+    return await createImageBitmap(blob);
+  } catch {
+    return nameCard(name ?? "photo");
+  }
+}
+
+function nameCard(name) {
+  const canvas = makeCanvas(240, 240);
+  const context = canvas.getContext("2d");
+  context.fillStyle = "#888";
+  context.fillRect(0, 0, 240, 240);
+  context.fillStyle = "#fff";
+  context.textAlign = "center";
+  context.font = "bold 64px sans-serif";
+  context.fillText(name.split(".").at(-1).toUpperCase().slice(0, 5), 120, 125);
+  context.font = "22px sans-serif";
+  context.fillText(name.slice(0, 18), 120, 175);
+  return canvas;
+}

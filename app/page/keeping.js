@@ -1,0 +1,70 @@
+// How long the server keeps a task, its name there, and what can be taken away from it.
+
+import { linkTo } from "./address.js";
+import { call } from "./api.js";
+import { byId, button, make, saveAs } from "./dom.js";
+import { keysNeeded, mayWrite } from "./key.js";
+
+const DAY = 86400;
+const LIFETIMES = [
+  ["1 day", DAY],
+  ["1 week", 7 * DAY],
+  ["30 days", 30 * DAY],
+  ["1 year", 365 * DAY],
+  ["until it is deleted", null],
+];
+
+const formatTime = (time) => new Date(time).toLocaleString([], { dateStyle: "medium", timeStyle: "short" });
+
+export const keptUntil = ({ expires_at: end }) => (end ? `kept until ${formatTime(end)}` : "kept until it is deleted");
+
+/** A choice of how long a task is kept from now on. `changed(task)` gets the task as it is then. */
+export function lifetimeChoice(task, changed, failed) {
+  const choice = make("select", { className: "lifetime" });
+  choice.setAttribute("aria-label", "How long the server keeps it, from now");
+  choice.add(new Option("Keep it for…", ""));
+  for (const [text, seconds] of LIFETIMES) choice.add(new Option(text, JSON.stringify(seconds)));
+  choice.hidden = !mayWrite();
+  choice.addEventListener("change", async () => {
+    try {
+      changed(await call("PATCH", `tasks/${task.task_id}`, { ttl_seconds: JSON.parse(choice.value) }));
+    } catch (error) {
+      failed(error.message);
+    }
+    choice.value = "";
+  });
+  return choice;
+}
+
+/** Buttons that share a task and save it as files. */
+export function takeawayButtons(task, failed) {
+  const saving = (text, path, name) =>
+    button(text, async () => {
+      try {
+        saveAs(name, await call("GET", `tasks/${task.task_id}/${path}`, null, { as: "blob" }));
+      } catch (error) {
+        failed(error.message);
+      }
+    });
+  return [
+    button("Share", () => share(task)),
+    saving("Save as ONNX", "export.onnx", `${task.task_id}.onnx`),
+    saving("Save the head", "parameters", `${task.task_id}.safetensors`),
+  ];
+}
+
+function share(task) {
+  byId("share-link").value = linkTo(task.task_id);
+  byId("share-key").hidden = !keysNeeded();
+  byId("share").showModal();
+  byId("share-link").select();
+}
+
+export function setUpSharing() {
+  byId("share-copy").addEventListener("click", async () => {
+    byId("share-link").select();
+    const copied = await navigator.clipboard?.writeText(byId("share-link").value).then(() => true, () => false);
+    byId("share-copy").textContent = copied ? "Copied" : "Selected: copy it";
+    setTimeout(() => (byId("share-copy").textContent = "Copy"), 2000);
+  });
+}

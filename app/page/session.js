@@ -1,0 +1,115 @@
+// Which classifier is open: the one in the address, the last one, a new one, a copy.
+
+import { fromAddress, showInAddress } from "./address.js";
+import { call } from "./api.js";
+import { showQuestion, stopAsking } from "./ask.js";
+import { classRecords, showClasses } from "./classes.js";
+import { byId, newId, recall, remember } from "./dom.js";
+import { draft, draftOfTask, openDraft, openNew, recordsOf, setUpDrafts } from "./drafts.js";
+import { nextPosition } from "./example.js";
+import { showNotice } from "./messages.js";
+import { chooseModel } from "./models.js";
+import { refreshTask, resetTask, showNoTask, showTask } from "./task.js";
+import { forgetChanges, offerUndo } from "./undo.js";
+
+const LAST = "last"; // under which the browser remembers the last classifier
+
+export async function setUpSession() {
+  setUpDrafts({
+    collect: () => classRecords(draft.id),
+    show,
+    onkept: () => {
+      remember("localStorage", LAST, draft.id);
+      showInAddress(draft, true);
+    },
+    ongone: () => startNew(),
+  });
+  addEventListener("hashchange", follow);
+  await follow();
+}
+
+/** Open what the address names; without a name the last one. */
+async function follow() {
+  const { task, draft: id } = fromAddress();
+  if (task) {
+    if (task !== draft.task?.task_id) await openTask(task);
+  } else if (id !== draft.id) {
+    await openKept(id || recall("localStorage", LAST), true);
+  }
+}
+
+/** Show the open classifier. `isRemote`: another tab has changed it. */
+async function show(classes, examples, isRemote) {
+  if (isRemote) {
+    showInAddress(draft, true);
+  } else {
+    resetTask();
+    forgetChanges();
+    stopAsking();
+  }
+  if (document.activeElement !== byId("name")) byId("name").value = draft.name;
+  chooseModel(draft.model);
+  showClasses(classes, examples);
+  const mine = draft;
+  await showQuestion();
+  if (mine !== draft) return;
+  if (draft.task) showTask(true);
+  else showNoTask();
+}
+
+/** Open a classifier that this browser keeps. `isFirst`: without a new entry in the history. */
+export async function openKept(id, isFirst = false) {
+  if (!id || !(await openDraft(id))) return false;
+  showInAddress(draft, isFirst);
+  remember("localStorage", LAST, draft.id);
+  refreshTask();
+  return true;
+}
+
+/** Open a task, which may have been made in another browser or by code. */
+export async function openTask(taskId) {
+  const kept = await draftOfTask(taskId);
+  if (kept) return openKept(kept.id);
+  let task;
+  try {
+    task = await call("GET", `tasks/${taskId}`);
+  } catch (error) {
+    return showNotice(
+      error.status === 404
+        ? "There is no classifier at this address. It was deleted, has expired, or belongs to another key."
+        : error.message,
+    );
+  }
+  const classes = task.labels.map((name) => ({ id: newId(), position: nextPosition(), name, drawing: null }));
+  await openNew({ name: task.name === "playground" ? "" : (task.name ?? ""), task }, classes);
+  showInAddress(draft);
+}
+
+/** Begin anew; what was open stays in "My classifiers", and can be brought back at once. */
+export async function startNew(text = "Started a new classifier. The other one is in “My classifiers”") {
+  const { id } = draft;
+  const { blank } = classRecords(id);
+  await openNew();
+  showInAddress(draft);
+  if (!blank && text) offerUndo(text, () => openKept(id));
+}
+
+/** The names of the classes that have examples. */
+function namesOf(classes, examples) {
+  const used = classes.filter(({ id, drawing }) => drawing || examples.some((each) => each.class === id));
+  return used.sort((one, other) => one.position - other.position).map(({ name }) => name);
+}
+
+export async function duplicate(id) {
+  const { found, classes, examples } = await recordsOf(id);
+  const ids = new Map(classes.map((each) => [each.id, newId()]));
+  const copies = classes.map((each) => ({
+    ...each,
+    id: ids.get(each.id),
+    drawing: each.drawing && { ...each.drawing, id: newId() },
+  }));
+  const copied = examples.map((each) => ({ ...each, id: newId(), class: ids.get(each.class) }));
+  const name = `Copy of ${found.name || namesOf(classes, examples).join(", ")}`.slice(0, 100);
+  await openNew({ name, model: found.model }, copies, copied);
+  showInAddress(draft);
+}

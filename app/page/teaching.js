@@ -1,0 +1,59 @@
+// Puts picture files into the classes: into one card, or folder by folder into classes of their names.
+
+import { addCard, allCards, cardNamed, dropSpares } from "./classes.js";
+import { plural } from "./dom.js";
+import { nextPosition, ofPhoto } from "./example.js";
+import { byFolder, sift } from "./files.js";
+import { hideProgress, showError, showProgress } from "./messages.js";
+import { readPhotos } from "./photos.js";
+
+let reading = Promise.resolve(); // until all photos chosen so far have been read
+
+/** Resolves once no photo is still being read. */
+export const readingDone = () => reading;
+
+/** Add what was found to a card; without a card, or if there are several folders, to the classes of their names. */
+export function teach(found, card = null) {
+  const { pictures, others } = sift(found);
+  if (pictures.length === 0) return showError(others ? unreadable(others) : "There are no pictures in there.");
+  const groups = byFolder(pictures);
+  const targets = [];
+  if (card && groups.size === 1) {
+    const [folder] = groups.keys();
+    if (folder && card.empty && /^[A-Z]$/.test(card.name)) card.field.value = folder;
+    targets.push(...pictures.map(({ file }) => ({ file, card })));
+  } else {
+    for (const [folder, files] of groups) {
+      const target = folder ? cardNamed(folder) : (card ?? spareCard());
+      targets.push(...files.map((file) => ({ file, card: target })));
+    }
+    dropSpares(new Set(targets.map((each) => each.card)));
+  }
+  reading = Promise.all([reading, read(targets, others)]);
+  return reading;
+}
+
+const spareCard = () => allCards().find((card) => card.empty) ?? addCard(`class ${allCards().length + 1}`);
+
+async function read(targets, others) {
+  const stop = new AbortController();
+  const positions = targets.map(nextPosition); // so that examples keep the order of their files
+  let [done, bad] = [0, others];
+  await readPhotos(
+    targets.map(({ file }) => file),
+    (photo, index) => {
+      if (photo) targets[index].card.add([ofPhoto(photo, positions[index])]);
+      else bad += 1;
+      done += 1;
+      if (targets.length > 8) showProgress("Reading photos", done, targets.length, () => stop.abort());
+    },
+    stop.signal,
+  );
+  hideProgress();
+  if (stop.signal.aborted) showError(`Stopped after ${done} of ${plural(targets.length, "photo")}.`);
+  else if (bad) showError(unreadable(bad));
+}
+
+/** What is said about files that are left out. */
+export const unreadable = (count) =>
+  count === 1 ? "That file is not a picture that can be read." : `${count} files were left out: they are not pictures that can be read.`;

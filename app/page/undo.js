@@ -1,0 +1,52 @@
+// What was removed can be brought back: by a button that appears for a while, or by Ctrl+Z.
+
+import { byId } from "./dom.js";
+
+const SHOWN = 20_000; // milliseconds; Ctrl+Z works for longer
+const MOST = 50; // changes that can be undone
+
+let changes = []; // {text, undo, expire}
+let timer;
+
+/** Say what was done and offer to `undo()` it. `expire()` is called once it can no longer be undone. */
+export function offerUndo(text, undo, expire = () => {}) {
+  changes.push({ text, undo, expire });
+  if (changes.length > MOST) changes.shift().expire();
+  show(text, true);
+}
+
+function show(text, undoable) {
+  byId("toast-text").textContent = text;
+  byId("toast-undo").hidden = !undoable;
+  byId("toast").hidden = false;
+  clearTimeout(timer);
+  timer = setTimeout(hide, SHOWN);
+}
+
+function hide() {
+  if (byId("toast").contains(document.activeElement)) return (timer = setTimeout(hide, SHOWN));
+  byId("toast").hidden = true;
+}
+
+/** Forget all: another classifier was opened. */
+export function forgetChanges() {
+  changes.splice(0).forEach(({ expire }) => expire());
+}
+
+function undoLast() {
+  const change = changes.pop();
+  if (!change) return;
+  change.undo();
+  show(`Undone: ${change.text}`, false);
+}
+
+export function setUpUndo() {
+  byId("toast-undo").addEventListener("click", undoLast);
+  byId("toast-close").addEventListener("click", () => (byId("toast").hidden = true));
+  document.addEventListener("keydown", (event) => {
+    const wanted = (event.ctrlKey || event.metaKey) && !event.shiftKey && event.key.toLowerCase() === "z";
+    if (!wanted || event.target.matches("input:not([type=range]):not([type=file]), textarea") || !changes.length) return;
+    event.preventDefault();
+    undoLast();
+  });
+}

@@ -1,0 +1,63 @@
+// One example shown large, with what can be done with it: delete it, move it to another class, look at the next.
+
+import { allCards, moveExample, removeExample } from "./classes.js";
+import { byId, makeCanvas } from "./dom.js";
+import { paint } from "./example.js";
+
+const SIDE = 640; // pixels
+
+let shown = null; // {card, example}
+
+export function setUpViewer() {
+  byId("viewer-delete").addEventListener("click", () => leaving(() => removeExample(shown.card, shown.example)));
+  byId("viewer-move").addEventListener("change", () => {
+    const to = allCards().find(({ id }) => id === byId("viewer-move").value);
+    if (to) leaving(() => moveExample(shown.card, shown.example, to));
+  });
+  byId("viewer-before").addEventListener("click", () => step(-1));
+  byId("viewer-after").addEventListener("click", () => step(1));
+  byId("viewer").addEventListener("keydown", (event) => {
+    if (event.target.matches("select")) return;
+    if (event.key === "ArrowLeft") step(-1);
+    if (event.key === "ArrowRight") step(1);
+    if (event.key === "Delete") byId("viewer-delete").click();
+  });
+}
+
+export function openViewer(card, example) {
+  show(card, example);
+  byId("viewer").showModal();
+}
+
+function show(card, example) {
+  shown = { card, example };
+  const index = indexOfShown();
+  const canvas = makeCanvas(SIDE, SIDE);
+  canvas.setAttribute("role", "img");
+  canvas.setAttribute("aria-label", `Example ${index + 1} of ${card.name}`);
+  byId("viewer-picture").replaceChildren(canvas);
+  paint(canvas, example, getComputedStyle(byId("viewer")).color);
+  byId("viewer-title").textContent = `${card.name || "Without a name"}, example ${index + 1} of ${card.examples.length}`;
+  byId("viewer-name").textContent = example.name ?? "";
+  byId("viewer-move").replaceChildren(new Option("Move to…", ""));
+  for (const other of allCards()) if (other !== card) byId("viewer-move").add(new Option(other.name || "Without a name", other.id));
+  byId("viewer-before").disabled = index <= 0;
+  byId("viewer-after").disabled = index >= card.examples.length - 1;
+}
+
+const indexOfShown = () => shown.card.examples.findIndex(({ id }) => id === shown.example.id);
+
+function step(by) {
+  const next = shown.card.examples[indexOfShown() + by];
+  if (next) show(shown.card, next);
+}
+
+/** Do something that takes the shown example away, and show the next one of its class, if there is one. */
+function leaving(action) {
+  const index = indexOfShown();
+  const { card } = shown;
+  action();
+  const next = card.examples[Math.min(index, card.examples.length - 1)];
+  if (next) show(card, next);
+  else byId("viewer").close();
+}
