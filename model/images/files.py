@@ -107,7 +107,7 @@ def _open(data: bytes, kind: str, max_pixels: int) -> Image.Image:
     if kind == "WEBP":
         _check_size(_webp_size(data), max_pixels)  # its decoder makes room for all pixels at once
     if kind == "HEIF":
-        _register_heif()
+        register_heif()
     elif kind == "AVIF" and not features.check("avif"):
         raise BadPicture("is an AVIF image, which this build of Pillow cannot read; convert it to PNG")
     picture = Image.open(io.BytesIO(data), formats=[kind])
@@ -141,7 +141,7 @@ def _webp_size(data: bytes) -> tuple[int, int]:
 
 
 @functools.cache
-def _register_heif() -> None:
+def register_heif() -> None:
     """Let Pillow open HEIC. The thumbnails in it are not used: nothing proves that they show the same picture."""
     try:
         import pillow_heif

@@ -4,6 +4,7 @@ import contextlib
 import functools
 import resource
 import struct
+import sys
 import zlib
 from collections.abc import Iterator
 from pathlib import Path
@@ -15,6 +16,7 @@ from PIL import Image
 
 from app.inference.decoding import decode_one
 from app.problems import Problem
+from model.images import files
 from model.images.heif_boxes import pixels_to_decode
 from model.images.reader import DrawingReader, PhotoReader
 from tests.helpers.drawn import CHARACTERS, canvas, encoded
@@ -134,6 +136,15 @@ def heic(picture: Image.Image, **options: object) -> bytes:
 
     pillow_heif.register_heif_opener()
     return encoded(picture, "HEIF", **options)
+
+
+def test_without_pillow_heif_a_heic_is_refused_and_the_answer_says_why(monkeypatch: pytest.MonkeyPatch) -> None:
+    data = heic(PHOTO)
+    files.register_heif.cache_clear()
+    with monkeypatch.context() as without:
+        without.setitem(sys.modules, "pillow_heif", None)
+        assert "pillow-heif" in refusal(data)
+    assert photo_input(data).shape == (SIDE, SIDE, 3)
 
 
 @pytest.mark.parametrize("side", [300, 401, 1700])

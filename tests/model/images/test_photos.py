@@ -86,6 +86,13 @@ def test_a_large_jpeg_decodes_at_a_fraction_of_its_size() -> None:
     assert pixels[4].mean(axis=0) == pytest.approx((254, 0, 0), abs=4)
 
 
+def test_a_large_jpeg_at_a_fraction_of_its_size_looks_like_the_whole() -> None:
+    data = jpeg(product("carton", 2, (4000, 3000)))
+    whole = opened(data)
+    whole.load()  # now it can no longer be decoded at a fraction
+    assert np.abs(to_pixels(opened(data), 224).astype(int) - to_pixels(whole, 224)).mean() < 0.5
+
+
 def test_drawings_and_photos_are_told_apart() -> None:
     for seed, strokes in enumerate(CHARACTERS.values()):
         assert looks_like_drawing(canvas(shaky(strokes, seed)))
