@@ -72,6 +72,13 @@ class LEOConfig(BaseModel):
         description="degrees. At inference features are averaged over the drawing rotated by each of these angles. "
         "Empty: the drawing alone",
     )
+    support_views: int = Field(
+        1,
+        ge=1,
+        le=32,
+        description="views of each support drawing: the drawing itself and bent copies, the same bends for every "
+        "drawing. Its features are the mean over them. Queries are seen once",
+    )
     normalise_features: bool = Field(
         True, description="centre features and scale them to length 1, so that logits are scaled cosines"
     )
@@ -214,6 +221,11 @@ class LEOConfig(BaseModel):
         if self.feature_power != 1 and not (pretrained and self.normalise_features):
             raise ValueError(
                 "feature_power goes with a pretrained backbone and normalise_features=True; leave it at 1 otherwise"
+            )
+        if self.support_views > 1 and (pretrained is not None or self.own_encoder):
+            raise ValueError(
+                "support_views above 1 needs backbone='conv4' and own_encoder=False: only drawings are bent, and for "
+                "one phi; leave it at 1"
             )
         if pretrained is not None and self.own_encoder:
             raise ValueError(

@@ -21,6 +21,7 @@ from torch.nn import functional as F
 from model.checkpoint import WEIGHTS, check_weights, inference_state, read_info, read_weights
 from model.config import LEOConfig
 from model.functional import apply_head, code_spread, cross_entropy, one_hot, present
+from model.networks.bent_copies import BentCopies
 from model.networks.classifier import LEOClassifier
 from model.networks.decoder import LEODecoder
 from model.networks.encoder import LEOEncoder
@@ -65,6 +66,7 @@ class LatentEmbeddingOptimization(nn.Module):
             latent_dim=latent_dim, inner_lr=inner_lr, outer_lr=outer_lr, inner_steps=inner_steps
         )
         self.classifier = LEOClassifier(num_classes, self.config)
+        self.bent_copies = BentCopies(self.config)
         self.encoder = LEOEncoder(self.config)
         self.relation = LEORelationNetwork(self.config)
         self.decoder = LEODecoder(self.config)
@@ -188,6 +190,18 @@ class LatentEmbeddingOptimization(nn.Module):
             features: Tensor = extractor(flat)
         return features.reshape(*images.shape[:-3], -1)
 
+    def support_features(self, images: Tensor) -> Tensor:
+        """Extract the classifier's features of support images [...,1,R,R] -> [...,F].
+
+        With the config's `support_views` they are the mean over each image and its bent copies.
+        """
+        phi = self.classifier.phi
+        features = self.features(phi, images)
+        if not self.bent_copies.copies:
+            return features
+        of_copies = self.features(phi, self.bent_copies(images.reshape(-1, *images.shape[-3:])))
+        return self.bent_copies.average(features.flatten(0, -2), of_copies).reshape(features.shape)
+
     def meta_loss(
         self, support: Tensor, support_labels: Tensor, query: Tensor, query_labels: Tensor
     ) -> tuple[Tensor, dict[str, float]]:
@@ -196,9 +210,12 @@ class LatentEmbeddingOptimization(nn.Module):
         Takes images [T,S,1,R,R] and [T,Q,1,R,R] and their labels [T,S] and [T,Q] in 0..N-1.
         """
         # Support and query go through phi together, so that BatchNorm normalises over the whole episode.
-        split = support.shape[1]
-        features = self.features(self.classifier.phi, torch.cat([support, query], dim=1))
-        support_features, query_features = features[:, :split], features[:, split:]
+        flat = support.flatten(0, 1)
+        images = torch.cat([flat, query.flatten(0, 1), self.bent_copies(flat)])
+        examples, queries = len(flat), query.shape[0] * query.shape[1]
+        parts = self.features(self.classifier.phi, images).split([examples, queries, len(images) - examples - queries])
+        support_features = self.bent_copies.average(parts[0], parts[2]).unflatten(0, support.shape[:2])
+        query_features = parts[1].unflatten(0, query.shape[:2])
         encoder_features = support_features
         if self.encoder.features is not None:
             encoder_features = self.features(self.encoder.features, support)
@@ -252,7 +269,9 @@ class LatentEmbeddingOptimization(nn.Module):
         """Encode a support set: images [S,1,R,R], labels [S] -> initial codes [N,L]. All may have a leading T."""
         batched = support.dim() == 5
         images, labels = (support, labels) if batched else (support[None], labels[None])
-        codes = self.encode(self.features(self.encoder_phi, images), one_hot(labels))
+        own = self.encoder.features
+        features = self.support_features(images) if own is None else self.features(own, images)
+        codes = self.encode(features, one_hot(labels))
         return codes if batched else codes[0]
 
     def inner_update(self, support: Tensor, labels: Tensor, codes: Tensor) -> Tensor:
@@ -264,7 +283,7 @@ class LatentEmbeddingOptimization(nn.Module):
         if not batched:
             support, labels, codes = support[None], labels[None], codes[None]
         membership = one_hot(labels, codes.shape[1])
-        adapted = self.adapt(codes, self.features(self.classifier.phi, support), membership).codes
+        adapted = self.adapt(codes, self.support_features(support), membership).codes
         return adapted if batched else adapted[0]
 
     def decode_to_params(self, codes: Tensor) -> dict[str, Tensor]:

@@ -1,7 +1,8 @@
 """`leo classify`: classify pictures by a folder of examples, without a server."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -34,7 +35,6 @@ if TYPE_CHECKING:
     from model.data.sources import DataError, File
     from model.images.reader import Reader
     from model.leo import LatentEmbeddingOptimization
-    from model.networks.features import FeatureExtractor
 
 PHOTO_WEIGHTS = DEFAULT_WEIGHTS.parent / "photos-lite0"
 AT_ONCE = 16  # pictures that phi takes in one call; on 300 photos at once its activations would take 4 GB
@@ -76,10 +76,12 @@ def classify(
     labels, files = find_support(support)
     query_files = find_queries(queries)
     leo, info = load_model(model or _choose_weights(files), device)
-    phis = [leo.classifier.phi] if leo.encoder.features is None else [leo.classifier.phi, leo.encoder_phi]
+    of_support: list[Callable[[torch.Tensor], torch.Tensor]] = [leo.support_features]
+    if leo.encoder.features is not None:
+        of_support.append(partial(leo.features, leo.encoder.features))
     with torch.inference_mode():
         read, parts = [], []
-        for some, features in _extract(files, leo, phis):
+        for some, features in _extract(files, leo, of_support):
             read += some
             parts.append(features)
         kept = set(read)
@@ -99,7 +101,8 @@ def classify(
         temperature = leo.config.temperature_at(len(read) / len(classes), len(classes))
         answered = 0
         with Answers(form, several=min(top, len(classes)) > 1) as answers:
-            for some, (of_queries,) in _extract(query_files, leo, phis[:1]):
+            of_query = partial(leo.features, leo.classifier.phi)
+            for some, (of_queries,) in _extract(query_files, leo, [of_query]):
                 logits = of_queries @ task.weight.T + task.bias  # [B, N]
                 probabilities = (logits / temperature).softmax(dim=-1).cpu().numpy()
                 answers.write(some, [_predict(classes, row, top, threshold) for row in probabilities])
@@ -109,9 +112,11 @@ def classify(
 
 
 def _extract(
-    files: "list[File]", leo: "LatentEmbeddingOptimization", phis: "list[FeatureExtractor]"
+    files: "list[File]",
+    leo: "LatentEmbeddingOptimization",
+    extractors: "Sequence[Callable[[torch.Tensor], torch.Tensor]]",
 ) -> "Iterator[tuple[list[File], list[torch.Tensor]]]":
-    """Yield the features [B,F] of some files at a time, from each phi, and say which files cannot be read."""
+    """Yield the features [B,F] of some files at a time, by each extractor, and say which files cannot be read."""
     import numpy as np
     import torch
 
@@ -131,7 +136,7 @@ def _extract(
             if read:
                 pixels = torch.from_numpy(np.stack(arrays)).to(leo.alpha.device).float() / 255
                 images = pixels.unsqueeze(1) if pixels.dim() == 3 else pixels.movedim(3, 1)  # [B, 1 or 3, R, R]
-                yield read, [leo.features(phi, images) for phi in phis]
+                yield read, [extract(images) for extract in extractors]
 
 
 def _try_to_read(file: "File", to_input: "Reader") -> "NDArray[np.uint8] | DataError":

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from app.inference.support_features import SupportFeatures
-from app.inference.work import Adapt, Adapted, Decode, Head, Predict, Predicted, Result, Work
+from app.inference.work import Adapt, Adapted, Decode, Head, Images, Predict, Predicted, Result, Work
 from model.leo import LatentEmbeddingOptimization
 from model.serving.adapt import AdaptedTask, Adapter, Support
 from model.serving.head_logits import head_logits
@@ -66,13 +66,17 @@ class CpuPass:
         undecoded = [work for work in batch if isinstance(work, Decode)] + [work for work in with_head if not work.head]
         heads = dict(zip(map(id, undecoded), self._decode([work.codes for work in undecoded]), strict=True))
         images = [work.images for works in (with_head, without_head, adaptations) for work in works]
+        if self._leo.bent_copies.copies:
+            images += [self._bent(work.images) for work in adaptations]
 
         encoder_pass = None
         if self._encoder_phi is not None and adaptations:
             encoder_pass = self._encoder_phi.begin(_joined([work.images for work in adaptations]))
         features = self.phi(_joined(images)) if images else torch.empty(0)  # [B, F]
         first, second = (sum(len(work.images) for work in works) for works in (with_head, without_head))
-        support_features = features[first + second :]
+        examples = sum(len(work.images) for work in adaptations)
+        support_features, of_copies = features[first + second :].tensor_split([examples])
+        support_features = self._leo.bent_copies.average(support_features, of_copies)
         encoder_features = support_features if encoder_pass is None else encoder_pass()
         supports = self._supports(adaptations, support_features, encoder_features) if adaptations else []
         adapted = self._adapter.adapt(supports) if supports else []
@@ -84,6 +88,9 @@ class CpuPass:
         for work, task, support in zip(adaptations, adapted, supports, strict=True):
             results[id(work)] = self._adapted(task, support)
         return [results[id(work)] for work in batch]
+
+    def _bent(self, drawings: Images) -> Images:
+        return self._leo.bent_copies.of_bytes(torch.from_numpy(drawings)).numpy()
 
     def _predict(self, works: list[Predict], features: Tensor, heads: list[Head | None]) -> list[Predicted]:
         """Features [B,F] of all requests' images and each task's head, or no heads at all -> probabilities [Q,N]."""

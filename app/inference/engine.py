@@ -84,7 +84,7 @@ class Engine:
             return 2 * self._decoder_size * len(work.codes) / DECODE_FLOPS
         if isinstance(work, Predict):
             return len(work.images) * each
-        passes = 2 if self._own_encoder else 1
+        passes = 2 if self._own_encoder else self.info.config.support_views
         return (passes * len(work.images) + (len(work.earlier) if work.earlier else 0)) * each
 
     @property

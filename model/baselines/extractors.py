@@ -54,6 +54,14 @@ class BackboneExtractor(LeoExtractor):
         return F.normalize(features[..., mean.first : mean.first + mean.width], dim=-1)
 
 
+class ViewsExtractor(LeoExtractor):
+    """phi of a LEO with several `support_views`: [B,1,R,R] -> [B,2F], features as a query and then as support."""
+
+    @torch.no_grad()
+    def __call__(self, images: Tensor) -> Tensor:
+        return torch.cat([super().__call__(images), self.leo.support_features(images)], dim=-1)
+
+
 class OwnEncoderExtractor(LeoExtractor):
     """phi of a LEO whose encoder has a phi of its own: [B,1,R,R] -> [B,2F], the classifier's features first."""
 
@@ -61,3 +69,10 @@ class OwnEncoderExtractor(LeoExtractor):
     def __call__(self, images: Tensor) -> Tensor:
         encoder_features = self.leo.features(self.leo.encoder_phi, images)
         return torch.cat([super().__call__(images), encoder_features], dim=-1)
+
+
+def extractor_of(leo: LatentEmbeddingOptimization) -> LeoExtractor:
+    """Return the extractor of all that a LEO needs of an image, as support or query."""
+    if leo.encoder.features is not None:
+        return OwnEncoderExtractor(leo)
+    return ViewsExtractor(leo) if leo.config.support_views > 1 else LeoExtractor(leo)

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from model.baselines.extractors import LeoExtractor, OwnEncoderExtractor
+from model.baselines.extractors import LeoExtractor, extractor_of
 from model.functional import apply_head
 from model.leo import LatentEmbeddingOptimization
 from model.serving.adapt import Adapter
@@ -23,7 +23,8 @@ class LeoState:
 class LeoMethod:
     """A LEO with its weights as they are now, and `steps` inner steps (those of its config by default).
 
-    Make another one after the LEO has been trained further.
+    It shares `extractor` with other methods where that gives all that this LEO needs. Make another one after the LEO
+    has been trained further.
     """
 
     def __init__(
@@ -32,13 +33,12 @@ class LeoMethod:
         self.leo, self.adapter = leo, Adapter(leo)
         self.steps = leo.config.inner_steps if steps is None else steps
         self.name = f"LEO {self.steps} steps"
-        own_encoder = leo.encoder.features is not None
-        self.extractor: LeoExtractor = OwnEncoderExtractor(leo) if own_encoder else extractor or LeoExtractor(leo)
+        needed = extractor_of(leo)
+        self.extractor = needed if extractor is None or type(extractor) is not type(needed) else extractor
 
     @torch.no_grad()
     def adapt(self, support: Tensor, membership: Tensor) -> LeoState:
-        features = self.classifier_features(support)
-        encoder_features = support[..., -features.shape[-1] :]
+        features, encoder_features = self.support_features(support), support[..., -self.leo.config.feature_dim :]
         codes, heads, *_ = self.adapter.adapt_stacked(features, encoder_features, membership, self.steps)
         return LeoState(codes, heads, membership)
 
@@ -47,5 +47,10 @@ class LeoMethod:
         return apply_head(state.heads, self.classifier_features(queries), state.membership)
 
     def classifier_features(self, extracted: Tensor) -> Tensor:
-        """Drop the features of an encoder's own phi, if there are any: [...,F or 2F] -> [...,F]."""
+        """The classifier's features of queries, among all that were extracted: [...,F or 2F] -> [...,F]."""
         return extracted[..., : self.leo.config.feature_dim]
+
+    def support_features(self, extracted: Tensor) -> Tensor:
+        """The classifier's features of support images, among all that were extracted: [...,F or 2F] -> [...,F]."""
+        views = self.leo.config.support_views > 1
+        return extracted[..., -self.leo.config.feature_dim :] if views else self.classifier_features(extracted)

@@ -4,7 +4,7 @@ from pathlib import Path
 from typing import Any
 
 from model.baselines.centred import Centred
-from model.baselines.extractors import BackboneExtractor, LeoExtractor
+from model.baselines.extractors import BackboneExtractor, LeoExtractor, extractor_of
 from model.baselines.folder import load_gradient_based
 from model.baselines.gradient import KINDS
 from model.baselines.leo import LeoMethod
@@ -23,10 +23,11 @@ def drawing_methods(leo: LatentEmbeddingOptimization, folder: Path, described: d
     `described` is the content of `folder`'s `baselines.json`; without it, only methods that need no training are in
     the list. Raises `CheckpointError` for a damaged file.
     """
-    extractor = LeoExtractor(leo)
+    own = extractor_of(leo)
+    extractor = own if type(own) is LeoExtractor else LeoExtractor(leo)
     methods: list[Method] = [
-        LeoMethod(leo, extractor=extractor),
-        LeoMethod(leo, 0, extractor=extractor),
+        LeoMethod(leo, extractor=own),
+        LeoMethod(leo, 0, extractor=own),
         CosinePrototypes(extractor),
         EuclideanPrototypes(extractor),
     ]

@@ -74,7 +74,7 @@ def diagnose(
         confidences.append((part.logits / t).softmax(dim=-1).amax(dim=-1).cpu())
         confusion += count_confusions(part.tasks, part.labels.cpu(), predicted.cpu(), classes)
         co_occurrence += count_co_occurrences(part.tasks, setting.query, classes)
-        support, queries = method.classifier_features(part.support), method.classifier_features(part.queries)
+        support, queries = method.support_features(part.support), method.classifier_features(part.queries)
         _append(known, detection_scores(part.state, support, part.logits, queries, t))
         if others.classes.shape[1]:
             unknown_queries, *_ = others.gather(extracted.features)  # [T, U, ...]

@@ -86,6 +86,9 @@ class StackedLEO:
 
     def adapt(self, images: Tensor, features: Tensor, supports: Supports) -> Adaptations:
         """Adapt tasks to new images, uint8 [B,...], whose features [B,F] phi has computed, and to earlier features."""
+        if self._leo.bent_copies.copies:
+            of_copies = self.features(self._leo.bent_copies.of_bytes(images))
+            features = self._leo.bent_copies.average(features, of_copies)
         encoder_features = features
         if self.encoder_phi is not None:
             encoder_features = torch.cat([self.encoder_phi.compute(part) for part in images.split(MOST_IMAGES)])
