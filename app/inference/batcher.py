@@ -13,12 +13,15 @@ import threading
 import time
 from collections import deque
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from queue import Empty, SimpleQueue
+from typing import cast
+
+import numpy as np
 
 from app.inference.client import unless_client_leaves
 from app.inference.engine import is_out_of_memory, release_memory
-from app.inference.work import Decode, Result, Work
+from app.inference.work import Decode, Predict, Predicted, Result, Work
 from app.problems import Problem, overloaded
 
 log = logging.getLogger(__name__)
@@ -26,6 +29,9 @@ log = logging.getLogger(__name__)
 # A batch is full with the entry that reaches this many images. So nobody waits for the whole queue, nor a single
 # picture for somebody's thousand.
 BATCH_IMAGES = 256
+# A prediction with more images than this is queued in parts, the next when the one before is done. So what others ask
+# meanwhile waits for a part, not for somebody's thousand.
+PART_IMAGES = 64
 # The most seconds that work may take to run on the event loop; and when nothing else is under way, since the thread
 # would then leave the loop nothing to do.
 INLINE_SECONDS, INLINE_SECONDS_WHEN_IDLE = 0.0005, 0.02
@@ -145,6 +151,16 @@ class Batcher:
 
         Raises `Problem`: 503 if the queue is full or time runs out, and whatever the work itself ran into.
         """
+        if not isinstance(work, Predict) or len(work.images) <= PART_IMAGES:
+            return await self._submit(work)
+        parts: list[Predicted] = []
+        for begin in range(0, len(work.images), PART_IMAGES):
+            head = parts[0].head if parts else work.head  # decoded once
+            part = replace(work, images=work.images[begin : begin + PART_IMAGES], head=head)
+            parts.append(cast(Predicted, await self._submit(part)))
+        return Predicted(np.concatenate([part.probabilities for part in parts]), parts[0].head)
+
+    async def _submit(self, work: Work) -> Result:
         self._loop = asyncio.get_running_loop()
         entry = Entry(work, self._loop.create_future(), time.monotonic() + self._timeout, self._seconds(work))
         if self._closing or not self.alive:

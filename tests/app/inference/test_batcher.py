@@ -7,8 +7,8 @@ import numpy as np
 import pytest
 import torch
 
-from app.inference.batcher import Batcher, OutOfMemory
-from app.inference.work import Decode, Result, Work
+from app.inference.batcher import PART_IMAGES, Batcher, OutOfMemory
+from app.inference.work import Decode, Predict, Predicted, Result, Work
 from app.problems import Problem
 from tests.helpers.device import Device, occupy, run, work
 
@@ -25,6 +25,35 @@ def test_work_that_queues_while_the_device_is_busy_shares_one_batch() -> None:
         assert [len(batch) for batch in device.batches] == [1, 5]
 
     run(scenario)
+
+
+class Classifier(Device):
+    """A device whose probabilities are the images' first pixels."""
+
+    def run(self, batch: list[Work]) -> list[Result]:
+        super().run(batch)
+        predictions = [work for work in batch if isinstance(work, Predict)]
+        return [Predicted(work.images[:, :1, 0].astype(np.float32), work.head) for work in predictions]
+
+
+def test_many_images_run_in_parts_and_what_others_ask_between_them() -> None:
+    images = np.zeros((2 * PART_IMAGES + 10, 2, 2), dtype=np.uint8)
+    images[:, 0, 0] = np.arange(len(images))
+
+    async def scenario(batcher: Batcher, device: Device) -> None:
+        first = await occupy(batcher, device)
+        large = asyncio.create_task(batcher.submit(Predict(images, None, np.zeros((2, 2), dtype=np.float32))))
+        small = asyncio.create_task(batcher.submit(work()))
+        await asyncio.sleep(0)
+        device.gate.set()
+        predicted = await large
+        assert isinstance(predicted, Predicted)
+        assert predicted.probabilities[:, 0].tolist() == list(range(len(images)))
+        await asyncio.gather(first, small)
+        sizes = [sum(len(entry.images) for entry in batch if isinstance(entry, Predict)) for batch in device.batches]
+        assert sizes == [1, PART_IMAGES + 1, PART_IMAGES, 10]
+
+    run(scenario, Classifier(), max_images=1000)
 
 
 def test_an_idle_device_starts_at_once() -> None:
