@@ -4,12 +4,23 @@ import asyncio
 
 import pytest
 
-from app.http.turns import ALL_PERMITS, CALM_SECONDS, OVERLOAD_SECONDS, PERMITS, Share, TooMany, Turns, slot_of
+from app.http.turns import (
+    ALL_PERMITS,
+    ALONE_SECONDS,
+    CALM_SECONDS,
+    OVERLOAD_SECONDS,
+    PERMITS,
+    PERMITS_ALONE,
+    Share,
+    TooMany,
+    Turns,
+    slot_of,
+)
 from app.problems import Problem
 from app.shared_state import SharedState
 
 ANN, BOB, CAT = (Share(name, "small") for name in ("ann", "bob", "cat"))
-OWN = PERMITS["small"]
+OWN, ALONE = PERMITS["small"], PERMITS_ALONE["small"]
 
 
 class Asked:
@@ -41,12 +52,38 @@ def test_shares_take_turns() -> None:
         await asked.ask(ANN, 50)
         await asked.ask(BOB, 3)
         assert asked.order == [ANN] * OWN + [BOB] * 3  # a share leaves permits to others
+        others = [Share(f"other{n}", "small") for n in range(ALL_PERMITS // OWN)]
+        for share in others:
+            await asked.ask(share, OWN)
+        assert len(asked.order) == ALL_PERMITS  # all are given: of the last one's requests some wait
         await asked.ask(CAT, 3)
-        await asked.ask(BOB, 3)
-        assert asked.order[OWN + 3 :] == [CAT]  # all permits are given
-        for share in (ANN, BOB, ANN, CAT):
+        for share in (ANN, BOB, BOB, ANN, others[0]):
             await asked.end(share)
-        assert asked.order[OWN + 4 :] == [ANN, CAT, BOB, ANN]
+        assert asked.order[ALL_PERMITS:] == [ANN, *others[-2:], CAT, ANN]
+        for task in asked.tasks:
+            task.cancel()
+        await asyncio.gather(*asked.tasks, return_exceptions=True)
+
+    asyncio.run(scenario())
+
+
+def test_an_owner_that_is_alone_has_more_permits() -> None:
+    now = 1000.0
+
+    async def scenario() -> None:
+        nonlocal now
+        asked = Asked(Turns(100, 30.0, clock=lambda: now))
+        await asked.ask(ANN, 50)
+        assert len(asked.order) == OWN
+        now += ALONE_SECONDS
+        await asked.end(ANN)
+        assert len(asked.order) == ALONE + 1
+        await asked.ask(BOB)
+        assert asked.order[-1] == BOB  # at once,
+        for _ in range(ALONE - OWN + 1):
+            assert asked.order[-1] == BOB  # and the other has only as many as it may have beside someone
+            await asked.end(ANN)
+        assert asked.order[-1] == ANN
         for task in asked.tasks:
             task.cancel()
         await asyncio.gather(*asked.tasks, return_exceptions=True)
@@ -80,30 +117,53 @@ def test_a_share_that_asks_for_too_many_is_refused_until_it_is_calm() -> None:
         turns = Turns(20, 30.0, clock=lambda: now)
         asked = Asked(turns)
         await asked.ask(ANN, 20)
-        assert not any(task.done() for task in asked.tasks[OWN:])
         with pytest.raises(TooMany):
             await turns.take(ANN)
-        assert turns.admits(BOB)
-        for _ in range(20 - 2 * OWN):
+        for _ in range(20 - OWN):
             assert not turns.admits(ANN)
             await asked.end(ANN)
-        assert not turns.admits(ANN)
         await asked.end(ANN)
-        assert turns.admits(ANN)  # now no more wait than run
+        assert turns.admits(ANN)  # none waits
         await asked.ask(ANN)
         assert not turns.admits(ANN)
         now += CALM_SECONDS
         assert turns.admits(ANN)
-        await asked.ask(ANN, 12)
-        assert not turns.admits(ANN)
-        for _ in range(int(OVERLOAD_SECONDS / CALM_SECONDS) * 2):
+        await asyncio.gather(*asked.tasks)
+
+    asyncio.run(scenario())
+
+
+def test_a_share_that_goes_on_asking_for_too_many_may_fill_its_queue_again_after_a_while() -> None:
+    now = 1000.0
+
+    async def scenario() -> None:
+        nonlocal now
+        turns = Turns(2 * ALONE, 30.0, clock=lambda: now)
+        asked = Asked(turns)
+        await asked.ask(ANN, 2 * ALONE)
+        for _ in range(int(2 * OVERLOAD_SECONDS / CALM_SECONDS)):
             assert not turns.admits(ANN)
             now += CALM_SECONDS / 2
         await asked.end(ANN)
-        assert turns.admits(ANN)  # half a minute is over, though it never was calm
-        for _ in range(19):
-            await asked.end(ANN)
-        await asyncio.gather(*asked.tasks)
+        assert turns.admits(ANN)
+        for task in asked.tasks:
+            task.cancel()
+        await asyncio.gather(*asked.tasks, return_exceptions=True)
+
+    asyncio.run(scenario())
+
+
+def test_another_share_is_admitted_beside_one_that_overloads() -> None:
+    async def scenario() -> None:
+        turns = Turns(20, 30.0)
+        asked = Asked(turns)
+        await asked.ask(ANN, 20)
+        assert not turns.admits(ANN)
+        await asked.ask(BOB, 20)
+        assert asked.order.count(BOB) == OWN
+        for task in asked.tasks:
+            task.cancel()
+        await asyncio.gather(*asked.tasks, return_exceptions=True)
 
     asyncio.run(scenario())
 
@@ -138,7 +198,7 @@ def test_who_waits_too_long_is_refused_and_leaves_nothing_behind() -> None:
         for _ in range(OWN):
             turns.give_back(ANN)
         assert shared_state.load.own(slot_of(ANN)) == 0
-        for _ in range(ALL_PERMITS // OWN):  # every permit is there again
+        for _ in range(ALL_PERMITS):  # every permit is there again
             for share in (ANN, BOB):
                 assert not await turns.take(share)
                 turns.give_back(share)
