@@ -2,6 +2,7 @@
 
 import json
 import re
+import string
 
 from pydantic import BaseModel, ValidationError
 from starlette.datastructures import Headers
@@ -14,11 +15,12 @@ AS_FORM = "send the pictures as files in multipart/form-data (curl: -F images=@a
 LEAVE_TO_LIBRARY = "leave the header Content-Type to your HTTP library, which writes it with the form"
 BYTES_AS_BASE64 = "send the file's bytes as base64"
 
-PICTURES = (b"\x89PNG", b"\xff\xd8\xff", b"RIFF", b"GIF8", b"BM")
+PICTURE = re.compile(rb"\x89PNG|\xff\xd8\xff|RIFF|GIF8|BM|II\*|MM\0\*|....ftyp", re.DOTALL)
 GZIP = b"\x1f\x8b"
-NOT_BASE64 = re.compile(r"[^A-Za-z0-9+/]")
+BASE64 = string.ascii_letters.encode() + string.digits.encode() + b"+/-_= \t\r\n"
 FILE_NAME = re.compile(r"[^\n]{1,300}\.[A-Za-z]{3,4}")
 
+MOST_ERRORS = 100  # that are told apart; making Python objects of a million takes seconds
 # Errors of pydantic that say that the body has another form than the schema.
 OTHER_FORM = {"missing", "extra_forbidden", "list_type", "model_type", "model_attributes_type", "string_type"}
 SUPPORT_EXAMPLE = '{"support": [{"image": "BASE64", "label": "ring"}, ...]}'
@@ -43,7 +45,7 @@ def kind_problem(kind: str, body: bytes) -> Problem:
     """The problem with a body whose content type is neither JSON's nor a form's."""
     if not body.strip():
         return Problem(422, f"no images: the body is empty; {AS_FORM} or as JSON")
-    if body.startswith(PICTURES) or kind.startswith("image/"):
+    if PICTURE.match(body) or kind.startswith("image/"):
         hint = f"a picture alone is not read: {AS_FORM}"
     elif body.lstrip(b"\xef\xbb\xbf \t\r\n").startswith((b"{", b"[")):
         hint = "this looks like JSON: send it with Content-Type: application/json"
@@ -56,15 +58,18 @@ def kind_problem(kind: str, body: bytes) -> Problem:
 
 def json_problem(schema: type[BaseModel], body: bytes, error: ValidationError) -> Problem:
     """The problem with a body that is not JSON, or not that of the schema."""
+    example = EXAMPLES.get(schema, SUPPORT_EXAMPLE)
+    if error.error_count() > MOST_ERRORS:
+        return Problem(422, f"the body has {error.error_count()} errors, such as unknown fields: send {example}")
     errors = error.errors(include_url=False, include_input=False)
     kinds = {each["type"] for each in errors}
-    example = EXAMPLES.get(schema, SUPPORT_EXAMPLE)
     if "json_invalid" not in kinds:
-        hint = f"; send {example}" if kinds & OTHER_FORM else ""
-        return Problem(422, describe_validation_errors(errors) + hint)
+        misplaced = next((name for name in IN_QUERY if any(each["loc"] == (name,) for each in errors)), None)
+        hint = f"; send it in the query (?{misplaced}=...)" if misplaced else f"; send {example}"
+        return Problem(422, describe_validation_errors(errors) + (hint if kinds & OTHER_FORM else ""))
     if not body.strip():
         return Problem(422, f"the body is empty: send {example}")
-    if body.startswith(PICTURES):
+    if PICTURE.match(body):
         return Problem(422, f"the body is a picture instead of JSON: {AS_FORM}")
     if body.startswith(b"--"):
         return Problem(422, f"the body looks like a form instead of JSON: {LEAVE_TO_LIBRARY}")
@@ -78,17 +83,25 @@ def json_problem(schema: type[BaseModel], body: bytes, error: ValidationError) -
     return Problem(422, f"the body cannot be read as JSON: {describe_validation_errors(errors)}; send {example}")
 
 
-def base64_problem(text: str, digits: str, index: int) -> Problem:
-    """The problem with an image whose text is not base64; `digits` are what should be, without spaces and padding."""
+def base64_problem(text: str, index: int) -> Problem:
+    """The problem with an image whose text is not base64."""
     if text.lstrip()[:8].lower().startswith(("http://", "https://")):
         reason = "is a URL, and this service loads nothing from elsewhere"
     elif FILE_NAME.fullmatch(text):
         reason = "is the name of a file"
-    elif found := NOT_BASE64.search(digits):
-        reason = f"is not base64, since it holds {found[0]!a}"
+    elif other := _first_other_character(text):
+        reason = f"is not base64, since it holds {other!a}"
     else:
-        reason = "is not base64, since its last characters are missing"
+        reason = "is not base64, since characters of it are missing"
     return Problem(422, f"image {index} {reason}; {BYTES_AS_BASE64}", index=index)
+
+
+def _first_other_character(text: str) -> str:
+    """The first character that no form of base64 has, or an empty text."""
+    try:
+        return text.encode("ascii").translate(None, BASE64)[:1].decode()
+    except UnicodeEncodeError as error:
+        return text[error.start]
 
 
 def unknown_field(name: str, known: list[str]) -> Problem:

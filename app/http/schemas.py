@@ -3,7 +3,7 @@
 from datetime import datetime
 from typing import Annotated, Any
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, FailFast, Field
 
 from app.tasks.options import AdaptationReport, TaskOptions
 from model.images.formats import NAMES
@@ -22,21 +22,21 @@ class SupportExample(BaseModel):
 class CreateTask(TaskOptions):
     """A support set and the options of its task."""
 
-    support: list[SupportExample]
+    support: Annotated[list[SupportExample], FailFast()]  # else each of a million wrong ones would be an error
 
 
 class AddSupport(BaseModel):
     """Support examples to add to a task."""
 
     model_config = ConfigDict(extra="forbid")
-    support: list[SupportExample]
+    support: Annotated[list[SupportExample], FailFast()]
 
 
 class PredictImages(BaseModel):
     """Query images to classify."""
 
     model_config = ConfigDict(extra="forbid")
-    images: list[str] = Field(description=f"{NAMES} files as base64", examples=[[EXAMPLE_IMAGE]])
+    images: Annotated[list[str], FailFast()] = Field(description=f"{NAMES} files as base64", examples=[[EXAMPLE_IMAGE]])
 
 
 class ClassQuality(BaseModel):

@@ -6,6 +6,7 @@ import codecs
 import gzip
 import json
 import threading
+import time
 
 import httpx
 import pytest
@@ -113,13 +114,36 @@ def test_base64_is_read_in_all_its_forms(client: httpx.Client, task_id: str, for
         (BASE64[:-10] + "*" + BASE64[-9:], "it holds '*'"),
         ("data:image/svg+xml,%3Csvg/%3E", "it holds '%'"),
         (BASE64 + "\ufeff", "it holds '\\ufeff'"),
-        (BASE64.rstrip("=")[: len(BASE64) // 4 * 4 - 7], "last characters are missing"),
+        (BASE64.rstrip("=")[: len(BASE64) // 4 * 4 - 7], "characters of it are missing"),
         ("data:image/png;base64,", "image 1 is empty"),
     ],
 )
 def test_what_is_not_base64_is_named(client: httpx.Client, task_id: str, text: str, said: str) -> None:
     answer = client.post(f"/tasks/{task_id}/predict", json={"images": [BASE64, text]})
     assert assert_problem(answer, 422, "image 1", said)["index"] == 1
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        b'{"images": [' + b"1," * 2_000_000 + b"1]}",
+        b'{"images": [' + b'"",' * 2_000_000 + b'""]}',
+        b'{"images": [], ' + b",".join(b'"%06x":1' % n for n in range(500_000)) + b"}",
+        b'{"images": [], ' + b",".join(b'"%06x":1' % n for n in range(100_000)) + b"}",
+        b'{"images": [' + b"[]," * 1_000_000 + b"[]]}",
+        b'{"images": ["' + b"\\u00e9" * 1_000_000 + b'"]}',
+        b'{"images": [' + b",".join([b"1"] * 90_000) + b"]}",
+    ],
+    ids=["numbers", "texts", "fields", "fewer fields", "lists", "escapes", "fewer numbers"],
+)
+def test_a_body_of_very_many_values_is_refused_as_fast_as_it_is_read(
+    client: httpx.Client, task_id: str, body: bytes
+) -> None:
+    for path in (f"/tasks/{task_id}/predict", "/tasks", f"/tasks/{task_id}/support"):
+        began = time.perf_counter()
+        assert_problem(client.post(path, content=body, headers=JSON), 422)
+        assert time.perf_counter() - began < 5  # seconds; an error for each value would take far longer
+    assert_problem(client.patch(f"/tasks/{task_id}", content=body, headers=JSON), 422)
 
 
 def test_json_that_begins_with_a_mark_is_read(client: httpx.Client, task_id: str) -> None:
@@ -182,6 +206,7 @@ def test_a_compressed_body_is_called_so(
         ("application/json", QUERY[:-1], 422, "cannot be read as JSON"),
         ("application/json", json.dumps({"images": BASE64}).encode(), 422, '; send {"images": ["BASE64", ...]}'),
         ("application/json", json.dumps({"image": BASE64}).encode(), 422, '; send {"images": ["BASE64", ...]}'),
+        ("application/json", json.dumps({"images": [BASE64], "top_k": 1}).encode(), 422, "in the query (?top_k=...)"),
         ("application/json", json.dumps([BASE64]).encode(), 422, '; send {"images": ["BASE64", ...]}'),
         ("application/json", json.dumps({"images": [{"image": BASE64}]}).encode(), 422, "images.0"),
     ],
@@ -213,6 +238,7 @@ FILE = b'Content-Disposition: form-data; name="%s"; filename="a"\r\n\r\n%s'
         ([FIELD % (b"name", b"x"), FIELD % (b"name", b"y")], "'name' was sent more than once"),
         ([FIELD % (b"top_k", b"3")], "send it in the query (?top_k=...)"),
         ([], "no images"),
+        ([FIELD % (b"labels", b"a")], "no images"),
     ],
 )
 def test_a_form_of_another_shape_is_answered_with_how_to_send_it(

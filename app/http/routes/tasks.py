@@ -177,7 +177,7 @@ async def add_support(task_id: str, request: Request, context: ContextDep) -> sc
     openapi_extra=json_body(UpdateTask),
 )
 async def update(task_id: str, request: Request, context: ContextDep) -> schemas.Task:
-    changes = await read_changes(request)
+    changes = await read_changes(request, context.settings)
     return task_to_schema(await context.tasks.update(task_id, changes, context.owner))
 
 
