@@ -15,7 +15,7 @@ import warnings
 from collections.abc import Callable
 from typing import TypeVar
 
-from PIL import AvifImagePlugin, Image, _imaging, features
+from PIL import AvifImagePlugin, Image, TiffImagePlugin, _imaging, features
 
 from model.images import jpeg_end
 from model.images.drawings import NoDrawing
@@ -26,6 +26,9 @@ from model.images.stripping import strip
 MAX_PIXELS = 50_000_000
 # Pillow decodes run-length encoded BMPs in Python, a pixel or a byte at a time.
 MAX_RUN_LENGTH_PIXELS = 1_000_000
+# A tile of a TIFF is decoded whole, even if it is far larger than the picture.
+MAX_TILE_PIXELS = 4_000_000
+TILE_WIDTH, TILE_HEIGHT = 322, 323
 # A HEIC or AVIF of tiles takes the pixels of the whole and those of the tiles, which are a little larger.
 MAX_COMPOSED = 3
 # Libtiff knows more compressions, each with a decoder of its own.
@@ -114,8 +117,11 @@ def _open(data: bytes, kind: str, max_pixels: int) -> Image.Image:
     _check_size(picture.size, max_pixels)
     if kind in ("AVIF", "HEIF") and pixels_to_decode(data, max_pixels) > MAX_COMPOSED * max_pixels:
         raise BadPicture(f"is composed of images of far more than {max_pixels} pixels; save it as PNG")
-    if kind == "TIFF" and picture.info.get("compression") not in TIFF_COMPRESSIONS:
-        raise BadPicture("is a TIFF of a rare compression; save it as PNG")
+    if isinstance(picture, TiffImagePlugin.TiffImageFile):
+        if picture.info.get("compression") not in TIFF_COMPRESSIONS:
+            raise BadPicture("is a TIFF of a rare compression; save it as PNG")
+        tile = picture.tag_v2.get(TILE_WIDTH, 0), picture.tag_v2.get(TILE_HEIGHT, 0)
+        _check_size(tile, max(MAX_TILE_PIXELS, picture.width * picture.height))
     if kind == "BMP" and picture.tile[0].codec_name == "bmp_rle":
         _check_size(picture.size, MAX_RUN_LENGTH_PIXELS)
     return picture

@@ -4,6 +4,8 @@ import numpy as np
 from PIL import Image
 from scipy import ndimage
 
+from model.images.levels import to_8_bits
+
 SIDE = 64  # pixels; pictures are shrunk to this square
 PAPER_TOLERANCE = 0.07  # of the full range; a pixel that differs less from the paper around it is paper
 MAX_INK = 0.35  # share of a drawing's pixels that may be ink
@@ -19,7 +21,7 @@ def looks_like_drawing(picture: Image.Image) -> bool:
     answer is sometimes wrong, for example for a grey object before a plain wall, so use it only where the caller
     names no model.
     """
-    small = picture.convert("RGBA").resize((SIDE, SIDE), Image.Resampling.BOX)
+    small = to_8_bits(picture).convert("RGBA").resize((SIDE, SIDE), Image.Resampling.BOX)
     ground = Image.new("RGBA", small.size, "white")
     ground.alpha_composite(small)
     levels = np.asarray(ground.convert("RGB"), dtype=np.float32) / 255  # [64, 64, 3]

@@ -100,3 +100,14 @@ def test_drawings_and_photos_are_told_apart() -> None:
         assert looks_like_drawing(photo(shaky(strokes, seed), seed))
     for name in PRODUCTS:
         assert not any(looks_like_drawing(product(name, seed)) for seed in range(5))
+
+
+@pytest.mark.parametrize("mode", ["LA", "P", "CMYK", "I", "I;16", "F", "La"])
+def test_drawings_and_photos_are_told_apart_in_any_mode(mode: str) -> None:
+    for picture, is_drawing in [(canvas(CHARACTERS["ring"]), True), (product("orange", 1).convert("L"), False)]:
+        if mode in ("I", "I;16", "F"):
+            wide = np.asarray(picture).astype(np.uint16) * 257
+            picture = Image.fromarray(wide if mode == "I;16" else wide.astype({"I": np.int32, "F": np.float32}[mode]))
+        else:
+            picture = picture.convert("LA").convert("La") if mode == "La" else picture.convert(mode)
+        assert looks_like_drawing(picture) is is_drawing
