@@ -5,6 +5,7 @@ import contextlib
 import logging
 import os
 from collections.abc import AsyncIterator
+from functools import partial
 
 from fastapi import FastAPI, Request
 from fastapi.responses import JSONResponse
@@ -26,11 +27,15 @@ from app.http.routes import page, service, tasks
 from app.http.schemas import AddSupport, CreateTask, PredictImages, ProblemDocument
 from app.http.turns import Turns
 from app.inference.batcher import INLINE_SECONDS, INLINE_SECONDS_BESIDE_WORKERS, Batcher
-from app.inference.models import Models
+from app.inference.models import Models, engine_elsewhere, engine_here
 from app.inference.readiness import Readiness
 from app.inference.reload import Reload, publish
+from app.inference.remote.board import Board
+from app.inference.remote.client import DeviceQueue
+from app.inference.remote.slots import LEAST_SLOTS_BYTES
 from app.inference.timed_batches import timed_batches
 from app.inference.watchdog import Watchdog
+from app.inference.work import WorkQueue
 from app.observability import metrics
 from app.problems import Problem
 from app.settings import Settings
@@ -49,8 +54,12 @@ and send everything else to `POST /tasks/{task_id}/predict`.
 """
 
 
-def create_app(settings: Settings | None = None, shared_state: SharedState | None = None) -> FastAPI:
+def create_app(
+    settings: Settings | None = None, shared_state: SharedState | None = None, board: Board | None = None
+) -> FastAPI:
     """The service with its models loaded; it opens its store when it starts. Workers have one `shared_state`.
+
+    With a `board` device processes compute; without one this process does.
 
     Raises `CheckpointError`, `KeyFileError` or `ValueError` (no such device or host name), and on starting
     `StoreUnavailable`, each saying why.
@@ -66,7 +75,9 @@ def create_app(settings: Settings | None = None, shared_state: SharedState | Non
         telemetry={"auto_configure": True, "operation_spans": False, "metrics": False, "logs": False},
     )
     app.state.settings, app.state.shared_state = settings, shared_state
-    app.state.models = Models.load(settings, shared_state.is_idle)
+    app.state.board = board
+    here = partial(engine_here, cores_are_free=shared_state.is_idle)
+    app.state.models = Models.load(settings, engine_elsewhere if board else here)
     rates = Rates(shared_state.rate_owners, shared_state.rate_states)
     app.state.keys = Keys(settings.keys_file, rates) if settings.keys_file else None
     # The middleware added last is the first that a request passes.
@@ -116,13 +127,17 @@ async def open_store(settings: Settings, shared_state: SharedState) -> TaskStore
     return await SQLiteStore.open(settings.data_dir / "tasks.sqlite3", shared_state.store_file)
 
 
-@contextlib.asynccontextmanager
-async def _lifespan(app: FastAPI) -> AsyncIterator[None]:
-    settings: Settings = app.state.settings
-    models: Models = app.state.models
-    shared_state: SharedState = app.state.shared_state
-    store = await open_store(settings, shared_state)
-    batcher = Batcher(
+def _queue(settings: Settings, models: Models, shared_state: SharedState, board: Board | None) -> WorkQueue:
+    """The queue before the device processes, or before the device of this process."""
+    if board is not None:
+        return DeviceQueue(
+            board,
+            models.config_of,
+            max_images=settings.queue_images,
+            timeout=settings.request_timeout,
+            slots_bytes=max(LEAST_SLOTS_BYTES, 2 * settings.max_images * models.image_bytes),
+        )
+    return Batcher(
         shared_state.while_computing(timed_batches(models.run)),
         max_images=settings.queue_images,
         timeout=settings.request_timeout,
@@ -130,12 +145,23 @@ async def _lifespan(app: FastAPI) -> AsyncIterator[None]:
         seconds=models.seconds,
         inline_seconds=INLINE_SECONDS if shared_state.workers == 1 else INLINE_SECONDS_BESIDE_WORKERS,
     )
-    batcher.start()
-    readiness = Readiness(batcher, models.default.shape, settings.device_deadline, _exit_soon)
+
+
+@contextlib.asynccontextmanager
+async def _lifespan(app: FastAPI) -> AsyncIterator[None]:
+    settings: Settings = app.state.settings
+    models: Models = app.state.models
+    shared_state: SharedState = app.state.shared_state
+    store = await open_store(settings, shared_state)
+    queue = _queue(settings, models, shared_state, app.state.board)
+    queue.start()
+    if isinstance(queue, DeviceQueue):
+        await queue.wait_until_ready()
+    readiness = Readiness(queue, models.default.shape, settings.device_deadline, _exit_soon)
     await readiness.test()
     app.state.readiness = readiness
-    app.state.tasks = Tasks(settings, models, batcher, store, shared_state)
-    metrics.register_gauge(metrics.queue_images, lambda: batcher.waiting_images)
+    app.state.tasks = Tasks(settings, models, queue, store, shared_state)
+    metrics.register_gauge(metrics.queue_images, lambda: queue.waiting_images)
     metrics.register_gauge(metrics.workers_ready, lambda: shared_state.ready_workers)
     publish(models)
     Reload(settings, models, readiness).listen()
@@ -152,7 +178,7 @@ async def _lifespan(app: FastAPI) -> AsyncIterator[None]:
     finally:
         watchdog.stop()
         watching.cancel()
-        await asyncio.to_thread(batcher.close, settings.stop_seconds)
+        await asyncio.to_thread(queue.close, settings.stop_seconds)
         app.state.tasks.close()
         await store.close()
 

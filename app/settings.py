@@ -1,9 +1,10 @@
 """The settings of the service: environment variables that begin with `LEO_`."""
 
+import re
 from pathlib import Path
 from typing import Literal
 
-from pydantic import Field
+from pydantic import Field, field_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 PROJECT = Path(__file__).resolve().parent.parent
@@ -46,8 +47,11 @@ class Settings(BaseSettings):
         description="further host names under which a service without keys is reached, separated by commas, such as "
         "`leo.example.com` or `*.example.com`; `*` allows any name, and calls from web pages of any site",
     )
-    device: Literal["auto", "cpu", "cuda"] = Field(
-        "auto", description="`cpu`, `cuda`, or `auto`: a GPU if there is one"
+    device: str = Field(
+        "auto",
+        description="`cpu`, `cuda`, `cuda:1`, several GPUs as `cuda:0,cuda:1`, or `auto`: a GPU if there is one. Each "
+        "GPU has a process of its own, which batches the requests of all workers; `process:cpu` is such a process "
+        "without a GPU, to try that out",
     )
 
     phi_precision: Literal["auto", "int8", "float32"] = Field(
@@ -61,7 +65,7 @@ class Settings(BaseSettings):
         0,
         ge=0,
         description="worker processes, each with its own queues and cache; 0: one for each core and at most 4 if tasks "
-        "are kept in `LEO_DATA_DIR` and models run on a CPU, else one",
+        "are kept in `LEO_DATA_DIR`, else one",
     )
 
     log_format: Literal["text", "json"] = Field(
@@ -115,3 +119,17 @@ class Settings(BaseSettings):
         description="seconds to keep serving after SIGTERM while `/readyz` answers 503, so that load balancers notice",
     )
     stop_seconds: float = Field(30.0, gt=0, description="seconds after that for admitted requests to finish")
+
+    @field_validator("device")
+    @classmethod
+    def _device_is_named_rightly(cls, value: str) -> str:
+        names = [name.strip() for name in value.lower().split(",")]
+        if len(names) == 1 and names[0] in ("auto", "cpu", "cuda"):
+            return names[0]
+        if set(names) == {"process:cpu"}:
+            return ",".join(names)
+        if not all(re.fullmatch(r"cuda:\d{1,3}", name) for name in names):
+            raise ValueError("choose auto, cpu, cuda, cuda:1, or several GPUs as cuda:0,cuda:1")
+        if len(set(names)) < len(names):
+            raise ValueError("the same GPU is named twice; one process has all of it")
+        return ",".join(names)

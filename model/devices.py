@@ -1,6 +1,7 @@
 """What this machine can do: which device it has, how many cores, and which number formats it multiplies fast."""
 
 import os
+import re
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -16,15 +17,22 @@ INT8_DOT_PRODUCTS = {"avx512_vnni", "avx_vnni", "asimddp"}
 
 
 def choose(name: str) -> torch.device:
-    """Turn the name `auto`, `cpu` or `cuda` into a device of this machine.
+    """Turn the name `auto`, `cpu`, `cuda` or `cuda:1` into a device of this machine. Of several the first is taken.
 
     Raises `ValueError`, saying what to choose instead, for another name or a GPU that is not there.
     """
-    if name not in ("auto", "cpu", "cuda"):
-        raise ValueError(f"no device called {name!r}; choose auto, cpu or cuda")
-    if name == "cuda" and not torch.cuda.is_available():
+    first = name.split(",")[0].strip()
+    if first not in ("auto", "cpu", "cuda") and not re.fullmatch(r"cuda:\d+", first):
+        raise ValueError(f"no device called {name!r}; choose auto, cpu, cuda or cuda:1")
+    found = torch.cuda.device_count() if first != "cpu" and torch.cuda.is_available() else 0
+    if first == "cpu" or (first == "auto" and not found):
+        return torch.device("cpu")
+    number = int(first.partition(":")[2] or 0)
+    if not found:
         raise ValueError("no GPU is usable here; choose the device cpu or auto")
-    return torch.device("cuda" if name != "cpu" and torch.cuda.is_available() else "cpu")
+    if number >= found:
+        raise ValueError(f"there is no GPU cuda:{number} here, the last is cuda:{found - 1}; choose that or cpu")
+    return torch.device("cuda", number)
 
 
 def bf16_is_fast(device: torch.device) -> bool:

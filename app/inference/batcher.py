@@ -82,6 +82,8 @@ class Batcher:
     that the other holds, and a batch's results wake the loop once.
     """
 
+    unavailable: str | None = None  # a device that is lost takes the whole process with it
+
     def __init__(
         self,
         run: Callable[[list[Work]], list[Result | Problem]],

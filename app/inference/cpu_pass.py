@@ -46,6 +46,11 @@ class CpuPass:
         torch.set_num_threads(1)  # PyTorch's part is small here: waking threads would cost more than they save
 
     @property
+    def precision(self) -> str:
+        """In which phi computes: `int8` or `float32`."""
+        return self.phi.precision
+
+    @property
     def seconds_an_image(self) -> float | None:
         """What phi takes for an image, where it was timed."""
         return self.phi.seconds_an_image if isinstance(self.phi, OnnxPhi) else None

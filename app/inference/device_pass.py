@@ -33,16 +33,15 @@ class DevicePass:
     """The passes of one LEO on a device. It keeps nothing from one batch to the next."""
 
     keeps_heads = False
+    precision = "float32"
     seconds_an_image: float | None = None  # not timed
 
     def __init__(self, leo: LatentEmbeddingOptimization, device: torch.device, quantise: bool | None = None) -> None:
         """Raises `NotQuantisable` if `quantise` is True."""
-        if quantise:
-            raise NotQuantisable("phi cannot run quantised on a GPU: use float32 there, or the device cpu")
+        _refuse_to_quantise(quantise)
         self._device, self._leo = device, StackedLEO(leo, device)
         self._config = leo.config
         self._own_encoder = leo.encoder.features is not None
-        self.phi = self._leo.phi
 
     def begin(self, batch: list[Work]) -> Callable[[], list[Result]]:
         """Start the work of a batch, and return a function that waits for its results."""
@@ -154,6 +153,28 @@ class DevicePass:
                     support,
                 ),
             )
+
+
+class PassElsewhere:
+    """Stands for the pass of a model that another process computes."""
+
+    keeps_heads = False
+    precision = DevicePass.precision
+    seconds_an_image: float | None = None
+
+    def __init__(self, leo: LatentEmbeddingOptimization, quantise: bool | None = None) -> None:
+        """Raises `NotQuantisable` if `quantise` is True."""
+        _refuse_to_quantise(quantise)
+        leo.classifier.phi.fold_batch_norm()  # as every pass does; ONNX graphs are made of it
+
+    def begin(self, batch: list[Work]) -> Callable[[], list[Result]]:
+        """Raises `RuntimeError`."""
+        raise RuntimeError(f"{len(batch)} requests came to a process without their device")
+
+
+def _refuse_to_quantise(quantise: bool | None) -> None:
+    if quantise:
+        raise NotQuantisable("phi cannot run quantised on a GPU: use float32 there, or the device cpu")
 
 
 def _pad_codes(works: Sequence[Predict | Decode]) -> list[Sequence[NDArray[Any]]]:

@@ -4,24 +4,31 @@ import math
 from collections.abc import Callable
 from pathlib import Path
 
+import numpy as np
 import torch
 
 from app.inference.cpu_pass import CpuPass
-from app.inference.device_pass import DevicePass
-from app.inference.work import Decode, Predict, Result, Work
+from app.inference.device_pass import DevicePass, PassElsewhere
+from app.inference.work import Adapt, Decode, Predict, Result, Work
 from model.checkpoint import read_info
 from model.devices import choose
 from model.images.reader import reader
 from model.leo import LatentEmbeddingOptimization
 from model.serving.phi import always_free
 
+WARM_UP_IMAGES = (1, 5, 25)
 DECODE_FLOPS = 2e10  # a second, on a slow core: to tell whether decoding heads is quick
 
 
 def is_out_of_memory(error: Exception) -> bool:
     """Whether the device, or the machine, had too little memory for a batch."""
-    on_cpu = any(sign in str(error) for sign in ("DefaultCPUAllocator", "Failed to allocate memory"))
-    return isinstance(error, torch.OutOfMemoryError | MemoryError) or on_cpu
+    signs = ("DefaultCPUAllocator", "Failed to allocate memory", "STATUS_ALLOC_FAILED", "CUDA error: out of memory")
+    return isinstance(error, torch.OutOfMemoryError | MemoryError) or any(sign in str(error) for sign in signs)
+
+
+def is_device_lost(error: Exception) -> bool:
+    """Whether a GPU has failed in a way after which this process can never use it again."""
+    return "CUDA error" in str(error) and not is_out_of_memory(error)
 
 
 def release_memory() -> None:
@@ -36,7 +43,7 @@ class Engine:
     def __init__(
         self,
         weights: Path,
-        device: str = "auto",
+        device: str | None = "auto",
         cores_are_free: Callable[[], bool] = always_free,
         quantise: bool | None = None,
         *,
@@ -44,16 +51,19 @@ class Engine:
     ) -> None:
         """Load a model folder. On a CPU one call spreads over all cores where `cores_are_free`.
 
-        `quantise` phi to 8 bits, or not; None: where the CPU is made for it, see `model.serving.phi`. `stacked`:
-        compute on a CPU too as on a GPU, see `model.serving.stacked`. Raises `CheckpointError`, `BackboneError`, or
-        `ValueError` for a device or a precision that is not there.
+        No `device`: it computes elsewhere, and this only knows the model. `quantise` phi to 8 bits, or not; None: where
+        the CPU is made for it, see `model.serving.phi`. `stacked`: compute on a CPU too as on a GPU, see
+        `model.serving.stacked`. Raises `CheckpointError`, `BackboneError`, or `ValueError` for a device or a precision
+        that is not there.
         """
-        self.device = choose(device)
+        self.device = None if device is None else choose(device)
         self.info = read_info(weights)
-        self.leo = LatentEmbeddingOptimization.from_pretrained(weights, self.device)
+        self.leo = LatentEmbeddingOptimization.from_pretrained(weights, self.device or "cpu")
         self.read = reader(self.info.config)
-        self._pass: CpuPass | DevicePass
-        if self.device.type == "cpu" and not stacked:
+        self._pass: CpuPass | DevicePass | PassElsewhere
+        if self.device is None:
+            self._pass = PassElsewhere(self.leo, quantise)
+        elif self.device.type == "cpu" and not stacked:
             self._pass = CpuPass(self.leo, self.info.config.resolution, cores_are_free, quantise)
         else:
             self._pass = DevicePass(self.leo, self.device, quantise)
@@ -68,7 +78,7 @@ class Engine:
     @property
     def phi_precision(self) -> str:
         """ "int8" or "float32"."""
-        return self._pass.phi.precision
+        return self._pass.precision
 
     @property
     def seconds_an_image(self) -> float | None:
@@ -109,3 +119,16 @@ class Engine:
         """
         with torch.inference_mode():
             return self._pass.begin(batch)
+
+    def warm_up(self) -> None:
+        """Run each kind of work, of one image and of many: libraries choose their methods on the first call of a size.
+
+        It costs the first request of a size some tens of milliseconds otherwise.
+        """
+        codes = np.zeros((5, self.info.config.latent_dim), dtype=np.float32)
+        for images in WARM_UP_IMAGES:
+            blank = np.zeros((images, *self.shape), dtype=np.uint8)
+            adaptation = Adapt(blank, np.arange(images) % min(5, images))
+            self.run([Predict(blank, None, codes), adaptation, Decode(codes)])
+            self.run([adaptation])
+            self.run([Predict(blank, None, codes)])

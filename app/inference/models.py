@@ -1,8 +1,9 @@
 """The loaded models of the service, which share one device and one queue, and their reload."""
 
 import logging
+import math
 import time
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -14,11 +15,39 @@ from app.settings import PROJECT, Settings
 from app.store import TaskRecord
 from model.backbones import BackboneError
 from model.checkpoint import read_info, read_weights
+from model.config import LEOConfig
 from model.serving.phi import always_free
 
 log = logging.getLogger(__name__)
 
+IN_PROCESS = "process:"  # before a device's name: it has a process of its own, whatever it is
 BATCH_SECONDS = 0.05  # the time that a batch of images should take at most
+
+
+MakeEngine = Callable[[Settings, Path], Engine]
+
+
+def engine_here(settings: Settings, folder: Path, cores_are_free: Callable[[], bool] = always_free) -> Engine:
+    """Load a model to compute in this process."""
+    if settings.device.startswith(IN_PROCESS):
+        return Engine(folder, settings.device.removeprefix(IN_PROCESS), quantise=_quantise(settings), stacked=True)
+    return Engine(folder, settings.device, cores_are_free, _quantise(settings))
+
+
+def engine_elsewhere(settings: Settings, folder: Path) -> Engine:
+    """Load what there is to know of a model that a device process computes."""
+    return Engine(folder, None, quantise=_quantise(settings))
+
+
+def engine_on(device: str, settings: Settings, folder: Path) -> Engine:
+    """Load a model into a device process, and make it ready for its first requests."""
+    engine = Engine(folder, device, quantise=_quantise(settings), stacked=True)
+    engine.warm_up()
+    return engine
+
+
+def _quantise(settings: Settings) -> bool | None:
+    return None if settings.phi_precision == "auto" else settings.phi_precision == "int8"
 
 
 @dataclass(frozen=True)
@@ -39,19 +68,19 @@ class Loaded:
 class Models:
     """The loaded engines by model name. After a reload the previous version keeps serving its tasks."""
 
-    def __init__(self, engines: Iterable[Engine], cores_are_free: Callable[[], bool] = always_free) -> None:
-        """The first engine is the default. Raises `ValueError` if two models have the same name."""
-        self._cores_are_free = cores_are_free
+    def __init__(self, engines: Iterable[Engine], make: MakeEngine = engine_here) -> None:
+        """The first engine is the default; a reload makes others by `make`. Raises `ValueError` for equal names."""
+        self._make = make
         self._loaded = Loaded(_by_name(engines), {}, {})
         self._by_version = self._loaded.by_version
 
     @classmethod
-    def load(cls, settings: Settings, cores_are_free: Callable[[], bool] = always_free) -> "Models":
+    def load(cls, settings: Settings, make: MakeEngine = engine_here) -> "Models":
         """Load the models that the settings name.
 
         Raises `CheckpointError` for a bad folder, `ValueError` if the device does not exist or two models share a name.
         """
-        return cls(_load(settings, {}, cores_are_free), cores_are_free)
+        return cls(_load(settings, {}, make), make)
 
     def reload(self, settings: Settings) -> list[Engine]:
         """Load the models that have changed on disk, and return them. Raises as `load` does; then nothing changes.
@@ -60,7 +89,7 @@ class Models:
         """
         before = self._loaded
         held = {engine.info.version: engine for engine in before.current.values()}
-        current = _by_name(_load(settings, held, self._cores_are_free))
+        current = _by_name(_load(settings, held, self._make))
         replaced = {name: engine for name, engine in before.current.items() if current.get(name) is not engine}
         now = time.monotonic()
         # Queued work names its version, and waits at most this long.
@@ -89,6 +118,15 @@ class Models:
         """The number of images that the slowest model computes in `BATCH_SECONDS`, at most `BATCH_IMAGES`."""
         times = [engine.seconds_an_image for engine in self]
         return min([BATCH_IMAGES, *(max(1, int(BATCH_SECONDS / seconds)) for seconds in times if seconds)])
+
+    @property
+    def image_bytes(self) -> int:
+        """Bytes of the largest image that a loaded model takes."""
+        return max(math.prod(engine.shape) for engine in self)
+
+    def config_of(self, work: Work) -> LEOConfig:
+        """The settings of the model that the work names."""
+        return self._by_version.get(work.model_version, self.default).info.config
 
     def seconds(self, work: Work) -> float:
         """The estimated time of work; see `Engine.seconds`."""
@@ -126,24 +164,50 @@ class Models:
 
     def run(self, batch: list[Work]) -> list[Result | Problem]:
         """Run a batch of work, each model's part as one batch; results are in the order of the work."""
+        parts = self._by_engine(batch)
+        if len(parts) == 1 and (only := parts[0][0]):
+            return [*only.run(batch)]
+        return _in_order(
+            (positions, engine.run([batch[at] for at in positions]) if engine else _unloaded(batch[positions[0]]))
+            for engine, positions in parts
+        )
+
+    def begin(self, batch: list[Work]) -> Callable[[], list[Result | Problem]]:
+        """Start a batch as `run` would do it, and return a function that waits for its results."""
+        started = [
+            (positions, engine.begin([batch[at] for at in positions]) if engine else None)
+            for engine, positions in self._by_engine(batch)
+        ]
+        return lambda: _in_order(
+            (positions, results() if results else _unloaded(batch[positions[0]])) for positions, results in started
+        )
+
+    def knows(self, work: Work) -> bool:
+        """Whether the model that the work names is loaded."""
+        return not work.model_version or work.model_version in self._by_version
+
+    def _by_engine(self, batch: list[Work]) -> list[tuple[Engine | None, list[int]]]:
+        """Each engine, None for a version that is not loaded, with the positions of its work in the batch."""
         by_version = self._by_version
         default = self.default.info.version
-        parts: dict[str, list[int]] = {}  # positions in the batch, by version
+        parts: dict[str, list[int]] = {}
         for position, work in enumerate(batch):
             parts.setdefault(work.model_version or default, []).append(position)
-        if len(parts) == 1 and (only := by_version.get(next(iter(parts)))):
-            return [*only.run(batch)]
-        results: dict[int, Result | Problem] = {}
-        for version, positions in parts.items():
-            engine = by_version.get(version)
-            if engine is None:
-                unloaded = Problem(
-                    409, f"model version {version} was unloaded while this request waited; send it again"
-                )
-                results.update(dict.fromkeys(positions, unloaded))
-                continue
-            results.update(zip(positions, engine.run([batch[position] for position in positions]), strict=True))
-        return [results[position] for position in range(len(batch))]
+        return [(by_version.get(version), positions) for version, positions in parts.items()]
+
+
+def _unloaded(work: Work) -> Problem:
+    return Problem(409, f"model version {work.model_version} was unloaded while this request waited; send it again")
+
+
+def _in_order(parts: Iterable[tuple[list[int], Sequence[Result] | Problem]]) -> list[Result | Problem]:
+    """Results of parts of a batch, or one problem for a whole part, by their positions in the batch."""
+    results: dict[int, Result | Problem] = {}
+    for positions, found in parts:
+        results.update(
+            dict.fromkeys(positions, found) if isinstance(found, Problem) else zip(positions, found, strict=True)
+        )
+    return [results[position] for position in range(len(results))]
 
 
 def _by_name(engines: Iterable[Engine]) -> dict[str, Engine]:
@@ -157,7 +221,7 @@ def _by_name(engines: Iterable[Engine]) -> dict[str, Engine]:
     return named
 
 
-def _load(settings: Settings, held: dict[str, Engine], cores_are_free: Callable[[], bool]) -> list[Engine]:
+def _load(settings: Settings, held: dict[str, Engine], make: MakeEngine) -> list[Engine]:
     """An engine for each folder that the settings name; those of `held`, by version, are not loaded again."""
     engines: list[Engine] = []
     for folder in _folders(settings):
@@ -166,8 +230,7 @@ def _load(settings: Settings, held: dict[str, Engine], cores_are_free: Callable[
             known = held.get(info.version)
             if known:
                 read_weights(folder, info)  # to notice a damaged file now instead of at the next start
-            quantise = None if settings.phi_precision == "auto" else settings.phi_precision == "int8"
-            engines.append(known or Engine(folder, settings.device, cores_are_free, quantise))
+            engines.append(known or make(settings, folder))
         except BackboneError as error:
             if not engines:
                 raise

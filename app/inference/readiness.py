@@ -5,15 +5,16 @@ A service whose device is dead or hangs answers 503 and ends its process, for it
 
 import asyncio
 import logging
+import math
 import time
 from collections.abc import Callable
 from typing import cast
 
 import numpy as np
 
-from app.inference.batcher import Batcher, OutOfMemory
+from app.inference.batcher import OutOfMemory
 from app.inference.watchdog import ASLEEP
-from app.inference.work import Adapt, Adapted, Images, Predict, Predicted
+from app.inference.work import Adapt, Adapted, Images, Predict, Predicted, WorkQueue
 from app.problems import Problem
 
 log = logging.getLogger(__name__)
@@ -28,7 +29,7 @@ class Readiness:
     """Runs the test, remembers its outcome, and watches the device."""
 
     def __init__(
-        self, batcher: Batcher, shape: tuple[int, ...], deadline: float, give_up: Callable[[str], object]
+        self, batcher: WorkQueue, shape: tuple[int, ...], deadline: float, give_up: Callable[[str], object]
     ) -> None:
         """`shape` of an image, [R,R] or [R,R,3]; `deadline`: seconds that the device may work on one batch; `give_up`
         is called once, with the reason."""
@@ -70,6 +71,11 @@ class Readiness:
                 lost = self._lost()
                 if lost:
                     break
+                if self._batcher.unavailable is not None:
+                    self._reason, self._tested_at = (
+                        self._batcher.unavailable,
+                        -math.inf,
+                    )  # test it as soon as it is back
                 if self._is_due() and (testing is None or testing.done()):
                     testing = asyncio.create_task(self._try_test())
                 await asyncio.sleep(LOOK_EVERY)
@@ -82,6 +88,8 @@ class Readiness:
         self._give_up(lost)
 
     def _is_due(self) -> bool:
+        if self._batcher.unavailable is not None:
+            return False
         # At once after a failure, which tells whether the request or the device was at fault.
         failed = self._failures > 0 or self._batcher.failed != self._failed_before
         return failed or time.monotonic() - self._tested_at > TEST_EVERY
@@ -116,7 +124,7 @@ class Readiness:
         """Why the service cannot serve, or None."""
         if self.stopping:
             return "the service is stopping"
-        reason = self._given_up or self._lost() or self._reason
+        reason = self._given_up or self._lost() or self._batcher.unavailable or self._reason
         return reason or (None if self._is_progressing() else "the device has finished nothing for a while")
 
 

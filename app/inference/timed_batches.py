@@ -1,7 +1,7 @@
 """Counts and times the batches that the device runs."""
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 from app.inference.work import Decode, Result, Work
 from app.observability.metrics import batch_images, batch_requests, batch_seconds
@@ -16,9 +16,14 @@ def timed_batches(
     def timed(batch: list[Work]) -> list[Result | Problem]:
         began = time.perf_counter()
         results = run(batch)
-        batch_seconds.observe(time.perf_counter() - began)
-        batch_requests.observe(len(batch))
-        batch_images.observe(sum(len(work.images) for work in batch if not isinstance(work, Decode)))
+        observe_batch(batch, time.perf_counter() - began)
         return results
 
     return timed
+
+
+def observe_batch(batch: Sequence[Work], seconds: float) -> None:
+    """Record a batch that took so many seconds."""
+    batch_seconds.observe(seconds)
+    batch_requests.observe(len(batch))
+    batch_images.observe(sum(len(work.images) for work in batch if not isinstance(work, Decode)))

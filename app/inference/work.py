@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass
 from functools import cached_property
+from typing import Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -77,3 +78,41 @@ class Decode:
 
 Work = Adapt | Predict | Decode
 Result = Adapted | Predicted | Head
+
+
+class WorkQueue(Protocol):
+    """A queue before one device or several: `Batcher` in this process, or `DeviceQueue` to other processes."""
+
+    failed: int  # requests that the device could not do
+
+    def start(self) -> None:
+        """Begin to accept work; call it on the event loop."""
+
+    async def submit(self, work: Work) -> Result:
+        """Have work done, and wait for its result. Raises `Problem`."""
+
+    def abandon(self, reason: str) -> None:
+        """Fail everything that waits, and accept nothing more."""
+
+    def close(self, within: float | None = None) -> None:
+        """Finish, within so many seconds, and stop."""
+
+    @property
+    def waiting_images(self) -> int:
+        """Images that wait."""
+
+    @property
+    def alive(self) -> bool:
+        """Whether anything runs that could do the work."""
+
+    @property
+    def busy_for(self) -> float:
+        """Seconds that this process's device has worked on its present batch; 0 if it is idle or elsewhere."""
+
+    @property
+    def last_success(self) -> float | None:
+        """When a device last finished something, by the monotonic clock."""
+
+    @property
+    def unavailable(self) -> str | None:
+        """Why no device can be asked now although one will be soon, or None."""

@@ -10,12 +10,17 @@ import socket
 import sys
 import tempfile
 from collections.abc import Callable
+from functools import partial
+from pathlib import Path
 
 import uvicorn
 from fastapi import FastAPI
 
+from app.inference.models import Models, engine_on
+from app.inference.remote.board import Board
 from app.observability import logs
 from app.process.connections import Connections, allow_open_files
+from app.process.devices import DeviceProcesses, device_names
 from app.process.draining import DrainingServer
 from app.process.listening import Address, find_addresses, listen
 from app.process.workers import Workers, worker_count
@@ -39,11 +44,12 @@ def serve(settings: Settings) -> int:
     """Run the service until a signal stops it; returns the exit status. Raises `CannotServe`."""
     keep_freed_memory()
     sys.setswitchinterval(SWITCH_INTERVAL)
+    workers = worker_count(settings)
     try:
-        workers = worker_count(settings)
+        devices = device_names(settings.device)
     except ValueError as error:
         raise CannotServe(str(error)) from error
-    if workers == 1:
+    if workers == 1 and not devices:
         logs.configure(settings.log_format)
         shared_state = SharedState()
         service = load(settings, shared_state)
@@ -51,17 +57,20 @@ def serve(settings: Settings) -> int:
         freeze_garbage()
         run(settings, service, sockets)
         return 0
-    with tempfile.TemporaryDirectory(prefix="leo-metrics-") as folder:
+    with tempfile.TemporaryDirectory(prefix="leo-") as folder:
         # If this is set when prometheus_client is imported, it adds up the metrics of all processes.
         os.environ["PROMETHEUS_MULTIPROC_DIR"] = folder
         try:
-            return serve_with_workers(settings, workers)
+            return serve_with_workers(settings, workers, Board(devices, Path(folder)) if devices else None)
         finally:
             del os.environ["PROMETHEUS_MULTIPROC_DIR"]
 
 
-def serve_with_workers(settings: Settings, workers: int) -> int:
-    """Run the service in several worker processes; returns the exit status of the whole. Raises `CannotServe`."""
+def serve_with_workers(settings: Settings, workers: int, board: Board | None) -> int:
+    """Run the service in worker processes, and in one for each device of the `board`; returns the exit status.
+
+    Raises `CannotServe`.
+    """
     from app import main  # noqa: F401 - imported before the fork, so that the workers share its memory
 
     logs.configure(settings.log_format)
@@ -70,7 +79,7 @@ def serve_with_workers(settings: Settings, workers: int) -> int:
 
     def work(open_sockets: Callable[[], list[socket.socket]], ready: Callable[[], None]) -> None:
         try:
-            service = load(settings, shared_state)
+            service = load(settings, shared_state, board)
             sockets = open_sockets()
         except (CannotServe, OSError) as error:
             log.error("%s", error)
@@ -80,15 +89,32 @@ def serve_with_workers(settings: Settings, workers: int) -> int:
 
     freeze_garbage()
     stop_seconds = settings.drain_seconds + settings.stop_seconds
-    return Workers(shared_state, work, lambda: listen(addresses, share=True), stop_seconds).run()
+    devices = None
+    if board is not None:
+        devices = DeviceProcesses(board, partial(serve_device, settings, board), settings.device_deadline)
+    return Workers(shared_state, work, lambda: listen(addresses, share=True), stop_seconds, devices).run()
 
 
-def load(settings: Settings, shared_state: SharedState) -> FastAPI:
+def serve_device(settings: Settings, board: Board, number: int) -> None:
+    """Run a device process: load the models onto its device, and compute for all workers until it is ended."""
+    from app.inference.remote.server import DeviceServer  # not at the top: it imports prometheus_client
+
+    try:
+        models = Models.load(settings, partial(engine_on, board.devices[number]))
+    except ValueError as error:
+        log.error("%s", error)
+        return
+    freeze_garbage()
+    log.info("device process %d, pid %d, computes on %s", number, os.getpid(), board.devices[number])
+    DeviceServer(board.listeners[number], models, partial(models.reload, settings), board, number).serve()
+
+
+def load(settings: Settings, shared_state: SharedState, board: Board | None = None) -> FastAPI:
     """Create the app and load its models. Raises `CannotServe`."""
     from app.main import create_app  # not at the top: it imports prometheus_client, see PROMETHEUS_MULTIPROC_DIR
 
     try:
-        return create_app(settings, shared_state)
+        return create_app(settings, shared_state, board)
     except ValueError as error:
         raise CannotServe(str(error)) from error
 

@@ -5,7 +5,6 @@ quickly. It forwards signals to the workers, replaces those that die, and stops 
 """
 
 import contextlib
-import ctypes
 import logging
 import multiprocessing
 import os
@@ -18,15 +17,16 @@ from multiprocessing.connection import Connection, wait
 from multiprocessing.context import ForkProcess
 from types import FrameType
 
+from app.process.children import FORWARDED_SIGNALS, die_with_parent
+from app.process.devices import DeviceProcesses
 from app.settings import Settings
 from app.shared_state import SharedState
-from model.devices import CORES, choose
+from model.devices import CORES
 
 log = logging.getLogger(__name__)
 
 MOST_WORKERS = 4  # by default; LEO_WORKERS may ask for more
-FORWARDED_SIGNALS = {signal.SIGTERM, signal.SIGINT, signal.SIGHUP}
-PR_SET_PDEATHSIG = 1  # of prctl(2)
+DEVICES_EVERY = 0.25  # seconds between looks at the device processes
 STOP_GRACE = 10.0  # seconds beyond `stop_seconds` before a worker is killed
 
 # A worker that has served this long is replaced at once when it dies. After an earlier death, an early failure, the
@@ -41,13 +41,10 @@ Serve = Callable[[Callable[[], list[socket.socket]], Callable[[], None]], None]
 
 
 def worker_count(settings: Settings) -> int:
-    """The number of workers: the setting, else one for each core, or one if a GPU or a shared store limits the speed.
-
-    Raises `ValueError` if the configured device does not exist.
-    """
+    """The number of workers: the setting, else one for each core, or one if a shared store limits the speed."""
     if settings.workers:
         return settings.workers
-    if settings.store_url or not sys.platform.startswith("linux") or choose(settings.device).type == "cuda":
+    if settings.store_url or not sys.platform.startswith("linux"):
         return 1
     return min(CORES, MOST_WORKERS)
 
@@ -94,14 +91,19 @@ class Workers:
         serve: Serve,
         listen: Callable[[], list[socket.socket]],
         stop_seconds: float,
+        devices: DeviceProcesses | None = None,
     ) -> None:
-        """`listen` opens a worker's sockets. `stop_seconds`: how long a worker may take to stop. Raises `OSError`."""
+        """`listen` opens a worker's sockets. `stop_seconds`: how long a worker may take to stop. `devices` are run
+        beside the workers. Raises `OSError`."""
+        self._devices = devices
         self._shared_state, self._serve, self._listen, self._stop_seconds = shared_state, serve, listen, stop_seconds
         # The parent keeps a worker's sockets open while the worker is replaced, so that new clients wait for it. While
         # a worker pauses before its restart the sockets are closed: the system would give them connections that nobody
         # accepts. The worker then opens its own once it has loaded its models.
         self._sockets = {number: listen() for number in range(shared_state.workers)}
         self._workers: list[Worker] = []
+        if devices:
+            devices.in_child = self._close_all_sockets
         self._signals: list[int] = []
         self._failures = [0] * shared_state.workers  # early failures in a row, by worker
         self._restarts: dict[int, float] = {}  # when to start a worker again, by the monotonic clock
@@ -115,10 +117,13 @@ class Workers:
         for each in FORWARDED_SIGNALS:
             signal.signal(each, self._on_signal)
         signal.set_wakeup_fd(waker.fileno())
+        self._look_after_devices()
         self._start(0)
         while True:
             starting = [worker.ready_pipe for worker in self._workers if not worker.is_ready]
-            wait([awake, *starting, *(worker.process.sentinel for worker in self._workers)], self._until_next_restart())
+            ending = [worker.process.sentinel for worker in self._workers]
+            ending += self._devices.sentinels if self._devices else []
+            wait([awake, *starting, *ending], self._until_next_look())
             with contextlib.suppress(BlockingIOError):
                 awake.recv(4096)
             for number in self._take_signals():
@@ -127,6 +132,7 @@ class Workers:
                 self._reload()
             self._note_ready_workers()
             self._note_dead_workers()
+            self._look_after_devices()
             if self._has_failed():
                 return self._stop(1)
             self._start_missing_workers()
@@ -184,8 +190,14 @@ class Workers:
         for each in self._sockets.pop(number, []):
             each.close()
 
+    def _close_all_sockets(self) -> None:
+        for number in list(self._sockets):
+            self._close_sockets(number)
+
     def _has_failed(self) -> bool:
         """Whether the service cannot start, or every worker keeps failing early."""
+        if self._devices and self._devices.have_failed:
+            return True
         if not self._has_served:
             return bool(self._restarts)
         return not any(worker.is_ready for worker in self._workers) and min(self._failures) >= MAX_EARLY_FAILURES
@@ -201,13 +213,19 @@ class Workers:
         if started < self._shared_state.workers and all(worker.is_ready for worker in self._workers):
             self._start(started)
 
-    def _until_next_restart(self) -> float | None:
-        """Seconds until a worker is due to start; None if none is."""
-        return max(0.0, min(self._restarts.values()) - time.monotonic()) if self._restarts else None
+    def _look_after_devices(self) -> None:
+        if self._devices:
+            self._devices.look()
+
+    def _until_next_look(self) -> float | None:
+        """Seconds until a worker is due to start, or device processes are looked at again; None if neither is."""
+        restart = max(0.0, min(self._restarts.values()) - time.monotonic()) if self._restarts else None
+        if self._devices is None:
+            return restart
+        return DEVICES_EVERY if restart is None else min(restart, DEVICES_EVERY)
 
     def _stop(self, status: int) -> int:
-        for number in list(self._sockets):
-            self._close_sockets(number)  # the workers keep their copies open while they serve
+        self._close_all_sockets()  # the workers keep their copies open while they serve
         for worker in self._workers:
             worker.send(signal.SIGTERM)
         until = time.monotonic() + self._stop_seconds + STOP_GRACE
@@ -223,6 +241,8 @@ class Workers:
                 worker.process.join()
             # SIGTERM kills a worker that is not ready yet; that is no failure.
             status = status or (worker.process.exitcode not in (0, -signal.SIGTERM))
+        if self._devices:
+            self._devices.stop()
         return int(status)
 
     def _work(self, number: int, ready_pipe: Connection) -> None:
@@ -232,14 +252,10 @@ class Workers:
         signal.signal(signal.SIGHUP, signal.SIG_IGN)
         signal.signal(signal.SIGINT, signal.default_int_handler)
         signal.pthread_sigmask(signal.SIG_UNBLOCK, FORWARDED_SIGNALS)
-        parent = os.getppid()
-        with contextlib.suppress(OSError, AttributeError):
-            ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGKILL)  # a worker without a parent could not be stopped
-        if os.getppid() != parent:
+        if not die_with_parent():
             return
         self._shared_state.join(number)
         sockets = self._sockets.pop(number, [])
-        for other in list(self._sockets):
-            self._close_sockets(other)
+        self._close_all_sockets()
         with contextlib.suppress(KeyboardInterrupt):
             self._serve(lambda: sockets or self._listen(), lambda: ready_pipe.send(True))

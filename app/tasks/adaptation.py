@@ -10,9 +10,8 @@ from typing import Any, cast
 import numpy as np
 from numpy.typing import NDArray
 
-from app.inference.batcher import Batcher
 from app.inference.support_features import SupportFeatures
-from app.inference.work import Adapt, Adapted, Head, Images
+from app.inference.work import Adapt, Adapted, Head, Images, WorkQueue
 from app.observability import metrics
 from app.problems import Problem
 from app.tasks import quality_report
@@ -33,7 +32,7 @@ class Adaptation:
 
 
 async def adapt(
-    batcher: Batcher,
+    batcher: WorkQueue,
     model_version: str,
     images: Images,
     labels: Sequence[str],

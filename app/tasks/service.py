@@ -15,12 +15,11 @@ import numpy as np
 from numpy.typing import NDArray
 from safetensors import SafetensorError
 
-from app.inference.batcher import Batcher
 from app.inference.decoding import ImageDecoder
 from app.inference.engine import Engine
 from app.inference.models import Models
 from app.inference.support_features import SupportFeatures, pack, unpack
-from app.inference.work import Decode, Head, Images, Predict, Predicted
+from app.inference.work import Decode, Head, Images, Predict, Predicted, WorkQueue
 from app.observability import metrics
 from app.problems import Problem, no_such_task
 from app.settings import Settings
@@ -58,7 +57,7 @@ class Tasks:
         self,
         settings: Settings,
         models: Models,
-        batcher: Batcher,
+        batcher: WorkQueue,
         store: TaskStore,
         shared_state: SharedState | None = None,
     ) -> None:

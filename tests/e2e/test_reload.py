@@ -5,6 +5,7 @@ import signal
 from pathlib import Path
 
 import httpx
+import pytest
 import torch
 
 from app.settings import PROJECT
@@ -35,10 +36,11 @@ def reload(server: Server, outcome: str) -> None:
     wait_until(lambda: server.log.read_text().count(outcome) > already, seconds=60)
 
 
-def test_new_weights_serve_new_tasks_and_the_old_ones_their_own(tmp_path: Path) -> None:
+@pytest.mark.parametrize("device", ["cpu", "process:cpu"])
+def test_new_weights_serve_new_tasks_and_the_old_ones_their_own(tmp_path: Path, device: str) -> None:
     weights = tmp_path / "weights"
     shutil.copytree(PROJECT / "weights" / "omniglot", weights)
-    server = Server(tmp_path / "data", LEO_WEIGHTS=str(weights))
+    server = Server(tmp_path / "data", LEO_WEIGHTS=str(weights), LEO_DEVICE=device)
     try:
         server.start()
         old, first = server.create_task(), version(server)

@@ -46,5 +46,15 @@ def test_without_cpuinfo_nothing_is_fast(tmp_path: Path, monkeypatch: pytest.Mon
 
 
 def test_an_unknown_device_is_refused_with_the_known_ones() -> None:
-    with pytest.raises(ValueError, match="choose auto, cpu or cuda"):
+    with pytest.raises(ValueError, match="choose auto, cpu, cuda or cuda:1"):
         devices.choose("tpu")
+
+
+def test_gpus_have_numbers_and_of_several_the_first_is_taken(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)
+    assert devices.choose("cuda") == devices.choose("auto") == devices.choose("cuda:0") == torch.device("cuda", 0)
+    assert devices.choose("cuda:1,cuda:0") == torch.device("cuda", 1)
+    assert devices.choose("cpu") == torch.device("cpu")
+    with pytest.raises(ValueError, match="no GPU cuda:2 here, the last is cuda:1"):
+        devices.choose("cuda:2")

@@ -1,0 +1,318 @@
+"""A worker's way to the device processes: it stands where `Batcher` stands when the engine is in the worker."""
+
+import asyncio
+import contextlib
+import logging
+import socket
+import time
+from collections import deque
+from collections.abc import Awaitable, Callable, Iterable
+from dataclasses import dataclass, replace
+from typing import cast
+
+import numpy as np
+
+from app.inference.batcher import BATCH_IMAGES
+from app.inference.client import unless_client_leaves
+from app.inference.remote import protocol
+from app.inference.remote.board import Board
+from app.inference.remote.protocol import HELLO, PACKET_BYTES, READY, Reply, Request
+from app.inference.remote.slots import Piece, Slots, bytes_of, read, write
+from app.inference.work import Decode, Predict, Predicted, Result, Work
+from app.problems import Problem, overloaded
+from model.config import LEOConfig
+
+log = logging.getLogger(__name__)
+
+MOST_TRIES = 2  # a request whose device process dies is tried once more
+MOST_LENT = 128  # requests of a worker at one device: so many packets always fit a socket's buffer
+CONNECT_EVERY = 0.05  # seconds
+
+
+@dataclass
+class Entry:
+    """A request's work, and what has become of it."""
+
+    work: Work
+    result: "asyncio.Future[Result]"
+    tries: int = 0
+
+    @property
+    def images(self) -> int:
+        return 0 if isinstance(self.work, Decode) else len(self.work.images)
+
+
+@dataclass
+class Lent:
+    """An entry whose piece of memory belongs to a device process until that answers."""
+
+    entry: Entry
+    kind: int
+    piece: Piece
+
+
+class Link:
+    """The connection to one device process, or to the one that replaces it. Made and used on the event loop."""
+
+    def __init__(
+        self, path: str, slots: Slots, on_reply: Callable[[], None], on_loss: Callable[[list[Entry]], None]
+    ) -> None:
+        """Connect. `on_reply` is called after answers, `on_loss` with the entries of a device process that ended."""
+        self._path, self.slots, self._on_reply, self._on_loss = path, slots, on_reply, on_loss
+        self._loop = asyncio.get_running_loop()
+        self._socket: socket.socket | None = None
+        self._lent: dict[int, Lent] = {}
+        self._number = 0
+        self.is_ready = False
+        self.images = 0  # lent
+        self.last_success: float | None = None
+        self._closed = False
+        self._connect()
+
+    def _connect(self) -> None:
+        if self._closed:
+            return
+        connection = socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+        connection.setblocking(False)
+        try:
+            connection.connect(self._path)
+            # It waits here until a device process accepts it.
+            socket.send_fds(connection, [HELLO], [self.slots.descriptor])
+        except OSError:
+            connection.close()
+            self._loop.call_later(CONNECT_EVERY, self._connect)
+            return
+        self._socket = connection
+        self._loop.add_reader(connection.fileno(), self._receive)
+
+    def close(self) -> None:
+        """Disconnect, and let go of the memory; this may be called in any thread."""
+        self._closed = True
+        self._loop.call_soon_threadsafe(self._disconnect)
+        self._loop.call_soon_threadsafe(self.slots.close)
+
+    def _disconnect(self) -> None:
+        if self._socket is not None:
+            self._loop.remove_reader(self._socket.fileno())
+            self._socket.close()
+        self._socket, self.is_ready = None, False
+
+    def lend(self, entry: Entry, config: LEOConfig) -> bool:
+        """Hand an entry to the device process; False if that cannot be done now. Raises `Problem` if it never can."""
+        if self._socket is None or not self.is_ready or len(self._lent) >= MOST_LENT:
+            return False
+        kind, arrays = protocol.work_to_arrays(entry.work)
+        size = max(bytes_of(arrays), protocol.result_bytes(entry.work, config))
+        if size > self.slots.size:
+            raise Problem(413, f"{entry.images} images are more than this service computes at once; send fewer")
+        piece = self.slots.take(size)
+        if piece is None:
+            return False
+        write(self.slots.view(piece), arrays)
+        self._number += 1
+        try:
+            self._socket.send(Request(kind, self._number, piece, entry.work.model_version).pack())
+        except OSError:  # its buffer is full, or it has just ended, of which `_receive` will hear
+            self.slots.give_back(piece)
+            return False
+        self._lent[self._number] = Lent(entry, kind, piece)
+        self.images += entry.images
+        return True
+
+    def cancel(self, entry: Entry) -> None:
+        """Tell the device process that an entry's client has left, if it has that entry."""
+        for number, lent in self._lent.items():
+            if lent.entry is entry and self._socket is not None:
+                with contextlib.suppress(OSError):  # then it is computed in vain
+                    self._socket.send(Request(protocol.CANCEL, number, lent.piece, "").pack())
+
+    def _receive(self) -> None:
+        """Take in every answer that has come."""
+        try:
+            while self._socket is not None:
+                packet = self._socket.recv(PACKET_BYTES)
+                if not packet:
+                    raise ConnectionResetError
+                if packet == READY:
+                    self.is_ready = True
+                else:
+                    self._take_back(Reply.unpack(packet))
+        except BlockingIOError:
+            self._on_reply()
+        except OSError:
+            self._lose()
+
+    def _take_back(self, reply: Reply) -> None:
+        lent = self._lent.pop(reply.number)
+        self.images -= lent.entry.images
+        if not lent.entry.result.done():  # else its client has left
+            arrays = read(self.slots.view(lent.piece))
+            if reply.is_result:
+                lent.entry.result.set_result(protocol.result_from_arrays(lent.kind, arrays))
+            else:
+                lent.entry.result.set_exception(protocol.problem_from_arrays(arrays))
+        if reply.is_result:
+            self.last_success = time.monotonic()
+        self.slots.give_back(lent.piece)
+
+    def _lose(self) -> None:
+        """The device process has ended: nobody writes to the memory any more, and another one will take its place."""
+        log.warning("the device process at %s has ended", self._path)
+        self._disconnect()
+        lost = list(self._lent.values())
+        self._lent.clear()
+        self.images = 0
+        for lent in lost:
+            self.slots.give_back(lent.piece)
+        self._connect()
+        self._on_loss([lent.entry for lent in lost])
+
+
+class DeviceQueue:
+    """Work of one worker that waits for device processes, or is there; `submit` from one event loop.
+
+    Each request goes to the least busy device, which batches it with those of all other workers.
+    """
+
+    busy_for = 0.0  # seconds of the device's present batch: its own supervisor watches it
+    alive = True
+
+    def __init__(
+        self, board: Board, config_of: Callable[[Work], LEOConfig], max_images: int, timeout: float, slots_bytes: int
+    ) -> None:
+        """`max_images`: most that may wait. `timeout`: seconds that work may take. `slots_bytes`: memory a device."""
+        self._board, self._config_of = board, config_of
+        self._max_images, self._timeout, self._slots_bytes = max_images, timeout, slots_bytes
+        self._links: list[Link] = []
+        self._waiting: deque[Entry] = deque()
+        self._ready = asyncio.Event()
+        self._reason: str | None = None  # why it accepts nothing more
+        self.failed = 0  # requests that the device could not do
+
+    def start(self) -> None:
+        """Connect to the device processes; call it on the event loop."""
+        self._links = [
+            Link(str(path), Slots(self._slots_bytes), self._lend_waiting, self._retry) for path in self._board.paths
+        ]
+
+    async def wait_until_ready(self) -> None:
+        """Wait until a device process can compute."""
+        await self._ready.wait()
+
+    def close(self, within: float | None = None) -> None:  # noqa: ARG002 - nothing is waited for
+        """Disconnect. The server has finished its requests by then; this may be called in any thread."""
+        self._reason = "the service is stopping"
+        for link in self._links:
+            link.close()
+
+    @property
+    def waiting_images(self) -> int:
+        return sum(entry.images for entry in self._waiting) + sum(link.images for link in self._links)
+
+    @property
+    def last_success(self) -> float | None:
+        """When a device last answered, by the monotonic clock."""
+        return max((link.last_success for link in self._links if link.last_success is not None), default=None)
+
+    @property
+    def unavailable(self) -> str | None:
+        """Why no device can be asked now, or None."""
+        return None if any(link.is_ready for link in self._links) else "the device process is being started"
+
+    def abandon(self, reason: str) -> None:
+        """Fail everything that waits, and accept nothing more."""
+        self._reason = reason
+        waiting, self._waiting = [*self._waiting], deque()
+        for entry in waiting:
+            _fail(entry, overloaded(f"{reason}; try another replica, or again"))
+
+    async def submit(self, work: Work) -> Result:
+        """Have work done, and wait for its result. Many images are classified in parts, among others' requests.
+
+        Raises `Problem`: 503 if too much waits, time runs out or two device processes died of it, and whatever the
+        work itself ran into.
+        """
+        if self._reason is not None:
+            raise overloaded(f"{self._reason}; try another replica, or again")
+        loop = asyncio.get_running_loop()
+        entries = [Entry(part, loop.create_future()) for part in _parts(work)]
+        waiting = self.waiting_images
+        # A request larger than the whole queue may still run when nothing else waits.
+        if waiting and waiting + sum(entry.images for entry in entries) > self._max_images:
+            raise overloaded(f"{waiting} images are waiting already; try again shortly")
+        self._waiting.extend(entries)
+        self._lend_waiting()
+        results: Awaitable[list[Result]] = asyncio.gather(*(entry.result for entry in entries))
+        try:
+            async with asyncio.timeout(self._timeout):
+                return _joined(await unless_client_leaves(results))
+        except TimeoutError:
+            raise overloaded(f"the device was not free within {self._timeout:g} s; try again") from None
+        except Problem as problem:
+            self.failed += problem.status == 500
+            raise
+        finally:
+            for entry in entries:
+                if entry.result.cancelled() or not entry.result.done():
+                    self._give_up(entry)
+
+    def _give_up(self, entry: Entry) -> None:
+        entry.result.cancel()
+        with contextlib.suppress(ValueError):
+            self._waiting.remove(entry)
+            return
+        for link in self._links:
+            link.cancel(entry)
+
+    def _lend_waiting(self) -> None:
+        """Hand to the devices what waits, the oldest first, as long as they take it."""
+        if self.unavailable is None:
+            self._ready.set()
+        while self._waiting:
+            entry = self._waiting[0]
+            try:
+                if not any(link.lend(entry, self._config_of(entry.work)) for link in self._least_busy_first()):
+                    return
+            except Problem as problem:
+                _fail(entry, problem)
+            self._waiting.popleft()
+
+    def _least_busy_first(self) -> Iterable[Link]:
+        if len(self._links) == 1:
+            return self._links
+        # A device may not have noticed yet what this worker has just sent.
+        busy = [max(link.images, self._board.images[number]) for number, link in enumerate(self._links)]
+        return [self._links[number] for number in sorted(range(len(busy)), key=busy.__getitem__)]
+
+    def _retry(self, entries: list[Entry]) -> None:
+        """Try entries of a device process that has ended once more, before all others; then fail them."""
+        for entry in reversed(entries):
+            entry.tries += 1
+            if entry.result.done():  # its client has left
+                continue
+            if entry.tries >= MOST_TRIES:
+                self.failed += 1
+                _fail(entry, overloaded("the device process died twice over this request; try again"))
+            else:
+                self._waiting.appendleft(entry)
+        self._lend_waiting()
+
+
+def _parts(work: Work) -> list[Work]:
+    """A prediction of many images in several parts; other work as it is."""
+    if not isinstance(work, Predict) or len(work.images) <= BATCH_IMAGES:
+        return [work]
+    starts = range(0, len(work.images), BATCH_IMAGES)
+    return [replace(work, images=work.images[at : at + BATCH_IMAGES]) for at in starts]
+
+
+def _joined(results: list[Result]) -> Result:
+    """The result of work from those of its parts."""
+    if len(results) == 1:
+        return results[0]
+    return Predicted(np.concatenate([cast(Predicted, part).probabilities for part in results]), None)
+
+
+def _fail(entry: Entry, problem: Problem) -> None:
+    if not entry.result.done():
+        entry.result.set_exception(problem)
