@@ -6,7 +6,8 @@ import typer
 
 from app.cli.common import app, console
 from app.cli.figures import print_card, print_photo_card
-from app.cli.models import DEFAULT_WEIGHTS, Device, TrainingData, Weights, load_model, load_pictures, one_line_errors
+from app.cli.models import load_model, load_pictures, one_line_errors
+from app.cli.options import DEFAULT_WEIGHTS, Device, TrainingData, Weights
 
 
 @app.command()

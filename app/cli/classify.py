@@ -9,21 +9,9 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from app.cli.common import app, fail, note
-from app.cli.models import DEFAULT_WEIGHTS, Device, load_model, one_line_errors
-from app.cli.predictions import (
-    LEFT_OUT_STATUS,
-    Answers,
-    Format,
-    FormatOption,
-    Queries,
-    Support,
-    Threshold,
-    Top,
-    chunks,
-    find_queries,
-    find_support,
-    warn_of_suspect,
-)
+from app.cli.models import load_model, one_line_errors
+from app.cli.options import DEFAULT_WEIGHTS, Device, Format, FormatOption, Queries, Support, Threshold, Top
+from app.cli.predictions import LEFT_OUT_STATUS, Answers, chunks, find_queries, find_support, warn_of_suspect
 
 if TYPE_CHECKING:
     import numpy as np

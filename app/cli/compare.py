@@ -8,19 +8,8 @@ import typer
 
 from app.cli.common import app, console, fail, note, numbers, print_table
 from app.cli.figures import percent, progress_bar, signed_percent, write_results
-from app.cli.models import (
-    DEFAULT_WEIGHTS,
-    Device,
-    Out,
-    SameAlphabet,
-    Seed,
-    Split,
-    Weights,
-    find_within,
-    load_model,
-    load_pictures,
-    one_line_errors,
-)
+from app.cli.models import find_within, load_model, load_pictures, one_line_errors
+from app.cli.options import DEFAULT_WEIGHTS, Device, Out, SameAlphabet, Seed, Split, Weights
 
 if TYPE_CHECKING:
     from model.baselines.method import Method

@@ -7,19 +7,8 @@ import typer
 
 from app.cli.common import app, console, fail, note, numbers, ranges
 from app.cli.figures import print_rows, signed_percent, write_results
-from app.cli.models import (
-    DEFAULT_WEIGHTS,
-    Device,
-    Out,
-    SameAlphabet,
-    Seed,
-    Split,
-    Weights,
-    find_within,
-    load_model,
-    load_pictures,
-    one_line_errors,
-)
+from app.cli.models import find_within, load_model, load_pictures, one_line_errors
+from app.cli.options import DEFAULT_WEIGHTS, Device, Out, SameAlphabet, Seed, Split, Weights
 
 if TYPE_CHECKING:
     from model.data.omniglot import Drawings

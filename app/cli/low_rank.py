@@ -8,7 +8,8 @@ import typer
 
 from app.cli.common import app, console, fail, note
 from app.cli.figures import print_card
-from app.cli.models import TrainingData, Weights, load_drawings, load_model, one_line_errors
+from app.cli.models import load_drawings, load_model, one_line_errors
+from app.cli.options import TrainingData, Weights
 
 
 @app.command("low-rank")

@@ -1,11 +1,9 @@
-"""What the commands that run a model themselves share: options, loading model and data, and errors in one line."""
+"""What the commands that run a model themselves share: loading model and data, and errors in one line."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
-
-import typer
+from typing import TYPE_CHECKING
 
 from app.cli.common import fail, warn_of_left_out
 
@@ -18,18 +16,6 @@ if TYPE_CHECKING:
     from model.evaluation.accuracy import Within
     from model.evaluation.extracted_features import Pictures
     from model.leo import LatentEmbeddingOptimization
-
-DEFAULT_WEIGHTS = Path(__file__).resolve().parents[2] / "weights" / "omniglot"
-
-Weights = Annotated[Path, typer.Option("--model", help="Folder of the model.")]
-Device = Annotated[str, typer.Option(help="auto, cpu or cuda.")]
-TrainingData = Annotated[
-    list[Path], typer.Option(help="The data it was trained on: a folder or zip. Photos may come from several.")
-]
-Split = Annotated[str, typer.Option(help="all, train or validation; no alphabet is in both of the last two.")]
-SameAlphabet = Annotated[str | None, typer.Option("--within", help="alphabet: all classes of a task are of one.")]
-Seed = Annotated[int, typer.Option(min=0, help="The same seed draws the same tasks.")]
-Out = Annotated[Path | None, typer.Option(help="Write the results to this file as JSON.")]
 
 
 @contextmanager

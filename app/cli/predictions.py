@@ -4,14 +4,14 @@ import csv
 import json
 import sys
 from collections.abc import Iterator, Sequence
-from enum import StrEnum
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, TypeVar
+from typing import TYPE_CHECKING, TypeVar
 
 import typer
 from rich.cells import cell_len
 
 from app.cli.common import fail, note, warn_of_left_out
+from app.cli.options import Format
 
 if TYPE_CHECKING:
     from app.client import Prediction
@@ -21,23 +21,6 @@ if TYPE_CHECKING:
 LEFT_OUT_STATUS = 3
 
 Item = TypeVar("Item")
-
-
-class Format(StrEnum):
-    """How predictions are printed."""
-
-    TABLE = "table"
-    JSON = "json"
-    CSV = "csv"
-
-
-Support = Annotated[Path, typer.Argument(help="Folder or zip that holds one folder of pictures for each class.")]
-Queries = Annotated[
-    list[Path], typer.Argument(help="Pictures to classify, or folders or zips of them.", metavar="QUERY...")
-]
-Threshold = Annotated[float, typer.Option(min=0, max=1, help="An answer with a lower confidence is unknown.")]
-Top = Annotated[int, typer.Option(min=1, help="How many classes to name for each picture, likeliest first.")]
-FormatOption = Annotated[Format, typer.Option("--format", help="How to print the answers.")]
 
 
 def find_support(path: Path, min_classes: int = 2) -> "tuple[list[str], list[File]]":

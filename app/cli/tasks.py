@@ -9,20 +9,8 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from app.cli.common import app, fail, note, print_table
-from app.cli.predictions import (
-    LEFT_OUT_STATUS,
-    Answers,
-    Format,
-    FormatOption,
-    Queries,
-    Support,
-    Threshold,
-    Top,
-    chunks,
-    find_queries,
-    find_support,
-    warn_of_suspect,
-)
+from app.cli.options import Format, FormatOption, Queries, Support, Threshold, Top
+from app.cli.predictions import LEFT_OUT_STATUS, Answers, chunks, find_queries, find_support, warn_of_suspect
 
 if TYPE_CHECKING:
     from app.client import Client, Prediction, Task

@@ -10,7 +10,8 @@ import typer
 
 from app.cli.common import app, console, fail, note
 from app.cli.figures import print_card, print_photo_card, progress_bar
-from app.cli.models import Device, find_device, load_drawings, load_photos, one_line_errors
+from app.cli.models import find_device, load_drawings, load_photos, one_line_errors
+from app.cli.options import Device
 
 if TYPE_CHECKING:
     import torch

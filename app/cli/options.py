@@ -1,0 +1,36 @@
+"""Options and arguments that several commands have."""
+
+from enum import StrEnum
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+DEFAULT_WEIGHTS = Path(__file__).resolve().parents[2] / "weights" / "omniglot"
+
+Weights = Annotated[Path, typer.Option("--model", help="Folder of the model.")]
+Device = Annotated[str, typer.Option(help="auto, cpu or cuda.")]
+TrainingData = Annotated[
+    list[Path], typer.Option(help="The data it was trained on: a folder or zip. Photos may come from several.")
+]
+Split = Annotated[str, typer.Option(help="all, train or validation; no alphabet is in both of the last two.")]
+SameAlphabet = Annotated[str | None, typer.Option("--within", help="alphabet: all classes of a task are of one.")]
+Seed = Annotated[int, typer.Option(min=0, help="The same seed draws the same tasks.")]
+Out = Annotated[Path | None, typer.Option(help="Write the results to this file as JSON.")]
+
+
+class Format(StrEnum):
+    """How predictions are printed."""
+
+    TABLE = "table"
+    JSON = "json"
+    CSV = "csv"
+
+
+Support = Annotated[Path, typer.Argument(help="Folder or zip that holds one folder of pictures for each class.")]
+Queries = Annotated[
+    list[Path], typer.Argument(help="Pictures to classify, or folders or zips of them.", metavar="QUERY...")
+]
+Threshold = Annotated[float, typer.Option(min=0, max=1, help="An answer with a lower confidence is unknown.")]
+Top = Annotated[int, typer.Option(min=1, help="How many classes to name for each picture, likeliest first.")]
+FormatOption = Annotated[Format, typer.Option("--format", help="How to print the answers.")]
