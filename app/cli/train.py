@@ -93,7 +93,6 @@ def _train_on_drawings(
 ) -> None:
     from model import parallel
     from model.checkpoint import read_info
-    from model.data.omniglot import VALIDATION_ALPHABETS
     from model.leo import LatentEmbeddingOptimization
     from model.training.drawings import DrawingTrainer
 
@@ -101,6 +100,7 @@ def _train_on_drawings(
     with console.status(f"reading {data[0]}"):
         drawings = load_drawings(data)
     training, validation = drawings.split("train"), drawings.split("validation")
+    note(f"{len(drawings)} classes, {len(validation)} of them held back for validation")
     teacher_leo, start_leo = (
         None if folder is None else LatentEmbeddingOptimization.from_pretrained(folder, device)
         for folder in (teacher, start)
@@ -122,7 +122,9 @@ def _train_on_drawings(
     if parallel.is_first():
         card = origin | {
             "training_classes": len(training),
-            "validation_alphabets": sorted(set(validation.alphabets) & set(VALIDATION_ALPHABETS)),
+            # Of a single alphabet, classes are held back.
+            "validation_alphabets": sorted(set(validation.alphabets) - set(training.alphabets)) or validation.names,
+            "validation_classes": list(validation.names),
             "seconds": round(trainer.seconds),
         }
         if start is not None:
@@ -137,8 +139,10 @@ def _train_on_photos(
     from model.training.photos import PhotoTrainer
 
     photos = load_photos(data)
+    training, validation = photos.split("train"), photos.split("validation")
+    note(f"{len(photos)} classes, {len(validation)} of them held back for validation")
     note("computing the backbone's features, once: this takes some minutes")
-    trainer = PhotoTrainer(config, photos.split("train"), photos.split("validation"), out, device)
+    trainer = PhotoTrainer(config, training, validation, out, device)
     _show_training(trainer)
     _finish_photos(trainer, photos, origin)
 

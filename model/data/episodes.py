@@ -124,6 +124,19 @@ def sample_episodes(
     return Episodes(classes, drawings, most, shots)
 
 
+def fit_to_data(counts: Tensor, way: int, shot: int, query: int) -> tuple[int, int, int]:
+    """Return ways, shots and queries of a task that data with `counts` [C] images has enough for: fewer, or the same.
+
+    Raises `DataError` if fewer than two classes have two images.
+    """
+    way = min(way, int((counts >= 2).sum()))
+    if way < 2:
+        raise DataError("no task can be made: at least 2 classes need 2 images or more each; add some")
+    images = int(counts.sort(descending=True).values[way - 1])  # that `way` classes have
+    query = min(query, images - 1)
+    return way, min(shot, images - query), query
+
+
 def sample_unknown_classes(
     counts: Tensor, episodes: Episodes, way: int, query: int, generator: torch.Generator, groups: Tensor | None = None
 ) -> Episodes:

@@ -15,6 +15,7 @@ from torch import Tensor
 
 from model.data.classes import find_classes, read_picture
 from model.data.sources import DataError, File, by_name
+from model.data.splits import check_split, held_back
 from model.images.drawings import SIDE, to_drawing
 from model.images.reader import DrawingReader
 
@@ -26,7 +27,6 @@ VALIDATION_ALPHABETS = (
     "Tagalog",
     "Tifinagh",
 )
-SPLITS = ("all", "train", "validation")
 
 
 @dataclass(frozen=True)
@@ -58,18 +58,17 @@ class Drawings:
     def split(self, name: str) -> "Drawings":
         """Return the split `all`, `train` or `validation`; no alphabet is in both of the last two.
 
-        Raises `DataError` for another name, or if the split would have no class.
+        Of Omniglot's background set, validation is `VALIDATION_ALPHABETS`. Of other data it is every fifth alphabet, or
+        every fifth class if there is only one. Raises `DataError` for another name, or if there are too few classes.
         """
-        if name not in SPLITS:
-            raise DataError(f"no split called {name!r}; there are {', '.join(SPLITS)}")
+        check_split(name)
         if name == "all":
             return self
-        wanted = [c for c, a in enumerate(self.alphabets) if (a in VALIDATION_ALPHABETS) == (name == "validation")]
+        named = [alphabet in VALIDATION_ALPHABETS for alphabet in self.alphabets]
+        for_validation = named if any(named) else held_back(self.alphabets)
+        wanted = [c for c, held in enumerate(for_validation) if held == (name == "validation")]
         if not wanted:
-            raise DataError(
-                f"no class belongs to the {name} split, which goes by alphabet: validation is "
-                f"{', '.join(VALIDATION_ALPHABETS)}. For other data use --split all"
-            )
+            raise DataError("all classes here are Omniglot's for validation, none for training: use --split all")
         return self.subset(wanted)
 
 

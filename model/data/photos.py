@@ -11,11 +11,9 @@ import torch
 from torch import Tensor
 
 from model.data.classes import find_classes, read_picture
-from model.data.omniglot import SPLITS
-from model.data.sources import DataError, File, Source
+from model.data.sources import File, Source
+from model.data.splits import check_split, held_back
 from model.images.photos import Pixels, to_pixels
-
-VALIDATION_EVERY = 5  # every fifth group, by name, is for validation and never trained on
 
 
 @dataclass(frozen=True)
@@ -64,19 +62,15 @@ class Photos:
     def split(self, name: str) -> "Photos":
         """Return the split `all`, `train` or `validation`; no group is in both of the last two.
 
-        Raises `DataError` for another name, or if the split would have no class.
+        Each source is split by itself. Raises `DataError` for another name, or if a source has too few classes.
         """
-        if name not in SPLITS:
-            raise DataError(f"no split called {name!r}; there are {', '.join(SPLITS)}")
+        check_split(name)
         if name == "all":
             return self
-        order = {group: place for place, group in enumerate(sorted(set(self.groups)))}
-        wanted = [
-            c for c, group in enumerate(self.groups) if (order[group] % VALIDATION_EVERY == 0) == (name == "validation")
-        ]
-        if not wanted:
-            raise DataError(f"too few groups of classes for a {name} split: use --split all")
-        return self.subset(wanted)
+        for_validation: dict[str, bool] = {}
+        for part in self.by_source():
+            for_validation |= zip(part.names, held_back(part.groups), strict=True)
+        return self.subset([c for c, own in enumerate(self.names) if for_validation[own] == (name == "validation")])
 
     def pixels(self, label: int, place: int, resolution: int) -> Tensor:
         """Decode photo number `place` of a class for a backbone: [R,R,3] uint8. Raises `DataError`."""

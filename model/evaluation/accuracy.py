@@ -1,5 +1,6 @@
 """Accuracy of a few-shot method on random tasks of classes that it was not trained on, with 95 % intervals."""
 
+import contextlib
 import math
 from collections.abc import Iterable, Iterator
 from dataclasses import asdict, dataclass
@@ -10,7 +11,7 @@ from torch import Tensor
 
 from model.baselines.leo import LeoMethod
 from model.baselines.method import Method
-from model.data.episodes import Episodes, concatenate, sample_episodes
+from model.data.episodes import Episodes, concatenate, fit_to_data, sample_episodes
 from model.data.sources import DataError
 from model.evaluation.extracted_features import ExtractedFeatures
 from model.functional import one_hot
@@ -79,17 +80,22 @@ def sample_tasks(extracted: ExtractedFeatures, setting: Setting, episodes: int, 
 
 
 def feasible_settings(extracted: ExtractedFeatures, settings: Iterable[Setting]) -> list[Setting]:
-    """Return the settings that the data is large enough for. Raises `DataError` if there is none."""
-    feasible, last_error = [], DataError("no setting was asked for: name at least one")
+    """Return the settings that the data is large enough for; if there is none, one with fewer ways, shots and queries.
+
+    Raises `DataError` if the data is too small for any task, or no setting is given.
+    """
+    settings, feasible = list(settings), []
     for setting in settings:
-        try:
+        with contextlib.suppress(DataError):
             sample_tasks(extracted, setting, 1)
             feasible.append(setting)
-        except DataError as error:
-            last_error = error
-    if not feasible:
-        raise last_error
-    return feasible
+    if feasible:
+        return feasible
+    if not settings:
+        raise DataError("no setting was asked for: name at least one")
+    smallest = min(settings, key=lambda setting: (setting.way, setting.shots, setting.query))
+    way, shot, query = fit_to_data(extracted.counts, smallest.way, smallest.shots[0], smallest.query)
+    return [Setting(way, (shot, shot), query)]
 
 
 @torch.no_grad()

@@ -18,7 +18,7 @@ from torch import nn
 
 from model import parallel
 from model.checkpoint import save_model, write_whole
-from model.data.episodes import sample_episodes, split_support_and_queries
+from model.data.episodes import fit_to_data, sample_episodes, split_support_and_queries
 from model.data.omniglot import Drawings, fingerprint
 from model.devices import bf16_is_fast
 from model.evaluation.accuracy import measure_accuracy
@@ -121,8 +121,7 @@ class DrawingTrainer:
 
     def _run_episode_step(self, generator: torch.Generator) -> tuple[int, dict[str, float]]:
         config = self.config
-        way = random_choice(config.ways, generator)
-        shot = random_choice(config.shots, generator)
+        way, shot, query = random_choice(config.ways, generator), random_choice(config.shots, generator), config.query
         tasks = max(parallel.size(), config.tasks_per_step(way, shot))  # at least one for each process
         symmetries = 2 * ROTATIONS if config.mirrored else ROTATIONS
         counts = self.counts.repeat_interleave(symmetries)
@@ -130,8 +129,9 @@ class DrawingTrainer:
         if config.within_alphabet and float(torch.rand((), generator=generator)) < config.within_alphabet:
             # A rotated or mirrored alphabet counts as an alphabet of its own.
             groups = (self.alphabets.unsqueeze(1) * symmetries + torch.arange(symmetries)).flatten()
-            way = min(way, int(groups.bincount().max()))
-        episodes = sample_episodes(counts, tasks, way, shot, config.query, generator, groups)
+            way, shot, query = fit_to_data(counts[groups == groups.bincount().argmax()], way, shot, query)
+        way, shot, query = fit_to_data(counts, way, shot, query)
+        episodes = sample_episodes(counts, tasks, way, shot, query, generator, groups)
         classes, drawings = parallel.share(episodes.classes), parallel.share(episodes.drawings)
         augmentation = process_generator(generator)
         images = self.batches.augmented_tasks(classes, drawings, symmetries, augmentation, config.elastic)
@@ -140,13 +140,17 @@ class DrawingTrainer:
         return drawings.numel(), watch
 
     def _validate(self) -> float:
-        """Measure 5-way 1-shot accuracy on 400 fixed validation tasks; in pretraining, without inner steps."""
+        """Measure 5-way 1-shot accuracy on 400 fixed validation tasks; in pretraining, without inner steps.
+
+        In small data sets the tasks have fewer ways and queries.
+        """
         leo = self.leo.eval()
         if self.stage == "pretrain":
             self._align_with_phi()
         steps = 0 if self.stage == "pretrain" else None
         features = extract_leo_features(leo, self.validation)
-        return measure_accuracy(leo, features, 5, 1, 15, episodes=400, seed=1, inner_steps=steps).accuracy
+        task = fit_to_data(features.counts, 5, 1, 15)
+        return measure_accuracy(leo, features, *task, episodes=400, seed=1, inner_steps=steps).accuracy
 
     # -- between the stages ------------------------------------------------------------------
 

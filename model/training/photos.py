@@ -17,7 +17,7 @@ from torch import Tensor
 
 from model.baselines.extractors import LeoExtractor
 from model.baselines.leo import LeoMethod
-from model.data.episodes import sample_episodes, split_support_and_queries
+from model.data.episodes import fit_to_data, sample_episodes, split_support_and_queries
 from model.data.photo_features import backbone_features
 from model.data.photos import Photos
 from model.evaluation.accuracy import accuracy_per_task, sample_tasks
@@ -91,12 +91,10 @@ class PhotoTrainer:
     def _run_step(self, generator: torch.Generator) -> tuple[int, dict[str, float]]:
         """Train on random tasks; return their number of images, and the loss and other figures by name."""
         config = self.config
-        way = min(random_choice(config.ways, generator), len(self.counts))
-        # A task needs `way` classes of enough photos. In a small data set the shots are fewer.
-        most = int(self.counts.sort(descending=True).values[way - 1]) - config.query
-        shot = max(1, min(random_choice(config.shots, generator), most))
+        way, shot = random_choice(config.ways, generator), random_choice(config.shots, generator)
+        way, shot, query = fit_to_data(self.counts, way, shot, config.query)
         tasks = config.tasks_per_step(way, shot)
-        episodes = sample_episodes(self.counts, tasks, way, shot, config.query, generator)
+        episodes = sample_episodes(self.counts, tasks, way, shot, query, generator)
         views = torch.randint(self.features.shape[2], episodes.drawings.shape, generator=generator)
         features = self.features[episodes.classes.unsqueeze(-1), episodes.drawings, views]  # [T, N, K+Q, F]
         support, labels, queries, query_labels = split_support_and_queries(features, shot)

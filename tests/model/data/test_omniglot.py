@@ -50,8 +50,17 @@ def test_splits_are_by_alphabet_and_share_none(tmp_path: Path) -> None:
     assert len(drawings.split("all")) == 40
     with pytest.raises(DataError, match="no split called 'test'"):
         drawings.split("test")
-    with pytest.raises(DataError, match="--split all"):
-        training.split("validation")
+    with pytest.raises(DataError, match="none for training: use --split all"):
+        validation.split("train")
+
+
+def test_of_other_data_every_fifth_alphabet_is_for_validation(tmp_path: Path) -> None:
+    drawings = load_drawings(write_omniglot(tmp_path, ["Arabic", "Bengali", "Greek", "Hebrew", "Korean", "Latin"], 1))
+    assert set(drawings.split("validation").alphabets) == {"Arabic", "Latin"}
+    assert set(drawings.split("train").alphabets) == {"Bengali", "Greek", "Hebrew", "Korean"}
+    one = drawings.subset(list(range(10)))  # one alphabet: every fifth of its classes
+    assert one.split("validation").names == (one.names[0], one.names[5])
+    assert len(one.split("train")) == 8
 
 
 def test_unusable_data_is_refused_with_a_reason(tmp_path: Path) -> None:

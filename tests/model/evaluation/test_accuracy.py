@@ -18,7 +18,7 @@ from model.evaluation.accuracy import (
     measure_accuracy,
     sample_tasks,
 )
-from model.evaluation.extracted_features import extract_leo_features
+from model.evaluation.extracted_features import ExtractedFeatures, extract_leo_features
 from tests.helpers.drawn import write_omniglot
 from tests.helpers.models import tiny
 
@@ -92,8 +92,10 @@ def test_settings_that_the_data_is_too_small_for_are_left_out(drawings: Drawings
     features = extract_leo_features(tiny().eval(), drawings)
     possible, too_many_ways, too_many_shots = Setting(5, (1, 1), 3), Setting(21, (1, 1), 3), Setting(5, (8, 8), 3)
     assert feasible_settings(features, [too_many_ways, possible, too_many_shots]) == [possible]
-    with pytest.raises(DataError, match="5-way tasks with 8 shots"):
-        feasible_settings(features, [too_many_ways, too_many_shots])
+    few = ExtractedFeatures(features.features[:3, :2], torch.tensor([2, 2, 1]), features.groups[:3])
+    assert feasible_settings(few, [too_many_ways, too_many_shots]) == [Setting(2, (1, 1), 1)]
+    with pytest.raises(DataError, match="at least 2 classes need 2 images"):
+        feasible_settings(ExtractedFeatures(few.features, torch.tensor([2, 1, 1]), few.groups), [possible])
     with pytest.raises(DataError, match="no setting"):
         feasible_settings(features, [])
 
