@@ -7,7 +7,7 @@ COVERAGE_FLOOR := 96
 BIN := $(VENV)/bin
 INSTALLED := $(VENV)/.installed
 
-.PHONY: serve test coverage check bench bench-engine bench-labels bench-page bench-quantised \
+.PHONY: serve test coverage check bench bench-engine bench-store bench-labels bench-page bench-quantised \
 	bench-training ablation phi-search compare chaos hostile strangers fuzz soak audit bench-ray capacity serve-ray test-ray test-containers clean
 
 serve: $(INSTALLED)
@@ -33,6 +33,10 @@ check: $(INSTALLED)
 bench: $(INSTALLED)
 	$(BIN)/python -m bench.latency
 	$(BIN)/python -m bench.readme
+
+# How many tasks a second the embedded store takes; writes bench/results/store.json. A minute.
+bench-store: $(INSTALLED)
+	$(BIN)/python -m bench.store
 
 # Compares the service with LitServe, a plain FastAPI handler and the machine's limit, and engines for phi with each other;
 # writes bench/results/ and the README's figures. Twenty minutes on an idle machine. ENGINE="--only compare,limits" runs less.

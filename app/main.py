@@ -34,6 +34,7 @@ from app.inference.remote.board import Board
 from app.inference.remote.client import DeviceQueue
 from app.inference.remote.slots import LEAST_SLOTS_BYTES
 from app.inference.timed_batches import timed_batches
+from app.inference.warm_up import warm_up
 from app.inference.watchdog import Watchdog
 from app.inference.work import WorkQueue
 from app.observability import metrics
@@ -158,6 +159,7 @@ async def _lifespan(app: FastAPI) -> AsyncIterator[None]:
     if isinstance(queue, DeviceQueue):
         await queue.wait_until_ready()
     readiness = Readiness(queue, models.default.shape, settings.device_deadline, _exit_soon)
+    await warm_up(models, queue)
     await readiness.test()
     app.state.readiness = readiness
     app.state.tasks = Tasks(settings, models, queue, store, shared_state)

@@ -64,8 +64,8 @@ class Settings(BaseSettings):
     workers: int = Field(
         0,
         ge=0,
-        description="worker processes, each with its own queues and cache; 0: one for each core and at most 4 if tasks "
-        "are kept in `LEO_DATA_DIR`, else one",
+        description="worker processes, each with its own queues and cache; 0: one for each core that memory "
+        "allows if tasks are kept in `LEO_DATA_DIR`, else one",
     )
 
     log_format: Literal["text", "json"] = Field(

@@ -23,6 +23,7 @@ class SharedState:
         self._computations, self._lock = 0, threading.Lock()  # of this worker's threads, under way
         self._computing = RawArray("B", workers)
         self._ready = RawArray("B", workers)
+        self._has_started = RawArray("B", [workers == 1])
         self.load = RequestLoad(workers)
         # Counts of changes, a row for each worker and one for the parent. Each writes its own row only, so no count is
         # ever lost; a task's version is the sum over the rows.
@@ -53,6 +54,15 @@ class SharedState:
     def ready_workers(self) -> int:
         """How many workers answer requests; a process without a parent answers for itself."""
         return sum(self._ready) if self.workers > 1 else 1
+
+    @property
+    def has_started(self) -> bool:
+        """Whether every worker has become ready once, or failed to; only the parent sets it."""
+        return bool(self._has_started[0])
+
+    @has_started.setter
+    def has_started(self, has_started: bool) -> None:
+        self._has_started[0] = has_started
 
     # -- cores -------------------------------------------------------------------------------
 

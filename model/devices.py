@@ -7,7 +7,11 @@ from pathlib import Path
 
 import torch
 
-CORES = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+from model.cgroups import core_limit
+
+_cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+#: Cores that this process may use: those of the machine, unless a container or `taskset` allows fewer.
+CORES = min(_cores, core_limit() or _cores)
 #: One thread for each core, to split a batch over. Threads start when they are first needed.
 THREAD_POOL = ThreadPoolExecutor(CORES, thread_name_prefix="part")
 

@@ -29,6 +29,7 @@ FLOORS = [
     {"model.images"},
     {"model.config"},
     {"model.backbones", "model.devices", "model.allocator", "model.parallel"},
+    {"model.cgroups"},
 ]
 
 

@@ -19,13 +19,14 @@ from types import FrameType
 
 from app.process.children import FORWARDED_SIGNALS, die_with_parent
 from app.process.devices import DeviceProcesses
+from app.process.memory import workers_that_fit
 from app.settings import Settings
 from app.shared_state import SharedState
 from model.devices import CORES
+from model.serving.phi import TIMINGS
 
 log = logging.getLogger(__name__)
 
-MOST_WORKERS = 4  # by default; LEO_WORKERS may ask for more
 DEVICES_EVERY = 0.25  # seconds between looks at the device processes
 STOP_GRACE = 10.0  # seconds beyond `stop_seconds` before a worker is killed
 
@@ -41,12 +42,12 @@ Serve = Callable[[Callable[[], list[socket.socket]], Callable[[], None]], None]
 
 
 def worker_count(settings: Settings) -> int:
-    """The number of workers: the setting, else one for each core, or one if a shared store limits the speed."""
+    """The number of workers: the setting, else one for each core that memory allows, or one on a shared store."""
     if settings.workers:
         return settings.workers
     if settings.store_url or not sys.platform.startswith("linux"):
         return 1
-    return min(CORES, MOST_WORKERS)
+    return min(CORES, workers_that_fit(settings))
 
 
 class Worker:
@@ -108,6 +109,7 @@ class Workers:
         self._failures = [0] * shared_state.workers  # early failures in a row, by worker
         self._restarts: dict[int, float] = {}  # when to start a worker again, by the monotonic clock
         self._has_served = False  # whether any worker has ever been ready
+        self._never_started = set(range(shared_state.workers))
 
     def run(self) -> int:
         """Supervise the workers until a signal; returns the exit status, 1 if no worker can start."""
@@ -158,17 +160,25 @@ class Workers:
         for worker in self._workers:
             if not worker.is_ready and worker.ready_pipe.poll():
                 with contextlib.suppress(EOFError):  # it died
-                    worker.ready_pipe.recv()
+                    TIMINGS.update(worker.ready_pipe.recv())  # for workers forked from now on
+                    self._note_started(worker.number)
                     worker.ready_at, self._has_served = time.monotonic(), True
                     self._shared_state.set_ready(worker.number, ready=True)
                     if worker.must_reload:
                         worker.send(signal.SIGHUP)
+
+    def _note_started(self, number: int) -> None:
+        """A worker has become ready, or failed to. The service is ready only after the first try of every worker."""
+        self._never_started.discard(number)
+        if not self._never_started:
+            self._shared_state.has_started = True
 
     def _note_dead_workers(self) -> None:
         from prometheus_client.multiprocess import mark_process_dead  # imported late, see PROMETHEUS_MULTIPROC_DIR
 
         for worker in [worker for worker in self._workers if not worker.is_alive]:
             self._workers.remove(worker)
+            self._note_started(worker.number)
             self._shared_state.set_ready(worker.number, ready=False)
             self._shared_state.bump_all_versions()  # it may have died between storing a change and announcing it
             mark_process_dead(worker.process.pid)  # type: ignore[no-untyped-call]
@@ -207,11 +217,10 @@ class Workers:
         for number in [number for number, due in self._restarts.items() if due <= now]:
             del self._restarts[number]
             self._start(number)
-        # The first start is one worker after another: each measures how it computes fastest, and a bad weights folder
-        # is reported only once.
-        started = len(self._workers) + len(self._restarts)
-        if started < self._shared_state.workers and all(worker.is_ready for worker in self._workers):
-            self._start(started)
+        # The first worker starts alone: it measures how all compute fastest, and reports a bad weights folder once.
+        if self._has_served:
+            for number in range(len(self._workers) + len(self._restarts), self._shared_state.workers):
+                self._start(number)
 
     def _look_after_devices(self) -> None:
         if self._devices:
@@ -258,4 +267,4 @@ class Workers:
         sockets = self._sockets.pop(number, [])
         self._close_all_sockets()
         with contextlib.suppress(KeyboardInterrupt):
-            self._serve(lambda: sockets or self._listen(), lambda: ready_pipe.send(True))
+            self._serve(lambda: sockets or self._listen(), lambda: ready_pipe.send(TIMINGS))

@@ -9,7 +9,8 @@ import pytest
 
 from app.http.keys import KeyFile, Keys, new_key, write_keys
 from app.http.rates import Rates
-from app.process.workers import MOST_WORKERS, worker_count
+from app.process.memory import workers_that_fit
+from app.process.workers import worker_count
 from app.settings import Settings
 from app.shared_state import SharedState
 from model.devices import CORES
@@ -120,6 +121,6 @@ def test_the_number_of_workers_follows_cores_and_settings(tmp_path: Path) -> Non
     def with_(**changes: object) -> int:
         return worker_count(Settings.model_validate({"device": "cpu", "data_dir": tmp_path} | changes))
 
-    assert with_() == min(CORES, MOST_WORKERS)
+    assert with_() == min(CORES, workers_that_fit(Settings()))
     assert with_(workers=7) == 7
     assert with_(store_url="redis://127.0.0.1:1/0") == 1

@@ -201,6 +201,20 @@ def break_file(file: Path) -> Callable[[], object]:
     return lambda: file.write_bytes(whole)
 
 
+def test_the_service_is_ready_once_every_worker_is(tmp_path: Path) -> None:
+    """Connections are spread over all workers, so a client of one that still loads its models would wait."""
+    server = Server(tmp_path / "data", LEO_WORKERS=str(WORKERS))
+    try:
+        server.start()  # until the first 200
+        assert ready_workers(server) == WORKERS
+        killed, *_ = worker_ids(server)
+        os.kill(killed, signal.SIGKILL)
+        wait_until(lambda: killed not in worker_ids(server))
+        assert httpx.get(f"{server.url}/readyz", timeout=30).status_code == 200  # one that is replaced changes nothing
+    finally:
+        server.close()
+
+
 @pytest.mark.parametrize(
     "break_something",
     [

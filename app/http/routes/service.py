@@ -62,8 +62,11 @@ async def healthz() -> schemas.Health:
     "/readyz", summary="Readiness: a real adaptation and prediction ran in the last seconds", responses=problems(503)
 )
 async def readyz(context: ContextDep) -> schemas.ReadyHealth:
+    state = context.shared_state
     reason = context.readiness.reason_not_ready() or context.tasks.reason_store_is_lost()
+    if not reason and not state.has_started:
+        # Connections are spread over all workers, so some would wait until theirs has loaded its models.
+        reason = f"starting; {state.ready_workers} of {state.workers} workers are ready"
     if reason:
         raise Problem(503, f"not ready: {reason}", retry_after=1)
-    state = context.shared_state
     return schemas.ReadyHealth(status="ready", workers=state.workers, workers_ready=state.ready_workers)

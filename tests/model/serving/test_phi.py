@@ -12,7 +12,7 @@ from model.images.photos import to_pixels
 from model.leo import LatentEmbeddingOptimization
 from model.networks.features import FeatureExtractor
 from model.serving.onnx_export import phi_to_onnx
-from model.serving.phi import NotQuantisable, OnnxPhi, Phi, TorchPhi, fastest_phi, sample_drawings
+from model.serving.phi import NotQuantisable, OnnxPhi, Phi, PhiTiming, TorchPhi, fastest_phi, sample_drawings
 from tests.helpers.models import tiny
 from tests.helpers.photographed import PRODUCTS, product
 
@@ -152,3 +152,16 @@ def test_phi_is_not_quantised_on_a_gpu() -> None:
 def test_a_layer_without_a_quantised_form_is_named() -> None:
     with pytest.raises(TypeError, match="Conv2d has no quantised form"):
         phi_to_onnx(tiny().eval().classifier.phi, 8, quantised=True)
+
+
+def test_what_was_measured_before_is_not_measured_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A worker takes what the first one measured on the same machine, which was not under load then."""
+    monkeypatch.setattr("model.serving.phi.TIMINGS", timings := {})
+    phi = tiny().eval().classifier.phi
+    first = OnnxPhi(copy.deepcopy(phi), 8)
+    (digest,) = timings
+    timings[digest] = PhiTiming(threads=1, chunk=4, seconds_an_image=5.0)
+    second = OnnxPhi(copy.deepcopy(phi), 8)
+    assert (second.threads, second.chunk, second.seconds_an_image) == timings[digest]
+    images = drawings(9, 8)
+    torch.testing.assert_close(second(images), first(images), atol=1e-5, rtol=1e-5)
