@@ -77,7 +77,8 @@ def classify(
         classes = list(dict.fromkeys(labels))
         if len(classes) < 2:
             fail(f"{support}: too few examples can be read, at least 2 classes need some")
-        note(f"model {info.name} {info.version}: {len(classes)} classes, {len(read)} examples")
+        chosen = "" if model else "; chosen by what the examples look like, --model names another"
+        note(f"model {info.name} {info.version}: {len(classes)} classes, {len(read)} examples{chosen}")
         targets = np.array([classes.index(label) for label in labels])
         of_classifier, of_encoder = (torch.cat([part[n] for part in parts]) for n in (0, -1))  # [S, F]
         examples = SupportFeatures(of_classifier, of_encoder, targets)
