@@ -58,8 +58,9 @@ export function startAsking(created, quietly = false) {
   showNote("");
   live.changed();
   refreshBatch(task);
-  const oneColumn = matchMedia("(max-width: 60rem)").matches;
-  if (oneColumn && !quietly) byId("ask").scrollIntoView({ behavior: reducedMotion.matches ? "auto" : "smooth" });
+  const { top } = byId("ask").getBoundingClientRect();
+  const isInSight = top >= 0 && top < innerHeight / 3;
+  if (!isInSight && !quietly) byId("ask").scrollIntoView({ behavior: reducedMotion.matches ? "auto" : "smooth" });
 }
 
 /** There is no task to ask. */

@@ -3,7 +3,7 @@
 import { call, patiently } from "./api.js";
 import { confusionTable, countPairs } from "./confusion.js";
 import { toCsv } from "./csv.js";
-import { byId, make, makeCanvas, plural, saveAs } from "./dom.js";
+import { button, byId, make, makeCanvas, plural, saveAs } from "./dom.js";
 import { ofPhoto, paint } from "./example.js";
 import { mayWrite } from "./key.js";
 import { readPhotos } from "./photos.js";
@@ -130,7 +130,8 @@ function makeRow(each) {
   const canvas = makeCanvas(THUMB_SIDE, THUMB_SIDE);
   const name = make("td", { className: "path", textContent: each.path, title: each.path });
   each.row = make("tr", {}, make("td", {}, canvas), name, make("td", { className: "said" }), make("td", { className: "share" }), make("td"));
-  each.row.lastChild.append(teachChoice(each));
+  const learn = button(`Learn as ${each.label}`, () => correct(ofPhoto(each.photo), each.label), { hidden: true });
+  each.row.lastChild.append(teachChoice(each), learn);
   return each.row;
 }
 
@@ -157,11 +158,12 @@ function showRow(each) {
     each.row.classList.add(right ? "right" : "wrong");
     saidCell.textContent = right ? `${said(each)} ✓` : `${said(each)} ✗`;
   }
-  const choice = teachCell.firstChild;
+  const [choice, learn] = teachCell.children;
   if (choice.options.length !== batch.task.labels.length + 1) {
     choice.replaceChildren(new Option("It was…", ""), ...batch.task.labels.map((label) => new Option(label)));
   }
-  choice.hidden = !mayWrite();
+  learn.hidden = !mayWrite() || isRight(each) || !batch.task.labels.includes(each.label);
+  choice.hidden = !mayWrite() || !learn.hidden;
 }
 
 /** Show what follows from all answers so far, as after a change of the threshold. */

@@ -24,6 +24,7 @@ export class Card {
     this.pad = new Pad(find(".pad"), () => this.#drawn());
     this.drawing = null; // {id, position} of what is on the pad
     this.examples = []; // without the drawing on the pad
+    this.wantsPad = false; // whether a class of photos shows its pad all the same
     this.held = 0; // examples that only the server has
     this.thumbs = find(".thumbs");
     this.items = new Map(); // the thumbnails by their examples' ids
@@ -77,6 +78,8 @@ export class Card {
       this.pad.set([]);
       this.add([example]);
     }
+    this.wantsPad = true;
+    this.#showPad();
     this.pad.canvas.focus({ preventScroll: true });
   }
 
@@ -146,7 +149,14 @@ export class Card {
     this.callbacks.exampleRemoved(this, example);
   }
 
+  /** Classes of photos need no pad, until somebody wants to draw. */
+  #showPad() {
+    const photos = this.examples.some(({ blob }) => blob);
+    this.element.classList.toggle("has-photos", photos && this.pad.empty && !this.wantsPad);
+  }
+
   #showThumbs() {
+    this.#showPad();
     const present = new Set(this.examples.map(({ id }) => id));
     for (const id of this.items.keys()) if (!present.has(id)) this.items.delete(id);
     this.examples.forEach((example, index) => {

@@ -1,6 +1,6 @@
 // Sends examples in parts, so that hundreds of photos need no large request, and an interruption costs one part.
 
-import { ApiError, call, patiently } from "./api.js";
+import { call, patiently } from "./api.js";
 import { newId } from "./dom.js";
 import { asFile } from "./example.js";
 
@@ -26,7 +26,7 @@ export async function send(task, examples, options, { received, progress, tell, 
         break;
       } catch (error) {
         error.part = part;
-        const bad = error instanceof ApiError && error.status === 422 && part[error.index];
+        const bad = error.status === 422 ? part[error.index] : undefined;
         if (!bad?.example.blob || part.length === 1) throw error;
         refuse(bad, error.message);
         part = part.filter((each) => each !== bad);

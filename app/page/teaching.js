@@ -27,7 +27,7 @@ export function teach(found, card = null) {
       const target = folder ? cardNamed(folder) : (card ?? spareCard());
       targets.push(...files.map((file) => ({ file, card: target })));
     }
-    dropSpares(new Set(targets.map((each) => each.card)));
+    if (groups.size > 1 || !groups.has("")) dropSpares(new Set(targets.map((each) => each.card)));
   }
   reading = Promise.all([reading, read(targets, others)]);
   return reading;

@@ -20,6 +20,7 @@ export function makeBars(labels, correct) {
   const shown = [...bars.children].map(({ dataset }) => dataset.label);
   if (JSON.stringify(shown) === JSON.stringify(labels)) return; // and the focus stays where it is
   bars.replaceChildren(...labels.map((label) => makeBar(label, correct)));
+  bars.tabIndex = labels.length > 8 ? 0 : -1; // long lists scroll, which the keyboard must reach
 }
 
 function makeBar(label, correct) {

@@ -15,6 +15,8 @@ QUIETLY = [
     "--disable-background-networking",
     "--disable-component-update",
     "--disable-sync",
+    "--use-fake-device-for-media-stream",  # a camera that shows a test picture
+    "--use-fake-ui-for-media-stream",
     # As after DNS rebinding: the name of somebody's site leads to this machine.
     "--host-resolver-rules=MAP evil.example 127.0.0.1",
 ]

@@ -1,6 +1,7 @@
 """The page for everybody: by keyboard, for assistive technology, in both colour schemes."""
 
 import io
+from pathlib import Path
 
 import httpx
 import pytest
@@ -8,7 +9,7 @@ from axe_playwright_python.sync_playwright import Axe
 from PIL import Image
 from playwright.sync_api import Browser, Page, ViewportSize, expect
 
-from tests.helpers.page import DESKTOP, PHONE, Visit
+from tests.helpers.page import DESKTOP, NARROW, PHONE, Visit
 
 
 @pytest.fixture(params=["light", "dark"])
@@ -39,17 +40,33 @@ def test_the_keyboard_alone_is_enough(browser: Browser, client: httpx.Client) ->
         visit.expect_verdict("\u00a0")
 
 
-@pytest.mark.parametrize("viewport", [DESKTOP, PHONE], ids=["desktop", "phone"])
+@pytest.mark.parametrize("viewport", [DESKTOP, PHONE, NARROW], ids=["desktop", "phone", "narrow"])
 def test_axe_finds_no_serious_violation(
-    browser: Browser, client: httpx.Client, viewport: ViewportSize, scheme: str
+    browser: Browser, client: httpx.Client, viewport: ViewportSize, scheme: str, tmp_path: Path
 ) -> None:
     with Visit(browser, client, viewport, scheme) as visit:
-        for state in ("empty", "taught"):
+        page = visit.page
+        for state in ("empty", "taught", "library", "viewer", "camera", "share"):
             if state == "taught":
-                visit.page.click("#example")
+                page.click("#example")
                 visit.expect_verdict("clock")
-                visit.page.evaluate("document.getElementById('key-form').hidden = false")
-            found = Axe().run(visit.page).response["violations"]
+                page.evaluate("document.getElementById('key-form').hidden = false")
+                page.locator(".card .another").first.click()
+                page.locator(".card .remove").nth(2).click()
+            elif state == "library":
+                page.click("#library-open")
+                expect(page.locator("#library-kept li")).to_have_count(1)
+            elif state == "viewer":
+                page.locator(".card .thumbs button").first.click()
+            elif state == "camera":
+                page.locator(".card .camera").first.click()
+                expect(page.locator("#camera-shoot")).to_be_enabled()
+            elif state == "share":
+                page.locator("#takeaway").get_by_role("button", name="Share").click()
+            assert page.evaluate("document.documentElement.scrollWidth <= innerWidth"), f"{state} scrolls sideways"
+            page.screenshot(path=tmp_path / f"{state}.png")
+            found = Axe().run(page).response["violations"]
+            page.keyboard.press("Escape")
             serious = [v for v in found if v["impact"] in ("serious", "critical")]
             assert serious == [], [(v["id"], [node["html"] for node in v["nodes"]]) for v in serious]
 

@@ -1,5 +1,7 @@
 """The page in a browser, used as a visitor would use it."""
 
+from pathlib import Path
+
 import httpx
 from playwright.sync_api import Browser, Locator, Page, ViewportSize, expect
 
@@ -7,6 +9,7 @@ from tests.helpers.drawn import CHARACTERS, Strokes, shaky
 
 DESKTOP: ViewportSize = {"width": 1360, "height": 900}
 PHONE: ViewportSize = {"width": 390, "height": 844}
+NARROW: ViewportSize = {"width": 360, "height": 640}
 
 
 class Visit:
@@ -45,6 +48,19 @@ class Visit:
             for point in points[1:]:
                 mouse.move(*point, steps=4)
             mouse.up()
+
+    def drop(self, selector: str, *paths: Path) -> None:
+        """Drop files or folders from outside the browser, as a file manager would."""
+        target = self.page.locator(selector).first
+        target.scroll_into_view_if_needed()
+        box = target.bounding_box()
+        assert box is not None
+        where = {"x": box["x"] + box["width"] / 2, "y": box["y"] + min(box["height"] / 2, 200)}
+        data = {"items": [], "files": [str(path) for path in paths], "dragOperationsMask": 1}
+        session = self._context.new_cdp_session(self.page)
+        for kind in ("dragEnter", "dragOver", "drop"):
+            session.send("Input.dispatchDragEvent", {"type": kind, **where, "data": data})
+        session.detach()
 
     def teach(self, names: list[str]) -> None:
         """Draw a character for each name, and create the task."""

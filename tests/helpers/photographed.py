@@ -37,6 +37,22 @@ def product(name: str, seed: int, size: tuple[int, int] = (400, 300)) -> Image.I
     return Image.fromarray(noisy.clip(0, 255).astype(np.uint8))
 
 
+#: Ten colours of things that are told apart by colour and shape.
+COLOURS = ["red", "orange", "gold", "lime", "green", "cyan", "blue", "purple", "magenta", "brown"]
+
+
+def coloured(colour: str, seed: int) -> bytes:
+    """A small JPEG photo of something of this colour, with a shape of its own, before a grey ground."""
+    rng = np.random.default_rng([seed, *colour.encode()])
+    ground = rng.integers(70, 150, (4, 5, 1), dtype=np.uint8).repeat(3, 2)
+    picture = Image.fromarray(ground).resize((200, 150), Image.Resampling.BILINEAR)
+    x, y = rng.uniform(90, 120), rng.uniform(60, 90)
+    sides = 3 + COLOURS.index(colour) % 5
+    ImageDraw.Draw(picture).regular_polygon((x, y, 55), sides, rotation=int(rng.integers(20)), fill=colour)
+    grain = rng.normal(0, 5, (150, 200, 1))
+    return jpeg(Image.fromarray((np.asarray(picture) + grain).clip(0, 255).astype(np.uint8)))
+
+
 def jpeg(picture: Image.Image, **options: object) -> bytes:
     buffer = io.BytesIO()
     picture.save(buffer, "JPEG", quality=88, **options)
