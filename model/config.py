@@ -140,6 +140,12 @@ class LEOConfig(BaseModel):
     # inner loop
     inner_steps: int = Field(5, ge=0, le=1000, description="gradient steps on the codes")
     inner_lr: float = Field(0.01, gt=0, description="alpha, the size of these steps; where it starts if it is learned")
+    inner_temperature: float = Field(
+        1.0,
+        gt=0,
+        description="logits are divided by it in the inner loop's loss. At one shot a head knows its examples almost "
+        "for certain, so their loss is flat; a higher temperature shows which classes are still close",
+    )
     learn_inner_lr: bool = Field(True, description="learn an alpha for each latent dimension")
     inner_lr_per_step: bool = Field(False, description="learn such alphas for each step")
     finetune_steps: int = Field(

@@ -129,6 +129,13 @@ class LatentEmbeddingOptimization(nn.Module):
         """alpha [L] of an inner step, counted from 0. A step beyond the trained ones takes the last alpha."""
         return self.alpha[min(step, len(self.alpha) - 1)] if self.config.inner_lr_per_step else self.alpha
 
+    def inner_loss(self, logits: Tensor, membership: Tensor) -> Tensor:
+        """The loss of each task that the inner loop lowers: logits [T,S,N], membership [T,S,N] -> [T].
+
+        It is the cross-entropy of the logits divided by the config's `inner_temperature`.
+        """
+        return cross_entropy(logits / self.config.inner_temperature, membership)
+
     def adapt(
         self,
         codes: Tensor,
@@ -136,7 +143,9 @@ class LatentEmbeddingOptimization(nn.Module):
         membership: Tensor,
         steps: int | None = None,
     ) -> Adaptation:
-        """Run the inner loop: z <- z - alpha * grad_z CE(support), `steps` times (default: the config's).
+        """Run the inner loop: z <- z - alpha * t * grad_z loss(support), `steps` times (default: the config's).
+
+        The loss is `inner_loss`. Its gradient is multiplied by the `inner_temperature` t, which has divided it.
 
         Takes initial codes [T,N,L], the classifier's features of the support set [T,S,F], and membership [T,S,N].
         The config's fine-tuning steps on the decoded heads follow, unless `steps` is 0.
@@ -145,6 +154,7 @@ class LatentEmbeddingOptimization(nn.Module):
         `second_order` that includes the inner loop's own gradients.
         """
         steps = self.config.inner_steps if steps is None else steps
+        t = self.config.inner_temperature
         training = torch.is_grad_enabled()
         second_order = training and self.config.second_order
         losses = []
@@ -152,24 +162,24 @@ class LatentEmbeddingOptimization(nn.Module):
             if not codes.requires_grad:
                 codes = codes.detach().requires_grad_()
             for step in range(steps):
-                loss = cross_entropy(self.logits(codes, features, membership), membership)  # [T]
+                loss = self.inner_loss(self.logits(codes, features, membership), membership)  # [T]
                 # A task's loss depends on its own codes only, so the gradient of the sum is each task's own.
                 (gradient,) = torch.autograd.grad(loss.sum(), codes, create_graph=second_order)
-                codes = codes - self.step_size(step) * gradient  # [T, N, L]
+                codes = codes - self.step_size(step) * t * gradient  # [T, N, L]
                 if not training:
                     codes = codes.detach().requires_grad_()
                 losses.append(loss.detach())
             heads = self.decode(codes, membership)  # [T, N, F+1]
             if self.finetune_lr is not None and steps:
                 for _ in range(self.config.finetune_steps):
-                    loss = cross_entropy(apply_head(heads, features, membership), membership)  # [T]
+                    loss = self.inner_loss(apply_head(heads, features, membership), membership)  # [T]
                     (gradient,) = torch.autograd.grad(loss.sum(), heads, create_graph=second_order)
-                    heads = heads - self.finetune_lr * gradient
+                    heads = heads - self.finetune_lr * t * gradient
                     losses.append(loss.detach())
         if not training:
             codes, heads = codes.detach(), heads.detach()
         logits = apply_head(heads, features, membership)  # [T, S, N]
-        losses.append(cross_entropy(logits, membership).detach())
+        losses.append(self.inner_loss(logits, membership).detach())
         return Adaptation(codes, heads, torch.stack(losses, dim=1), logits)
 
     def decode(self, codes: Tensor, membership: Tensor) -> Tensor:

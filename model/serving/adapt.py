@@ -176,7 +176,7 @@ class Adapter:
                 logits = features @ heads[..., :-1].mT + heads[..., -1].unsqueeze(1)  # [T, S, N]
                 if absent is not None:
                     logits = logits.masked_fill(absent, MASKED_LOGIT)
-                log_ps.append(logits.log_softmax(dim=-1))
+                log_ps.append((logits / self.leo.config.inner_temperature).log_softmax(dim=-1))
         targets = membership * share  # [T, S, N]
         losses = -(torch.stack(log_ps, dim=1) * targets.unsqueeze(1)).sum(dim=(2, 3))  # [T, steps + 1]
         return codes, heads, losses, logits
@@ -204,11 +204,11 @@ class Adapter:
                 logits += projected_skip @ codes.mT
             if absent is not None:
                 logits.masked_fill_(absent, MASKED_LOGIT)
-            log_p = logits.log_softmax(dim=-1)
+            log_p = (logits / self.leo.config.inner_temperature).log_softmax(dim=-1)
             log_ps.append(log_p)
             if step == steps:
                 break
-            # dloss/dlogits = (p - y) / S, then the chain rule back through the decoder.
+            # t dloss/dlogits = (p - y) / S for the inner temperature t, then the chain rule back through the decoder.
             error = (log_p.exp() * share - targets).mT  # [T, N, S]
             d_hidden, d_skip = (error @ projected).tensor_split([width], dim=-1)  # [T, N, H], [T, N, L]
             d_first = _relu_backward(d_hidden, hidden) @ decoder.fc2.weight  # [T, N, H1]

@@ -56,6 +56,18 @@ def test_one_inner_step_against_hand_arithmetic() -> None:
     torch.testing.assert_close(adapted.losses, expected)
 
 
+def test_the_inner_temperature_softens_the_error_and_keeps_the_step() -> None:
+    # As above but codes (w, b) = (1, 0) and (-1, 0): logits of the first example are 1 and -1. At temperature 2 its
+    # probability is 1 / (1 + e^-1), by which its error and so the step on w falls; dloss/dw is minus that error.
+    leo = by_hand(alpha=1.0, inner_temperature=2.0)
+    features, membership = torch.tensor([[[1.0], [-1.0]]]), one_hot(torch.tensor([[0, 1]]))
+    start = torch.tensor([[[1.0, 0.0], [-1.0, 0.0]]])
+    adapted = leo.adapt(start, features, membership)
+    error = 1 - torch.tensor(1.0).sigmoid().item()
+    torch.testing.assert_close(adapted.codes[0].detach(), start[0] + torch.tensor([[error, 0.0], [-error, 0.0]]))
+    assert float(adapted.losses[0, 0]) == pytest.approx(-torch.tensor(1.0).sigmoid().log().item())
+
+
 @pytest.mark.parametrize(
     ("alpha", "expected"),
     [((2.0, 0.0), [[1.0, 0.0], [-1.0, 0.0]]), ((0.0, 3.0), [[0.0, 0.5], [0.0, -0.5]])],

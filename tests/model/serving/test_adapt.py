@@ -84,6 +84,8 @@ def test_a_non_finite_task_is_known_and_harms_no_neighbour() -> None:
         {"attention": True, "stochastic": True, "dropout": 0.3},
         {"inner_lr_per_step": True, "decoder_skip": True},
         {"finetune_steps": 3, "finetune_lr": 0.5},
+        {"finetune_steps": 1, "inner_temperature": 3.0, "decoder_skip": True},
+        {"decoder_conditioned": True, "inner_temperature": 0.5},
         {"finetune_steps": 2, "inner_lr_per_step": True, "decoder_skip": True},
         {"decoder_skip": True, "decoder_tied": True, "relation_width": 5},
         {"code_ridge": 0.3, "decoder_skip": True, "decoder_tied": True},
