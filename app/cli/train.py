@@ -174,8 +174,9 @@ def _finish_drawings(
 ) -> None:
     """Evaluate on the validation alphabets and write model, card and curve."""
     from model.checkpoint import read_info, save_model
-    from model.evaluation.calibration import temperature_of
+    from model.evaluation.calibration import DRAWING_SETTINGS, calibrate
     from model.evaluation.drawing_card import measure_drawing_figures, write_drawing_card
+    from model.evaluation.extracted_features import extract_leo_features
     from model.evaluation.model_card import shape_of
     from model.evaluation.provenance import machine, today
     from model.training.learning_curve import draw_curve
@@ -183,7 +184,8 @@ def _finish_drawings(
     leo.eval()
     with console.status("calibrating"):
         try:
-            leo.config = leo.config.model_copy(update={"temperature": round(temperature_of(leo, validation), 4)})
+            fitted = calibrate(leo, [extract_leo_features(leo, validation)], DRAWING_SETTINGS)
+            leo.config = leo.config.model_copy(update=fitted)
         except ValueError as error:  # for example, every validation answer is right: nothing to calibrate by
             note(f"probabilities are left as they are: {error}")
     with console.status("evaluating"):
@@ -200,7 +202,7 @@ def _finish_drawings(
 def _finish_photos(trainer: "PhotoTrainer", photos: "Photos", origin: dict[str, Any]) -> None:
     """Evaluate on the validation classes of each source and write model, card and curve."""
     from model.checkpoint import read_info, save_model
-    from model.evaluation.calibration import sharpness_of
+    from model.evaluation.calibration import calibrate
     from model.evaluation.model_card import shape_of
     from model.evaluation.photo_card import measure_photo_figures, write_photo_card
     from model.evaluation.provenance import machine, today
@@ -210,12 +212,7 @@ def _finish_photos(trainer: "PhotoTrainer", photos: "Photos", origin: dict[str, 
 
     leo, validation = trainer.leo, photos.split("validation")
     with console.status("calibrating"):
-        temperature, by_shots, by_ways = sharpness_of(leo, trainer.validation_features, PHOTO_CALIBRATION_SETTINGS)
-        fitted = {
-            "temperature": round(temperature, 4),
-            "shot_sharpness": round(by_shots, 4),
-            "way_sharpness": round(by_ways, 4),
-        }
+        fitted = calibrate(leo, trainer.validation_features, PHOTO_CALIBRATION_SETTINGS)
         leo.config = leo.config.model_copy(update=fitted)
     with console.status("choosing the logistic head's L2 on validation classes"):
         tried = accuracy_by_l2_on_photos(leo, validation)

@@ -10,18 +10,23 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 import torch
-from scipy.optimize import minimize, minimize_scalar
+from scipy.optimize import minimize
 from torch import Tensor
 
 from model.baselines.leo import LeoMethod
 from model.evaluation.accuracy import Setting, classify_tasks, feasible_settings, sample_tasks
-from model.evaluation.extracted_features import ExtractedFeatures, Pictures, extract_leo_features
+from model.evaluation.extracted_features import ExtractedFeatures
 from model.leo import LatentEmbeddingOptimization
 
 BINS = 15
 
-#: The tasks on which a temperature is fitted, weighted equally: few and many ways, one shot and several.
-CALIBRATION_SETTINGS = tuple(Setting(way, shots, 10) for way in (5, 20, 50) for shots in ((1, 1), (5, 5), (1, 5)))
+#: The tasks of drawings that probabilities are fitted on, weighted equally: few and many ways, one shot and several,
+#: classes that are easily told apart and classes of one alphabet.
+DRAWING_SETTINGS = (
+    *(Setting(way, shots, 10) for way in (5, 20, 50) for shots in ((1, 1), (5, 5), (10, 10), (1, 5))),
+    *(Setting(way, shots, 10, "alphabet") for way in (5, 20) for shots in ((1, 1), (5, 5), (10, 10), (1, 5))),
+)
+LOWEST, HIGHEST = 0.01, 100.0  # temperatures that are tried
 
 
 @dataclass(frozen=True)
@@ -55,33 +60,13 @@ def reliability(confidences: Tensor, correct: Tensor, bins: int = BINS) -> Relia
     return Reliability(counts.tolist(), _none_for_nan(confidence), _none_for_nan(accuracy))
 
 
-def fit_temperature(parts: Sequence[tuple[Tensor, Tensor]]) -> float:
-    """Find the temperature T that minimises the mean negative log-likelihood of logits / T.
-
-    `parts` holds pairs of logits [M,N] and labels [M]. M and N may differ from pair to pair; each pair counts the same.
-    Raises `ValueError` if the best T is not within 0.01 to 100, as when every answer is correct.
-    """
-    parts = [(logits.double(), labels) for logits, labels in parts]
-
-    def loss(log_t: float) -> float:
-        return sum(
-            float(torch.nn.functional.cross_entropy(logits / math.exp(log_t), labels)) for logits, labels in parts
-        )
-
-    low, high = math.log(0.01), math.log(100)
-    best = float(minimize_scalar(loss, bounds=(low, high), method="bounded", options={"xatol": 1e-4}).x)
-    if min(loss(low), loss(high)) <= loss(best) + 1e-9:
-        raise ValueError(
-            f"no temperature from 0.01 to 100 fits best, the fit ends at {math.exp(best):.3g}: use harder tasks or data"
-        )
-    return math.exp(best)
-
-
 def fit_sharpness(parts: Sequence[tuple[Tensor, Tensor]], shots: Sequence[float]) -> tuple[float, float, float]:
     """Find T, g and h that minimise the mean negative log-likelihood of logits * shots^g * ways^h / T.
 
     `parts` is as for `fit_temperature`; `shots` holds the number of shots behind each pair. The number of ways is that
     of the logits. T is searched within 0.01 to 100, g and h within -2 to 2.
+
+    Raises `ValueError` if T ends at one of its bounds, as when every answer is correct.
     """
     parts = [(logits.double(), labels) for logits, labels in parts]
 
@@ -96,50 +81,38 @@ def fit_sharpness(parts: Sequence[tuple[Tensor, Tensor]], shots: Sequence[float]
             for (logits, labels), scale in zip(parts, scales, strict=True)
         )
 
-    bounds = [(math.log(0.01), math.log(100)), (-2.0, 2.0), (-2.0, 2.0)]
+    low, high = math.log(LOWEST), math.log(HIGHEST)
+    bounds = [(low, high), (-2.0, 2.0), (-2.0, 2.0)]
     best = minimize(loss, [0.0, 0.0, 0.0], bounds=bounds, method="L-BFGS-B", options={"ftol": 1e-10}).x
+    if min(loss([end, *best[1:]]) for end in (low, high)) <= loss(best) + 1e-9:
+        raise ValueError(
+            f"no temperature from {LOWEST} to {HIGHEST:.0f} fits best, the fit ends at {math.exp(best[0]):.3g}: "
+            "use harder tasks or data"
+        )
     return math.exp(best[0]), float(best[1]), float(best[2])
 
 
-def temperature_of(
-    leo: LatentEmbeddingOptimization,
-    validation: Pictures,
-    settings: Iterable[Setting] = CALIBRATION_SETTINGS,
-    episodes: int = 200,
-    seed: int = 1,
-) -> float:
-    """Fit the temperature of a LEO in evaluation mode on a data set that it was not trained on.
-
-    Settings that the data is too small for are left out. The LEO is not changed. Use another seed than the one that
-    calibration is measured with: else both see the same tasks.
-
-    Raises `DataError` if the data is too small for all settings, and what `fit_temperature` raises.
-    """
-    method, extracted = LeoMethod(leo), extract_leo_features(leo, validation)
-    return fit_temperature(
-        [
-            _logits_and_labels(method, extracted, setting, episodes, seed)
-            for setting in feasible_settings(extracted, settings)
-        ]
-    )
-
-
-def sharpness_of(
+def calibrate(
     leo: LatentEmbeddingOptimization,
     sources: Iterable[ExtractedFeatures],
     settings: Iterable[Setting],
     episodes: int = 200,
     seed: int = 1,
-) -> tuple[float, float, float]:
-    """Run `fit_sharpness` for a LEO in evaluation mode on the tasks of several data sets.
+) -> dict[str, float]:
+    """Fit the probabilities of a LEO in evaluation mode to tasks of data sets that it was not trained on.
 
-    Every pair of a data set and a setting that it is large enough for counts the same. Raises `DataError` if a data set
-    is too small for all settings.
+    Returns values of `LEOConfig` by name: `temperature`, `shot_sharpness` and `way_sharpness`. The LEO is not changed.
+    Every pair of a data set and a setting that it is large enough for counts the same. Use another seed than the one
+    that calibration is measured with: else both see the same tasks.
+
+    Raises `DataError` if a data set is too small for all settings, and what `fit_sharpness` raises.
     """
     method, settings = LeoMethod(leo), tuple(settings)
     chosen = [(extracted, setting) for extracted in sources for setting in feasible_settings(extracted, settings)]
     parts = [_logits_and_labels(method, extracted, setting, episodes, seed) for extracted, setting in chosen]
-    return fit_sharpness(parts, [sum(setting.shots) / 2 for _, setting in chosen])
+    fitted = fit_sharpness(parts, [sum(setting.shots) / 2 for _, setting in chosen])
+    names = ("temperature", "shot_sharpness", "way_sharpness")
+    return {name: round(value, 4) for name, value in zip(names, fitted, strict=True)}
 
 
 def _logits_and_labels(

@@ -1,6 +1,5 @@
 """Tests of calibration: reliability, and the fit of a temperature."""
 
-import math
 from pathlib import Path
 
 import pytest
@@ -9,7 +8,8 @@ import torch
 from model.config import LEOConfig
 from model.data.omniglot import load_drawings
 from model.evaluation.accuracy import Setting
-from model.evaluation.calibration import fit_sharpness, fit_temperature, reliability, temperature_of
+from model.evaluation.calibration import calibrate, fit_sharpness, reliability
+from model.evaluation.extracted_features import extract_leo_features
 from tests.helpers.drawn import write_omniglot
 from tests.helpers.models import tiny
 
@@ -35,16 +35,6 @@ def test_probabilities_that_match_accuracy_have_no_calibration_error() -> None:
     assert reliability(confidences, ~correct).ece > 0.3
 
 
-def test_the_fit_finds_the_factor_by_which_logits_are_too_large() -> None:
-    generator = torch.Generator().manual_seed(0)
-    parts = []
-    for ways in (2, 5):
-        calibrated = 2 * torch.randn(20_000, ways, generator=generator)
-        labels = torch.multinomial(calibrated.softmax(dim=-1), 1, generator=generator).flatten()
-        parts.append((3.0 * calibrated, labels))
-    assert fit_temperature(parts) == pytest.approx(3.0, rel=0.03)
-
-
 def test_the_fit_finds_how_logits_grow_with_shots_and_ways() -> None:
     generator = torch.Generator().manual_seed(0)
     parts, shots = [], []
@@ -61,17 +51,18 @@ def test_the_fit_finds_how_logits_grow_with_shots_and_ways() -> None:
 
 def test_a_fit_without_a_wrong_answer_is_refused() -> None:
     with pytest.raises(ValueError, match="no temperature"):
-        fit_temperature([(torch.eye(4), torch.arange(4))])
+        fit_sharpness([(torch.eye(4), torch.arange(4))], [1.0])
 
 
-def test_fitting_a_models_temperature_is_repeatable_and_changes_no_weight(tmp_path: Path) -> None:
+def test_calibrating_a_model_is_repeatable_and_changes_no_weight(tmp_path: Path) -> None:
     leo = tiny(decoder_skip=True).eval()
     drawings = load_drawings(write_omniglot(tmp_path, ["Alpha"], 6))
     settings = (Setting(5, (1, 1), 3), Setting(4, (1, 2), 3))
     before = {name: value.clone() for name, value in leo.state_dict().items()}
-    one = temperature_of(leo, drawings, settings, episodes=30)
-    assert math.isfinite(one)
-    assert one == temperature_of(leo, drawings, settings, episodes=30)
-    assert one != temperature_of(leo, drawings, settings, episodes=30, seed=2)
+    extracted = [extract_leo_features(leo, drawings)]
+    one = calibrate(leo, extracted, settings, episodes=30)
+    assert LEOConfig.model_validate(one).temperature_at(5, 2) > 0
+    assert one == calibrate(leo, extracted, settings, episodes=30)
+    assert one != calibrate(leo, extracted, settings, episodes=30, seed=2)
     for name, value in leo.state_dict().items():
         assert torch.equal(value, before[name]), name
