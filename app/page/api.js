@@ -3,6 +3,7 @@
 import { askForKey, currentKey } from "./key.js";
 
 const PATIENCE = 60_000; // milliseconds for an answer, after which the server counts as away
+const UPLOAD_PATIENCE = 300_000; // the same for a form, which takes long over a slow network
 const LONGEST_WAIT = 30; // seconds that a refused call waits to be made again
 const MOST_TRIES = 8;
 
@@ -45,7 +46,7 @@ export async function call(method, path, content, { headers = {}, signal, as = "
 
 async function answer(path, request, signal) {
   const patience = new AbortController();
-  const timer = setTimeout(() => patience.abort(), PATIENCE);
+  const timer = setTimeout(() => patience.abort(), request.body instanceof FormData ? UPLOAD_PATIENCE : PATIENCE);
   const stop = () => patience.abort();
   signal?.addEventListener("abort", stop);
   try {

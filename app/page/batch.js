@@ -139,6 +139,13 @@ function makeRow(each) {
 function teachChoice(each) {
   const choice = make("select", { hidden: true });
   choice.setAttribute("aria-label", `Teach ${each.path} as`);
+  const offer = () => {
+    if (choice.options.length === batch.task.labels.length + 1) return;
+    choice.replaceChildren(new Option("It was…", ""), ...batch.task.labels.map((label) => new Option(label)));
+  };
+  // Not before somebody wants one: a thousand photos of a hundred classes would have a hundred thousand options.
+  choice.add(new Option("It was…", ""));
+  for (const wanted of ["pointerdown", "focus"]) choice.addEventListener(wanted, offer);
   choice.addEventListener("change", () => {
     correct(ofPhoto(each.photo), choice.value);
     choice.value = "";
@@ -159,9 +166,6 @@ function showRow(each) {
     saidCell.textContent = right ? `${said(each)} ✓` : `${said(each)} ✗`;
   }
   const [choice, learn] = teachCell.children;
-  if (choice.options.length !== batch.task.labels.length + 1) {
-    choice.replaceChildren(new Option("It was…", ""), ...batch.task.labels.map((label) => new Option(label)));
-  }
   learn.hidden = !mayWrite() || isRight(each) || !batch.task.labels.includes(each.label);
   choice.hidden = !mayWrite() || !learn.hidden;
 }

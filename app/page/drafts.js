@@ -27,6 +27,24 @@ function blankDraft() {
   return { id: newId(), name: "", model: "", task: null, sent: [], former: [], question: null, updated: Date.now() };
 }
 
+/** A record as this version writes it. What another version wrote differently, or what is damaged, is left out. */
+function sound(record) {
+  const { id, name, model, task, sent, former, question, updated } = record;
+  const text = (value) => (typeof value === "string" ? value : "");
+  const isTask = text(task?.task_id) && Array.isArray(task.labels) && Array.isArray(task.adaptation?.losses);
+  const isQuestion = question?.blob instanceof Blob || Array.isArray(question?.strokes);
+  return {
+    id,
+    name: text(name),
+    model: text(model),
+    task: isTask ? task : null,
+    sent: Array.isArray(sent) ? sent.filter(Array.isArray) : [],
+    former: Array.isArray(former) ? former : [],
+    question: isQuestion ? question : null,
+    updated: Number(updated) || 0,
+  };
+}
+
 export function setUpDrafts(callbacks) {
   ({ collect, show, onkept, ongone } = callbacks);
   tabs?.addEventListener("message", ({ data }) => {
@@ -98,12 +116,13 @@ export async function openNew(properties = {}, classes = [], examples = []) {
 
 async function load(id, isRemote) {
   const before = saves;
-  const [found, classes, examples] = await Promise.all([
+  const [record, classes, examples] = await Promise.all([
     read("classifiers", id),
     readAll("classes", id),
     readAll("examples", id),
   ]);
-  if (!found) return false;
+  if (!record) return false;
+  const found = sound(record);
   if (isRemote && draft.id !== id) return true; // another one was opened meanwhile
   if (isRemote && (timer !== null || before !== saves)) return reload(); // what was read is out of date
   if (isRemote) Object.assign(draft, found);
@@ -131,7 +150,7 @@ async function reload() {
 
 /** All classifiers that this browser keeps, the latest first. */
 export async function keptDrafts() {
-  const all = await readAll("classifiers");
+  const all = (await readAll("classifiers")).map(sound);
   return all.sort((one, other) => other.updated - one.updated);
 }
 

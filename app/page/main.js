@@ -17,7 +17,7 @@ import { rename, setUpLibrary } from "./library.js";
 import { setUpMessages, showError, showNotice } from "./messages.js";
 import { chosenModel, offerModels } from "./models.js";
 import { setUpSession, startNew } from "./session.js";
-import { classesEdited, createTask, taskLost } from "./task.js";
+import { classesEdited, createTask, refreshTask, taskLost } from "./task.js";
 import { teach } from "./teaching.js";
 import { setUpTheme } from "./theme.js";
 import { setUpUndo } from "./undo.js";
@@ -93,5 +93,6 @@ const models = offerModels().catch(() => {});
 setUpKey(() => {
   document.body.classList.toggle("read-only", !mayWrite());
   refreshCode();
+  refreshTask();
 });
 models.then(setUpSession);

@@ -9,6 +9,7 @@ import { byId, plural } from "./dom.js";
 import { draft, save } from "./drafts.js";
 import { isDrawn } from "./example.js";
 import { showLearning } from "./learning.js";
+import { keysNeeded } from "./key.js";
 import { hideProgress, showError, showProgress, showStatus } from "./messages.js";
 import { chosenModel, takesPhotos } from "./models.js";
 import { hideQuality, showQuality } from "./quality.js";
@@ -192,7 +193,8 @@ export function showNoTask() {
 
 /** The server has no such task any more, or another model. Say so beside the pad and offer to make it again. */
 export function taskLost(error) {
-  lost = error.status === 409 ? "The server has another model now." : "The server no longer has this classifier: it has expired or was deleted.";
+  const gone = keysNeeded() ? "has expired, was deleted, or belongs to another key" : "has expired or was deleted";
+  lost = error.status === 409 ? "The server has another model now." : `The server does not have this classifier: it ${gone}.`;
   const whole = !allCards().some(({ held }) => held);
   lost += whole ? " Your examples are still here." : " Its examples are not in this browser.";
   showState();
@@ -216,7 +218,10 @@ export async function refreshTask() {
     if (mine !== draft) return;
     const same = JSON.stringify(task) === JSON.stringify(mine.task);
     mine.task = task;
-    if (!same) showTask(true);
+    if (!same || lost) {
+      lost = "";
+      showTask(true);
+    }
   } catch (error) {
     if (mine === draft && error.status === 404) taskLost(error);
   }

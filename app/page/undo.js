@@ -18,6 +18,8 @@ export function offerUndo(text, undo, expire = () => {}) {
 function show(text, undoable) {
   byId("toast-text").textContent = text;
   byId("toast-undo").hidden = !undoable;
+  // Beside an open dialog nothing can be pressed, so the message moves into it.
+  (document.querySelector("dialog[open]") ?? document.body).append(byId("toast"));
   byId("toast").hidden = false;
   clearTimeout(timer);
   timer = setTimeout(hide, SHOWN);
@@ -42,6 +44,9 @@ function undoLast() {
 
 export function setUpUndo() {
   byId("toast-undo").addEventListener("click", undoLast);
+  for (const dialog of document.querySelectorAll("dialog")) {
+    dialog.addEventListener("close", () => document.body.append(byId("toast")));
+  }
   byId("toast-close").addEventListener("click", () => (byId("toast").hidden = true));
   document.addEventListener("keydown", (event) => {
     const wanted = (event.ctrlKey || event.metaKey) && !event.shiftKey && event.key.toLowerCase() === "z";

@@ -1,8 +1,14 @@
 """How the server delivers the page's files; `tests/e2e/test_page.py` tests the page in a browser."""
 
 import re
+from pathlib import Path
 
 import httpx
+
+from app.http.keys import KeyFile, new_key, write_keys
+from app.http.routes.page import PAGE
+from app.settings import Settings
+from tests.helpers.serving import serving
 
 
 def test_the_page_and_its_files_come_under_a_strict_policy(client: httpx.Client) -> None:
@@ -19,3 +25,26 @@ def test_the_page_and_its_files_come_under_a_strict_policy(client: httpx.Client)
     again = client.get(f"/{loaded[0]}", headers={"If-None-Match": client.get(f"/{loaded[0]}").headers["etag"]})
     assert again.status_code == 304
     assert client.get("/page/../main.py").status_code == 404
+
+
+def test_all_modules_are_loaded_at_once(client: httpx.Client) -> None:
+    preloaded = set(re.findall(r'rel="modulepreload" href="page/([^"]+)"', client.get("/").text))
+    assert preloaded == {file.name for file in PAGE.glob("*.js")} - {"main.js"}
+
+
+def test_access_tells_only_what_the_presented_key_may_do(
+    client: httpx.Client, settings: Settings, tmp_path: Path
+) -> None:
+    assert client.get("/page/access.json").json() == {"keys": False, "rights": None}
+    reading, presented = new_key("reading", "ann", ["read"])
+    write_keys(tmp_path / "keys.json", KeyFile(keys=[reading]))
+    locked = settings.model_copy(update={"keys_file": tmp_path / "keys.json", "data_dir": tmp_path})
+    with serving(locked) as guarded:
+        for headers, rights in (
+            ({}, None),
+            ({"Authorization": "Bearer nonsense"}, None),
+            ({"Authorization": f"Bearer {presented}x"}, None),
+            ({"Authorization": f"Bearer {presented}"}, ["read"]),
+            ({"X-API-Key": presented}, ["read"]),
+        ):
+            assert guarded.get("/page/access.json", headers=headers).json() == {"keys": True, "rights": rights}
