@@ -20,7 +20,8 @@ from app.settings import Settings
 from app.tasks.limits import check_image_count
 from app.tasks.options import TaskOptions, UpdateTask
 
-LARGE_BODY = 2**18  # bytes; parsing this much takes 0.6 ms on the event loop, 8 MB 49 ms
+# What is parsed on the event loop at most: so many bytes take 0.6 ms (8 MB 49 ms), so many parts 0.7 ms (2,000 7 ms).
+LARGE_BODY, MANY_PARTS = 2**18, 200
 
 DATA_URL = re.compile(r"\s*data:[^,]{0,200},", re.IGNORECASE)
 FROM_URL_ALPHABET, SPACES = bytes.maketrans(b"-_", b"+/"), b" \t\r\n"
@@ -71,10 +72,10 @@ async def read_file(request: Request) -> bytes:
 
 
 async def _read(request: Request, parse_body: Callable[..., Parsed], *arguments: Any) -> Parsed:
-    """Read and parse a request's body, in a thread if it is large."""
+    """Read and parse a request's body, in a thread if it is large or a form of many parts."""
     content_type, body = request.headers.get("content-type", ""), await request.body()
     try:
-        if len(body) <= LARGE_BODY:
+        if len(body) <= LARGE_BODY and body.count(b"\n--") <= MANY_PARTS:
             return parse_body(content_type, body, *arguments)
         return await asyncio.to_thread(parse_body, content_type, body, *arguments)
     except Problem as problem:

@@ -24,6 +24,7 @@ from model.images.reader import Reader
 PNG = b"\x89PNG\r\n\x1a\n"
 THREADS = 4
 IMAGES_PER_CALL = 8  # that one call of a thread decodes
+CALLS_AT_ONCE = 2  # of one request, so that other requests' images are decoded between its own
 # Images up to this size are decoded on the event loop, since passing them to a thread would take as long.
 SMALL_BYTES, SMALL_PIXELS = 16_384, 100_000
 # Decoding more pixels than this takes hundreds of megabytes, so larger images are decoded one at a time.
@@ -90,17 +91,23 @@ class ImageDecoder:
                 decoded.append(decode_one(data, index, read, max_pixels, decode_up_to))
             return decoded
 
-        calls = [
-            loop.run_in_executor(self._pool, decode_some, at, images[at : at + IMAGES_PER_CALL])
-            for at in range(0, len(images), IMAGES_PER_CALL)
-        ]
+        decoded: list[Images | None] = [None] * len(images)
+        starts = iter(range(0, len(images), IMAGES_PER_CALL))
+
+        async def decode_in_turn() -> None:
+            # Not all calls at once: each hands the GIL to a thread, and the event loop would wait for it as often.
+            for at in starts:
+                some = images[at : at + IMAGES_PER_CALL]
+                decoded[at : at + len(some)] = await loop.run_in_executor(self._pool, decode_some, at, some)
+
+        calls = [asyncio.create_task(decode_in_turn()) for _ in range(CALLS_AT_ONCE)]
         try:
             async with asyncio.timeout(seconds):
-                decoded = [image for some in await asyncio.gather(*calls) for image in some]
+                await asyncio.gather(*calls)
                 for index in [index for index, image in enumerate(decoded) if image is None]:
                     one = images[index : index + 1]
-                    calls.append(loop.run_in_executor(self._large_pool, decode_some, index, one, max_pixels))
-                    decoded[index : index + 1] = await calls[-1]
+                    large = loop.run_in_executor(self._large_pool, decode_some, index, one, max_pixels)
+                    decoded[index : index + 1] = await large
                 return np.stack(cast(list[Images], decoded))
         except TimeoutError:
             raise overloaded(f"the images were not decoded within {seconds:g} s; send fewer, or try again") from None
