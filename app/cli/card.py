@@ -1,13 +1,20 @@
 """`leo card`: measure again the figures on a model's card."""
 
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from app.cli.common import app, console
+from app.cli.common import app, console, fail
 from app.cli.figures import print_card, print_photo_card
 from app.cli.models import load_model, load_pictures, one_line_errors
 from app.cli.options import DEFAULT_WEIGHTS, Device, TrainingData, Weights
+
+if TYPE_CHECKING:
+    from model.data.omniglot import Drawings
+    from model.leo import LatentEmbeddingOptimization
+
+AFTER_TRAINING = ("support_views", "inner_temperature", "inner_steps")  # settings that no weight depends on
+CALIBRATION_EPISODES = 200  # tasks of each kind
 
 
 @app.command()
@@ -19,6 +26,15 @@ def card(
         int | None, typer.Option(min=20, help="Tasks for each row.", show_default="2000, for photos 1000")
     ] = None,
     device: Device = "auto",
+    settings: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--set",
+            metavar="NAME=VALUE",
+            help=f"First change a setting of a model of drawings, and fit its probabilities again: "
+            f"{', '.join(AFTER_TRAINING)}. Can be repeated.",
+        ),
+    ] = None,
     write: Annotated[bool, typer.Option(help="Write the figures into the model's folder.")] = False,
 ) -> None:
     """Measure the figures on a model's card again.
@@ -34,9 +50,15 @@ def card(
     from model.evaluation.photo_card import EPISODES as PHOTO_EPISODES
     from model.evaluation.photo_card import measure_photo_figures, write_photo_card
 
+    changes = _parse_settings(settings or [])
     leo, info = load_model(model, device)
     with console.status("reading the data"):
         pictures = load_pictures(data, leo).split("validation")
+    if changes:
+        if isinstance(pictures, Photos):
+            fail("--set is for models of drawings")
+        leo = _change_settings(leo, changes, pictures, min(CALIBRATION_EPISODES, episodes or EPISODES))
+        info.card["after_training"] = info.card.get("after_training", {}) | changes
     with console.status("evaluating"):
         if isinstance(pictures, Photos):
             l2 = info.card.get("logistic_l2", LOGISTIC_L2)
@@ -51,3 +73,42 @@ def card(
         measured = info.card | {"validation": validation}
         save_model(leo, model, info.name, measured)
         write_page(model, info.name, read_info(model).version, measured)
+
+
+def _parse_settings(given: list[str]) -> dict[str, float]:
+    """Read settings as NAME=VALUE."""
+    changes = {}
+    for each in given:
+        name, _, value = each.partition("=")
+        if name not in AFTER_TRAINING:
+            fail(f"--set {each}: give one of {', '.join(AFTER_TRAINING)}, as --set {AFTER_TRAINING[0]}=5")
+        try:
+            changes[name] = float(value)
+        except ValueError:
+            fail(f"--set {each}: {value!r} is no number")
+    return changes
+
+
+def _change_settings(
+    leo: "LatentEmbeddingOptimization", changes: dict[str, float], validation: "Drawings", episodes: int
+) -> "LatentEmbeddingOptimization":
+    """Return a LEO with the same weights and other settings, its probabilities fitted on the validation classes."""
+    from pydantic import ValidationError
+
+    from model.config import LEOConfig
+    from model.evaluation.calibration import DRAWING_SETTINGS, calibrate
+    from model.evaluation.extracted_features import extract_leo_features
+    from model.leo import LatentEmbeddingOptimization
+
+    try:
+        config = LEOConfig.model_validate(leo.config.model_dump() | changes)
+    except ValidationError as error:
+        first = error.errors()[0]
+        fail(f"--set {' '.join(map(str, first['loc']))}: {first['msg']}")
+    changed = LatentEmbeddingOptimization(config=config)
+    changed.load_state_dict(leo.state_dict())
+    changed.to(leo.alpha.device).eval()
+    with console.status("calibrating"), one_line_errors(ValueError):
+        fitted = calibrate(changed, [extract_leo_features(changed, validation)], DRAWING_SETTINGS, episodes)
+    changed.config = changed.config.model_copy(update=fitted)
+    return changed

@@ -23,6 +23,38 @@ def test_the_same_figures_are_measured_again(data: Path, tmp_path: Path) -> None
     assert f"{100 * card['validation']['rows'][1]['accuracy']:.2f}" in (folder / "README.md").read_text()
 
 
+def test_settings_that_no_weight_depends_on_are_changed_after_training(data: Path, tmp_path: Path) -> None:
+    write_omniglot(data, ["Alpha", "Beta", "Tagalog", "Sanskrit"], 20)
+    folder = tmp_path / "omniglot"
+    shutil.copytree(WEIGHTS / "omniglot", folder)
+    before = json.loads((folder / "config.json").read_text())
+    changes = ("--set", "support_views=2", "--set", "inner_temperature=1.5")
+    leo_output("card", "--data", data, "--model", folder, "--episodes", 20, "--write", *changes)
+    after = json.loads((folder / "config.json").read_text())
+    assert (after["config"]["support_views"], after["config"]["inner_temperature"]) == (2, 1.5)
+    assert after["sha256"] == before["sha256"]  # the weights are the same
+    assert after["version"] != before["version"]
+    assert after["config"]["temperature"] != before["config"]["temperature"]
+    assert "`leo card --set support_views=2 --set inner_temperature=1.5`" in (folder / "README.md").read_text()
+
+
+@pytest.mark.parametrize(
+    ("option", "says"),
+    [
+        ("widths=3", "give one of support_views"),
+        ("support_views=many", "'many' is no number"),
+        ("support_views=0", "support_views"),
+        ("inner_temperature=-1", "inner_temperature"),
+        ("support_views=1.5", "support_views"),
+    ],
+)
+def test_a_setting_that_cannot_be_changed_is_refused_in_a_line(data: Path, option: str, says: str) -> None:
+    write_omniglot(data, ["Alpha", "Tagalog"], 3)
+    error = leo_output("card", "--data", data, "--set", option, status=1)
+    assert says in error
+    assert "Traceback" not in error
+
+
 @pytest.mark.parametrize("name", ["omniglot", "omniglot-105"])
 def test_a_shipped_readme_has_the_figures_of_its_config(name: str) -> None:
     described = json.loads((WEIGHTS / name / "config.json").read_text())
