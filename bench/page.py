@@ -1,7 +1,7 @@
 """How soon the page's bars follow the hand, in a real browser; and the README's picture of the page.
 
 python -m bench.page              times 300 answers while drawing, writes bench/results/page.json
-python -m bench.page --picture    draws docs/page.png only
+python -m bench.page --picture    draws docs/page.png and docs/page-steps.png only
 """
 
 import argparse
@@ -10,12 +10,15 @@ import statistics
 import tempfile
 from pathlib import Path
 
+import httpx
 from PIL import Image
 from playwright.sync_api import Browser, Page, expect, sync_playwright
 
 from app.settings import Settings
 from bench.common import ROOT, write_results
 from model.checkpoint import read_info
+from tests.helpers.page import PHONE, Visit
+from tests.helpers.photographed import COLOURS, coloured
 from tests.helpers.serving import serving
 
 CHROMIUM = "/usr/bin/chromium"
@@ -42,6 +45,41 @@ def draw_picture(page: Page) -> None:
     print(f"wrote {out.relative_to(ROOT)}")
 
 
+def draw_steps(browser: Browser, url: str, folder: Path) -> None:
+    """A phone's screen at each step, from a folder of photos to the answers, side by side into docs/page-steps.png."""
+    for colour in COLOURS[:4]:
+        for seed in range(16):
+            file = folder / ("teach" if seed < 12 else "ask") / colour / f"{seed}.jpg"
+            file.parent.mkdir(parents=True, exist_ok=True)
+            file.write_bytes(coloured(colour, seed))
+    with httpx.Client(base_url=url) as client, Visit(browser, client, PHONE) as visit:
+        page, shots = visit.page, []
+
+        def shoot(at: str) -> None:
+            page.locator(at).evaluate("(element) => element.scrollIntoView({block: 'start'})")
+            shots.append(Image.open(io.BytesIO(page.screenshot())).convert("RGB"))
+
+        shoot("header")
+        visit.drop("#teach .title", folder / "teach")
+        expect(page.locator(".card .thumbs li")).to_have_count(48, timeout=60_000)
+        shoot("#teach")
+        page.click("#create")
+        expect(page.locator("#status")).to_contain_text("Ready", timeout=60_000)
+        page.locator("#ask input[type=file]").set_input_files(folder / "ask" / "lime" / "13.jpg")
+        visit.expect_verdict("lime")
+        shoot("#ask")
+        visit.drop("#ask .title", folder / "ask")
+        expect(page.locator("#batch-title")).to_contain_text("16 of 16 photos answered", timeout=60_000)
+        shoot("#batch")
+    width, height, gap = PHONE["width"], PHONE["height"], 24
+    strip = Image.new("RGB", (len(shots) * (width + gap) - gap, height), "white")
+    for n, shot in enumerate(shots):
+        strip.paste(shot, (n * (width + gap), 0))
+    out = ROOT / "docs" / "page-steps.png"
+    strip.quantize(96, dither=Image.Dither.NONE).save(out, optimize=True)
+    print(f"wrote {out.relative_to(ROOT)}")
+
+
 def time_answers(page: Page) -> dict[str, float]:
     """Milliseconds from the first point that no earlier request carried to the bars that show it."""
     box = page.locator("#ask-pad canvas").bounding_box() or {"x": 0, "y": 0, "width": 0, "height": 0}
@@ -62,17 +100,19 @@ def time_answers(page: Page) -> dict[str, float]:
 
 
 def main() -> None:
-    """Measure, or draw the picture."""
+    """Measure, or draw the pictures."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--picture", action="store_true")
     given = parser.parse_args()
     with tempfile.TemporaryDirectory() as folder, sync_playwright() as playwright:
-        settings = Settings(data_dir=Path(folder), device="cpu")
+        models = "photos-lite0" if given.picture else ""
+        settings = Settings(data_dir=Path(folder), device="cpu", models=models)
         browser = playwright.chromium.launch(executable_path=CHROMIUM, args=QUIETLY)
         with serving(settings) as client:
             page = example(browser, str(client.base_url))
             if given.picture:
                 draw_picture(page)
+                draw_steps(browser, str(client.base_url), Path(folder) / "photos")
             else:
                 measured = time_answers(page)
                 version = read_info(settings.weights).version

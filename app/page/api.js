@@ -18,6 +18,7 @@ export class ApiError extends Error {
 
   /** Whether the same call may succeed later. */
   get temporary() {
+    if (this.status === 409) return this.retryAfter !== null; // others keep changing the task
     return [0, 429, 502, 503, 504].includes(this.status) && (this.retryAfter ?? 0) <= LONGEST_WAIT;
   }
 }

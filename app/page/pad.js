@@ -136,6 +136,10 @@ export class Pad {
   }
 
   #onKey(event) {
+    if ((event.ctrlKey || event.metaKey) && event.key === "z" && !(this.empty && !this.cleared)) {
+      event.preventDefault();
+      return this.undo();
+    }
     if (event.ctrlKey || event.metaKey || event.altKey) return;
     const moves = { ArrowLeft: [-1, 0], ArrowRight: [1, 0], ArrowUp: [0, -1], ArrowDown: [0, 1] };
     const move = moves[event.key];

@@ -10,6 +10,7 @@ import { nextPosition } from "./example.js";
 import { showNotice } from "./messages.js";
 import { chooseModel } from "./models.js";
 import { refreshTask, resetTask, showNoTask, showTask } from "./task.js";
+import { stopReading } from "./teaching.js";
 import { forgetChanges, offerUndo } from "./undo.js";
 
 const LAST = "last"; // under which the browser remembers the last classifier
@@ -43,6 +44,7 @@ async function show(classes, examples, isRemote) {
   if (isRemote) {
     showInAddress(draft, true);
   } else {
+    stopReading();
     resetTask();
     forgetChanges();
     stopAsking();

@@ -6,7 +6,7 @@ import { showTaskInAddress } from "./address.js";
 import { allCards, allExamples, checkClasses, countDrawn } from "./classes.js";
 import { showCode } from "./code.js";
 import { byId, plural } from "./dom.js";
-import { draft, save } from "./drafts.js";
+import { changeDraft, draft, save } from "./drafts.js";
 import { isDrawn } from "./example.js";
 import { showLearning } from "./learning.js";
 import { keysNeeded } from "./key.js";
@@ -19,7 +19,7 @@ import { readingDone } from "./teaching.js";
 const TTL_SECONDS = 24 * 3600; // of a new task
 const HANDOVER_SECONDS = 24 * 3600; // that a task which was replaced still answers
 
-let creating = null; // the promise of the creation under way
+let creating = null; // {of, done, stop}: the classifier whose task is being created, the end of that, and how to stop it
 let refused = new Set(); // ids of photos that the server could not read
 let lost = ""; // why the server no longer has the task, or ""
 
@@ -74,24 +74,27 @@ function mixture() {
 const next = () => (takesPhotos(draft.task.model) ? "show it another photo." : "draw one of them again.") + mixture();
 
 /** Create the task, or bring it up to date. `quietly`: without moving the page to where one asks. */
-export function createTask({ quietly = false } = {}) {
-  creating ??= create(quietly).finally(() => {
+export async function createTask({ quietly = false } = {}) {
+  if (creating?.of === draft) return creating.done;
+  await creating?.done; // of another classifier, which was told to stop when this one was opened
+  const stop = new AbortController();
+  const done = create(quietly, stop).finally(() => {
     creating = null;
     byId("create").removeAttribute("aria-busy");
     hideProgress();
     showState();
   });
-  return creating;
+  creating = { of: draft, done, stop };
+  return done;
 }
 
-async function create(quietly) {
+async function create(quietly, stop) {
   await readingDone();
-  if (!checkClasses()) return;
+  if (stop.signal.aborted || !checkClasses()) return;
   showError("");
   if (draft.task && !lost && difference().kind === "none") return;
   byId("create").setAttribute("aria-busy", "true");
   const mine = draft;
-  const stop = new AbortController();
   try {
     const isNew = needsNewTask();
     const replaced = isNew && !lost ? mine.task : null;
@@ -108,8 +111,9 @@ async function create(quietly) {
         if (isNew && mine.task) mine.former = [...mine.former, mine.task.task_id];
         mine.task = task;
         mine.sent = [...mine.sent, ...part.map(({ example, label }) => [example.id, label])];
+        if (mine !== draft) return changeDraft(mine.id, { task, sent: mine.sent, former: mine.former });
         lost = "";
-        if (mine === draft) save();
+        save();
       },
     });
     if (mine !== draft) return; // another classifier was opened meanwhile
@@ -120,7 +124,8 @@ async function create(quietly) {
   } catch (error) {
     if (mine !== draft) return;
     if (stop.signal.aborted) return showError("Stopped. What was sent already is in the classifier.");
-    if (error.status === 404 || error.status === 409) taskLost(error);
+    const isOwn = !allCards().some(({ held }) => held); // a task made elsewhere may have kept no examples: also a 409
+    if (error.status === 404 || (error.status === 409 && isOwn)) taskLost(error);
     else showError(error.message);
     const source = error instanceof ApiError && error.part?.[error.index];
     if (source) source.card.flag(source.example.id, error.message);
@@ -203,6 +208,7 @@ export function taskLost(error) {
 
 /** Forget what was said about the task of the classifier that was open before. */
 export function resetTask() {
+  creating?.stop.abort();
   lost = "";
   refused = new Set();
   showError("");

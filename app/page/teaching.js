@@ -8,9 +8,16 @@ import { hideProgress, showError, showProgress } from "./messages.js";
 import { readPhotos } from "./photos.js";
 
 let reading = Promise.resolve(); // until all photos chosen so far have been read
+let stop = new AbortController(); // of the reading under way
 
 /** Resolves once no photo is still being read. */
 export const readingDone = () => reading;
+
+/** Read no more: another classifier was opened. What was read stays in the one that it was for. */
+export function stopReading() {
+  stop.abort();
+  stop = new AbortController();
+}
 
 /** Add what was found to a card; without a card, or if there are several folders, to the classes of their names. */
 export function teach(found, card = null) {
@@ -36,7 +43,7 @@ export function teach(found, card = null) {
 const spareCard = () => allCards().find((card) => card.empty) ?? addCard(`class ${allCards().length + 1}`);
 
 async function read(targets, others) {
-  const stop = new AbortController();
+  const mine = stop;
   const positions = targets.map(nextPosition); // so that examples keep the order of their files
   let [done, bad] = [0, others];
   await readPhotos(
@@ -45,12 +52,12 @@ async function read(targets, others) {
       if (photo) targets[index].card.add([ofPhoto(photo, positions[index])]);
       else bad += 1;
       done += 1;
-      if (targets.length > 8) showProgress("Reading photos", done, targets.length, () => stop.abort());
+      if (targets.length > 8) showProgress("Reading photos", done, targets.length, stopReading);
     },
-    stop.signal,
+    mine.signal,
   );
   hideProgress();
-  if (stop.signal.aborted) showError(`Stopped after ${done} of ${plural(targets.length, "photo")}.`);
+  if (mine.signal.aborted) showError(`Stopped after ${done} of ${plural(targets.length, "photo")}.`);
   else if (bad) showError(unreadable(bad));
 }
 

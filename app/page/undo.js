@@ -50,7 +50,7 @@ export function setUpUndo() {
   byId("toast-close").addEventListener("click", () => (byId("toast").hidden = true));
   document.addEventListener("keydown", (event) => {
     const wanted = (event.ctrlKey || event.metaKey) && !event.shiftKey && event.key.toLowerCase() === "z";
-    if (!wanted || event.target.matches("input:not([type=range]):not([type=file]), textarea") || !changes.length) return;
+    if (!wanted || event.defaultPrevented || event.target.matches("input:not([type=range]):not([type=file]), textarea") || !changes.length) return;
     event.preventDefault();
     undoLast();
   });

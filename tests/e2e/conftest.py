@@ -4,9 +4,11 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from playwright.sync_api import Browser, sync_playwright
+from playwright.sync_api import Browser, expect, sync_playwright
 
 from tests.helpers.server import Server
+
+expect.set_options(timeout=30_000)  # milliseconds, for loaded machines
 
 CHROMIUM = Path("/usr/bin/chromium")
 QUIETLY = [

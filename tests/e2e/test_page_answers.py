@@ -9,10 +9,12 @@ import httpx
 import pytest
 from playwright.sync_api import Browser, Page, Route, expect
 
+from app.settings import Settings
 from tests.helpers.drawn import CHARACTERS, canvas, encoded, shaky
 from tests.helpers.page import DESKTOP, PHONE, Visit
 from tests.helpers.photographed import coloured
 from tests.helpers.server import Server
+from tests.helpers.serving import serving
 from tests.helpers.tasks import FIVE
 
 GREY = re.compile(r"\bpending\b")
@@ -206,6 +208,55 @@ def test_a_creation_interrupted_half_way_is_continued(browser: Browser, both: ht
         page.click("#create")
         expect(page.locator("#status")).to_contain_text("Ready: 2 classes", timeout=30_000)
         assert both.get(f"/tasks/{page.url.rpartition('=')[2]}").json()["shots"] == {"blue": 30, "red": 30}
+
+
+def test_starting_over_while_photos_are_sent_keeps_what_was_sent(
+    browser: Browser, both: httpx.Client, tmp_path: Path
+) -> None:
+    for colour in ("red", "blue"):
+        (tmp_path / colour).mkdir()
+        for seed in range(40):
+            (tmp_path / colour / f"{seed}.jpg").write_bytes(coloured(colour, seed))
+    with Visit(browser, both, DESKTOP) as visit:
+        page = visit.page
+        visit.drop("#teach .title", tmp_path / "red", tmp_path / "blue")
+        expect(page.locator(".card .thumbs li")).to_have_count(80, timeout=30_000)
+        held: list[Route] = []
+        page.route("**/support", lambda route: held.append(route))
+        with page.expect_request("**/support"):
+            page.click("#create")
+        page.click("#start-over")
+        expect(page.locator(".card")).to_have_count(5)
+        visit.draw(page.locator(".card canvas").nth(0), CHARACTERS["ring"])
+        visit.draw(page.locator(".card canvas").nth(1), CHARACTERS["ex"])
+        page.click("#create")
+        expect(page.locator("#status")).to_contain_text("Ready: 2 classes", timeout=20_000)
+        page.unroute("**/support")
+        page.go_back()
+        expect(page.locator(".card .thumbs li")).to_have_count(80, timeout=30_000)
+        expect(page.locator("#create")).to_have_text("Update classifier")
+        page.click("#create")
+        expect(page.locator("#create")).to_have_text("Create classifier", timeout=20_000)
+        task = both.get(f"/tasks/{page.url.rpartition('=')[2]}").json()
+        assert task["shots"] == {"blue": 40, "red": 40}
+
+
+def test_a_server_that_takes_small_requests_gets_smaller_parts(
+    browser: Browser, settings: Settings, tmp_path: Path
+) -> None:
+    for colour in ("red", "blue"):
+        (tmp_path / colour).mkdir()
+        for seed in range(10):
+            (tmp_path / colour / f"{seed}.jpg").write_bytes(coloured(colour, seed))
+    small = settings.model_copy(update={"max_body_bytes": 60_000, "data_dir": tmp_path})
+    with serving(small) as client, Visit(browser, client, DESKTOP) as visit:
+        page = visit.page
+        visit.drop("#teach .title", tmp_path / "red", tmp_path / "blue")
+        expect(page.locator(".card .thumbs li")).to_have_count(20)
+        page.click("#create")
+        expect(page.locator("#status")).to_contain_text("Ready: 2 classes")
+        task = client.get(f"/tasks/{page.url.rpartition('=')[2]}").json()
+        assert task["shots"] == {"blue": 10, "red": 10}
 
 
 def test_the_button_tells_the_truth_after_a_failed_creation(browser: Browser, client: httpx.Client) -> None:

@@ -158,7 +158,13 @@ def test_every_removal_can_be_undone(browser: Browser, client: httpx.Client) -> 
         visit.expect_verdict("clock")
         page.click("#toast-undo")
         expect(page).to_have_url(address)
+        visit.ask(CHARACTERS["ring"])
         page.click("#ask .clear")
+        expect(page.locator("#ask-pad")).not_to_have_class("pad drawn")
+        page.click("#ask .undo")
+        expect(page.locator("#ask-pad")).to_have_class("pad drawn")
+        page.keyboard.press("Tab")
+        page.locator("#ask-pad canvas").press("Control+z")  # on a pad it takes a stroke back
         expect(page.locator("#ask-pad")).not_to_have_class("pad drawn")
 
 
