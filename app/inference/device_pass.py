@@ -16,6 +16,7 @@ from app.inference.support_features import SupportFeatures
 from app.inference.work import Adapt, Adapted, Decode, Head, Predict, Predicted, Result, Work
 from model.leo import LatentEmbeddingOptimization
 from model.serving.adapt import pad_membership
+from model.serving.graphs import CudaRecorder
 from model.serving.phi import NotQuantisable
 from model.serving.stacked import Decodes, Queries, StackedLEO, Supports
 from model.serving.transfer import to_device, to_host
@@ -42,6 +43,11 @@ class DevicePass:
         self._device, self._leo = device, StackedLEO(leo, device)
         self._config = leo.config
         self._own_encoder = leo.encoder.features is not None
+
+    def record(self, image: tuple[int, ...]) -> None:
+        """Record CUDA graphs for images of this shape, where there is a GPU."""
+        if self._device.type == "cuda":
+            self._leo.record(image, CudaRecorder())
 
     def begin(self, batch: list[Work]) -> Callable[[], list[Result]]:
         """Start the work of a batch, and return a function that waits for its results."""

@@ -125,6 +125,9 @@ class Engine:
 
         It costs the first request of a size some tens of milliseconds otherwise.
         """
+        if isinstance(self._pass, DevicePass):
+            with torch.inference_mode():
+                self._pass.record(self.shape)
         codes = np.zeros((5, self.info.config.latent_dim), dtype=np.float32)
         for images in WARM_UP_IMAGES:
             blank = np.zeros((images, *self.shape), dtype=np.uint8)

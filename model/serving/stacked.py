@@ -3,6 +3,7 @@
 Heads are not kept. To decode them again, or to take the logits from the codes, costs a GPU less than to look them up.
 """
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import torch
@@ -10,9 +11,14 @@ from torch import Tensor
 
 from model.leo import LatentEmbeddingOptimization
 from model.serving.adapt import Adapter, are_finite, count_hits
+from model.serving.graphs import Recorded, Recorder
 from model.serving.phi import TorchPhi
 
 MOST_IMAGES = 256  # that phi computes at once: more gains nothing, and their activations take gigabytes
+# What is recorded as CUDA graphs: images of phi; tasks, and ways with examples, of the inner loop.
+RECORDED_IMAGES = (1, 2, 4, 8, 16, 32, 64, 128, 256)
+RECORDED_TASKS = (1, 4, 16, 64, 256)
+RECORDED_SUPPORTS = ((5, 5), (5, 25), (20, 20), (20, 100))
 
 
 @dataclass(frozen=True)
@@ -59,13 +65,40 @@ class StackedLEO:
     """A LEO whose weights no longer change, for batches on a device."""
 
     def __init__(self, leo: LatentEmbeddingOptimization, device: torch.device) -> None:
-        self._leo, self._adapter = leo, Adapter(leo)
-        self.phi = TorchPhi(leo.classifier.phi, device)
-        self.encoder_phi = None if leo.encoder.features is None else TorchPhi(leo.encoder.features, device)
+        self._leo, self._adapter, self._device = leo, Adapter(leo), device
+        self.phi = Recorded(_as_function(TorchPhi(leo.classifier.phi, device)), _first_rows)
+        self.encoder_phi: Recorded | None = None
+        if leo.encoder.features is not None:
+            self.encoder_phi = Recorded(_as_function(TorchPhi(leo.encoder.features, device)), _first_rows)
+        self.adapt_features = Recorded(self._adapt_features, _first_tasks)
+
+    def record(self, image: tuple[int, ...], recorder: Recorder) -> None:
+        """Record phi and the inner loop for a few sizes; `image` is an image's shape, [R,R] or [R,R,3]."""
+        for phi in (self.phi, self.encoder_phi):
+            if phi is not None:
+                shapes = [(count, *image) for count in RECORDED_IMAGES]
+                phi.record(
+                    [(torch.zeros(shape, dtype=torch.uint8, device=self._device),) for shape in shapes], recorder
+                )
+        examples = []
+        for tasks in RECORDED_TASKS:
+            for ways, support in RECORDED_SUPPORTS:
+                features = torch.randn(tasks, support, self._leo.config.feature_dim, device=self._device)
+                features = torch.nn.functional.normalize(features, dim=-1)
+                membership = torch.eye(ways, device=self._device).repeat(-(-support // ways), 1)[:support]
+                own = (features.clone(),) if self.encoder_phi is not None else ()
+                examples.append((features, membership.repeat(tasks, 1, 1), *own))
+        self.adapt_features.record(examples, recorder)
 
     def features(self, images: Tensor) -> Tensor:
         """Compute phi of any number of images: uint8 [B,R,R] or [B,R,R,3] -> [B,F]."""
-        return torch.cat([self.phi.compute(part) for part in images.split(MOST_IMAGES)])
+        return self._in_parts(self.phi, images)
+
+    def _in_parts(self, phi: Recorded, images: Tensor) -> Tensor:
+        features = torch.empty(len(images), self._leo.config.feature_dim, device=images.device)
+        for at in range(0, len(images), MOST_IMAGES):
+            features[at : at + MOST_IMAGES] = phi(images[at : at + MOST_IMAGES])[0]
+        return features
 
     def probabilities(self, features: Tensor, queries: Queries) -> Tensor:
         """Classify features [Q,F] -> probabilities [Q,N], 0 for classes that a query's task does not have.
@@ -89,25 +122,22 @@ class StackedLEO:
         if self._leo.bent_copies.copies:
             of_copies = self.features(self._leo.bent_copies.of_bytes(images))
             features = self._leo.bent_copies.average(features, of_copies)
-        encoder_features = features
+        encoder_features = features if self.encoder_phi is None else self._in_parts(self.encoder_phi, images)
+        shape, rows = (*supports.rows.shape, -1), supports.rows.flatten()
+        stacked = [_with_earlier(features, supports.earlier)[rows].view(shape), supports.membership]  # [T, S, F]
         if self.encoder_phi is not None:
-            encoder_features = torch.cat([self.encoder_phi.compute(part) for part in images.split(MOST_IMAGES)])
-        shape = (*supports.rows.shape, -1)
-        stacked = _with_earlier(features, supports.earlier)[supports.rows.flatten()].view(shape)  # [T, S, F]
-        of_encoder = stacked
-        if self.encoder_phi is not None:
-            of_encoder = _with_earlier(encoder_features, supports.earlier_of_encoder)[supports.rows.flatten()]
-        codes, heads, losses, logits = self._adapter.adapt_stacked(
-            stacked, of_encoder.view(shape), supports.membership, self._leo.config.inner_steps
-        )
-        return Adaptations(
-            codes,
-            losses,
-            count_hits(logits, supports.membership),
-            are_finite(codes, heads, supports.membership),
-            features.half(),
-            encoder_features.half(),
-        )
+            stacked.append(_with_earlier(encoder_features, supports.earlier_of_encoder)[rows].view(shape))
+        codes, losses, hits, finite = self.adapt_features(*stacked)
+        return Adaptations(codes, losses, hits, finite, features.half(), encoder_features.half())
+
+    def _adapt_features(
+        self, features: Tensor, membership: Tensor, encoder_features: Tensor | None = None
+    ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+        """Support features [T,S,F], membership [T,S,N] -> codes [T,N,L], losses [T,steps+1], hits [T], finite [T]."""
+        of_encoder = features if encoder_features is None else encoder_features
+        steps = self._leo.config.inner_steps
+        codes, heads, losses, logits = self._adapter.adapt_stacked(features, of_encoder, membership, steps)
+        return codes, losses, count_hits(logits, membership), are_finite(codes, heads, membership)
 
     def decode(self, decodes: Decodes) -> Tensor:
         """Decode codes -> heads [T,N,F+1], weights and then the bias of each class."""
@@ -118,3 +148,18 @@ class StackedLEO:
 def _with_earlier(features: Tensor, earlier: Tensor) -> Tensor:
     """New features [B,F], earlier ones [E,F], and a row of zeros for padding: [B+E+1,F]."""
     return torch.cat([features, earlier.to(features.dtype), features.new_zeros(1, features.shape[1])])
+
+
+def _as_function(phi: TorchPhi) -> Callable[[Tensor], tuple[Tensor]]:
+    return lambda images: (phi.compute(images),)
+
+
+def _first_rows(outputs: tuple[Tensor, ...], images: Tensor) -> tuple[Tensor, ...]:
+    """Features of the true images, without those of the padding."""
+    return (outputs[0][: len(images)],)
+
+
+def _first_tasks(outputs: tuple[Tensor, ...], features: Tensor, membership: Tensor, *_: Tensor) -> tuple[Tensor, ...]:
+    """Results of the true tasks and classes."""
+    codes, *others = (each[: len(features)] for each in outputs)
+    return (codes[:, : membership.shape[2]], *others)
