@@ -42,6 +42,8 @@ class DevicePass:
         _refuse_to_quantise(quantise)
         self._device, self._leo = device, StackedLEO(leo, device)
         self._config = leo.config
+        if device.type == "cpu":
+            torch.set_num_threads(1)  # as in the pass for CPUs
         self._own_encoder = leo.encoder.features is not None
 
     def record(self, image: tuple[int, ...]) -> None:
