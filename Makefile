@@ -7,7 +7,8 @@ COVERAGE_FLOOR := 96
 BIN := $(VENV)/bin
 INSTALLED := $(VENV)/.installed
 
-.PHONY: serve test coverage check bench bench-engine bench-store bench-labels bench-page bench-quantised \
+.PHONY: serve test coverage check gpu gpu-wheels bench bench-device bench-engine bench-store bench-labels bench-page \
+	bench-quantised \
 	bench-training ablation phi-search compare chaos hostile strangers fuzz soak audit bench-ray capacity serve-ray test-ray test-containers clean
 
 serve: $(INSTALLED)
@@ -116,6 +117,21 @@ audit: $(INSTALLED)
 capacity: $(INSTALLED)
 	$(BIN)/python -m bench.capacity
 	$(BIN)/python -m bench.scaling
+
+# Tests and measures a GPU in at most five minutes; writes bench/results/gpu.json. Needs PyTorch and no network, and takes
+# the packages that are missing from .wheels: see docs/gpu.md. GPU="--device cpu" tries the script itself.
+gpu:
+	$(PYTHON) -m bench.gpu $(GPU)
+
+# Fills .wheels, for Python 3.12 on 64-bit Linux, to be carried to a machine without a network.
+gpu-wheels: $(INSTALLED)
+	$(BIN)/python -m pip download --quiet --no-deps --only-binary=:all: --python-version 3.12 --implementation cp \
+		--platform manylinux_2_28_x86_64 --platform manylinux_2_17_x86_64 --platform manylinux2014_x86_64 \
+		--platform manylinux1_x86_64 --constraint requirements.txt --requirement bench/gpu/wheels.txt --dest .wheels
+
+# What a device process costs and survives; writes bench/results/device_process.json. Two minutes.
+bench-device: $(INSTALLED)
+	$(BIN)/python -m bench.device_process
 
 # Runs the service on a Ray cluster on this machine; needs a Redis: make serve-ray LEO_STORE_URL=redis://127.0.0.1:6379/0
 serve-ray: $(VENV)/.ray

@@ -13,12 +13,20 @@ from torch import Tensor, distributed, nn
 
 
 def join() -> None:
-    """Connect to the other processes that torchrun started: by NCCL between GPUs, by gloo between CPUs."""
+    """Connect to the other processes that torchrun started: by NCCL between GPUs, by gloo between CPUs.
+
+    Each process needs a GPU of its own for NCCL. Where there are fewer, gloo carries a GPU's tensors too, if slower.
+    """
     if int(os.environ.get("WORLD_SIZE", "1")) > 1 and not distributed.is_initialized():
-        backend = "nccl" if torch.cuda.is_available() else "gloo"
-        if backend == "nccl":
-            torch.cuda.set_device(int(os.environ.get("LOCAL_RANK", "0")))
-        distributed.init_process_group(backend)
+        distributed.init_process_group(_backend())
+
+
+def _backend() -> str:
+    on_this_machine = int(os.environ.get("LOCAL_WORLD_SIZE", "1"))
+    if not torch.cuda.is_available() or torch.cuda.device_count() < on_this_machine:
+        return "gloo"
+    torch.cuda.set_device(int(os.environ.get("LOCAL_RANK", "0")))
+    return "cpu:gloo,cuda:nccl"  # by the device of each tensor
 
 
 def leave() -> None:
@@ -52,8 +60,7 @@ def all_agree(condition: bool) -> bool:
     """Whether the condition holds in every process, so that all take the same branch and none waits for another."""
     if size() == 1:
         return condition
-    device = "cuda" if distributed.get_backend() == "nccl" else "cpu"
-    verdict = torch.tensor(int(condition), device=device)
+    verdict = torch.tensor(int(condition))
     distributed.all_reduce(verdict, op=distributed.ReduceOp.MIN)
     return bool(verdict)
 

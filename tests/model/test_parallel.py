@@ -80,6 +80,25 @@ def test_two_processes_train_one_model_each_on_its_share(
     assert len((tmp_path / "run" / "log.csv").read_text().splitlines()) == 1 + 3 + 3  # one process wrote it
 
 
+@pytest.mark.parametrize(
+    ("gpus", "processes", "backend"),
+    [(0, 2, "gloo"), (1, 2, "gloo"), (2, 2, "cpu:gloo,cuda:nccl"), (1, 1, "cpu:gloo,cuda:nccl")],
+)
+def test_processes_that_have_no_gpu_of_their_own_do_not_use_nccl(
+    gpus: int, processes: int, backend: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    joined, chosen = [], []
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: gpus > 0)
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: gpus)
+    monkeypatch.setattr(torch.cuda, "set_device", chosen.append)
+    monkeypatch.setattr(parallel.distributed, "init_process_group", joined.append)
+    for name, value in {"WORLD_SIZE": "2", "LOCAL_WORLD_SIZE": str(processes), "LOCAL_RANK": "0"}.items():
+        monkeypatch.setenv(name, value)
+    parallel.join()
+    assert joined == [backend]
+    assert chosen == ([0] if backend != "gloo" else [])
+
+
 def test_alone_nothing_is_shared_or_exchanged() -> None:
     assert (parallel.rank(), parallel.size(), parallel.is_first()) == (0, 1, True)
     indices = torch.arange(5)
