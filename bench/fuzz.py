@@ -30,9 +30,8 @@ def by_status(service: Service) -> Counter[str]:
     """Requests by the hundreds of their status, since the server's start."""
     counts: Counter[str] = Counter()
     for name, number in metrics(service.url).items():
-        family, *_, status = name.split("/")
-        if family == "leo_http_requests_total":
-            counts[f"{status[0]}xx"] += int(number)
+        if name.startswith("leo_http_requests_total/"):
+            counts[f"{name.rpartition('/')[2][0]}xx"] += int(number)
     return counts
 
 
