@@ -3,6 +3,7 @@
 import math
 import shlex
 import sys
+from collections.abc import Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -18,6 +19,8 @@ if TYPE_CHECKING:
 
     from model.data.omniglot import Drawings
     from model.data.photos import Photos
+    from model.evaluation.accuracy import Setting
+    from model.evaluation.extracted_features import ExtractedFeatures
     from model.leo import LatentEmbeddingOptimization
     from model.training.config import DrawingTrainConfig, PhotoTrainConfig
     from model.training.photos import PhotoTrainer
@@ -174,7 +177,7 @@ def _finish_drawings(
 ) -> None:
     """Evaluate on the validation alphabets and write model, card and curve."""
     from model.checkpoint import read_info, save_model
-    from model.evaluation.calibration import DRAWING_SETTINGS, calibrate
+    from model.evaluation.calibration import DRAWING_SETTINGS
     from model.evaluation.drawing_card import measure_drawing_figures, write_drawing_card
     from model.evaluation.extracted_features import extract_leo_features
     from model.evaluation.model_card import shape_of
@@ -182,12 +185,7 @@ def _finish_drawings(
     from model.training.learning_curve import draw_curve
 
     leo.eval()
-    with console.status("calibrating"):
-        try:
-            fitted = calibrate(leo, [extract_leo_features(leo, validation)], DRAWING_SETTINGS)
-            leo.config = leo.config.model_copy(update=fitted)
-        except ValueError as error:  # for example, every validation answer is right: nothing to calibrate by
-            note(f"probabilities are left as they are: {error}")
+    calibrate_if_possible(leo, [extract_leo_features(leo, validation)], DRAWING_SETTINGS)
     with console.status("evaluating"):
         figures = measure_drawing_figures(leo, validation)
     card = origin | {"date": today(), "machine": machine(), "shape": shape_of(leo), "validation": figures}
@@ -202,7 +200,6 @@ def _finish_drawings(
 def _finish_photos(trainer: "PhotoTrainer", photos: "Photos", origin: dict[str, Any]) -> None:
     """Evaluate on the validation classes of each source and write model, card and curve."""
     from model.checkpoint import read_info, save_model
-    from model.evaluation.calibration import calibrate
     from model.evaluation.model_card import shape_of
     from model.evaluation.photo_card import measure_photo_figures, write_photo_card
     from model.evaluation.provenance import machine, today
@@ -211,9 +208,7 @@ def _finish_photos(trainer: "PhotoTrainer", photos: "Photos", origin: dict[str, 
     from model.training.photo_validation import PHOTO_CALIBRATION_SETTINGS
 
     leo, validation = trainer.leo, photos.split("validation")
-    with console.status("calibrating"):
-        fitted = calibrate(leo, trainer.validation_features, PHOTO_CALIBRATION_SETTINGS)
-        leo.config = leo.config.model_copy(update=fitted)
+    calibrate_if_possible(leo, trainer.validation_features, PHOTO_CALIBRATION_SETTINGS)
     with console.status("choosing the logistic head's L2 on validation classes"):
         tried = accuracy_by_l2_on_photos(leo, validation)
     card = origin | {
@@ -233,3 +228,17 @@ def _finish_photos(trainer: "PhotoTrainer", photos: "Photos", origin: dict[str, 
     draw_curve(trainer.folder / "log.csv", trainer.folder / "curve.png")
     print_photo_card(f"{PHOTO_MODEL}, validation classes", card["validation"])
     note(f"wrote {folder} and {trainer.folder / 'curve.png'}")
+
+
+def calibrate_if_possible(
+    leo: "LatentEmbeddingOptimization", validation: "Iterable[ExtractedFeatures]", settings: "Iterable[Setting]"
+) -> None:
+    """Calibrate a model's probabilities on held-back classes, where these hold an error to calibrate by."""
+    from model.evaluation.calibration import calibrate
+
+    with console.status("calibrating"):
+        try:
+            fitted = calibrate(leo, validation, settings)
+        except ValueError as error:
+            return note(f"probabilities are left as they are: {error}")
+    leo.config = leo.config.model_copy(update=fitted)
