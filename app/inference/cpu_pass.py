@@ -95,7 +95,8 @@ class CpuPass:
         return [results[id(work)] for work in batch]
 
     def _bent(self, drawings: Images) -> Images:
-        return self._leo.bent_copies.of_bytes(torch.from_numpy(drawings)).numpy()
+        writable = drawings.astype(np.float32)  # PyTorch warns of arrays that are not, as those of another process
+        return self._leo.bent_copies.of_bytes(torch.from_numpy(writable)).numpy()
 
     def _predict(self, works: list[Predict], features: Tensor, heads: list[Head | None]) -> list[Predicted]:
         """Features [B,F] of all requests' images and each task's head, or no heads at all -> probabilities [Q,N]."""

@@ -39,7 +39,7 @@ class BentCopies(nn.Module):
         return bent.clamp(0, 1).reshape(-1, 1, *images.shape[-2:])
 
     def of_bytes(self, drawings: Tensor) -> Tensor:
-        """Bend drawings of 255 full ink: uint8 [B,R,R] -> uint8 [B copies,R,R]."""
+        """Bend drawings of 255 full ink: numbers in 0..255, [B,R,R] -> uint8 [B copies,R,R]."""
         bent: Tensor = self(drawings.unsqueeze(1).float() / 255)
         return (bent * 255).round().to(torch.uint8).squeeze(1)
 

@@ -106,10 +106,11 @@ def test_the_service_adapts_as_the_library_does(shipped_with_views: Path, stacke
     engine = Engine(shipped_with_views, "cpu", quantise=None if stacked else False, stacked=stacked)
     leo = LatentEmbeddingOptimization.from_pretrained(shipped_with_views)
     images = sample_drawings(6, 28)
+    images.flags.writeable = stacked  # those that another process sends are not
     first, more = engine.run([Adapt(images[:2], LABELS[:2].numpy()), Adapt(images, LABELS.numpy())])
     assert isinstance(first, Adapted)
     assert isinstance(more, Adapted)
-    support = torch.from_numpy(images).unsqueeze(1).float() / 255
+    support = torch.from_numpy(images.astype(np.float32)).unsqueeze(1) / 255
     with torch.no_grad():
         features = leo.support_features(support)
         codes = leo.inner_update(support, LABELS, leo.encode_task(support, LABELS))

@@ -65,7 +65,8 @@ def test_the_time_that_work_takes_is_estimated_beforehand(engine: Engine, monkey
     predicts, teaches, adds = Predict(two, None, codes), Adapt(two, np.arange(2)), Adapt(two, np.arange(2), kept)
     each = engine.seconds_an_image
     assert each
-    passes = 2 if engine.info.config.own_encoder else 1  # the encoder may have blocks of its own
+    # The encoder may have blocks of its own, and the support may have several views.
+    passes = 2 if engine.info.config.own_encoder else engine.info.config.support_views
     assert 0 < engine.seconds(Decode(codes)) < 0.001
     assert engine.seconds(Decode(codes.repeat(50, 0))) == pytest.approx(50 * engine.seconds(Decode(codes)))
     assert engine.seconds(predicts) == pytest.approx(2 * each)
