@@ -26,7 +26,7 @@ def to_device(parts: Sequence[Sequence[NDArray[Any]]], device: torch.device) -> 
         np.concatenate(part, out=host[offset : offset + size].view(part[0].dtype).reshape(shape))
     block = block.to(device, non_blocking=True)
     return [
-        block[offset : offset + size].view(torch.from_numpy(part[0][:0]).dtype).view(shape)
+        block[offset : offset + size].view(torch.from_numpy(np.empty(0, part[0].dtype)).dtype).view(shape)
         for part, shape, size, offset in zip(parts, shapes, sizes, offsets[:-1], strict=True)
     ]
 

@@ -23,6 +23,7 @@ CHOICES: dict[str, LEOConfig] = CONFIGS | {
     "attention": CONFIGS["omniglot"].model_copy(update={"attention": True}),
     "examples": CONFIGS["omniglot"].model_copy(update={"relation_over": "examples"}),
     "fine-tuned": CONFIGS["omniglot"].model_copy(update={"finetune_steps": 2}),
+    "support views": CONFIGS["omniglot"].model_copy(update={"support_views": 4}),
     "views": CONFIGS["omniglot"].model_copy(update={"view_angles": [-10.0, 10.0]}),
 }
 
