@@ -7,6 +7,8 @@ import { byFolder, sift } from "./files.js";
 import { hideProgress, showError, showProgress } from "./messages.js";
 import { readPhotos } from "./photos.js";
 
+const TOGETHER = 150; // milliseconds that photos are gathered before they are shown
+
 let reading = Promise.resolve(); // until all photos chosen so far have been read
 let stop = new AbortController(); // of the reading under way
 
@@ -46,17 +48,29 @@ async function read(targets, others) {
   const mine = stop;
   const positions = targets.map(nextPosition); // so that examples keep the order of their files
   let [done, bad] = [0, others];
+  const ready = new Map(); // examples by card, added together: each addition looks at all examples
+  let timer = null;
+  const add = () => {
+    timer = null;
+    for (const [card, examples] of ready) card.add(examples);
+    ready.clear();
+  };
   await readPhotos(
     targets.map(({ file }) => file),
     (photo, index) => {
-      if (photo) targets[index].card.add([ofPhoto(photo, positions[index])]);
+      const { card } = targets[index];
+      if (photo) ready.set(card, [...(ready.get(card) ?? []), ofPhoto(photo, positions[index])]);
       else bad += 1;
+      timer ??= setTimeout(add, TOGETHER);
       done += 1;
       if (targets.length > 8) showProgress("Reading photos", done, targets.length, stopReading);
     },
     mine.signal,
   );
+  clearTimeout(timer);
+  add();
   hideProgress();
+  if (!targets.some(({ card }) => card.element.isConnected)) return; // another classifier is open
   if (mine.signal.aborted) showError(`Stopped after ${done} of ${plural(targets.length, "photo")}.`);
   else if (bad) showError(unreadable(bad));
 }
