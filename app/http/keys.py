@@ -12,6 +12,7 @@ from typing import Literal, get_args
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from app.http.rates import Rates
+from app.problems import describe_validation_errors
 
 log = logging.getLogger(__name__)
 
@@ -72,8 +73,19 @@ def read_keys(path: Path) -> KeyFile:
         return KeyFile.model_validate_json(path.read_bytes())
     except FileNotFoundError:
         return KeyFile(keys=[])
-    except (OSError, ValidationError) as error:
+    except OSError as error:
         raise KeyFileError(f"cannot use the keys in {path}: {error}") from None
+    except ValidationError as error:
+        raise KeyFileError(f"cannot use the keys in {path}: {_without_content(error)}") from None
+
+
+def _without_content(error: ValidationError) -> str:
+    """What is wrong and where, for the log: no value of the file, nor a name that may be a key in the wrong place."""
+    errors = error.errors(include_url=False, include_input=False, include_context=False)
+    for each in errors:
+        if each["type"] == "extra_forbidden":
+            each["loc"] = (*each["loc"][:-1], "(unknown member)")
+    return describe_validation_errors(errors)
 
 
 def write_keys(path: Path, keys: KeyFile) -> None:

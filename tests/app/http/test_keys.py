@@ -268,3 +268,23 @@ def test_openapi_names_the_key(client: httpx.Client) -> None:
     document: dict[str, Any] = client.get("/openapi.json").json()
     assert document["components"]["securitySchemes"]["key"]["scheme"] == "bearer"
     assert "401" in document["paths"]["/tasks"]["post"]["responses"]
+
+
+@pytest.mark.parametrize("place", ["value", "unknown value", "unknown name", "whole entry", "broken JSON"])
+def test_error_of_key_file_shows_nothing_of_its_content(place: str, tmp_path: Path) -> None:
+    stored, secret = new_key("one", "one", ["read"])
+    entry = stored.model_dump(exclude_none=True)
+    content = {
+        "value": json.dumps({"keys": [entry | {"id": secret}]}),
+        "unknown value": json.dumps({"keys": [entry | {"key": secret}]}),
+        "unknown name": json.dumps({"keys": [entry | {secret: "one"}]}),
+        "whole entry": json.dumps({"keys": [{"hash": stored.hash, "salt": stored.salt}, secret]}),
+        "broken JSON": json.dumps({"keys": [entry, secret]})[:-2],
+    }[place]
+    file = tmp_path / "keys.json"
+    file.write_text(content)
+    with pytest.raises(KeyFileError, match="cannot use the keys in") as caught:
+        read_keys(file)
+    message = str(caught.value)
+    assert not any(hidden in message for hidden in (secret, secret[-20:], stored.salt, stored.hash[:20], "input_value"))
+    assert "https://" not in message
