@@ -125,7 +125,9 @@ async def open_store(settings: Settings, shared_state: SharedState) -> TaskStore
     """The task store that the settings name, the same file for all workers. Raises `StoreUnavailable`."""
     if settings.store_url:
         return await RedisStore.open(settings.store_url)
-    return await SQLiteStore.open(settings.data_dir / "tasks.sqlite3", shared_state.store_file)
+    return await SQLiteStore.open(
+        settings.data_dir / "tasks.sqlite3", shared_state.store_files, is_open_elsewhere=shared_state.others_are_ready
+    )
 
 
 def _queue(settings: Settings, models: Models, shared_state: SharedState, board: Board | None) -> WorkQueue:

@@ -28,8 +28,8 @@ class SharedState:
         # Counts of changes, a row for each worker and one for the parent. Each writes its own row only, so no count is
         # ever lost; a task's version is the sum over the rows.
         self._changes = [RawArray("Q", VERSION_SLOTS) for _ in range(workers + 1)]
-        #: Device and inode of the task store's file, once a process of this service has opened it.
-        self.store_file = RawArray("Q", 2)
+        #: Devices and inodes of the task store's files, once a process of this service has opened them.
+        self.store_files = RawArray("Q", 6)
         #: Which key holds each slot, and when its token bucket is full again, by the monotonic clock: `app.http.rates`.
         self.rate_owners, self.rate_states = RawArray("Q", RATE_LIMITED_KEYS), RawArray("d", RATE_LIMITED_KEYS)
 
@@ -63,6 +63,11 @@ class SharedState:
     @has_started.setter
     def has_started(self, has_started: bool) -> None:
         self._has_started[0] = has_started
+
+    @property
+    def others_are_ready(self) -> bool:
+        """Whether another worker answers requests, and so has the task store open."""
+        return any(self._ready[n] for n in range(self.workers) if n != self._own)
 
     # -- cores -------------------------------------------------------------------------------
 

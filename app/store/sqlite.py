@@ -45,12 +45,16 @@ class SQLiteStore:
         self._delete_expired_at = 0.0  # by the monotonic clock; at first with the first write
 
     @classmethod
-    async def open(cls, path: Path, opened: MutableSequence[int] | None = None) -> "SQLiteStore":
-        """Open or create the file. Workers of one service share `opened`, so that all use the same file.
+    async def open(
+        cls, path: Path, opened: MutableSequence[int] | None = None, *, is_open_elsewhere: bool = False
+    ) -> "SQLiteStore":
+        """Open or create the file. Workers of one service share `opened`, so that all use the same files.
 
         Raises `StoreUnavailable` naming the file and the reason.
         """
-        writer, reader, files = await asyncio.to_thread(open_files, path, [0, 0] if opened is None else opened)
+        writer, reader, files = await asyncio.to_thread(
+            open_files, path, [0] * 6 if opened is None else opened, is_open_elsewhere=is_open_elsewhere
+        )
         try:
             return cls(writer, reader, files, path)
         except OSError as error:

@@ -55,13 +55,12 @@ class Files:
 
     def __init__(self, path: Path) -> None:
         """Remember the files as they are now. Raises `OSError`."""
-        log = path.with_name(f"{path.name}-wal")
-        every = (path, log, path.with_name(f"{path.name}-shm"))
+        every = _files_of(path)
         self._opened = {each: _identity(os.stat(each)) for each in every}
-        self.identity = self._opened[path]
+        self.identities = [number for identity in self._opened.values() for number in identity]
         # SQLite puts no locks on its log, unlike on the other two: closing a file ends all locks that a process has on
         # it, so those must not be opened here.
-        self._log = log.open("rb", buffering=0)
+        self._log = every[1].open("rb", buffering=0)
 
     def sync(self) -> None:
         """Wait until everything in the log is on disk. Raises `OSError`."""
@@ -93,19 +92,30 @@ def reason_moved(path: Path, identity: FileId) -> str | None:
     )
 
 
+def _files_of(path: Path) -> tuple[Path, Path, Path]:
+    """The database, its log and the log's index."""
+    return path, path.with_name(f"{path.name}-wal"), path.with_name(f"{path.name}-shm")
+
+
 def _identity(status: os.stat_result) -> FileId:
     return status.st_dev, status.st_ino
 
 
-def open_files(path: Path, opened: MutableSequence[int]) -> tuple[sqlite3.Connection, sqlite3.Connection, Files]:
+def open_files(
+    path: Path, opened: MutableSequence[int], *, is_open_elsewhere: bool
+) -> tuple[sqlite3.Connection, sqlite3.Connection, Files]:
     """Open or create the database: a connection to write, one to read, and its files.
 
-    `opened` is the identity of the file that another worker of this service has opened before, or zeros, which are
-    then replaced. Raises `StoreUnavailable` naming the file and the reason.
+    `opened` holds the identities of the three files that another worker of this service has opened before, or zeros,
+    which are then replaced. Raises `StoreUnavailable` naming the file and the reason.
     """
     try:
-        if any(opened) and (reason := reason_moved(path, (opened[0], opened[1]))):
-            raise StoreLost(reason)
+        # Only the database outlives the last connection. While another worker has one, the log and its index must be
+        # the same too: SQLite would make new ones, and two workers with different ones overwrite each other's tasks.
+        expected = zip(_files_of(path), zip(opened[::2], opened[1::2], strict=True), strict=True)
+        for each, identity in list(expected)[: 3 if is_open_elsewhere else 1]:
+            if any(identity) and (reason := reason_moved(each, identity)):
+                raise StoreLost(reason)
         path.parent.mkdir(parents=True, exist_ok=True)
         with contextlib.ExitStack() as undo:
             writer = _connect(path)
@@ -117,7 +127,7 @@ def open_files(path: Path, opened: MutableSequence[int]) -> tuple[sqlite3.Connec
             undo.pop_all()
     except (OSError, sqlite3.Error, StoreUnavailable) as error:
         raise StoreUnavailable(f"cannot use the task store {path}: {error}") from error
-    opened[:] = files.identity
+    opened[:] = files.identities
     return writer, reader, files
 
 

@@ -75,7 +75,7 @@ def test_sigterm_ends_the_service_cleanly(server: Server) -> None:
         ({"LEO_PORT": "many"}, "port"),
         ({"LEO_DEVICE": "tpu"}, "device"),
         ({"LEO_WEIGHTS": "/nowhere"}, "/nowhere/config.json is missing"),
-        ({"LEO_DATA_DIR": "/dev/null/x"}, "cannot open the task store"),
+        ({"LEO_DATA_DIR": "/dev/null/x"}, "cannot use the task store"),
     ],
 )
 def test_a_server_that_cannot_start_says_why_in_one_line(settings: dict[str, str], said: str, tmp_path: Path) -> None:

@@ -86,7 +86,7 @@ def test_a_file_deleted_during_a_write_is_noticed_before_it_is_acknowledged(
 
 
 def test_workers_of_one_service_never_use_two_files(path: Path) -> None:
-    opened = [0, 0]
+    opened = [0] * 6
 
     async def open_and_close() -> None:
         await (await SQLiteStore.open(path, opened)).close()
