@@ -36,8 +36,10 @@ class Key(BaseModel):
     salt: str
     hash: str
     rights: list[Right] = Field(min_length=1)
-    max_tasks: int | None = Field(None, ge=1, description="most live tasks")
-    per_second: float | None = Field(None, gt=0, description="most requests a second, counted by each replica")
+    max_tasks: int | None = Field(None, ge=1, strict=True, description="most live tasks")
+    per_second: float | None = Field(
+        None, gt=0, strict=True, description="most requests a second, counted by each replica"
+    )
 
     def matches(self, presented: str) -> bool:
         """Whether `presented` is this key. Takes the same time for every string."""

@@ -1,8 +1,21 @@
 """Options of a task and the report on its adaptation, as pydantic models."""
 
-from pydantic import BaseModel, ConfigDict, Field
+from typing import Annotated, Any
+
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
+from pydantic_core import PydanticKnownError
 
 MAX_LOSSES = 2001  # one before the first step, and one after each of at most 2000 inner and fine-tuning steps
+
+
+def _no_boolean(value: Any) -> Any:
+    """Refuse true and false, which pydantic would take as 1 and 0. Form fields are text, so they pass."""
+    if isinstance(value, bool):
+        raise PydanticKnownError("int_type")
+    return value
+
+
+Seconds = Annotated[int, Field(ge=1), BeforeValidator(_no_boolean)]
 
 
 class TaskLifetime(BaseModel):
@@ -10,7 +23,7 @@ class TaskLifetime(BaseModel):
 
     model_config = ConfigDict(extra="forbid")
     name: str | None = Field(None, description="a name you choose for the task", examples=["greek"])
-    ttl_seconds: int | None = Field(None, ge=1, description="seconds until the task is deleted", examples=[3600])
+    ttl_seconds: Seconds | None = Field(None, description="seconds until the task is deleted", examples=[3600])
 
 
 class UpdateTask(TaskLifetime):

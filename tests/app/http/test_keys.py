@@ -288,3 +288,14 @@ def test_error_of_key_file_shows_nothing_of_its_content(place: str, tmp_path: Pa
     message = str(caught.value)
     assert not any(hidden in message for hidden in (secret, secret[-20:], stored.salt, stored.hash[:20], "input_value"))
     assert "https://" not in message
+
+
+@pytest.mark.parametrize("limit", ["max_tasks", "per_second"])
+def test_limit_of_a_key_is_a_number_and_no_boolean(limit: str, tmp_path: Path) -> None:
+    stored, _ = new_key("one", "one", ["read"])
+    file = tmp_path / "keys.json"
+    file.write_text(json.dumps({"keys": [stored.model_dump(exclude_none=True) | {limit: True}]}))
+    with pytest.raises(KeyFileError, match=rf"keys\.0\.{limit}: Input should be a valid"):
+        read_keys(file)
+    file.write_text(json.dumps({"keys": [stored.model_dump(exclude_none=True) | {limit: 2}]}))
+    assert getattr(read_keys(file).keys[0], limit) == 2

@@ -1,12 +1,15 @@
 """A task's name and lifetime change; tasks are listed by what they are. Over real HTTP."""
 
+import base64
 from pathlib import Path
 from typing import Any
 
 import httpx
+import pytest
 
 from app.settings import Settings
 from tests.helpers.drawn import png
+from tests.helpers.problems import assert_problem
 from tests.helpers.serving import serving
 from tests.helpers.tasks import FIVE, create, predict
 
@@ -57,3 +60,18 @@ def test_tasks_are_listed_by_name_label_and_model(settings: Settings, tmp_path: 
         assert listed(name="even", label=FIVE[2]) == []
         assert listed(model="omniglot") == ids
         assert listed(model="other") == []
+
+
+@pytest.mark.parametrize("wrong", [True, False])
+def test_boolean_is_no_number_of_seconds(client: httpx.Client, wrong: bool) -> None:
+    task = create(client, ttl_seconds="60").json()
+    assert task["expires_at"]  # a form field is text
+    url = f"/tasks/{task['task_id']}"
+    assert_problem(client.patch(url, json={"ttl_seconds": wrong}), 422, "ttl_seconds: Input should be a valid integer")
+    assert client.get(url).json()["expires_at"] == task["expires_at"]
+    support = [{"image": base64.b64encode(png(name, 0)).decode(), "label": name} for name in FIVE[:2]]
+    answer = client.post("/tasks", json={"support": support, "ttl_seconds": wrong})
+    assert_problem(answer, 422, "ttl_seconds: Input should be a valid integer")
+    assert client.post("/tasks", json={"support": support, "ttl_seconds": 60}).status_code == 201
+    for seconds, status in ((0, 422), (120, 200), (None, 200)):
+        assert client.patch(url, json={"ttl_seconds": seconds}).status_code == status
