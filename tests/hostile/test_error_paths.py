@@ -156,6 +156,7 @@ def test_clients_that_leave_half_way_harm_nobody(service: Service) -> None:
                 service.leave_half_way(*kind)
         left = LEAVERS * len(kinds)
         wait_until(lambda: statuses_in(service.server.log.read_text()).count(499) == left)
+        wait_until(lambda: len(crowd.statuses) > 50)
     assert set(crowd.statuses) == {200}
     log = service.server.log.read_text()
     assert 500 not in statuses_in(log)
@@ -194,6 +195,7 @@ def test_predictions_go_on_while_the_store_is_locked(service: Service) -> None:
                 f"{service.server.url}/tasks", data={"labels": LABELS}, files=images, headers=headers, timeout=30
             )
             assert refused.status_code == 503
+        wait_until(lambda: len(crowd.statuses) > 50)
     assert set(crowd.statuses) == {200}
 
 
