@@ -4,7 +4,7 @@
         task = leo.create({"alpha": [Path("alpha.png")], "beta": [Path("beta.png")]})
         print(leo.predict(task.task_id, [Path("what.png")])[0].label)
 
-An image is a `pathlib.Path`, the `bytes` of a file, a `PIL.Image` or a numpy array.
+An image is a `pathlib.Path`, the `bytes` of a file, a file opened as binary, a `PIL.Image` or a numpy array.
 """
 
 from app.client.answers import Prediction, Score, Task, TaskPage

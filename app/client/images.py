@@ -3,14 +3,14 @@
 import io
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeAlias
+from typing import IO, TYPE_CHECKING, Any, TypeAlias
 
 if TYPE_CHECKING:
     import numpy as np
     import PIL.Image
     from numpy.typing import NDArray
 
-Image: TypeAlias = "Path | bytes | PIL.Image.Image | NDArray[np.generic]"
+Image: TypeAlias = "Path | bytes | IO[bytes] | PIL.Image.Image | NDArray[np.generic]"
 #: One image, or several.
 Images: TypeAlias = "Image | Iterable[Image]"
 #: Images by label (one, or a list of them), or pairs of label and image.
@@ -32,7 +32,13 @@ def to_files(images: Images) -> list[bytes]:
     if isinstance(images, str | Mapping):
         raise TypeError(_wrong_type(images))
     given: Any = images
-    single = _is_file(given) or _is_picture(given) or _is_array(given) or not isinstance(given, Iterable)
+    single = (
+        _is_file(given)
+        or _is_open_file(given)
+        or _is_picture(given)
+        or _is_array(given)
+        or not isinstance(given, Iterable)
+    )
     files = [to_file(image) for image in ([given] if single else given)]
     if not files:
         raise ValueError("there are no images: give at least one")
@@ -46,18 +52,22 @@ def to_file(image: Image) -> bytes:
     profile.
 
     Args:
-        image: an array is [H,W], [H,W,1], [H,W,3] or [H,W,4], of bool, or of numbers whose white is the smallest of
-            1, 255, 1023, 4095, 16383 and 65535 that is not below any of them. Arrays of uint8 stay as they are.
+        image: an open file is read from where it stands to its end. An array is [H,W], [H,W,1], [H,W,3] or [H,W,4],
+            of bool, or of numbers whose white is the smallest of 1, 255, 1023, 4095, 16383 and 65535 that is not
+            below any of them. Arrays of uint8 stay as they are.
 
     Raises:
-        TypeError: `image` is of another type.
-        ValueError: the array has another shape, type or range, or the picture has been closed.
+        TypeError: `image` is of another type, or a file that was not opened as binary.
+        ValueError: the array has another shape, type or range, the picture or the file has been closed, or nothing of
+            the file is left to read.
         OSError: the file cannot be read.
     """
     if isinstance(image, Path):
         return image.read_bytes()
     if _is_file(image):
         return bytes(image)  # type: ignore[arg-type]
+    if _is_open_file(image):
+        return _rest_of(image)
     if _is_picture(image):
         return _encoded(image)
     if _is_array(image):
@@ -93,6 +103,19 @@ def _is_file(image: object) -> bool:
     return isinstance(image, Path | bytes | bytearray | memoryview)
 
 
+def _is_open_file(image: object) -> bool:
+    return callable(getattr(image, "read", None)) and not isinstance(image, type)
+
+
+def _rest_of(file: Any) -> bytes:
+    data = file.read()
+    if not isinstance(data, bytes | bytearray | memoryview):
+        raise TypeError(f'read() of {type(file).__name__} gives no bytes: open the file as binary, with "rb"')
+    if not data:
+        raise ValueError("nothing of the open file is left to read: seek(0), or open it again")
+    return bytes(data)
+
+
 def _is_picture(image: object) -> bool:
     return hasattr(image, "save") and hasattr(image, "getexif")
 
@@ -103,8 +126,8 @@ def _is_array(image: object) -> bool:
 
 def _wrong_type(image: object) -> str:
     hint = "; if it is the name of a file, give it as Path(...)" if isinstance(image, str) else ""
-    hint = "; give what its read() returns" if hasattr(image, "read") else hint
-    return f"give an image as a Path, bytes, a PIL image or a numpy array, not as {type(image).__name__}{hint}"
+    wanted = "a Path, bytes, an open file, a PIL image or a numpy array"
+    return f"give an image as {wanted}, not as {type(image).__name__}{hint}"
 
 
 def _from_array(given: Any) -> "PIL.Image.Image":

@@ -251,3 +251,22 @@ def test_importing_the_client_imports_nothing_heavy() -> None:
 def test_an_array_becomes_a_png() -> None:
     with Image.open(io.BytesIO(to_file(np.zeros((4, 5), dtype=np.uint8)))) as picture:
         assert (picture.format, picture.size) == ("PNG", (5, 4))
+
+
+def test_open_file_is_one_image(leo: Client, tmp_path: Path) -> None:
+    data = {name: png(name, 0) for name in NAMES}
+    paths = {name: tmp_path / f"{name}.png" for name in NAMES}
+    for name, path in paths.items():
+        path.write_bytes(data[name])
+    with paths["ring"].open("rb") as ring, paths["ex"].open("rb") as ex:
+        task = leo.create({"ring": ring, "ex": [ex, io.BytesIO(data["ex"])]})
+    assert task.shots == {"ring": 1, "ex": 2}
+    assert leo.add_support(task.task_id, [("tee", io.BytesIO(data["tee"]))]).shots["tee"] == 1
+    with paths["ring"].open("rb") as ring:
+        assert [answer.label for answer in leo.predict(task.task_id, ring)] == ["ring"]
+        with pytest.raises(ValueError, match=r"seek\(0\)"):
+            leo.predict(task.task_id, ring)
+    answers = leo.predict(task.task_id, [io.BytesIO(data["ex"]), paths["tee"]])
+    assert [answer.label for answer in answers] == ["ex", "tee"]
+    with paths["ring"].open(encoding="latin-1") as text, pytest.raises(TypeError, match="rb"):
+        leo.predict(task.task_id, text)  # type: ignore[arg-type]
