@@ -40,7 +40,7 @@ def parse(body: bytes, content_type: str, *, max_files: int, max_fields: int, ma
     parts: list[Part] = []
     files = 0
     try:
-        parser = PushMultipartParser(boundary, max_segment_count=max_files + max_fields)
+        parser = PushMultipartParser(boundary, max_segment_count=max_files + max_fields, header_charset="latin-1")
         for name, is_file, data in _segments(parser, body):
             files += is_file
             if not is_file and len(data) > max_field_bytes:
@@ -71,8 +71,16 @@ def _segments(parser: PushMultipartParser, body: bytes) -> Iterator[tuple[str, b
         name, is_file, chunks = "", False, list[bytes]()
         for event in parser.parse(body):
             if isinstance(event, MultipartSegment):
-                name, is_file, chunks = event.name, event.filename is not None, []
+                name, is_file, chunks = _in_utf8(event.name), event.filename is not None, []
             elif event is None:
                 yield name, is_file, b"".join(chunks)
             else:
                 chunks.append(bytes(event))
+
+
+def _in_utf8(name: str) -> str:
+    """A field's name, which the parser read as Latin-1 because it refuses any part whose headers are not UTF-8."""
+    try:
+        return name.encode("latin-1").decode()
+    except UnicodeError:
+        return name

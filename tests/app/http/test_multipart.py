@@ -48,3 +48,18 @@ def test_others_are_refused(body: bytes, kind: str) -> None:
     with pytest.raises(Problem) as refused:
         parse(body, kind, **LIMITS)
     assert refused.value.status == 422
+
+
+@pytest.mark.parametrize("charset", ["utf-8", "latin-1", "shift-jis"])
+def test_filename_may_be_in_any_charset(charset: str) -> None:
+    filename = "写真.png" if charset == "shift-jis" else "café.png"
+    head = f'--x\r\nContent-Disposition: form-data; name="images"; filename="{filename}"\r\n\r\n'
+    (file,) = parse(form(head.encode(charset) + b"data\r\n"), KIND, **LIMITS)
+    assert (file.name, file.is_file, file.data) == ("images", True, b"data")
+
+
+@pytest.mark.parametrize("charset", ["utf-8", "latin-1"])
+def test_name_of_a_field_is_utf_8_or_else_latin_1(charset: str) -> None:
+    head = '--x\r\nContent-Disposition: form-data; name="étiquette"\r\n\r\n'
+    (field,) = parse(form(head.encode(charset) + b"data\r\n"), KIND, **LIMITS)
+    assert (field.name, field.is_file) == ("étiquette", False)
