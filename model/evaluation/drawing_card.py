@@ -55,7 +55,7 @@ def write_drawing_card(folder: Path, name: str, version: str, card: dict[str, An
         "and 270 degrees, as three more classes",
         "Split": f"by alphabet; validation, never trained on: {', '.join(card['validation_alphabets'])}",
         "Command": f"`{card['command']}`",
-        "Set after training": _settings(card.get("after_training", {})),
+        **_set_after_training(card.get("after_training", {})),
         "Seed": str(card["seed"]),
         "Time": f"{card['seconds'] / 60:.0f} minutes on {trained_on['cores']} cores "
         f"({trained_on['gpu'] or trained_on['processor']}), torch {trained_on['torch']}",
@@ -75,9 +75,9 @@ def write_drawing_card(folder: Path, name: str, version: str, card: dict[str, An
     write_page(folder, name, version, card, facts, evaluation, LIMITS)
 
 
-def _settings(changes: dict[str, float]) -> str:
+def _set_after_training(changes: dict[str, float]) -> dict[str, str]:
     options = " ".join(f"--set {name}={value:g}" for name, value in changes.items())
-    return f"`leo card {options}`, which fitted the probabilities again" if changes else "nothing"
+    return {"Set after training": f"`leo card {options}`, which fitted the probabilities again"} if changes else {}
 
 
 def _table_rows(validation: dict[str, Any]) -> list[list[str]]:
