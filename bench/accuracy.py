@@ -15,7 +15,7 @@ DOCUMENT = ROOT / "docs" / "accuracy.md"
 def tables() -> str:
     """Everything between the document's two marks."""
     kinds = ("compare", "compare-alphabet", "compare-gradient")
-    parts = [*map(compared, kinds), choices(), extractors(), speed()]
+    parts = [*map(compared, kinds), choices(), views(), extractors(), speed()]
     return "\n\n".join("\n".join(part) for part in parts)
 
 
@@ -65,6 +65,32 @@ def choices() -> list[str]:
         f"Each meta-trained alike for {found['training_steps']} steps on the features of the shipped "
         f"`{found['model']}`, whose feature extractor stays as it is; {found['episodes']} tasks; in brackets the "
         f"difference to the first row, on the same tasks, 95 % interval ({found['date']}).",
+    ]
+
+
+def views() -> list[str]:
+    """Views of the support, and the temperature of the inner loop."""
+    found = read_results("support_views")
+    lines: list[str] = []
+    for choice, several in groupby(found["rows"], key=lambda row: (row["views"], row["inner_temperature"])):
+        rows = list(several)
+        if not lines:
+            settings = [
+                f"{row['way']}-way {row['shot']}-shot{', one alphabet' if row['within'] else ''}" for row in rows
+            ]
+            lines = header("views", ["inner temperature", "ms a task", *settings])
+        cells = []
+        for row in rows:
+            against = row["against_first"]
+            apart = "" if row in found["rows"][: len(rows)] else f" ({_plus_minus(against['mean'], against['ci95'])})"
+            cells.append(f"{100 * row['accuracy']['mean']:.2f}{apart}")
+        lines.append(f"| {choice[0]} | {choice[1]:g} | {rows[0]['milliseconds']:.1f} | " + " | ".join(cells) + " |")
+    return [
+        *lines,
+        "",
+        f"The shipped `{found['model']}` with other settings, on {found['split']}; {found['episodes']} tasks; in "
+        "brackets the difference to the first row, on the same tasks, 95 % interval. Milliseconds are the engine's for "
+        f"a 5-way 1-shot task, all rows in turn on a machine with other work ({found['date']}).",
     ]
 
 

@@ -88,7 +88,7 @@ def main() -> None:
     given = parser.parse_args()
     keep_freed_memory()
     shipped = LatentEmbeddingOptimization.from_pretrained(WEIGHTS / "omniglot")
-    validation = load_drawings([given.data]).split("validation")
+    validation = load_drawings(given.data).split("validation")
     models = [changed(shipped, *choice) for choice in CHOICES]
     extracted: dict[int, ExtractedFeatures] = {}
     first: dict[Setting, Tensor] = {}
