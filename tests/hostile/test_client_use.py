@@ -88,9 +88,9 @@ def test_what_is_no_example_is_named(leo: Client, examples: Any, said: str) -> N
         leo.create(examples)
 
 
-def test_an_open_file_is_asked_for_its_bytes(leo: Client, tmp_path: Path) -> None:
-    (tmp_path / "ring.png").write_bytes(png("ring"))
-    with (tmp_path / "ring.png").open("rb") as file, pytest.raises(TypeError, match=r"read\(\)"):
+def test_a_file_that_is_opened_as_text_is_told_to_be_opened_as_bytes(leo: Client, tmp_path: Path) -> None:
+    (tmp_path / "ring.txt").write_text("a ring")
+    with (tmp_path / "ring.txt").open() as file, pytest.raises(TypeError, match='"rb"'):
         leo.predict("any", [file])  # type: ignore[list-item]
 
 
