@@ -230,3 +230,16 @@ def established(port: int) -> set[int]:
             if local == port and fields[3] == "01":
                 found.add(remote)
     return found
+
+
+def test_memory_of_large_bodies_goes_back_to_the_system(server: Server, task_id: str) -> None:
+    before = resident_mb(server.process_id)
+    part = b"x" * 2**20
+    with connected(server, 7) as connections:
+        for connection in connections:
+            connection.sendall(head("POST", f"/tasks/{task_id}/predict", f"Content-Length: {30 * len(part)}"))
+        for _ in range(29):
+            for connection in connections:
+                connection.sendall(part)
+        wait_until(lambda: resident_mb(server.process_id) - before > 180)
+    wait_until(lambda: resident_mb(server.process_id) - before < 60)
