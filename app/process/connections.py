@@ -32,6 +32,7 @@ HEADERS_TOO_LARGE = Problem(431, f"the request's line and headers are over the l
 HEADERS_TOO_LATE = Problem(408, f"the request's headers did not arrive within {HEADER_SECONDS:g} s; send it again")
 TOO_MUCH_FRAMING = Problem(400, "the body's chunks are too small for their number; send larger ones, or its length")
 NOT_HTTP = Problem(400, "this is not a request of HTTP/1.1")
+TOO_MANY_PIPELINED = Problem(503, "too many requests wait for the answers before theirs")  # never sent
 
 
 def allow_open_files() -> int:
@@ -141,7 +142,11 @@ class BoundedProtocol(SingleWriteProtocol):
             self.cycle.keep_alive = False
             self._linger()
         except httptools.HttpParserError:
-            self._refuse(self._fault or NOT_HTTP)
+            if self._fault is TOO_MANY_PIPELINED:
+                self.cycle.keep_alive = False  # those before it are answered, and the last of them ends the connection
+                self._linger()
+            else:
+                self._refuse(self._fault or NOT_HTTP)
         else:
             if self._in_headers and self._framing_bytes > HEADER_BYTES:
                 self._refuse(HEADERS_TOO_LARGE)
@@ -153,7 +158,7 @@ class BoundedProtocol(SingleWriteProtocol):
     def on_message_begin(self) -> None:
         """Begin to count anew, unless too many requests wait already."""
         if len(self.pipeline) >= PIPELINED_REQUESTS:
-            self._stop_parsing(NOT_HTTP)
+            self._stop_parsing(TOO_MANY_PIPELINED)
         self._message_since, self._in_headers, self._body_bytes = self.loop.time(), True, 0
         super().on_message_begin()
 

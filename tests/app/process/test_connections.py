@@ -71,6 +71,16 @@ def test_a_few_pipelined_requests_are_answered_in_their_order(port: int) -> None
         assert is_answered(connection)
 
 
+def test_of_too_many_pipelined_requests_the_first_are_answered(port: int) -> None:
+    with connect(port) as connection:
+        connection.sendall(REQUEST * 500)
+        received = b""
+        while more := connection.recv(65536):
+            received += more
+    assert received.count(b"HTTP/1.1 200 OK") == PIPELINED_REQUESTS + 1
+    assert received.count(b"connection: close") == 1
+
+
 def test_as_many_files_are_allowed_as_connections_need() -> None:
     before = resource.getrlimit(resource.RLIMIT_NOFILE)
     try:
