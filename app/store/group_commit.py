@@ -84,7 +84,8 @@ class GroupCommit:
                     outcomes = self._write(group)
                 failure = self._sync()
             except Exception as error:
-                group, failure = group or [first], StoreUnavailable(f"the task store failed: {error}")
+                group = group or [write for write in [first] if _begins(write)]
+                failure = StoreUnavailable(f"the task store failed: {error}")
                 outcomes = [failure] * len(group)
             for write, outcome in zip(group, outcomes, strict=True):
                 if isinstance(outcome, Exception) or failure:

@@ -229,3 +229,33 @@ def test_processes_that_are_killed_while_they_write_lose_nothing_they_acknowledg
     with sqlite3.connect(path) as connection:
         assert connection.execute("PRAGMA integrity_check").fetchone() == ("ok",)
     connection.close()
+
+
+def test_a_turn_that_cannot_be_taken_fails_its_writes_and_no_later_ones(
+    path: Path, disk: Disk, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Not even if the first of them is no longer waited for."""
+    real = fcntl.flock
+
+    def broken(*_: object) -> None:
+        raise OSError("no locks available")
+
+    async def scenario() -> None:
+        store = await SQLiteStore.open(path)
+        disk.hold()
+        held = asyncio.create_task(store.add(record("held")))
+        await wait_in_loop_until(lambda: disk.syncs == 1)
+        given_up = asyncio.create_task(store.add(record("given up")))
+        await asyncio.sleep(0)
+        given_up.cancel()
+        await asyncio.sleep(0)
+        monkeypatch.setattr("app.store.group_commit.fcntl.flock", broken)
+        disk.let_go()
+        await held
+        with pytest.raises(StoreUnavailable, match="no locks available"):
+            await store.add(record("refused"))
+        monkeypatch.setattr("app.store.group_commit.fcntl.flock", real)
+        assert (await store.add(record("later"))).task_id == "later"
+        await store.close()
+
+    asyncio.run(scenario())
