@@ -79,6 +79,7 @@ def serve_with_workers(settings: Settings, workers: int, board: Board | None) ->
 
     def work(open_sockets: Callable[[], list[socket.socket]], ready: Callable[[], None]) -> None:
         try:
+            check_store(settings, shared_state)
             service = load(settings, shared_state, board)
             sockets = open_sockets()
         except (CannotServe, OSError) as error:
@@ -121,10 +122,7 @@ def load(settings: Settings, shared_state: SharedState, board: Board | None = No
 
 def find_free_addresses(settings: Settings, shared_state: SharedState) -> list[Address]:
     """The addresses to listen on, after a check that the store can be used. Raises `CannotServe`."""
-    try:
-        asyncio.run(_check_store(settings, shared_state))
-    except StoreUnavailable as error:
-        raise CannotServe(str(error)) from error
+    check_store(settings, shared_state)
     if settings.keys_file is None and not _is_loopback(settings.host):
         log.warning(
             "NO KEYS: everyone who reaches %s:%d may use, read and delete every task. "
@@ -144,11 +142,20 @@ def find_free_addresses(settings: Settings, shared_state: SharedState) -> list[A
     return addresses
 
 
-async def _check_store(settings: Settings, shared_state: SharedState) -> None:
-    """Open and close the store, so that a bad one is reported in one line instead of a traceback."""
+def check_store(settings: Settings, shared_state: SharedState) -> None:
+    """Open and close the store, so that a bad one is reported in one line, not in uvicorn's tracebacks.
+
+    Raises `CannotServe`.
+    """
     from app.main import open_store
 
-    await (await open_store(settings, shared_state)).close()
+    async def open_and_close() -> None:
+        await (await open_store(settings, shared_state)).close()
+
+    try:
+        asyncio.run(open_and_close())
+    except StoreUnavailable as error:
+        raise CannotServe(str(error)) from error
 
 
 def _is_loopback(host: str) -> bool:

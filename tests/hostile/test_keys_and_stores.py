@@ -203,6 +203,7 @@ def test_a_worker_that_starts_after_a_file_was_taken_away_makes_no_new_one(embed
     assert not (embedded.data / name).exists()
     for _ in range(8):
         assert_problem(embedded.create(), 503, "is gone")
+    assert "Traceback" not in embedded.server.log.read_text()
     assert embedded.server.stop(signal.SIGTERM) == 0
     if name != "tasks.sqlite3":
         embedded.server.start()
