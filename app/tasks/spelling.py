@@ -11,6 +11,10 @@ JOINERS = "\u200c\u200d"  # ZWNJ and ZWJ: spelling in Persian, Sinhala and other
 # Kinds of characters that a joiner changes: letters without case, marks such as a virama, and emoji.
 JOINABLE = ("Lo", "Lm", "Mn", "Mc", "Me", "So", "Sk")
 BLANK = "\u034f\u115f\u1160\u17b4\u17b5\u2800\u3164\uffa0"  # fillers, which Unicode counts as letters, marks or symbols
+# What is not seen inside a label: fillers, and the selectors between forms of a character. A blank cell of braille is
+# seen as a space is.
+UNSEEN = dict.fromkeys([*map(ord, BLANK), *range(0x180B, 0x180E), *range(0xFE00, 0xFE10), *range(0xE0100, 0xE01F0)])
+UNSEEN[0x2800] = " "
 # A flag of England is a black flag and "gbeng" in characters that are not seen elsewhere.
 FLAG = re.compile("\U0001f3f4[\U000e0030-\U000e0039\U000e0061-\U000e007a]{3,6}\U000e007f")
 ARABIC_NUMBER_SIGNS = "\u0600\u0601\u0602\u0603\u0604\u0605\u06dd\u08e2"  # seen, although they count as format
@@ -62,7 +66,8 @@ def _trim(text: str) -> str:
 
 def _look(label: str) -> str:
     """What two labels have in common that look the same."""
-    return " ".join(label.split()) if label.isascii() else " ".join(unicodedata.normalize("NFC", label).split())
+    seen = label if label.isascii() else unicodedata.normalize("NFC", label.translate(UNSEEN))
+    return " ".join(seen.split())
 
 
 def _drop_idle_joiners(text: str) -> str:

@@ -118,3 +118,9 @@ def test_a_repeated_creation_may_spell_its_labels_otherwise(client: httpx.Client
     support[0]["label"] += "\u00a0"
     second = client.post("/tasks", json={"support": support, "name": "cafe\u0301 "}, headers=once)
     assert (first.status_code, second.json()) == (201, first.json())
+
+
+@pytest.mark.parametrize("alike", ["ab\u3164", "a\u115fb", "a\uffa0b", "a\u034fb", "a\u17b4b", "a\u180bb", "ab\ufe0f"])
+def test_characters_that_nobody_sees_make_no_second_class(client: httpx.Client, alike: str) -> None:
+    task = create_from(client, [("ab", png("ring")), (alike, png("ring", 1)), ("other", png("tee"))]).json()
+    assert task["shots"] == {"ab": 2, "other": 1}
