@@ -62,7 +62,7 @@ def classify(
     from model.serving.adapt import Support as SupportFeatures
 
     labels, files = find_support(support)
-    query_files = find_queries(queries)
+    query_files, all_usable = find_queries(queries)
     leo, info = load_model(model or _choose_weights(files), device)
     of_support: list[Callable[[torch.Tensor], torch.Tensor]] = [leo.support_features]
     if leo.encoder.features is not None:
@@ -96,7 +96,7 @@ def classify(
                 probabilities = (logits / temperature).softmax(dim=-1).cpu().numpy()
                 answers.write(some, [_predict(classes, row, top, threshold) for row in probabilities])
                 answered += len(some)
-    if answered < len(query_files) or len(read) < len(files):
+    if answered < len(query_files) or len(read) < len(files) or not all_usable:
         raise typer.Exit(LEFT_OUT_STATUS if answered else 1)
 
 

@@ -27,9 +27,22 @@ class Format(StrEnum):
     CSV = "csv"
 
 
-Support = Annotated[Path, typer.Argument(help="Folder or zip that holds one folder of pictures for each class.")]
+def given_path(text: str) -> Path:
+    """A path that was given. Raises `typer.BadParameter` for an empty one, which would be the working directory."""
+    if not text:
+        raise typer.BadParameter("the path is empty; is a variable of the shell unset?")
+    return Path(text)
+
+
+Support = Annotated[
+    Path,
+    typer.Argument(
+        parser=given_path, help="Folder or zip that holds one folder of pictures for each class."
+    ),
+]
 Queries = Annotated[
-    list[Path], typer.Argument(help="Pictures to classify, or folders or zips of them.", metavar="QUERY...")
+    list[Path],
+    typer.Argument(parser=given_path, metavar="QUERY", help="Pictures to classify, or folders or zips of them."),
 ]
 Threshold = Annotated[float, typer.Option(min=0, max=1, help="An answer with a lower confidence is unknown.")]
 Top = Annotated[int, typer.Option(min=1, help="How many classes to name for each picture, likeliest first.")]

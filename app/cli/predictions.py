@@ -44,31 +44,42 @@ def find_support(path: Path, min_classes: int = 2) -> "tuple[list[str], list[Fil
     return [label for label, _ in examples], [file for _, file in examples]
 
 
-def find_queries(paths: list[Path]) -> "list[File]":
-    """Return the pictures that are given, and those in given folders and zips; say what is left out of these."""
+def find_queries(paths: list[Path]) -> "tuple[list[File], bool]":
+    """Return the pictures that are given, and those in given folders and zips; say what is left out of these.
+
+    Also returned is whether every folder and zip could be used. Files that do not exist are found out when they are
+    read, as others are that cannot be read.
+    """
     from model.data.classes import find_pictures, open_source
     from model.data.folder import Folder
     from model.data.sources import DataError
     from model.images.formats import SUFFIXES
 
     found: list[File] = []
+    unusable: list[str] = []
     for path in paths:
-        if not path.is_dir() and path.suffix.lower() != ".zip" and path.exists():
+        if not path.is_dir() and path.suffix.lower() != ".zip":
             found.append(Folder.of_one_file(path))
             continue
         try:
             source = open_source(path)
             pictures = find_pictures(source)
         except DataError as error:
-            fail(error)
+            unusable.append(str(error))
+            continue
         left_out = str(source.left_out)
         if not pictures:
             more = f"; left out: {left_out}" if left_out else ""
-            fail(f"no pictures in {source}; their names end in {', '.join(SUFFIXES)}{more}")
+            unusable.append(f"no pictures in {source}; their names end in {', '.join(SUFFIXES)}{more}")
+            continue
         if left_out:
             warn_of_left_out([f"{source}: {left_out}"])
         found += pictures
-    return found
+    if not found:
+        fail("; ".join(unusable))
+    for reason in unusable:
+        note(reason, heading="left out: ", style="yellow")
+    return found, not unusable
 
 
 def chunks(items: Sequence[Item], size: int) -> Iterator[list[Item]]:

@@ -89,14 +89,14 @@ def predict(
     Exit status: 0 if every picture was answered, 3 if some could not be
     read and the others were answered, 1 if there is no answer at all.
     """
-    files = find_queries(queries)
+    files, all_usable = find_queries(queries)
     answered = 0
     with server(url) as client, Answers(form, several=top > 1) as answers:
         for some in chunks(files, AT_ONCE):
             read, predictions = _predict(client, task_id, some, top, threshold)
             answers.write(read, predictions)
             answered += len(read)
-    if answered < len(files):
+    if answered < len(files) or not all_usable:
         raise typer.Exit(LEFT_OUT_STATUS if answered else 1)
 
 

@@ -157,6 +157,18 @@ def test_bad_pictures_do_not_keep_the_others_from_an_answer(support: Path, query
     assert labels == {f"{tmp_path}/q.zip/a/b.png": "tee"}
 
 
+def test_what_cannot_be_used_does_not_keep_the_others_from_an_answer(support: Path, query: Path) -> None:
+    (query.parent / "cut.zip").write_bytes(b"PK\3\4 and no more")
+    (query.parent / "none").mkdir()
+    given = [query.parent / "cut.zip", query.parent / "none", query.parent / "missing.png"]
+    labels, said = classify(support, *given, query, status=3)
+    assert labels == {str(query): "ring"}
+    for path in given:
+        assert len([line for line in said if str(path) in line]) == 1
+    assert run_leo("classify", support, *given, status=1).stdout == ""
+    assert "the path is empty" in run_leo("classify", "", query, status=2).stderr
+
+
 def test_names_that_are_not_utf8(support: Path, query: Path) -> None:
     os.rename(os.fsencode(support / "ring"), os.fsencode(support) + b"/caf\xe9")
     latin = os.fsencode(query.parent) + b"/fen\xeatre.png"
