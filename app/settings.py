@@ -26,7 +26,7 @@ class Settings(BaseSettings):
         description="path prefix under which a gateway serves the service, such as `/leo`; the gateway may strip it or "
         "pass it on",
     )
-    data_dir: Path = Field(Path("data"), description="folder of the embedded task store")
+    data_dir: Path = Field(Path("data"), description="folder of the embedded task store, an SQLite database")
     store_url: str = Field(
         "",
         description="`redis://...` or `redis+cluster://...`: a task store that replicas share; empty: the embedded "

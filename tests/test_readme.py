@@ -4,7 +4,7 @@ import re
 
 import pytest
 
-from app.settings import PROJECT
+from app.settings import PROJECT, Settings
 from bench.readme import written
 
 README = (PROJECT / "README.md").read_text()
@@ -12,6 +12,11 @@ README = (PROJECT / "README.md").read_text()
 
 def test_figures_are_those_of_the_results_files() -> None:
     assert written(README) == README, "run: python -m bench.readme"
+
+
+def test_settings_are_described_as_in_the_code() -> None:
+    rows = dict(re.findall(r"^\| `LEO_([A-Z_]+)` \| [^|]+ \| (.*) \|$", README, flags=re.MULTILINE))
+    assert rows == {name.upper(): field.description for name, field in Settings.model_fields.items()}
 
 
 def test_python_snippets_run(monkeypatch: pytest.MonkeyPatch) -> None:
