@@ -36,9 +36,7 @@ def given_path(text: str) -> Path:
 
 Support = Annotated[
     Path,
-    typer.Argument(
-        parser=given_path, help="Folder or zip that holds one folder of pictures for each class."
-    ),
+    typer.Argument(parser=given_path, help="Folder or zip that holds one folder of pictures for each class."),
 ]
 Queries = Annotated[
     list[Path],
