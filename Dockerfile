@@ -19,6 +19,7 @@ RUN python -c "import tomllib; project = tomllib.load(open('pyproject.toml', 'rb
 COPY README.md ./
 COPY model model
 COPY app app
+COPY client client
 COPY weights weights
 RUN pip install --no-deps --editable .
 

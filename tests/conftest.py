@@ -7,12 +7,15 @@ from pathlib import Path
 import httpx
 import pytest
 
-from app.settings import Settings
+from app.settings import PROJECT, Settings
 from model.data.omniglot import Drawings, load_drawings
 from model.leo import LatentEmbeddingOptimization
 from tests.helpers.datasets import DATA
 from tests.helpers.models import WEIGHTS
 from tests.helpers.serving import serving
+
+# Servers and commands that tests start use this checkout's client, wherever another one is installed.
+os.environ["PYTHONPATH"] = os.pathsep.join(filter(None, [str(PROJECT / "client"), os.environ.get("PYTHONPATH")]))
 
 
 @pytest.fixture(scope="session")

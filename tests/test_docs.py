@@ -15,7 +15,7 @@ from tests.helpers.drawn import png
 
 GUIDES = sorted((PROJECT / "docs").glob("*.md"))
 LINK = re.compile(r"\]\(([^)#]+)\)")
-FILE = re.compile(r"`((?:app|model|deploy|bench)/[\w./-]+)`")
+FILE = re.compile(r"`((?:app|model|client|deploy|bench)/[\w./-]+)`")
 SETTING = re.compile(r"\bLEO_([A-Z_]+[A-Z])\b")
 MAKE_TARGET = re.compile(r"make ([a-z-]+)`")
 

@@ -18,6 +18,7 @@ FLOORS = [
     {"app.store", "app.observability"},
     {"app.shared_state", "app.problems"},
     {"app.settings", "app.client"},
+    {"leo_client"},
     {"model.training"},
     {"model.evaluation"},
     {"model.baselines"},
@@ -36,12 +37,13 @@ FLOORS = [
 TEST_FILE = re.compile(r"\btests[.\w]*\.(test_\w+|conftest)\b")
 
 
-def module_name(path: Path) -> str:
-    parts = path.relative_to(PROJECT).with_suffix("").parts
+def module_name(path: Path, folder: Path) -> str:
+    parts = path.relative_to(folder).with_suffix("").parts
     return ".".join(parts[:-1] if parts[-1] == "__init__" else parts)
 
 
-FILES = {module_name(path): path for top in ("app", "model") for path in sorted((PROJECT / top).rglob("*.py"))}
+PACKAGES = [(PROJECT, "app"), (PROJECT, "model"), (PROJECT / "client", "leo_client")]
+FILES = {module_name(path, folder): path for folder, name in PACKAGES for path in sorted((folder / name).rglob("*.py"))}
 
 
 def imported_by(name: str) -> set[str]:
@@ -56,7 +58,8 @@ def imported_by(name: str) -> set[str]:
 
 
 def room(name: str) -> str:
-    return ".".join(name.split(".")[:2])
+    parts = name.split(".")
+    return parts[0] if parts[0] == "leo_client" else ".".join(parts[:2])
 
 
 def floor(name: str) -> int:

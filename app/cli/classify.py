@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
     from PIL import Image
 
-    from app.client import Prediction
+    from leo_client import Prediction
     from model.data.sources import DataError, File
     from model.images.reader import Reader
     from model.leo import LatentEmbeddingOptimization
@@ -157,7 +157,7 @@ def _choose_weights(files: "list[File]") -> Path:
 
 
 def _predict(classes: list[str], probabilities: "NDArray[np.float32]", top: int, threshold: float) -> "Prediction":
-    from app.client import Prediction, Score
+    from leo_client import Prediction, Score
 
     best = (-probabilities).argsort(kind="stable")[:top]
     scores = [Score(classes[index], float(probabilities[index])) for index in best]

@@ -14,7 +14,7 @@ from app.cli.common import fail, note, warn_of_left_out
 from app.cli.options import Format
 
 if TYPE_CHECKING:
-    from app.client import Prediction
+    from leo_client import Prediction
     from model.data.sources import File
 
 #: The exit status if some pictures could not be read, and the others were answered.

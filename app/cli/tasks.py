@@ -13,7 +13,7 @@ from app.cli.options import Format, FormatOption, Queries, Support, Threshold, T
 from app.cli.predictions import LEFT_OUT_STATUS, Answers, chunks, find_queries, find_support, warn_of_suspect
 
 if TYPE_CHECKING:
-    from app.client import Client, Prediction, Task
+    from leo_client import Client, Prediction, Task
     from model.data.sources import File
 
 tasks = typer.Typer(
@@ -37,7 +37,7 @@ def server(url: str) -> Iterator["Client"]:
     """
     import httpx
 
-    from app.client import Client, LeoError
+    from leo_client import Client, LeoError
 
     try:
         with Client(url, key=os.environ.get("LEO_API_KEY")) as client:
@@ -181,7 +181,7 @@ def _read(labels: list[str], files: "list[File]") -> list[tuple[str, bytes]]:
 @contextmanager
 def _naming_the_file(files: "list[File]") -> Iterator[None]:
     """Name the file if the server refuses one of the pictures."""
-    from app.client import ProblemError
+    from leo_client import ProblemError
 
     try:
         yield
@@ -195,7 +195,7 @@ def _predict(
     client: "Client", task_id: str, files: "list[File]", top: int, threshold: float
 ) -> "tuple[list[File], list[Prediction]]":
     """Ask for some files at once, without those that cannot be read, and say which these are."""
-    from app.client import ProblemError
+    from leo_client import ProblemError
     from model.data.sources import DataError
 
     read: dict[File, bytes] = {}

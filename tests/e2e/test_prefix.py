@@ -9,7 +9,7 @@ import httpx
 import pytest
 from playwright.sync_api import Browser, expect
 
-from app.client import Client
+from leo_client import Client
 from tests.helpers.cluster import gateway
 from tests.helpers.drawn import png
 from tests.helpers.page import DESKTOP, Visit

@@ -13,7 +13,7 @@ import httpx
 import numpy as np
 import pytest
 
-from app.client import AsyncClient, BadSettings, Client, LeoError, ProblemError, Unreachable
+from leo_client import AsyncClient, BadSettings, Client, LeoError, ProblemError, Unreachable
 from tests.helpers.drawn import CHARACTERS, canvas, png
 
 RING = canvas(CHARACTERS["ring"])

@@ -120,7 +120,7 @@ def test_measuring_accuracy_connects_to_nobody_outside(watched: Watched, tmp_pat
 
 def test_the_client_connects_to_its_server_only(watched: Watched) -> None:
     watched.run("-m", "app.cli", "tasks", "--help")
-    watched.run("-c", "import app.client, model.leo, model.serving.onnx_export, model.evaluation.plots")
+    watched.run("-c", "import leo_client, model.leo, model.serving.onnx_export, model.evaluation.plots")
     watched.check()
 
 

@@ -5,8 +5,8 @@ from collections import Counter
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
-from app.client import Client, LeoError
 from bench.tasks import make_tasks, predict_each
+from leo_client import Client, LeoError
 from tests.helpers.chaos import Load
 from tests.helpers.drawn import CHARACTERS, png
 from tests.ray.cluster import RayCluster

@@ -8,10 +8,10 @@ from urllib.parse import quote
 
 import httpx
 
-from app.client.answers import Prediction, Task, TaskPage
-from app.client.call import Answer, Call
-from app.client.connecting import header_value
-from app.client.images import Examples, Images, labels_and_files, to_files
+from leo_client.answers import Prediction, Task, TaskPage
+from leo_client.call import Answer, Call
+from leo_client.connecting import header_value
+from leo_client.images import Examples, Images, labels_and_files, to_files
 
 Parameters = ParamSpec("Parameters")
 

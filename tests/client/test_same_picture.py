@@ -10,9 +10,9 @@ from hypothesis import strategies as st
 from PIL import Image, ImageCms
 from PIL.PngImagePlugin import PngInfo
 
-from app.client.images import to_file
 from app.inference.decoding import decode_one
 from app.problems import Problem
+from leo_client.images import to_file
 from model.images.drawings import NoDrawing
 from model.images.reader import DrawingReader, PhotoReader
 from tests.helpers.drawn import CHARACTERS, canvas, encoded

@@ -7,10 +7,10 @@
 An image is a `pathlib.Path`, the `bytes` of a file, a file opened as binary, a `PIL.Image` or a numpy array.
 """
 
-from app.client.answers import Prediction, Score, Task, TaskPage
-from app.client.clients import AsyncClient, Client
-from app.client.errors import BadSettings, LeoError, ProblemError, Unreachable
-from app.client.images import Image
+from leo_client.answers import Prediction, Score, Task, TaskPage
+from leo_client.clients import AsyncClient, Client
+from leo_client.errors import BadSettings, LeoError, ProblemError, Unreachable
+from leo_client.images import Image
 
 __all__ = [
     "AsyncClient",

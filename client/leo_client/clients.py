@@ -1,4 +1,4 @@
-"""The sync and the async client: how each sends a call, waits and retries. `app.client.calls` holds the calls."""
+"""The sync and the async client: how each sends a call, waits and retries. `leo_client.calls` holds the calls."""
 
 import asyncio
 import time
@@ -7,10 +7,10 @@ from typing import Self
 
 import httpx
 
-from app.client.answers import Task
-from app.client.call import Answer, Call, Outcome
-from app.client.calls import Calls
-from app.client.connecting import connect
+from leo_client.answers import Task
+from leo_client.call import Answer, Call, Outcome
+from leo_client.calls import Calls
+from leo_client.connecting import connect
 
 LOCAL = "http://127.0.0.1:8000"
 

@@ -7,7 +7,7 @@ from typing import Any, Generic, TypeAlias, TypeVar
 
 import httpx
 
-from app.client.errors import LeoError, ProblemError, Unreachable
+from leo_client.errors import LeoError, ProblemError, Unreachable
 
 Answer = TypeVar("Answer", covariant=True)
 Outcome: TypeAlias = httpx.Response | httpx.RequestError

@@ -15,9 +15,9 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from app.client import AsyncClient, Client, ProblemError, Unreachable
-from app.client.images import to_file
 from app.settings import PROJECT
+from leo_client import AsyncClient, Client, ProblemError, Unreachable
+from leo_client.images import to_file
 from tests.helpers.drawn import CHARACTERS, canvas, png, shaky
 
 NAMES = ["ring", "ex", "tee"]
@@ -239,9 +239,9 @@ def test_adding_support_is_never_repeated(url: str) -> None:
 
 def test_importing_the_client_imports_nothing_heavy() -> None:
     code = (
-        "import sys, app.client\n"
+        "import sys, leo_client\n"
         "bad = [m for m in sys.modules if m.split('.')[0] in ('torch', 'model', 'fastapi', 'numpy', 'PIL')\n"
-        "       or (m.startswith('app.') and not m.startswith('app.client'))]\n"
+        "       or m.split('.')[0] == 'app']\n"
         "print(bad)"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, cwd=PROJECT)

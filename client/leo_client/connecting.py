@@ -6,7 +6,7 @@ from typing import TypeVar
 
 import httpx
 
-from app.client.errors import BadSettings
+from leo_client.errors import BadSettings
 
 Http = TypeVar("Http", httpx.Client, httpx.AsyncClient)
 
@@ -14,7 +14,7 @@ VISIBLE = re.compile(r"[!-~](?:[ -~]*[!-~])?")  # what an HTTP header may hold, 
 
 
 def connect(kind: type[Http], base_url: str, key: str | None, timeout: float) -> Http:
-    """Make httpx's client of this kind, for the arguments of `app.client.Client`.
+    """Make httpx's client of this kind, for the arguments of `leo_client.Client`.
 
     Raises:
         BadSettings: the URL, the key or a proxy that the environment names cannot be used.
