@@ -41,12 +41,14 @@ class Examples:
 
 async def read_support(request: Request, settings: Settings) -> tuple[list[bytes], list[str], TaskOptions]:
     """Read the images, labels and options of `POST /tasks`. Raises `Problem` 413, 415 or 422."""
+    _check_no_query(request)
     examples = await _read(request, _examples, settings, CreateTask)
     return examples.images, examples.labels, TaskOptions.model_validate(examples.options)
 
 
 async def read_more_support(request: Request, settings: Settings) -> tuple[list[bytes], list[str]]:
     """Read the images and labels of `POST /tasks/{id}/support`. Raises `Problem` 413, 415 or 422."""
+    _check_no_query(request)
     examples = await _read(request, _examples, settings, AddSupport)
     return examples.images, examples.labels
 
@@ -58,6 +60,7 @@ async def read_queries(request: Request, settings: Settings) -> list[bytes]:
 
 async def read_changes(request: Request, settings: Settings) -> UpdateTask:
     """Read the body of `PATCH /tasks/{id}`. Raises `Problem` 413, 415 or 422."""
+    _check_no_query(request)
     return await _read(request, _changes, settings)
 
 
@@ -69,6 +72,13 @@ async def read_file(request: Request) -> bytes:
     if request.headers.get("content-type", "").lower().startswith("multipart/"):
         raise Problem(415, "a form is not read here: send the file itself as the body (curl: --data-binary @FILE)")
     return body
+
+
+def _check_no_query(request: Request) -> None:
+    """Refuse options after the question mark, where the call takes them in its body. Raises `Problem` 422."""
+    if request.scope["query_string"]:
+        name = next(iter(request.query_params), "")
+        raise Problem(422, f"query.{name[:100]}: this call takes its options as fields of the body; send it there")
 
 
 async def _read(request: Request, parse_body: Callable[..., Parsed], *arguments: Any) -> Parsed:

@@ -21,7 +21,7 @@ from model.images import jpeg_end
 from model.images.drawings import NoDrawing
 from model.images.formats import NAMES, format_of
 from model.images.heif_boxes import pixels_to_decode
-from model.images.stripping import strip
+from model.images.stripping import TooManyParts, strip
 
 MAX_PIXELS = 50_000_000
 # Pillow decodes run-length encoded BMPs in Python, a pixel or a byte at a time.
@@ -99,6 +99,8 @@ def read(
             return use(picture)
     except (BadPicture, NoDrawing):
         raise
+    except TooManyParts:
+        raise BadPicture("has far more parts than any program writes; open it in one and save it anew") from None
     except MemoryError:
         raise BadPicture("takes more memory to decode than there is; send it smaller") from None
     except Exception as error:  # decoders raise OSError, SyntaxError, ValueError, struct.error, ... for broken files

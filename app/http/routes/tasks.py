@@ -8,7 +8,7 @@ from typing import Annotated, Any
 from fastapi import APIRouter, Query, Request, Response
 from fastapi.exceptions import RequestValidationError
 from fastapi.routing import APIRoute
-from pydantic import BaseModel, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from app.http import schemas
 from app.http.openapi import BINARY, CREATE_FORM, FILES, LABELS, body_of, json_body, problems
@@ -47,7 +47,9 @@ def location_of(record: TaskRecord, request: Request) -> str:
 
 
 class PredictOptions(BaseModel):
-    """The query parameters of a prediction."""
+    """The query parameters of a prediction. A misspelled one is refused: ignored, it would change the answer."""
+
+    model_config = ConfigDict(extra="forbid")
 
     top_k: int = Field(
         5, ge=1, description="how many of the likeliest classes to list; an answer lists at most 100,000 in all"
@@ -106,6 +108,18 @@ PREDICT = PredictRoute(
 )
 
 
+class PageOptions(BaseModel):
+    """The query parameters of a list of tasks. A misspelled one is refused: ignored, it would list other tasks."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    limit: int = Field(20, ge=1, le=100)
+    cursor: str | None = Field(None, description="`next_cursor` of the previous page")
+    name: str | None = Field(None, description="only tasks whose name contains this text, ignoring case")
+    label: str | None = Field(None, description="only tasks that have this class")
+    model: str | None = Field(None, description="only tasks made with this model")
+
+
 @router.get(
     "",
     summary="List tasks, newest first",
@@ -113,14 +127,8 @@ PREDICT = PredictRoute(
     "`limit`, or none, although `next_cursor` says that more follow.",
     responses=problems(401, 403, 422, 429, 503),
 )
-async def page(
-    context: ContextDep,
-    limit: Annotated[int, Query(ge=1, le=100)] = 20,
-    cursor: Annotated[str | None, Query(description="`next_cursor` of the previous page")] = None,
-    name: Annotated[str | None, Query(description="only tasks whose name contains this text, ignoring case")] = None,
-    label: Annotated[str | None, Query(description="only tasks that have this class")] = None,
-    model: Annotated[str | None, Query(description="only tasks made with this model")] = None,
-) -> schemas.TaskPage:
+async def page(context: ContextDep, options: Annotated[PageOptions, Query()]) -> schemas.TaskPage:
+    name, label, model = options.name, options.label, options.model
     name_part = None if name is None else unicodedata.normalize("NFC", name).casefold()
     spelled = None if label is None else normalise(label)
 
@@ -132,7 +140,7 @@ async def page(
         )
 
     filtered = any(value is not None for value in (name, label, model))
-    found = await context.tasks.page(context.owner, limit, cursor, matches if filtered else None)
+    found = await context.tasks.page(context.owner, options.limit, options.cursor, matches if filtered else None)
     return schemas.TaskPage(
         tasks=[task_to_schema(record) for record in found.records],
         unreadable=[schemas.UnreadableTask(task_id=each, reason=reason) for each, reason in found.unreadable.items()],

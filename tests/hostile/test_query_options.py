@@ -1,0 +1,34 @@
+"""Options after the question mark: a misspelled or misplaced one is refused, since ignoring it changes the answer."""
+
+import httpx
+import pytest
+
+from tests.helpers.drawn import png
+from tests.helpers.problems import assert_problem
+from tests.helpers.tasks import FIVE, create, files
+
+
+@pytest.fixture(scope="module")
+def task_id(client: httpx.Client) -> str:
+    return str(create(client, FIVE[:2]).json()["task_id"])
+
+
+@pytest.mark.parametrize("option", ["treshold=0.6", "topk=3", "top_k=3&Threshold=0.6", "threshold[]=0.6", "=1"])
+def test_a_prediction_refuses_options_that_it_does_not_know(client: httpx.Client, task_id: str, option: str) -> None:
+    answer = client.post(f"/tasks/{task_id}/predict?{option}", json={"images": [""]})
+    assert_problem(answer, 422, "Extra inputs are not permitted")
+
+
+@pytest.mark.parametrize("option", ["lable=five", "page=2", "q=five"])
+def test_a_list_refuses_filters_that_it_does_not_know(client: httpx.Client, option: str) -> None:
+    assert_problem(client.get(f"/tasks?{option}"), 422, "Extra inputs are not permitted")
+    assert client.get("/tasks?limit=5&name=five").status_code == 200
+
+
+def test_options_of_a_body_are_refused_after_the_question_mark(client: httpx.Client, task_id: str) -> None:
+    option = "ttl_seconds=60"
+    body = {"data": {"labels": ["a", "b"]}, "files": files([png(name) for name in FIVE[:2]])}
+    assert_problem(client.post(f"/tasks?{option}", **body), 422, "query.ttl_seconds", "body")
+    assert_problem(client.patch(f"/tasks/{task_id}?{option}", json={}), 422, "query.ttl_seconds", "body")
+    assert_problem(client.post(f"/tasks/{task_id}/support?{option}", json={}), 422, "query.ttl_seconds", "body")
+    assert client.get(f"/tasks/{task_id}").json()["expires_at"] is None
