@@ -1,0 +1,61 @@
+"""Asks tasks about pictures."""
+
+import asyncio
+from collections.abc import Sequence
+from typing import cast
+
+import numpy as np
+from numpy.typing import NDArray
+
+from app.inference.work import Predict, Predicted
+from app.observability import metrics
+from app.problems import no_such_task
+from app.store import StoreUnavailable, TaskRecord
+from app.tasks.base import TaskBase, mean_shots
+from app.tasks.cache import CachedTask
+from app.tasks.limits import check_answer
+
+STORE_LOOK_SECONDS = 0.05  # that looking at the store may hold up the prediction of a cached task
+
+
+class Asking(TaskBase):
+    """Predictions, by the cache where it can be, also while the store is away."""
+
+    async def predict(
+        self, task_id: str, images: Sequence[bytes], owner: str, *, top_k: int = 1
+    ) -> tuple[TaskRecord, NDArray[np.float32]]:
+        """Probabilities [Q,N] of each image under the task's classes, of which `top_k` are wanted. Raises `Problem`."""
+        version = self._shared_state.version(task_id)
+        cached = await self._find_cached(task_id, owner, version)
+        metrics.lookups_by_result["miss" if not cached else "hit" if cached.head else "codes"].inc()
+        record = cached.record if cached else await self._get_usable(task_id, owner)
+        check_answer(len(images), min(top_k, len(record.shots)))
+        engine = self._models.for_task(record)
+        decoded = await self._decoder.decode(images, engine.read)
+        head = cached.head if cached else None
+        decode = engine.keeps_heads and head is None and self._cache.is_worth_a_head(task_id)
+        work = Predict(decoded, head, record.codes, record.model_version, mean_shots(record), decode)
+        with metrics.stage("device"):
+            predicted = cast(Predicted, await self._batcher.submit(work))
+        for probability in predicted.probabilities.max(axis=1):
+            metrics.confidence.observe(float(probability))
+        if not cached or decode:
+            self._cache.put(record, predicted.head, version)
+        return record, predicted.probabilities
+
+    async def _find_cached(self, task_id: str, owner: str, version: int) -> CachedTask | None:
+        """The task from the cache, unless another worker or replica has changed or deleted it."""
+        cached = self._cache.get(task_id, owner)
+        if cached is None:
+            return None
+        if not self._store.shared:
+            return cached if cached.version == version else None
+        try:
+            async with asyncio.timeout(STORE_LOOK_SECONDS):
+                stored = await self._store.get(task_id, owner)
+        except (TimeoutError, StoreUnavailable):
+            return cached  # while the store is away, cached tasks keep predicting
+        if stored is None:
+            self._cache.delete(task_id)
+            raise no_such_task()
+        return cached if stored.revision == cached.record.revision else None

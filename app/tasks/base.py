@@ -1,0 +1,119 @@
+"""What all that can be done with a task shares: models, queue, store and cache, and reading a task."""
+
+import asyncio
+import contextlib
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
+from typing import TypeVar, TypeVarTuple, cast
+
+from safetensors import SafetensorError
+
+from app.inference.decoding import ImageDecoder
+from app.inference.models import Models
+from app.inference.support_features import SupportFeatures, unpack
+from app.inference.work import Decode, Head, WorkQueue
+from app.observability import metrics
+from app.problems import Problem, no_such_task
+from app.settings import Settings
+from app.shared_state import SharedState
+from app.store import DamagedRecord, IdempotencyConflict, TaskRecord, TaskStore, TooManyTasks
+from app.tasks.cache import TaskCache
+
+Arguments = TypeVarTuple("Arguments")
+Returned = TypeVar("Returned")
+
+MOST_TRIES = 5  # at a change that other callers keep overtaking
+
+
+class TaskBase:
+    """The batcher adapts and predicts, the store keeps tasks, the cache holds heads."""
+
+    def __init__(
+        self,
+        settings: Settings,
+        models: Models,
+        batcher: WorkQueue,
+        store: TaskStore,
+        shared_state: SharedState | None = None,
+    ) -> None:
+        self._settings, self._models, self._batcher, self._store = settings, models, batcher, store
+        self._shared_state = shared_state or SharedState()
+        self._cache = TaskCache(settings.cache_bytes)
+        self._decoder = ImageDecoder(settings)
+        self._pool = ThreadPoolExecutor(2, thread_name_prefix="tasks")  # for reports, digests and exports
+        metrics.register_gauge(metrics.cache_bytes, lambda: self._cache.size)
+        metrics.register_gauge(metrics.cache_tasks, lambda: len(self._cache))
+
+    def close(self) -> None:
+        self._decoder.close()
+        self._pool.shutdown(cancel_futures=True)
+
+    async def get(self, task_id: str, owner: str) -> TaskRecord:
+        """Raises `Problem` 404."""
+        record = await self._store.get(task_id, owner)
+        if record is None:
+            raise no_such_task()
+        return record
+
+    async def _get_usable(self, task_id: str, owner: str) -> TaskRecord:
+        """A stored task that a loaded model can decode. Raises `Problem` 404, or 409 naming both versions."""
+        record = await self.get(task_id, owner)
+        self._models.for_task(record)
+        return record
+
+    async def _record_and_head(self, task_id: str, owner: str) -> tuple[TaskRecord, Head]:
+        record = await self._get_usable(task_id, owner)
+        cached = self._cache.get(task_id, owner)
+        if cached and cached.head and cached.record.revision == record.revision:
+            return record, cached.head
+        return record, await self._decode_head(record)
+
+    async def _decode_head(self, record: TaskRecord) -> Head:
+        return cast(Head, await self._batcher.submit(Decode(record.codes, record.model_version)))
+
+    def _cache_changed(self, changed: TaskRecord, head: Head | None, version: int) -> TaskRecord:
+        """Cache a task as the store has it after an update of the task that had this version."""
+        changed = replace(changed, revision=changed.revision + 1)
+        new_version = self._shared_state.bump_version(changed.task_id)
+        if new_version == version + 1:  # else somebody else has changed it too, before or after
+            self._cache.put(changed, head, new_version)
+        return changed
+
+    async def _in_thread(self, function: Callable[[*Arguments], Returned], *arguments: *Arguments) -> Returned:
+        return await asyncio.get_running_loop().run_in_executor(self._pool, function, *arguments)
+
+
+def mean_shots(record: TaskRecord) -> float:
+    """How many examples a task's classes have on average."""
+    return sum(record.shots.values()) / len(record.shots)
+
+
+def unpack_support(payload: bytes, task_id: str) -> SupportFeatures:
+    try:
+        return unpack(payload)
+    except (SafetensorError, KeyError, ValueError) as error:
+        raise DamagedRecord(
+            f"the stored examples of task {task_id} are damaged: delete the task and create it again"
+        ) from error
+
+
+def contended() -> Problem:
+    return Problem(409, "others keep changing this task; try again", retry_after=1)
+
+
+@contextlib.contextmanager
+def store_refusals(max_tasks: int | None) -> Iterator[None]:
+    """Tell the caller what the store refuses on purpose."""
+    try:
+        yield
+    except IdempotencyConflict:
+        raise Problem(
+            422, "this Idempotency-Key was used for another support set or other options; take a new key"
+        ) from None
+    except TooManyTasks:
+        raise Problem(
+            429,
+            f"this key may have {max_tasks} tasks and has them; delete some or let them expire",
+            retry_after=60,
+        ) from None
