@@ -11,7 +11,7 @@ from fastapi import FastAPI, Request
 from fastapi.responses import JSONResponse
 from fastapi_offline import FastAPIOffline
 
-from app import problems
+from app import __version__, problems
 from app.http.keys import Keys
 from app.http.middleware.admission import Admission
 from app.http.middleware.body import Bodies
@@ -70,7 +70,7 @@ def create_app(
     app = FastAPIOffline(
         title="LEO",
         description=DESCRIPTION,
-        version="0.1.0",
+        version=__version__,
         lifespan=_lifespan,
         # Spans go where OTEL_EXPORTER_OTLP_ENDPOINT says. No logs: they would hold what callers sent.
         telemetry={"auto_configure": True, "operation_spans": False, "metrics": False, "logs": False},

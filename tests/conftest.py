@@ -14,8 +14,9 @@ from tests.helpers.datasets import DATA
 from tests.helpers.models import WEIGHTS
 from tests.helpers.serving import serving
 
-# Servers and commands that tests start use this checkout's client, wherever another one is installed.
-os.environ["PYTHONPATH"] = os.pathsep.join(filter(None, [str(PROJECT / "client"), os.environ.get("PYTHONPATH")]))
+# Servers and commands that tests start run this checkout, wherever another one is installed.
+CHECKOUT = [str(PROJECT), str(PROJECT / "client")]
+os.environ["PYTHONPATH"] = os.pathsep.join(filter(None, [*CHECKOUT, os.environ.get("PYTHONPATH")]))
 
 
 @pytest.fixture(scope="session")

@@ -62,8 +62,8 @@ def create(
     labels, files = find_support(support)
     with server(url) as client, _naming_the_file(files):
         task = client.create(_read(labels, files), name=name, ttl_seconds=ttl, model=model)
-    for suspect in (task.quality or {}).get("suspects", []):
-        warn_of_suspect(files[suspect["index"]], suspect["looks_like"])
+    for suspect in task.quality.suspects if task.quality else []:
+        warn_of_suspect(files[suspect.index], suspect.looks_like)
     typer.echo(task.task_id)
 
 
@@ -217,17 +217,17 @@ def _predict(
 
 
 def _print_task(task: "Task") -> None:
-    classes = (task.quality or {}).get("classes") or [None] * len(task.labels)
+    classes = task.quality.classes if task.quality else [None] * len(task.labels)
     rows = []
     for label, quality in zip(task.labels, classes, strict=True):
-        agreement = quality and quality["agreement"]
+        agreement = quality.agreement if quality else None
         rows.append(
             (
                 label,
-                quality["nearest"] if quality else "",
+                quality.nearest if quality else "",
                 str(task.shots[label]),
                 "" if agreement is None else f"{100 * agreement:.0f}",
-                f"{quality['margin']:.2f}" if quality else "",
+                f"{quality.margin:.2f}" if quality else "",
             )
         )
     columns = ("class", "nearest class", "examples", "agreement, %", "margin")

@@ -1,27 +1,70 @@
 """A typed Python client of the service, sync and async. Of the dependencies it needs httpx only.
 
     with Client("http://127.0.0.1:8000") as leo:
-        task = leo.create({"alpha": [Path("alpha.png")], "beta": [Path("beta.png")]})
-        print(leo.predict(task.task_id, [Path("what.png")])[0].label)
+        task = leo.create({"alpha": ["alpha.png"], "beta": ["beta.png"]})
+        print(leo.predict(task.task_id, "what.png")[0].label)
 
-An image is a `pathlib.Path`, the `bytes` of a file, a file opened as binary, a `PIL.Image` or a numpy array.
+An image is the path of a file, its `bytes`, a file opened as binary, a `PIL.Image` or a numpy array.
 """
 
-from leo_client.answers import Prediction, Score, Task, TaskPage
+from leo_client.answers import (
+    Adaptation,
+    ClassQuality,
+    NearDuplicate,
+    Prediction,
+    Quality,
+    Score,
+    Suspect,
+    Task,
+    TaskPage,
+)
+from leo_client.calls import NOT_GIVEN, NotGiven
 from leo_client.clients import AsyncClient, Client
-from leo_client.errors import BadSettings, LeoError, ProblemError, Unreachable
+from leo_client.errors import (
+    BadRequest,
+    BadSettings,
+    Conflict,
+    Forbidden,
+    LeoError,
+    NotFound,
+    ProblemError,
+    ServerError,
+    TooLarge,
+    TooManyRequests,
+    Unauthorized,
+    Unprocessable,
+    Unreachable,
+)
 from leo_client.images import Image
+from leo_client.version import __version__
 
 __all__ = [
+    "NOT_GIVEN",
+    "Adaptation",
     "AsyncClient",
+    "BadRequest",
     "BadSettings",
+    "ClassQuality",
     "Client",
+    "Conflict",
+    "Forbidden",
     "Image",
     "LeoError",
+    "NearDuplicate",
+    "NotFound",
+    "NotGiven",
     "Prediction",
     "ProblemError",
+    "Quality",
     "Score",
+    "ServerError",
+    "Suspect",
     "Task",
     "TaskPage",
+    "TooLarge",
+    "TooManyRequests",
+    "Unauthorized",
+    "Unprocessable",
     "Unreachable",
+    "__version__",
 ]

@@ -1,8 +1,80 @@
 """What the service answers, as dataclasses. Fields that only a newer service sends are left out."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from datetime import datetime
-from typing import Any
+from typing import Any, TypeVar
+
+Answer = TypeVar("Answer")
+
+
+def _read(kind: type[Answer], answer: dict[str, Any]) -> Answer:
+    """Make a dataclass of those fields that it knows."""
+    return kind(**{field.name: answer[field.name] for field in fields(kind)})  # type: ignore[arg-type]
+
+
+@dataclass(frozen=True)
+class Adaptation:
+    """What the inner loop did."""
+
+    losses: list[float]
+    """The support loss before each step and after the last."""
+    support_accuracy: float
+    """Share of the examples that the adapted classifier gets right."""
+    milliseconds: float
+
+
+@dataclass(frozen=True)
+class ClassQuality:
+    """How well a class holds together."""
+
+    label: str
+    agreement: float | None
+    """Share of its examples that its other examples recognise; None for a class with one example."""
+    margin: float
+    """Mean cosine with its own class, minus that with the nearest other class."""
+    nearest: str
+    """The class it is most easily confused with."""
+
+
+@dataclass(frozen=True)
+class Suspect:
+    """An example that may be mislabelled."""
+
+    index: int
+    """Number of the example, counted from 0 in the order they were sent."""
+    label: str
+    looks_like: str
+    margin: float
+    """Below 0; the lower, the likelier a wrong label."""
+
+
+@dataclass(frozen=True)
+class NearDuplicate:
+    """Two examples of different classes that show nearly the same picture."""
+
+    first: int
+    second: int
+    similarity: float
+    """Cosine of their features."""
+
+
+@dataclass(frozen=True)
+class Quality:
+    """What the examples show about their labels."""
+
+    classes: list[ClassQuality]
+    suspects: list[Suspect]
+    """The likeliest first."""
+    near_duplicates: list[NearDuplicate]
+
+    @classmethod
+    def from_json(cls, quality: dict[str, Any]) -> "Quality":
+        """Read the service's JSON."""
+        return cls(
+            classes=[_read(ClassQuality, each) for each in quality["classes"]],
+            suspects=[_read(Suspect, each) for each in quality["suspects"]],
+            near_duplicates=[_read(NearDuplicate, each) for each in quality["near_duplicates"]],
+        )
 
 
 @dataclass(frozen=True)
@@ -19,10 +91,9 @@ class Task:
     """Support images by label."""
     created_at: datetime
     expires_at: datetime | None
-    adaptation: dict[str, Any]
-    """`losses` before each step of the inner loop and after the last, `support_accuracy`, `milliseconds`."""
-    quality: dict[str, Any] | None
-    """What the examples show about their labels: `classes`, `suspects` and `near_duplicates`."""
+    adaptation: Adaptation
+    quality: Quality | None
+    """None for an imported task."""
 
     @classmethod
     def from_json(cls, task: dict[str, Any]) -> "Task":
@@ -37,8 +108,8 @@ class Task:
             shots=task["shots"],
             created_at=datetime.fromisoformat(task["created_at"]),
             expires_at=None if expires_at is None else datetime.fromisoformat(expires_at),
-            adaptation=task["adaptation"],
-            quality=task.get("quality"),
+            adaptation=_read(Adaptation, task["adaptation"]),
+            quality=None if task.get("quality") is None else Quality.from_json(task["quality"]),
         )
 
 

@@ -7,6 +7,7 @@ from typing import Any, Generic, TypeAlias, TypeVar
 
 import httpx
 
+from leo_client.connecting import Service
 from leo_client.errors import LeoError, ProblemError, Unreachable
 
 Answer = TypeVar("Answer", covariant=True)
@@ -29,6 +30,11 @@ class Call(Generic[Answer]):
     repeatable: bool = True
     """Whether sending it twice does what sending it once does."""
 
+    def arguments(self, service: Service) -> dict[str, Any]:
+        """Return the arguments of `httpx.Client.request`."""
+        headers = service.headers | self.options.get("headers", {})
+        return {"method": self.method, "url": service.url(self.path)} | self.options | {"headers": headers}
+
     def pause(self, outcome: Outcome, attempt: int) -> float | None:
         """Seconds to wait before the call is sent again after `attempt` (from 0); None if it must not be."""
         response = outcome if isinstance(outcome, httpx.Response) else None
@@ -42,8 +48,8 @@ class Call(Generic[Answer]):
         # Clients that failed together must not all come back together.
         return min(0.1 * 2.0**attempt, 5.0) * random.uniform(0.5, 1)  # noqa: S311  # nosec B311
 
-    def answer(self, outcome: Outcome) -> Answer:
-        """Read the answer.
+    def answer(self, outcome: Outcome, proxy: str | None = None) -> Answer:
+        """Read the answer. `proxy` describes the proxy that the call went through.
 
         Raises:
             ProblemError: the service, or something before it, refused the call or sent it elsewhere.
@@ -53,9 +59,13 @@ class Call(Generic[Answer]):
         if isinstance(outcome, httpx.RequestError):
             url = outcome.request.url.copy_with(query=None, username=None, password=None)
             reason = "it took too long" if isinstance(outcome, httpx.TimeoutException) else str(outcome)
-            raise Unreachable(f"no answer from {url}: {reason or type(outcome).__name__}") from outcome
+            message = f"no answer from {url}: {reason or type(outcome).__name__}"
+            if proxy:
+                message = f"no answer from {url} through {proxy}: {reason or type(outcome).__name__}; "
+                message += f"is the proxy right? NO_PROXY={url.host} does without it"
+            raise Unreachable(message) from outcome
         if not outcome.is_success:
-            raise ProblemError.from_response(outcome)
+            raise ProblemError.from_response(outcome, proxy)
         kind = outcome.headers.get("content-type", "no content type")
         try:
             if kind.startswith("text/html"):  # a page for logging in, for example

@@ -3,17 +3,27 @@
 import functools
 import uuid
 from collections.abc import Callable, Coroutine
+from enum import Enum
 from typing import Any, Concatenate, ParamSpec, Protocol, cast, overload
-from urllib.parse import quote
 
 import httpx
 
 from leo_client.answers import Prediction, Task, TaskPage
 from leo_client.call import Answer, Call
-from leo_client.connecting import header_value
+from leo_client.checks import header_value, path_of, text
 from leo_client.images import Examples, Images, labels_and_files, to_files
 
 Parameters = ParamSpec("Parameters")
+
+
+class NotGiven(Enum):
+    """The type of `NOT_GIVEN`."""
+
+    NOT_GIVEN = "not given"
+
+
+#: The default of an argument for which None has a meaning of its own.
+NOT_GIVEN = NotGiven.NOT_GIVEN
 
 
 class _Sync(Protocol):
@@ -79,11 +89,11 @@ class Calls:
             TypeError, ValueError, OSError: one of `examples` is not an image.
 
         Example:
-            task = client.create({"ring": [Path("ring1.png"), Path("ring2.png")], "ex": Path("ex.png")})
+            task = client.create({"ring": ["ring1.png", "ring2.png"], "ex": "ex.png"})
         """
         labels, files = labels_and_files(examples)
-        options = {"name": name, "ttl_seconds": ttl_seconds, "model": model}
-        form = {"labels": labels} | {key: str(value) for key, value in options.items() if value is not None}
+        options = _given(name=name, ttl_seconds=ttl_seconds, model=model)
+        form = {"labels": labels} | {key: str(value) for key, value in options.items()}
         if not keep_support:
             form["keep_support"] = "0"
         headers = {"Idempotency-Key": header_value(idempotency_key or uuid.uuid4().hex, "the idempotency key")}
@@ -104,20 +114,27 @@ class Calls:
         """
         labels, files = labels_and_files(examples)
         form = {"data": {"labels": labels}, "files": _form_files(files)}
-        return Call("POST", f"{_path(task_id)}/support", _read_task, form, repeatable=False)
+        return Call("POST", f"{path_of(task_id)}/support", _read_task, form, repeatable=False)
 
     @_method
-    def update(self, /, task_id: str, **changes: Any) -> Call[Task]:
-        """Change a task's `name` or `ttl_seconds`.
+    def update(
+        self, task_id: str, *, name: str | NotGiven | None = NOT_GIVEN, ttl_seconds: int | NotGiven | None = NOT_GIVEN
+    ) -> Call[Task]:
+        """Change a task's name or time limit; what is not given stays as it is.
 
         Args:
             task_id: which task.
-            changes: the new values. `ttl_seconds` counts from now; None removes the name or the time limit.
+            name: the new name; None removes it.
+            ttl_seconds: the task is deleted in so many seconds from now; None keeps it.
 
         Example:
             client.update(task.task_id, name="signs", ttl_seconds=None)
         """
-        return Call("PATCH", _path(task_id), _read_task, {"json": changes})
+        if isinstance(name, str):
+            text(name, "the name")
+        changes = {"name": name, "ttl_seconds": ttl_seconds}
+        given = {key: value for key, value in changes.items() if not isinstance(value, NotGiven)}
+        return Call("PATCH", path_of(task_id), _read_task, {"json": given})
 
     @_method
     def import_head(self, data: bytes, *, name: str | None = None, ttl_seconds: int | None = None) -> Call[Task]:
@@ -151,7 +168,7 @@ class Calls:
             TypeError, ValueError, OSError: one of `images` is not an image, or there are none.
 
         Example:
-            answer = client.predict(task.task_id, [Path("what.png")], threshold=0.6)[0]
+            answer = client.predict(task.task_id, "what.png", threshold=0.6)[0]
         """
 
         def read(response: httpx.Response) -> list[Prediction]:
@@ -159,12 +176,12 @@ class Calls:
 
         files = _form_files(to_files(images))
         options = {"params": _given(top_k=top_k, threshold=threshold), "files": files}
-        return Call("POST", f"{_path(task_id)}/predict", read, options)
+        return Call("POST", f"{path_of(task_id)}/predict", read, options)
 
     @_method
     def get(self, task_id: str) -> Call[Task]:
         """Read a task."""
-        return Call("GET", _path(task_id), _read_task)
+        return Call("GET", path_of(task_id), _read_task)
 
     @_method
     def page(
@@ -191,17 +208,17 @@ class Calls:
     @_method
     def delete(self, task_id: str) -> Call[None]:
         """Delete a task, for good."""
-        return Call("DELETE", _path(task_id), lambda _: None)
+        return Call("DELETE", path_of(task_id), lambda _: None)
 
     @_method
     def parameters(self, task_id: str) -> Call[bytes]:
         """Download a task's head as a safetensors file: `fc.weight` [N,F] and `fc.bias` [N]."""
-        return Call("GET", f"{_path(task_id)}/parameters", _read_content)
+        return Call("GET", f"{path_of(task_id)}/parameters", _read_content)
 
     @_method
     def onnx(self, task_id: str) -> Call[bytes]:
         """Download the whole classifier, feature extractor and head, as an ONNX graph."""
-        return Call("GET", f"{_path(task_id)}/export.onnx", _read_content)
+        return Call("GET", f"{path_of(task_id)}/export.onnx", _read_content)
 
     @_method
     def models(self) -> Call[list[dict[str, Any]]]:
@@ -209,17 +226,14 @@ class Calls:
         return Call("GET", "/models", lambda response: list(response.json()["models"]))
 
 
-def _path(task_id: str) -> str:
-    return f"/tasks/{quote(task_id, safe='')}"
-
-
 def _form_files(images: list[bytes]) -> list[tuple[str, tuple[str, bytes]]]:
     return [("images", (f"{index}", image)) for index, image in enumerate(images)]
 
 
 def _given(**values: Any) -> dict[str, Any]:
-    """Leave out what was not given."""
-    return {key: value for key, value in values.items() if value is not None}
+    """Leave out what was not given, and check what is text."""
+    given = {key: value for key, value in values.items() if value is not None}
+    return {key: text(value, key) if isinstance(value, str) else value for key, value in given.items()}
 
 
 def _read_task(response: httpx.Response) -> Task:

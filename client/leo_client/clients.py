@@ -10,9 +10,7 @@ import httpx
 from leo_client.answers import Task
 from leo_client.call import Answer, Call, Outcome
 from leo_client.calls import Calls
-from leo_client.connecting import connect
-
-LOCAL = "http://127.0.0.1:8000"
+from leo_client.connecting import Service, connect, proxy_between
 
 
 class Client(Calls):
@@ -22,22 +20,35 @@ class Client(Calls):
     an `Idempotency-Key`, so that it makes one task however often it is sent.
 
     Args:
-        base_url: where the service listens.
-        key: sent as `Authorization: Bearer KEY`, where the service asks for keys.
-        timeout: seconds that a connection, or a wait for the next bytes, may take.
+        base_url: where the service listens. None takes LEO_URL from the environment, or else http://127.0.0.1:8000.
+        key: sent as `Authorization: Bearer KEY`, where the service asks for keys. None takes LEO_API_KEY from the
+            environment; an empty one sends none.
+        timeout: seconds that a connection, or a wait for the next bytes, may take; or an `httpx.Timeout`.
         retries: how often a call is sent again.
+        http_client: an `httpx.Client` to send with, for its proxies, certificates or transport; its own timeout
+            counts, and whoever made it closes it.
 
     Raises:
-        BadSettings: the URL, the key or a proxy that the environment names cannot be used.
+        BadSettings: the URL, the key, or a proxy or certificate file of the environment cannot be used.
 
     Example:
         with Client("http://127.0.0.1:8000") as client:
-            task = client.create({"ring": Path("ring.png"), "ex": Path("ex.png")})
-            print(client.predict(task.task_id, [Path("what.png")])[0].label)
+            task = client.create({"ring": ["ring.png", "ring2.png"], "ex": ["ex.png", "ex2.png"]})
+            print(client.predict(task.task_id, "what.png")[0].label)
     """
 
-    def __init__(self, base_url: str = LOCAL, *, key: str | None = None, timeout: float = 60, retries: int = 4) -> None:
-        self._http = connect(httpx.Client, base_url, key, timeout)
+    def __init__(
+        self,
+        base_url: str | httpx.URL | None = None,
+        *,
+        key: str | None = None,
+        timeout: float | httpx.Timeout | None = 60,
+        retries: int = 4,
+        http_client: httpx.Client | None = None,
+    ) -> None:
+        self._service = Service.named(base_url, key)
+        self._http = connect(httpx.Client, http_client, self._service.base_url, timeout)
+        self._owns_http = http_client is None
         self._retries = retries
 
     def __enter__(self) -> Self:
@@ -48,7 +59,8 @@ class Client(Calls):
 
     def close(self) -> None:
         """Close the connections."""
-        self._http.close()
+        if self._owns_http:
+            self._http.close()
 
     def tasks(self, *, name: str | None = None, label: str | None = None, model: str | None = None) -> Iterator[Task]:
         """Go through all tasks, newest first. The arguments select tasks as those of `page` do."""
@@ -63,12 +75,12 @@ class Client(Calls):
         while True:
             outcome: Outcome
             try:
-                outcome = self._http.request(call.method, call.path, **call.options)
+                outcome = self._http.request(**call.arguments(self._service))
             except httpx.RequestError as error:
                 outcome = error
             pause = call.pause(outcome, attempt)
             if pause is None or attempt == self._retries:
-                return call.answer(outcome)
+                return call.answer(outcome, proxy_between(self._service.base_url) if self._owns_http else None)
             time.sleep(pause)
             attempt += 1
 
@@ -78,13 +90,23 @@ class AsyncClient(Calls):
 
     Example:
         async with AsyncClient("http://127.0.0.1:8000") as client:
-            task = await client.create({"ring": Path("ring.png"), "ex": Path("ex.png")})
+            task = await client.create({"ring": "ring.png", "ex": "ex.png"})
             async for task in client.tasks():
                 print(task.name)
     """
 
-    def __init__(self, base_url: str = LOCAL, *, key: str | None = None, timeout: float = 60, retries: int = 4) -> None:
-        self._http = connect(httpx.AsyncClient, base_url, key, timeout)
+    def __init__(
+        self,
+        base_url: str | httpx.URL | None = None,
+        *,
+        key: str | None = None,
+        timeout: float | httpx.Timeout | None = 60,
+        retries: int = 4,
+        http_client: httpx.AsyncClient | None = None,
+    ) -> None:
+        self._service = Service.named(base_url, key)
+        self._http = connect(httpx.AsyncClient, http_client, self._service.base_url, timeout)
+        self._owns_http = http_client is None
         self._retries = retries
 
     async def __aenter__(self) -> Self:
@@ -95,7 +117,8 @@ class AsyncClient(Calls):
 
     async def close(self) -> None:
         """Close the connections."""
-        await self._http.aclose()
+        if self._owns_http:
+            await self._http.aclose()
 
     async def tasks(
         self, *, name: str | None = None, label: str | None = None, model: str | None = None
@@ -114,11 +137,11 @@ class AsyncClient(Calls):
         while True:
             outcome: Outcome
             try:
-                outcome = await self._http.request(call.method, call.path, **call.options)
+                outcome = await self._http.request(**call.arguments(self._service))
             except httpx.RequestError as error:
                 outcome = error
             pause = call.pause(outcome, attempt)
             if pause is None or attempt == self._retries:
-                return call.answer(outcome)
+                return call.answer(outcome, proxy_between(self._service.base_url) if self._owns_http else None)
             await asyncio.sleep(pause)
             attempt += 1

@@ -1,21 +1,29 @@
 """Turn what a caller gives as an image into the bytes of an image file."""
 
 import io
-from collections.abc import Iterable, Mapping, Sequence
+import re
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from os import PathLike
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any, TypeAlias
+
+from leo_client.checks import text
 
 if TYPE_CHECKING:
     import numpy as np
     import PIL.Image
     from numpy.typing import NDArray
 
-Image: TypeAlias = "Path | bytes | IO[bytes] | PIL.Image.Image | NDArray[np.generic]"
+Image: TypeAlias = "str | PathLike[str] | bytes | IO[bytes] | PIL.Image.Image | NDArray[np.generic]"
 #: One image, or several.
 Images: TypeAlias = "Image | Iterable[Image]"
 #: Images by label (one, or a list of them), or pairs of label and image.
-Examples: TypeAlias = "Mapping[str, Image | Sequence[Image]] | Iterable[tuple[str, Image]]"
+Examples: TypeAlias = (
+    "Mapping[str, Image | Sequence[Image]] | Sequence[tuple[str, Image]] | Iterator[tuple[str, Image]]"
+)
 
+NOT_A_PATH = re.compile(r"(?:https?|ftp|s3|gs|file):/|data:", re.IGNORECASE)
+LONGEST_PATH = 4096  # of Linux
 ORIENTATION = 0x0112  # EXIF's tag
 #: The largest values of pixels as they are usually stored: shares, or 8, 10, 12, 14 and 16 bits.
 FULL_RANGES = (1, 255, 1023, 4095, 16383, 65535)
@@ -29,7 +37,7 @@ def to_files(images: Images) -> list[bytes]:
         ValueError: there are no images.
         TypeError, ValueError, OSError: what `to_file` raises.
     """
-    if isinstance(images, str | Mapping):
+    if isinstance(images, Mapping):
         raise TypeError(_wrong_type(images))
     given: Any = images
     single = (
@@ -52,18 +60,18 @@ def to_file(image: Image) -> bytes:
     profile.
 
     Args:
-        image: an open file is read from where it stands to its end. An array is [H,W], [H,W,1], [H,W,3] or [H,W,4],
-            of bool, or of numbers whose white is the smallest of 1, 255, 1023, 4095, 16383 and 65535 that is not
-            below any of them. Arrays of uint8 stay as they are.
+        image: a `str` is the path of a file. An open file is read from where it stands to its end. An array is [H,W],
+            [H,W,1], [H,W,3] or [H,W,4], of bool, or of numbers whose white is the smallest of 1, 255, 1023, 4095, 16383
+            and 65535 that is not below any of them. Arrays of uint8 stay as they are.
 
     Raises:
         TypeError: `image` is of another type, or a file that was not opened as binary.
-        ValueError: the array has another shape, type or range, the picture or the file has been closed, or nothing of
-            the file is left to read.
+        ValueError: the array has another shape, type or range, the picture cannot be decoded, the picture or the file
+            has been closed, nothing of the file is left to read, or a `str` is a URL or base64.
         OSError: the file cannot be read.
     """
-    if isinstance(image, Path):
-        return image.read_bytes()
+    if isinstance(image, str | PathLike):
+        return _path(image).read_bytes()
     if _is_file(image):
         return bytes(image)  # type: ignore[arg-type]
     if _is_open_file(image):
@@ -88,6 +96,7 @@ def labels_and_files(examples: Examples) -> tuple[list[str], list[bytes]]:
         if not (isinstance(pair, tuple | list) and len(pair) == 2 and isinstance(pair[0], str)):
             raise TypeError("each example is a label, which is a str, with its image or its list of images")
         label, images = pair
+        text(label, "the label")
         try:
             of_label = to_files(images)
         except ValueError as error:
@@ -100,7 +109,18 @@ def labels_and_files(examples: Examples) -> tuple[list[str], list[bytes]]:
 
 
 def _is_file(image: object) -> bool:
-    return isinstance(image, Path | bytes | bytearray | memoryview)
+    return isinstance(image, str | PathLike | bytes | bytearray | memoryview)
+
+
+def _path(given: "str | PathLike[str]") -> Path:
+    if isinstance(given, str):
+        if not given:
+            raise ValueError("the path of an image is empty")
+        if found := NOT_A_PATH.match(given):
+            raise ValueError(f"a str is the path of a file, not a URL ({found[0]}...): give the bytes of the image")
+        if len(given) > LONGEST_PATH:
+            raise ValueError(f"a str of {len(given)} characters is no path: decode base64, and give the bytes")
+    return Path(given)
 
 
 def _is_open_file(image: object) -> bool:
@@ -125,9 +145,8 @@ def _is_array(image: object) -> bool:
 
 
 def _wrong_type(image: object) -> str:
-    hint = "; if it is the name of a file, give it as Path(...)" if isinstance(image, str) else ""
-    wanted = "a Path, bytes, an open file, a PIL image or a numpy array"
-    return f"give an image as {wanted}, not as {type(image).__name__}{hint}"
+    wanted = "a path, bytes, an open file, a PIL image or a numpy array"
+    return f"give an image as {wanted}, not as {type(image).__name__}"
 
 
 def _from_array(given: Any) -> "PIL.Image.Image":
@@ -165,7 +184,11 @@ def _encoded(picture: Any) -> bytes:
     """Encode a PIL image without loss, with its orientation and its colour profile. Return an unread JPEG as it is."""
     if file := _unread_jpeg(picture):
         return file
-    picture.load()  # some formats keep metadata behind the pixels
+    try:
+        picture.load()  # some formats keep metadata behind the pixels
+    except Exception as error:  # Pillow raises OSError, SyntaxError, struct.error, ... for broken files
+        name = f" {picture.filename}" if getattr(picture, "filename", "") else ""
+        raise ValueError(f"the PIL image{name} cannot be decoded: {error}") from error
     metadata = {"exif": _exif(picture), "icc_profile": picture.info.get("icc_profile")}
     mode = picture.mode
     if (mode.startswith("I;") and mode != "I;16") or mode in ("I", "F"):

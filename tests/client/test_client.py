@@ -61,7 +61,7 @@ def test_create_and_predict_take_every_kind_of_image(leo: Client, tmp_path: Path
         (np.zeros((3, 3), dtype=np.complex64), "complex64"),
         (np.full((3, 3), -0.5), "0..1"),
         (np.zeros((2, 3, 3, 3), dtype=np.uint8), "H,W"),
-        ("a.png", "Path"),
+        (7, "a path"),
     ],
 )
 def test_anything_but_an_image_is_an_error(leo: Client, image: object, message: str) -> None:

@@ -1,6 +1,8 @@
 """The Python client, used as people use it by mistake: each mistake gets an error that says how to mend it."""
 
 import asyncio
+import io
+import os
 import socket
 import traceback
 from collections.abc import Callable, Iterator
@@ -11,10 +13,12 @@ from typing import Any
 
 import httpx
 import numpy as np
+import PIL.Image
 import pytest
 
-from leo_client import AsyncClient, BadSettings, Client, LeoError, ProblemError, Unreachable
+from leo_client import AsyncClient, BadSettings, Client, LeoError, ProblemError, Unprocessable, Unreachable
 from tests.helpers.drawn import CHARACTERS, canvas, png
+from tests.helpers.ports import free_port
 
 RING = canvas(CHARACTERS["ring"])
 SECRET = "leo_5ecre7"  # noqa: S105
@@ -46,8 +50,10 @@ def test_a_single_image_is_one_image(leo: Client, task_id: str, tmp_path: Path) 
     [
         ([], "at least one"),
         (iter([]), "at least one"),
-        ("ring.png", r"Path\("),
-        (["ring.png"], r"Path\("),
+        ("", "empty"),
+        ("https://example.com/ring.png", "URL"),
+        (["data:image/png;base64,iVBORw0KGgo="], "URL"),
+        ("iVBORw0KGgo=" * 400, "base64"),
         ({"ring": RING}, "dict"),
         (None, "NoneType"),
         ([None], "NoneType"),
@@ -74,7 +80,9 @@ def test_what_is_no_image_is_named(leo: Client, images: Any, said: str) -> None:
         ({}, "no examples"),
         ([], "no examples"),
         ({"ring": []}, "'ring'"),
-        ({"ring": "ring.png"}, r"Path\("),
+        ({"ring": "file:///ring.png"}, "'ring'.*URL"),
+        ({"half \ud800": RING}, "half of a character"),
+        ([("\udcff", RING)], "half of a character"),
         ("folder", "dict"),
         (Path("folder"), "dict"),
         (None, "dict"),
@@ -86,6 +94,62 @@ def test_what_is_no_image_is_named(leo: Client, images: Any, said: str) -> None:
 def test_what_is_no_example_is_named(leo: Client, examples: Any, said: str) -> None:
     with pytest.raises((TypeError, ValueError), match=said):
         leo.create(examples)
+
+
+def test_text_that_cannot_be_written_is_named(leo: Client) -> None:
+    two = {"ring": RING, "ex": RING}
+    for call in (
+        lambda: leo.create(two, name="\ud800"),
+        lambda: leo.create(two, model="\udfff"),
+        lambda: leo.update("any", name="\ud800"),
+        lambda: leo.page(label="\ud800"),
+        lambda: list(leo.tasks(name="\ud800")),
+        lambda: leo.get("\ud800"),
+    ):
+        with pytest.raises(ValueError, match="half of a character"):
+            call()
+
+
+@pytest.mark.parametrize("task_id", [None, 7, b"abc", "", ".", ".."])
+def test_what_is_no_task_id_is_refused_before_it_is_sent(leo: Client, task_id: Any) -> None:
+    for call in (leo.get, leo.delete, leo.parameters, leo.onnx, leo.update):
+        with pytest.raises((TypeError, ValueError), match="task id"):
+            call(task_id)
+    with pytest.raises((TypeError, ValueError), match="task id"):
+        leo.predict(task_id, RING)
+    with pytest.raises((TypeError, ValueError), match="task id"):
+        leo.add_support(task_id, {"ring": RING})
+
+
+@pytest.mark.parametrize("form", ["PNG", "TIFF", "GIF", "BMP"])
+def test_a_truncated_picture_is_a_clear_error(leo: Client, tmp_path: Path, form: str) -> None:
+    noise = PIL.Image.frombytes("L", (300, 300), os.urandom(90_000))
+    file = io.BytesIO()
+    noise.save(file, form)
+    (tmp_path / "half").write_bytes(file.getvalue()[: len(file.getvalue()) // 2])
+    picture = PIL.Image.open(tmp_path / "half")
+    with pytest.raises(ValueError, match="half cannot be decoded"):
+        leo.predict("any", picture)
+    with pytest.raises(ValueError, match=r"'ring'.*half cannot be decoded"):
+        leo.create({"ring": picture})
+    picture.close()
+
+
+def test_a_truncated_jpeg_is_refused_by_the_service_with_its_index(leo: Client, task_id: str) -> None:
+    file = io.BytesIO()
+    PIL.Image.frombytes("L", (300, 300), os.urandom(90_000)).save(file, "JPEG")
+    half = PIL.Image.open(io.BytesIO(file.getvalue()[:20_000]))
+    with pytest.raises(Unprocessable, match="image 1") as refused:
+        leo.predict(task_id, [RING, half])
+    assert refused.value.index == 1
+
+
+def test_a_file_that_is_not_there_is_named(leo: Client, tmp_path: Path) -> None:
+    for path in (tmp_path / "none.png", str(tmp_path / "none.png")):
+        with pytest.raises(FileNotFoundError, match=r"none\.png"):
+            leo.create({"ring": path})
+    with pytest.raises(IsADirectoryError):
+        leo.predict("any", str(tmp_path))
 
 
 def test_a_file_that_is_opened_as_text_is_told_to_be_opened_as_bytes(leo: Client, tmp_path: Path) -> None:
@@ -137,7 +201,49 @@ def test_a_proxy_that_cannot_be_used_is_named(
         assert leo.models()
 
 
-@pytest.mark.parametrize("url", ["localhost:8000", "127.0.0.1:8000", "", "ftp://a", "http://", "http://[::1", "leo"])
+@pytest.mark.parametrize("kind", [Client, AsyncClient])
+def test_a_certificate_file_that_cannot_be_read_is_named(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, kind: type
+) -> None:
+    (tmp_path / "empty.pem").write_text("no certificate")
+    for missing in ("none.pem", "empty.pem"):
+        monkeypatch.setenv("SSL_CERT_FILE", str(tmp_path / missing))
+        with pytest.raises(BadSettings, match=rf"SSL_CERT_FILE=.*{missing}"):
+            kind("https://leo.example.com")
+
+
+@pytest.mark.parametrize(
+    ("variable", "scheme"), [("HTTP_PROXY", "http"), ("https_proxy", "https"), ("ALL_PROXY", "http")]
+)
+def test_a_proxy_that_does_not_answer_is_named(monkeypatch: pytest.MonkeyPatch, variable: str, scheme: str) -> None:
+    for name in ("http_proxy", "https_proxy", "all_proxy", "no_proxy"):
+        monkeypatch.delenv(name, raising=False)
+        monkeypatch.delenv(name.upper(), raising=False)
+    proxy = f"127.0.0.1:{free_port()}"
+    monkeypatch.setenv(variable, f"http://u:5ecre7@{proxy}")
+    with Client(f"{scheme}://leo.example.com", retries=0) as leo, pytest.raises(Unreachable) as refused:
+        leo.models()
+    assert f"the proxy http://{proxy} ({variable.upper()})" in str(refused.value)
+    assert "NO_PROXY=leo.example.com" in str(refused.value)
+    assert "5ecre7" not in str(refused.value)
+
+
+def test_a_proxys_own_refusal_names_the_proxy(
+    monkeypatch: pytest.MonkeyPatch, answering: Callable[["Answering"], str]
+) -> None:
+    proxy = answering(answer_with(407, PAGE, Content_Type="text/html"))
+    monkeypatch.delenv("NO_PROXY", raising=False)
+    monkeypatch.delenv("no_proxy", raising=False)
+    monkeypatch.setenv("HTTP_PROXY", proxy)
+    monkeypatch.setenv("http_proxy", proxy)
+    with Client("http://leo.example.com") as leo, pytest.raises(ProblemError, match=f"the proxy {proxy}") as refused:
+        leo.models()
+    assert refused.value.status == 407
+
+
+@pytest.mark.parametrize(
+    "url", ["localhost:8000", "127.0.0.1:8000", "", "http://a\ud800", "ftp://a", "http://", "http://[::1", "leo"]
+)
 def test_a_url_that_cannot_be_used_is_refused_at_once(url: str) -> None:
     with pytest.raises(BadSettings, match="http://"):
         Client(url)
