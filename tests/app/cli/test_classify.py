@@ -46,7 +46,7 @@ def test_errors_are_one_line(support: Path, queries: Path, tmp_path: Path) -> No
     for arguments, message in [
         ((tmp_path / "absent", queries), "no data at"),
         ((queries, queries), "put the pictures of each class in a folder"),
-        ((support, tmp_path / "absent.png"), "no data at"),
+        ((support, tmp_path / "absent.png"), "absent.png: No such file"),
         ((support, tmp_path / "empty"), "no pictures"),
         ((support, tmp_path / "broken.png"), "cannot use"),
     ]:
