@@ -34,6 +34,7 @@ check: $(INSTALLED)
 bench: $(INSTALLED)
 	$(BIN)/python -m bench.latency
 	$(BIN)/python -m bench.readme
+	$(BIN)/python -m bench.performance
 
 # How many tasks a second the embedded store takes; writes bench/results/store.json. A minute.
 bench-store: $(INSTALLED)
@@ -46,6 +47,7 @@ bench-engine: $(INSTALLED)
 	$(BIN)/python -m bench.engine $(ENGINE)
 	$(BIN)/python -m bench.phi_engines
 	$(BIN)/python -m bench.readme
+	$(BIN)/python -m bench.performance
 
 # Compares LEO with other methods on validation alphabets; needs DATA=.../images_background.zip. Half an hour on one core,
 # with 40 training steps for MAML, Meta-SGD and ANIL. STEPS=1500 is LEO's own budget, and takes hours on a CPU.

@@ -6,8 +6,9 @@ python -m bench.accuracy
 from itertools import groupby
 from typing import Any
 
+from bench import cards
 from bench.common import ROOT, read_results
-from bench.readme import between_marks, header
+from bench.tables import between_marks, header
 
 DOCUMENT = ROOT / "docs" / "accuracy.md"
 
@@ -15,7 +16,7 @@ DOCUMENT = ROOT / "docs" / "accuracy.md"
 def tables() -> str:
     """Everything between the document's two marks."""
     kinds = ("compare", "compare-alphabet", "compare-gradient")
-    parts = [*map(compared, kinds), choices(), views(), extractors(), speed()]
+    parts = [cards.drawings(), cards.photos(), *map(compared, kinds), choices(), views(), extractors(), speed()]
     return "\n\n".join("\n".join(part) for part in parts)
 
 

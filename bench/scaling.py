@@ -4,7 +4,7 @@ import math
 from typing import Any
 
 from bench.common import ROOT, read_results
-from bench.readme import between_marks
+from bench.tables import between_marks
 
 GUIDE = ROOT / "docs" / "scaling.md"
 RATES, TASKS = (10**3, 10**5), (10**6, 10**9)

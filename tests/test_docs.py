@@ -10,7 +10,7 @@ import httpx
 import pytest
 
 from app.settings import PROJECT, Settings
-from bench import accuracy, scaling
+from bench import accuracy, performance, scaling
 from tests.helpers.drawn import png
 
 GUIDES = sorted((PROJECT / "docs").glob("*.md"))
@@ -93,3 +93,8 @@ def test_the_figures_on_scaling_are_those_of_the_results_files() -> None:
 def test_tables_of_accuracy_are_those_of_the_results_files() -> None:
     document = accuracy.DOCUMENT.read_text()
     assert accuracy.written(document) == document, "run: python -m bench.accuracy"
+
+
+def test_tables_of_performance_are_those_of_the_results_files() -> None:
+    document = performance.DOCUMENT.read_text()
+    assert performance.written(document) == document, "run: python -m bench.performance"

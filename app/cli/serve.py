@@ -19,7 +19,7 @@ def serve(
     """Serve a model over HTTP.
 
     Settings come from the environment: LEO_HOST, LEO_PORT, LEO_DATA_DIR, LEO_WEIGHTS, LEO_DEVICE
-    and more; the README lists them. A flag wins over its variable.
+    and more; docs/settings.md lists them. A flag wins over its variable.
     """
     from pydantic import ValidationError
 

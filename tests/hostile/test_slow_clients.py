@@ -241,5 +241,5 @@ def test_memory_of_large_bodies_goes_back_to_the_system(server: Server, task_id:
         for _ in range(29):
             for connection in connections:
                 connection.sendall(part)
-        wait_until(lambda: resident_mb(server.process_id) - before > 180)
+        wait_until(lambda: resident_mb(server.process_id) - before > 100)
     wait_until(lambda: resident_mb(server.process_id) - before < 60)

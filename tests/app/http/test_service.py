@@ -1,10 +1,8 @@
-"""Routes about the service itself, its settings in the README."""
+"""Routes about the service itself."""
 
 import re
 
 import httpx
-
-from app.settings import PROJECT, Settings
 
 
 def test_models_tells_limits_and_card(client: httpx.Client) -> None:
@@ -47,11 +45,3 @@ def test_openapi_is_complete(client: httpx.Client) -> None:
     names = set(document["components"]["schemas"])
     for reference in re.findall(r"#/components/schemas/(\w+)", str(document)):
         assert reference in names
-
-
-def test_every_setting_is_documented() -> None:
-    readme = (PROJECT / "README.md").read_text()
-    for name in Settings.model_fields:
-        assert f"`LEO_{name.upper()}`" in readme, f"{name} is missing in the README's table of settings"
-    for name in re.findall(r"`LEO_([A-Z_]+)`", readme):
-        assert name.lower() in Settings.model_fields, f"the README documents LEO_{name}, which does not exist"

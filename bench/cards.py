@@ -1,0 +1,65 @@
+"""The tables of the shipped models' accuracy, from their cards."""
+
+from typing import Any
+
+from bench.common import DRAWING_MODELS, read_results
+from bench.tables import header, validation
+
+
+def drawings() -> list[str]:
+    """Accuracy of the models for drawings, and what the inner steps add to it."""
+    lines = header("accuracy on validation alphabets, %", DRAWING_MODELS)
+    measured = [validation(name) for name in DRAWING_MODELS]
+    for rows, gains in zip(
+        zip(*(found["rows"][1::2] for found in measured), strict=True),
+        zip(*(found["differences"] for found in measured), strict=True),
+        strict=True,
+    ):
+        cells = [
+            f"{100 * row['accuracy']:.2f} ± {100 * row['ci95']:.2f} "
+            f"({100 * gain['difference']:+.2f} ± {100 * gain['ci95']:.2f})"
+            for row, gain in zip(rows, gains, strict=True)
+        ]
+        first = rows[0]
+        place = ", one alphabet" if first["within"] else ""
+        lines.append(f"| {first['way']}-way {first['shot']}-shot{place} | " + " | ".join(cells) + " |")
+    return [
+        *lines,
+        "",
+        f"{measured[0]['episodes']} tasks each, 95 % intervals; in brackets what the five latent steps add, paired on "
+        f"the same tasks. From the models' cards ({measured[0]['date']}): `leo card`.",
+    ]
+
+
+def photos() -> list[str]:
+    """LEO for photos beside the best of what people use instead, on classes it has not seen and on a foreign set."""
+    measured = validation("photos-lite0")
+    shift = read_results("photos_shift")
+    foreign: dict[int, list[dict[str, Any]]] = {}
+    for row in shift["rows"]:
+        foreign.setdefault(row["shot"], []).append(row)
+    names = [source["source"].removesuffix(".zip") for source in measured["sources"]]
+    lines = header("photos, 5 ways, %", [*names, f"{shift['data'].removesuffix('.zip')}, foreign"])
+    for shot, others in foreign.items():
+        rows = [
+            next(row for row in source["rows"] if (row["way"], row["shot"]) == (5, shot))
+            for source in measured["sources"]
+        ]
+        cells = [beside_the_best(methods) for methods in [*(row["methods"] for row in rows), others]]
+        lines.append(f"| {shot}-shot | " + " | ".join(cells) + " |")
+    lines += [
+        "",
+        f"{measured['episodes']} tasks each, validation classes; in brackets LEO's accuracy less that of the best of "
+        "cosine prototypes, nearest neighbour and a logistic head on the same tasks and the backbone's own features, "
+        "first and last on centred ones too. Foreign: LEO trained "
+        f"on the other set alone, all classes ({measured['date']}: `leo card`, `leo compare`).",
+    ]
+    return lines
+
+
+def beside_the_best(methods: list[dict[str, Any]]) -> str:
+    """The first method's accuracy, and in brackets its lead over the best that is no LEO."""
+    first = methods[0]
+    best = max((each for each in methods if not each["method"].startswith("LEO")), key=lambda each: each["accuracy"])
+    lead, ci95 = -100 * best["difference"], 100 * best["difference_ci95"]
+    return f"{100 * first['accuracy']:.2f} ({lead:+.2f} ± {ci95:.2f})"
