@@ -23,8 +23,8 @@ from app.http.middleware.other_pages import OtherPages, OwnNames
 from app.http.middleware.path_prefix import AddRootPath, StripPathPrefix
 from app.http.openapi import add_schemas
 from app.http.rates import Rates
-from app.http.routes import page, service, tasks
-from app.http.schemas import AddSupport, CreateTask, PredictImages, ProblemDocument
+from app.http.routes import examples, page, service, tasks
+from app.http.schemas import AddSupport, CreateTask, PredictImages, ProblemDocument, RelabelExample
 from app.http.turns import Turns
 from app.inference.batcher import INLINE_SECONDS, INLINE_SECONDS_BESIDE_WORKERS, Batcher
 from app.inference.models import Models, engine_elsewhere, engine_here
@@ -102,6 +102,7 @@ def create_app(
     # Most requests are predictions, and routes are tried one after the other.
     app.router.routes.insert(0, tasks.PREDICT)
     app.include_router(tasks.router)
+    app.include_router(examples.router)
     app.include_router(service.router)
     page.install(app, app.state.models, app.state.keys)
 
@@ -117,7 +118,7 @@ def create_app(
         log.error("%s", error)
         return Problem(409 if isinstance(error, RecordOfOtherVersion) else 500, str(error)).response()
 
-    add_schemas(app, CreateTask, AddSupport, PredictImages, UpdateTask, ProblemDocument)
+    add_schemas(app, CreateTask, AddSupport, PredictImages, UpdateTask, RelabelExample, ProblemDocument)
     return app
 
 

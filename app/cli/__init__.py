@@ -3,7 +3,7 @@
 import io
 import sys
 
-from app.cli import bench, card, classify, compare, evaluate, keys, low_rank, serve, tasks, train
+from app.cli import bench, card, classify, compare, evaluate, keys, low_rank, serve, task_examples, tasks, train
 from app.cli.common import app
 
 __all__ = [
@@ -17,6 +17,7 @@ __all__ = [
     "low_rank",
     "main",
     "serve",
+    "task_examples",
     "tasks",
     "train",
 ]

@@ -72,7 +72,7 @@ def add(task_id: TaskId, support: Support, url: Url = LOCAL) -> None:
     """Add examples of old or new classes to a task."""
     labels, files = find_support(support, min_classes=1)
     with server(url) as client, _naming_the_file(files):
-        _print_task(client.add_support(task_id, _read(labels, files)))
+        print_task(client.add_support(task_id, _read(labels, files)))
 
 
 @tasks.command("predict")
@@ -127,7 +127,7 @@ def list_(
 def show(task_id: TaskId, url: Url = LOCAL) -> None:
     """Show a task's classes and how well the examples of each agree."""
     with server(url) as client:
-        _print_task(client.get(task_id))
+        print_task(client.get(task_id))
 
 
 @tasks.command("rename")
@@ -216,7 +216,8 @@ def _predict(
     return [], []
 
 
-def _print_task(task: "Task") -> None:
+def print_task(task: "Task") -> None:
+    """Print a task's classes, and how well the examples of each agree."""
     classes = task.quality.classes if task.quality else [None] * len(task.labels)
     rows = []
     for label, quality in zip(task.labels, classes, strict=True):

@@ -14,7 +14,7 @@ from pydantic import BaseModel, ValidationError
 
 from app.http import body_hints
 from app.http.multipart import Part, parse
-from app.http.schemas import AddSupport, CreateTask, PredictImages
+from app.http.schemas import AddSupport, CreateTask, PredictImages, RelabelExample
 from app.problems import Problem, describe_validation_errors
 from app.settings import Settings
 from app.tasks.limits import check_image_count
@@ -61,7 +61,14 @@ async def read_queries(request: Request, settings: Settings) -> list[bytes]:
 async def read_changes(request: Request, settings: Settings) -> UpdateTask:
     """Read the body of `PATCH /tasks/{id}`. Raises `Problem` 413, 415 or 422."""
     _check_no_query(request)
-    return await _read(request, _changes, settings)
+    return await _read(request, _changes, settings, UpdateTask)
+
+
+async def read_label(request: Request, settings: Settings) -> str:
+    """Read the body of `PATCH /tasks/{id}/support/{n}`. Raises `Problem` 413, 415 or 422."""
+    _check_no_query(request)
+    change: RelabelExample = await _read(request, _changes, settings, RelabelExample)
+    return change.label
 
 
 async def read_file(request: Request) -> bytes:
@@ -125,10 +132,10 @@ def _queries(content_type: str, body: bytes, settings: Settings) -> list[bytes]:
     return images
 
 
-def _changes(content_type: str, body: bytes, settings: Settings) -> UpdateTask:
+def _changes(content_type: str, body: bytes, settings: Settings, schema: type[Body]) -> Body:
     if _kind(content_type) != "application/json":
         raise Problem(415, "a change is sent as JSON, with Content-Type: application/json")
-    return _json(UpdateTask, body, settings)
+    return _json(schema, body, settings)
 
 
 def _is_json(content_type: str, body: bytes) -> bool:

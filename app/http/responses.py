@@ -11,12 +11,24 @@ from pydantic_core import to_json
 from app.http import schemas
 from app.store import TaskRecord
 from app.tasks.options import AdaptationReport
+from app.tasks.quality_report import ExampleReport
 
 
 def attachment(content: bytes, name: str) -> Response:
     """An answer that browsers save as a file with this name."""
     disposition = {"Content-Disposition": f'attachment; filename="{name}"'}
     return Response(content, media_type="application/octet-stream", headers=disposition)
+
+
+def set_etag(record: TaskRecord, response: Response) -> None:
+    """Name the task's revision in the answer's `ETag`, which `If-Match` takes."""
+    response.headers["ETag"] = f'"{record.revision}"'
+
+
+def answer_task(record: TaskRecord, response: Response) -> schemas.Task:
+    """The answer of a call that makes, reads or changes a task."""
+    set_etag(record, response)
+    return task_to_schema(record)
 
 
 def task_to_schema(record: TaskRecord) -> schemas.Task:
@@ -30,8 +42,21 @@ def task_to_schema(record: TaskRecord) -> schemas.Task:
         shots=record.shots,
         created_at=datetime.fromtimestamp(record.created_at, UTC),
         expires_at=None if record.expires_at is None else datetime.fromtimestamp(record.expires_at, UTC),
+        revision=record.revision,
         adaptation=AdaptationReport.model_validate(record.adaptation),
         quality=quality_to_schema(record.quality, record.labels),
+    )
+
+
+def example_to_schema(report: ExampleReport, labels: list[str]) -> schemas.Example:
+    """Convert the report on an example, which numbers the classes, into one that names them."""
+    return schemas.Example(
+        index=report.index,
+        label=labels[report.label],
+        nearest=labels[report.nearest],
+        margin=report.margin,
+        suspect=report.suspect,
+        near_duplicates=report.duplicates,
     )
 
 

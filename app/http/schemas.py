@@ -32,6 +32,13 @@ class AddSupport(BaseModel):
     support: Annotated[list[SupportExample], FailFast()]
 
 
+class RelabelExample(BaseModel):
+    """Another label for an example."""
+
+    model_config = ConfigDict(extra="forbid")
+    label: str = Field(description="a class of the task, or a new one", examples=["beta"])
+
+
 class PredictImages(BaseModel):
     """Query images to classify."""
 
@@ -59,7 +66,9 @@ class ClassQuality(BaseModel):
 class Suspect(BaseModel):
     """An example that is nearer to another class than to its own, and so may be mislabelled."""
 
-    index: int = Field(description="number of the example, counted from 0 in the order they were sent")
+    index: int = Field(
+        description="number of the example, counted from 0 in the order they were sent; those of removed ones count too"
+    )
     label: str
     looks_like: str
     margin: float = Field(description="below 0; the lower, the likelier a wrong label")
@@ -81,6 +90,33 @@ class QualityReport(BaseModel):
     near_duplicates: list[NearDuplicate]
 
 
+class Example(BaseModel):
+    """A support example of a task, and what the others say about its label."""
+
+    index: int = Field(
+        description="its number, counted from 0 in the order they were sent. It stays the same whatever is removed, "
+        "and no other example ever gets it",
+        examples=[3],
+    )
+    label: str = Field(examples=["alpha"])
+    nearest: str = Field(description="the other class that it is most similar to", examples=["beta"])
+    margin: float = Field(
+        description="cosine with its own class, without it, minus the cosine with the nearest other class; for the "
+        "only example of a class the former counts as 1",
+        examples=[0.61],
+    )
+    suspect: bool = Field(description="whether it is nearer to the other class, and so may be mislabelled")
+    near_duplicates: list[int] = Field(description="examples of other classes that show nearly the same picture")
+
+
+class ExampleList(BaseModel):
+    """All support examples of a task, in the order they were sent."""
+
+    task_id: str
+    revision: int = Field(description="of the task that has these examples; see `Task`", examples=[0])
+    examples: list[Example]
+
+
 class Task(BaseModel):
     """A task: a classifier made from a support set."""
 
@@ -92,6 +128,11 @@ class Task(BaseModel):
     shots: dict[str, int] = Field(description="support images by label", examples=[{"alpha": 1, "beta": 1}])
     created_at: datetime
     expires_at: datetime | None
+    revision: int = Field(
+        description="how often the task was changed. The header `ETag` holds it too: sent back as `If-Match`, it "
+        "keeps a change from being made to a task that others have changed meanwhile",
+        examples=[0],
+    )
     adaptation: AdaptationReport
     quality: QualityReport | None = Field(
         description="null for imported tasks, and for tasks made before reports existed"

@@ -72,7 +72,8 @@ class Entry:
 
     @property
     def images(self) -> int:
-        return 0 if isinstance(self.work, Decode) else len(self.work.images)
+        # An adaptation to kept examples alone counts too, so that a batch holds a bounded number of them.
+        return 0 if isinstance(self.work, Decode) else max(1, len(self.work.images))
 
 
 class Batcher:

@@ -4,7 +4,6 @@ from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
-from safetensors.numpy import load, save
 
 
 @dataclass(frozen=True)
@@ -20,20 +19,3 @@ class SupportFeatures:
 
     def __len__(self) -> int:
         return len(self.labels)
-
-
-def pack(support: SupportFeatures) -> bytes:
-    """Pack the features into safetensors bytes."""
-    tensors: dict[str, NDArray[np.generic]] = {
-        "features": support.features,
-        "labels": support.labels.astype(np.int16),
-    }
-    if support.encoder_features is not None:
-        tensors["encoder_features"] = support.encoder_features
-    return save(tensors)
-
-
-def unpack(payload: bytes) -> SupportFeatures:
-    """Read what `pack` wrote."""
-    tensors = load(payload)
-    return SupportFeatures(tensors["features"], tensors.get("encoder_features"), tensors["labels"].astype(np.int64))

@@ -95,7 +95,7 @@ class TaskStore(Protocol):
         idempotency: IdempotencyRecord | None = None,
         max_tasks: int | None = None,
     ) -> TaskRecord:
-        """Store a new task, with an opaque payload `support` that the method `support` returns.
+        """Store a new task, with an opaque payload `support` that `with_support` returns.
 
         Returns the record. If `idempotency` was used before, stores nothing and returns the record first made with it.
         Raises `IdempotencyConflict` if that came from a different request, `TooManyTasks` if the owner has `max_tasks`.
@@ -110,8 +110,8 @@ class TaskStore(Protocol):
     async def get(self, task_id: str, owner: str) -> TaskRecord | None:
         """The owner's task, or None."""
 
-    async def support(self, task_id: str, owner: str) -> bytes | None:
-        """The payload stored with a task, or None."""
+    async def with_support(self, task_id: str, owner: str) -> tuple[TaskRecord, bytes | None] | None:
+        """The owner's task and its payload, as they were at one moment; or None."""
 
     async def update(self, record: TaskRecord, *, support: bytes | None = None) -> bool:
         """Replace a task, and its payload if one is given, provided that the stored one is still at `record.revision`.

@@ -216,10 +216,11 @@ class RedisStore:
             packed = await self._execute("GET", f"{self._prefix(owner)}task:{task_id}")
         return unpack(packed, task_id) if packed is not None else None
 
-    async def support(self, task_id: str, owner: str) -> bytes | None:
+    async def with_support(self, task_id: str, owner: str) -> tuple[TaskRecord, bytes | None] | None:
+        prefix = self._prefix(owner)
         async with self._calling():
-            payload: bytes | None = await self._execute("GET", f"{self._prefix(owner)}support:{task_id}")
-        return payload
+            packed, payload = await self._execute("MGET", f"{prefix}task:{task_id}", f"{prefix}support:{task_id}")
+        return (unpack(packed, task_id), payload) if packed is not None else None
 
     async def update(self, record: TaskRecord, *, support: bytes | None = None) -> bool:
         updated = replace(record, revision=record.revision + 1)

@@ -135,13 +135,14 @@ class SQLiteStore:
 
         return await self._read(call)
 
-    async def support(self, task_id: str, owner: str) -> bytes | None:
-        def call(connection: sqlite3.Connection) -> bytes | None:
+    async def with_support(self, task_id: str, owner: str) -> tuple[TaskRecord, bytes | None] | None:
+        def call(connection: sqlite3.Connection) -> tuple[TaskRecord, bytes | None] | None:
             row = connection.execute(
-                f"SELECT payload FROM support JOIN tasks USING (number) WHERE task_id = ? AND owner = ? AND {ALIVE}",
+                "SELECT record, payload FROM tasks LEFT JOIN support USING (number) "
+                f"WHERE task_id = ? AND owner = ? AND {ALIVE}",
                 (task_id, owner, time.time()),
             ).fetchone()
-            return row["payload"] if row else None
+            return (unpack(row["record"], task_id), row["payload"]) if row else None
 
         return await self._read(call)
 

@@ -2,19 +2,21 @@
 
 import asyncio
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from typing import Any, cast
+from typing import Any, TypeVar, cast
 
 import numpy as np
 from numpy.typing import NDArray
 
-from app.inference.support_features import SupportFeatures
 from app.inference.work import Adapt, Adapted, Head, Images, WorkQueue
 from app.observability import metrics
 from app.problems import Problem
 from app.tasks import quality_report
+from app.tasks.examples import Examples, numbered
+
+Report = TypeVar("Report")
 
 SMALL_SUPPORT = 50_000  # feature values, S times F; a report on fewer takes less time than passing it to a thread
 
@@ -26,7 +28,7 @@ class Adaptation:
     shots: dict[str, int]
     codes: NDArray[np.float32]  # [N, L]
     head: Head | None  # where the engine keeps heads
-    support: SupportFeatures
+    examples: Examples
     report: dict[str, Any]  # with the fields of `AdaptationReport`
     quality: dict[str, Any]
 
@@ -38,7 +40,7 @@ async def adapt(
     labels: Sequence[str],
     *,
     earlier_shots: Mapping[str, int],
-    earlier: SupportFeatures | None,
+    earlier: Examples | None,
     pool: ThreadPoolExecutor,
 ) -> Adaptation:
     """Adapt to images [S,R,R] and their labels, together with a task's `earlier` examples.
@@ -51,7 +53,8 @@ async def adapt(
     for label in labels:
         shots[label] += 1
     started = time.perf_counter()
-    work = Adapt(images, np.array([numbers[label] for label in labels]), earlier, model_version)
+    targets = np.array([numbers[label] for label in labels], dtype=np.int64)
+    work = Adapt(images, targets, earlier.support if earlier else None, model_version)
     with metrics.stage("device"):
         adapted = cast(Adapted, await batcher.submit(work))
     seconds = time.perf_counter() - started
@@ -60,21 +63,25 @@ async def adapt(
             422, "adaptation turned non-finite on this support set, so nothing was stored; check the images and labels"
         )
     metrics.observe_adaptation(adapted.losses)
+    examples = numbered(adapted.support, earlier)
     return Adaptation(
         shots=shots,
         codes=adapted.codes,
         head=adapted.head,
-        support=adapted.support,
+        examples=examples,
         report={
             "losses": [round(loss, 6) for loss in adapted.losses],
             "support_accuracy": adapted.support_accuracy,
             "milliseconds": round(1000 * seconds, 3),
         },
-        quality=await _report(adapted.support, pool),
+        quality=await in_pool_if_large(quality_report.of_support, examples, pool),
     )
 
 
-async def _report(support: SupportFeatures, pool: ThreadPoolExecutor) -> dict[str, Any]:
-    if support.features.size <= SMALL_SUPPORT:
-        return quality_report.of_support(support)
-    return await asyncio.get_running_loop().run_in_executor(pool, quality_report.of_support, support)
+async def in_pool_if_large(
+    report: Callable[[Examples], Report], examples: Examples, pool: ThreadPoolExecutor
+) -> Report:
+    """Make a report on examples, in a thread of `pool` where it takes long."""
+    if examples.support.features.size <= SMALL_SUPPORT:
+        return report(examples)
+    return await asyncio.get_running_loop().run_in_executor(pool, report, examples)

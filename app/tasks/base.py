@@ -7,18 +7,16 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from typing import TypeVar, TypeVarTuple, cast
 
-from safetensors import SafetensorError
-
 from app.inference.decoding import ImageDecoder
 from app.inference.models import Models
-from app.inference.support_features import SupportFeatures, unpack
 from app.inference.work import Decode, Head, WorkQueue
 from app.observability import metrics
 from app.problems import Problem, no_such_task
 from app.settings import Settings
 from app.shared_state import SharedState
-from app.store import DamagedRecord, IdempotencyConflict, TaskRecord, TaskStore, TooManyTasks
+from app.store import IdempotencyConflict, TaskRecord, TaskStore, TooManyTasks
 from app.tasks.cache import TaskCache
+from app.tasks.examples import Examples, unpack
 
 Arguments = TypeVarTuple("Arguments")
 Returned = TypeVar("Returned")
@@ -56,6 +54,19 @@ class TaskBase:
             raise no_such_task()
         return record
 
+    async def _with_examples(self, task_id: str, owner: str) -> tuple[TaskRecord, Examples]:
+        """A task and its examples, as they were at one moment. Raises `Problem` 404, or 409 if they were not kept."""
+        found = await self._store.with_support(task_id, owner)
+        if found is None:
+            raise no_such_task()
+        record, payload = found
+        if payload is None:
+            raise Problem(
+                409,
+                "this task's examples were not kept (keep_support was false, or it was imported): create it again",
+            )
+        return record, unpack(payload, record)
+
     async def _get_usable(self, task_id: str, owner: str) -> TaskRecord:
         """A stored task that a loaded model can decode. Raises `Problem` 404, or 409 naming both versions."""
         record = await self.get(task_id, owner)
@@ -87,15 +98,6 @@ class TaskBase:
 def mean_shots(record: TaskRecord) -> float:
     """How many examples a task's classes have on average."""
     return sum(record.shots.values()) / len(record.shots)
-
-
-def unpack_support(payload: bytes, task_id: str) -> SupportFeatures:
-    try:
-        return unpack(payload)
-    except (SafetensorError, KeyError, ValueError) as error:
-        raise DamagedRecord(
-            f"the stored examples of task {task_id} are damaged: delete the task and create it again"
-        ) from error
 
 
 def contended() -> Problem:

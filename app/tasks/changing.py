@@ -1,48 +1,119 @@
-"""Changes tasks: adds examples, renames, prolongs, deletes. A change is stored whole or not at all."""
+"""Changes tasks: their examples, name and time to live; and ends them. A change is stored whole or not at all."""
 
 import time
 from collections import Counter
-from collections.abc import Sequence
-from dataclasses import replace
+from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Set as AbstractSet
+from dataclasses import dataclass, replace
 
-from app.inference.support_features import pack
+import numpy as np
+
+from app.inference.engine import Engine
 from app.inference.work import Images
 from app.observability import metrics
 from app.problems import Problem, no_such_task
 from app.store import TaskRecord
-from app.tasks.adaptation import adapt
-from app.tasks.base import MOST_TRIES, TaskBase, contended, unpack_support
+from app.tasks.adaptation import adapt, in_pool_if_large
+from app.tasks.base import MOST_TRIES, TaskBase, contended
+from app.tasks.examples import Examples, pack
 from app.tasks.limits import check_lifetime, check_shots, spell_labels
 from app.tasks.options import UpdateTask
+from app.tasks.quality_report import ExampleReport, of_examples
+
+Revisions = AbstractSet[int] | None  # those at which a change may be made; None for any
+
+
+@dataclass(frozen=True)
+class Edit:
+    """What a task's examples shall be: those that stay, under these labels, and new ones."""
+
+    kept: Examples
+    kept_labels: list[str]
+    images: Images
+    labels: list[str]
 
 
 class Changing(TaskBase):
     """The ways in which a task changes, and its end."""
 
-    async def add_support(self, task_id: str, images: Sequence[bytes], labels: Sequence[str], owner: str) -> TaskRecord:
+    async def add_support(
+        self,
+        task_id: str,
+        images: Sequence[bytes],
+        labels: Sequence[str],
+        owner: str,
+        *,
+        revisions: Revisions = None,
+    ) -> TaskRecord:
         """Adapt a task again, to its earlier examples and these. Raises `Problem`; the task is then as it was."""
         decoded: Images | None = None
-        for _ in range(MOST_TRIES):
-            version = self._shared_state.version(task_id)
-            record = await self._get_usable(task_id, owner)
-            engine = self._models.for_task(record)
-            payload = await self._store.support(task_id, owner)
-            if payload is None:
-                raise Problem(
-                    409,
-                    "this task's examples were not kept (keep_support was false, or it was imported): create it again",
-                )
+
+        async def added(record: TaskRecord, examples: Examples, engine: Engine) -> Edit:
+            nonlocal decoded
             classes = spell_labels(labels, self._settings, known=record.shots)
-            check_shots(Counter(record.shots) + Counter(classes), self._settings)
+            earlier = examples.labels(record.labels)
+            self._check_labels([*earlier, *classes])
             if decoded is None:
                 decoded = await self._decoder.decode(images, engine.read)
+            return Edit(examples, earlier, decoded, classes)
+
+        return await self._change_examples(task_id, owner, revisions, added)
+
+    async def remove_example(self, task_id: str, number: int, owner: str, *, revisions: Revisions = None) -> TaskRecord:
+        """Adapt a task again, without one of its examples. Raises `Problem`; the task is then as it was."""
+
+        async def removed(record: TaskRecord, examples: Examples, engine: Engine) -> Edit:
+            place = examples.place_of(number)
+            labels = examples.labels(record.labels)
+            del labels[place]
+            return Edit(examples.without(place), labels, _no_images(engine), [])
+
+        return await self._change_examples(task_id, owner, revisions, removed)
+
+    async def relabel_example(
+        self, task_id: str, number: int, label: str, owner: str, *, revisions: Revisions = None
+    ) -> TaskRecord:
+        """Adapt a task again, with another label for one of its examples. Raises `Problem`; it is then as it was."""
+
+        async def relabelled(record: TaskRecord, examples: Examples, engine: Engine) -> Edit | None:
+            place = examples.place_of(number)
+            labels = examples.labels(record.labels)
+            (spelled,) = spell_labels([label], self._settings, known=record.shots)
+            if labels[place] == spelled:
+                return None
+            labels[place] = spelled
+            return Edit(examples, labels, _no_images(engine), [])
+
+        return await self._change_examples(task_id, owner, revisions, relabelled)
+
+    async def _change_examples(
+        self,
+        task_id: str,
+        owner: str,
+        revisions: Revisions,
+        edit: Callable[[TaskRecord, Examples, Engine], Awaitable[Edit | None]],
+    ) -> TaskRecord:
+        """Adapt a task again to what `edit` makes of its examples; where it makes nothing, return the task.
+
+        `edit` is called again if another caller changes the task meanwhile.
+        """
+        for _ in range(MOST_TRIES):
+            version = self._shared_state.version(task_id)
+            record, examples = await self._with_examples(task_id, owner)
+            _check_revision(record, revisions)
+            engine = self._models.for_task(record)
+            change = await edit(record, examples, engine)
+            if change is None:
+                return record
+            self._check_labels([*change.kept_labels, *change.labels])
+            shots, kept = change.kept.with_labels(change.kept_labels, record.labels)
             adaptation = await adapt(
                 self._batcher,
                 engine.info.version,
-                decoded,
-                classes,
-                earlier_shots=record.shots,
-                earlier=unpack_support(payload, task_id),
+                change.images,
+                change.labels,
+                earlier_shots=shots,
+                earlier=kept,
                 pool=self._pool,
             )
             changed = replace(
@@ -52,17 +123,27 @@ class Changing(TaskBase):
                 adaptation=adaptation.report,
                 quality=adaptation.quality,
             )
-            if await self._store.update(changed, support=pack(adaptation.support)):
+            if await self._store.update(changed, support=pack(adaptation.examples)):
                 return self._cache_changed(changed, adaptation.head, version)
         raise contended()
 
-    async def update(self, task_id: str, changes: UpdateTask, owner: str) -> TaskRecord:
+    def _check_labels(self, labels: Sequence[str]) -> None:
+        """Check the labels that a task's examples shall have. Raises `Problem` 422."""
+        check_shots(Counter(labels), self._settings)
+
+    async def examples(self, task_id: str, owner: str) -> tuple[TaskRecord, list[ExampleReport]]:
+        """A task and a report on each of its examples, in their order. Raises `Problem` 404 or 409."""
+        record, examples = await self._with_examples(task_id, owner)
+        return record, await in_pool_if_large(of_examples, examples, self._pool)
+
+    async def update(self, task_id: str, changes: UpdateTask, owner: str, *, revisions: Revisions = None) -> TaskRecord:
         """Change a task's name or time to live. Raises `Problem`."""
         changes = check_lifetime(changes, self._settings)
         given = changes.model_dump(exclude_unset=True)
         for _ in range(MOST_TRIES):
             version = self._shared_state.version(task_id)
             record = await self.get(task_id, owner)
+            _check_revision(record, revisions)
             changed = replace(record, name=given.get("name", record.name))
             if "ttl_seconds" in given:
                 seconds = given["ttl_seconds"]
@@ -80,3 +161,16 @@ class Changing(TaskBase):
         self._shared_state.bump_version(task_id)
         self._cache.delete(task_id)
         metrics.tasks_deleted.inc()
+
+
+def _no_images(engine: Engine) -> Images:
+    return np.empty((0, *engine.shape), dtype=np.uint8)
+
+
+def _check_revision(record: TaskRecord, revisions: Revisions) -> None:
+    if revisions is not None and record.revision not in revisions:
+        raise Problem(
+            412,
+            f"the task has changed: its revision is {record.revision}, and If-Match names another; read it again, and "
+            "decide anew",
+        )

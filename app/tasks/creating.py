@@ -9,7 +9,6 @@ from typing import Any
 import numpy as np
 
 from app.inference.engine import Engine
-from app.inference.support_features import pack
 from app.inference.work import Head
 from app.observability import metrics
 from app.problems import Problem
@@ -17,6 +16,7 @@ from app.store import IdempotencyRecord, TaskRecord
 from app.tasks import head_file
 from app.tasks.adaptation import adapt
 from app.tasks.base import TaskBase, store_refusals
+from app.tasks.examples import pack
 from app.tasks.idempotency import idempotency_record
 from app.tasks.limits import check_lifetime, check_shots, most_header_bytes, spell_labels
 from app.tasks.options import TaskLifetime, TaskOptions
@@ -63,7 +63,7 @@ class Creating(TaskBase):
             adaptation=adaptation.report,
             quality=adaptation.quality,
         )
-        payload = pack(adaptation.support) if options.keep_support else None
+        payload = pack(adaptation.examples) if options.keep_support else None
         return await self._add(record, adaptation.head, payload, idempotency, max_tasks)
 
     async def import_head(

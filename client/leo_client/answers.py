@@ -7,7 +7,7 @@ from typing import Any, TypeVar
 Answer = TypeVar("Answer")
 
 
-def _read(kind: type[Answer], answer: dict[str, Any]) -> Answer:
+def read_fields(kind: type[Answer], answer: dict[str, Any]) -> Answer:
     """Make a dataclass of those fields that it knows."""
     return kind(**{field.name: answer[field.name] for field in fields(kind)})  # type: ignore[arg-type]
 
@@ -71,9 +71,9 @@ class Quality:
     def from_json(cls, quality: dict[str, Any]) -> "Quality":
         """Read the service's JSON."""
         return cls(
-            classes=[_read(ClassQuality, each) for each in quality["classes"]],
-            suspects=[_read(Suspect, each) for each in quality["suspects"]],
-            near_duplicates=[_read(NearDuplicate, each) for each in quality["near_duplicates"]],
+            classes=[read_fields(ClassQuality, each) for each in quality["classes"]],
+            suspects=[read_fields(Suspect, each) for each in quality["suspects"]],
+            near_duplicates=[read_fields(NearDuplicate, each) for each in quality["near_duplicates"]],
         )
 
 
@@ -94,6 +94,8 @@ class Task:
     adaptation: Adaptation
     quality: Quality | None
     """None for an imported task."""
+    revision: int = 0
+    """How often the task was changed."""
 
     @classmethod
     def from_json(cls, task: dict[str, Any]) -> "Task":
@@ -108,9 +110,27 @@ class Task:
             shots=task["shots"],
             created_at=datetime.fromisoformat(task["created_at"]),
             expires_at=None if expires_at is None else datetime.fromisoformat(expires_at),
-            adaptation=_read(Adaptation, task["adaptation"]),
+            adaptation=read_fields(Adaptation, task["adaptation"]),
             quality=None if task.get("quality") is None else Quality.from_json(task["quality"]),
+            revision=task.get("revision", 0),
         )
+
+
+@dataclass(frozen=True)
+class Example:
+    """A support example of a task, and what the others say about its label."""
+
+    index: int
+    """Its number, counted from 0 in the order they were sent; it stays the same whatever is removed."""
+    label: str
+    nearest: str
+    """The other class that it is most similar to."""
+    margin: float
+    """Cosine with its own class minus the cosine with the nearest other class."""
+    suspect: bool
+    """Whether it is nearer to the other class, and so may be mislabelled."""
+    near_duplicates: list[int]
+    """Examples of other classes that show nearly the same picture."""
 
 
 @dataclass(frozen=True)

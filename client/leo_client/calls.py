@@ -8,7 +8,7 @@ from typing import Any, Concatenate, ParamSpec, Protocol, cast, overload
 
 import httpx
 
-from leo_client.answers import Prediction, Task, TaskPage
+from leo_client.answers import Example, Prediction, Task, TaskPage, read_fields
 from leo_client.call import Answer, Call
 from leo_client.checks import header_value, path_of, text
 from leo_client.images import Examples, Images, labels_and_files, to_files
@@ -115,6 +115,43 @@ class Calls:
         labels, files = labels_and_files(examples)
         form = {"data": {"labels": labels}, "files": _form_files(files)}
         return Call("POST", f"{path_of(task_id)}/support", _read_task, form, repeatable=False)
+
+    @_method
+    def examples(self, task_id: str) -> Call[list[Example]]:
+        """List a task's support examples, in the order they were sent."""
+
+        def read(response: httpx.Response) -> list[Example]:
+            return [read_fields(Example, example) for example in response.json()["examples"]]
+
+        return Call("GET", f"{path_of(task_id)}/support", read)
+
+    @_method
+    def remove_example(self, task_id: str, index: int, *, revision: int | None = None) -> Call[Task]:
+        """Remove a support example, and adapt the task again to the others.
+
+        Args:
+            task_id: which task.
+            index: which example, as `examples` numbers them.
+            revision: remove it only if the task is still at this revision; None removes it in any case.
+
+        Raises:
+            NotFound: there is no such example; so too if the answer to a first attempt was lost.
+            PreconditionFailed: the task is at another revision.
+        """
+        return Call("DELETE", f"{path_of(task_id)}/support/{index}", _read_task, {"headers": _if_match(revision)})
+
+    @_method
+    def relabel_example(self, task_id: str, index: int, label: str, *, revision: int | None = None) -> Call[Task]:
+        """Give a support example another label, of an old class or a new one, and adapt the task again.
+
+        Args:
+            task_id: which task.
+            index: which example, as `examples` numbers them.
+            label: its label from now on.
+            revision: change it only if the task is still at this revision; None changes it in any case.
+        """
+        options = {"json": {"label": text(label, "the label")}, "headers": _if_match(revision)}
+        return Call("PATCH", f"{path_of(task_id)}/support/{index}", _read_task, options)
 
     @_method
     def update(
@@ -228,6 +265,10 @@ class Calls:
 
 def _form_files(images: list[bytes]) -> list[tuple[str, tuple[str, bytes]]]:
     return [("images", (f"{index}", image)) for index, image in enumerate(images)]
+
+
+def _if_match(revision: int | None) -> dict[str, str]:
+    return {} if revision is None else {"If-Match": f'"{revision}"'}
 
 
 def _given(**values: Any) -> dict[str, Any]:

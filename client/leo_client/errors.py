@@ -102,6 +102,10 @@ class Conflict(ProblemError, status=409):
     """The task was made by another version of the model."""
 
 
+class PreconditionFailed(ProblemError, status=412):
+    """The task is at another revision than the one that was named."""
+
+
 class TooLarge(ProblemError, status=413):
     """The images are more bytes than the service takes at once."""
 

@@ -37,11 +37,16 @@ class NearDuplicate:
 
 @dataclass(frozen=True)
 class SupportReport:
-    """What a support set's features say about its labels. The first three lists have one entry for each class."""
+    """What a support set's features say about its labels. The first three lists have one entry for each class.
+
+    `margins` and `rivals` have one for each example.
+    """
 
     agreement: list[float | None]  # share of the class's examples that are no suspects; None for a single example
     margin: list[float]  # mean over its examples of the cosine to their own class minus that to the nearest other
     nearest: list[int]  # the class that its examples are most similar to, on average, beside their own
+    margins: list[float]  # cosine to its own class minus that to the nearest other
+    rivals: list[int]  # the nearest other class
     suspects: list[Suspect]
     near_duplicates: list[NearDuplicate]
 
@@ -77,6 +82,8 @@ def report_on_support(features: NDArray[np.floating], labels: NDArray[np.int64])
         agreement=[None if shots[n] == 1 else float(agreement[n]) for n in range(ways)],
         margin=[float(m) for m in margins],
         nearest=[int(n) for n in similarity.argmax(axis=1)],
+        margins=[float(m) for m in margin],
+        rivals=[int(n) for n in rival],
         suspects=[Suspect(i, int(rival[i]), float(margin[i])) for i in suspects[:MAX_REPORTED]],
         near_duplicates=_near_duplicates(cosines, labels),
     )

@@ -165,7 +165,8 @@ class OnnxPhi:
         # The first call of a session is slow, and so is that of each thread.
         for run in (self._run, self._run_multithreaded):
             for size in (1, self.chunk):
-                run(images[:size])
+                features = run(images[:size])
+        self._none = features[:0]  # of no image; some graphs cannot be run on none
         # Several images: each thread computes chunks of its own and waits for no other. That pays where an image takes
         # much longer than handing it over.
         self._parallel_chunks = CORES if self.seconds_an_image > PARALLEL_ABOVE_SECONDS else 1
@@ -191,17 +192,17 @@ class OnnxPhi:
         return _runner(self._graph, threads)
 
     def __call__(self, images: NDArray[np.uint8]) -> Tensor:
-        if len(images) > 1:
+        if len(images) != 1:
             return self.begin(images)()
         multithreaded = self.threads > 1 and self._cores_are_free()
         return torch.from_numpy(self._run_multithreaded(images) if multithreaded else self._run(images))
 
     def begin(self, images: NDArray[np.uint8]) -> Callable[[], Tensor]:
         parallel = self._parallel_chunks if self._parallel_chunks > 1 and self._cores_are_free() else 1
-        size = min(self.chunk, -(-len(images) // parallel))
+        size = max(1, min(self.chunk, -(-len(images) // parallel)))
         chunks = [images[at : at + size] for at in range(0, len(images), size)]
         features = map(self._run, chunks) if parallel == 1 else THREAD_POOL.map(self._run, chunks)
-        return lambda: torch.from_numpy(np.concatenate(list(features)))
+        return lambda: torch.from_numpy(np.concatenate([self._none, *features]))
 
 
 def _quantised_graph(phi: FeatureExtractor, side: int, float32: bytes, images: NDArray[np.uint8]) -> bytes:

@@ -55,6 +55,21 @@ def test_create_and_predict_take_every_kind_of_image(leo: Client, tmp_path: Path
     assert not answers[0].unknown
 
 
+def test_examples_are_listed_removed_and_relabelled(leo: Client) -> None:
+    task = leo.create({name: [png(name, seed) for seed in range(2)] for name in NAMES})
+    found = leo.examples(task.task_id)
+    assert [(each.index, each.label, each.suspect) for each in found] == [
+        (index, NAMES[index // 2], False) for index in range(6)
+    ]
+    removed = leo.remove_example(task.task_id, 2, revision=task.revision)
+    assert (removed.shots, removed.revision) == ({"ring": 2, "ex": 1, "tee": 2}, 1)
+    assert leo.relabel_example(task.task_id, 5, "new").labels == [*NAMES, "new"]
+    with pytest.raises(ProblemError, match="412"):
+        leo.remove_example(task.task_id, 0, revision=removed.revision)
+    with pytest.raises(ProblemError, match="404"):
+        leo.remove_example(task.task_id, 2)
+
+
 @pytest.mark.parametrize(
     ("image", "message"),
     [

@@ -54,3 +54,9 @@ def assert_same(found: TaskRecord | None, expected: TaskRecord) -> None:
 async def ids(store: TaskStore, owner: str = "me") -> list[str]:
     """Return the ids of an owner's tasks, newest first."""
     return [found.task_id for found in (await store.page(owner, 100, None)).records]
+
+
+async def support_of(store: TaskStore, task_id: str, owner: str) -> bytes | None:
+    """Return the payload stored with a task, or None."""
+    found = await store.with_support(task_id, owner)
+    return found[1] if found else None

@@ -1,5 +1,6 @@
 """Dependencies of the routes, as annotated types: the services, the settings and the request's key."""
 
+import re
 from dataclasses import dataclass
 from typing import Annotated
 
@@ -9,6 +10,7 @@ from app.http.keys import Key, Keys
 from app.inference import client
 from app.inference.models import Models
 from app.inference.readiness import Readiness
+from app.problems import Problem
 from app.settings import Settings
 from app.shared_state import SharedState
 from app.tasks.service import Tasks
@@ -25,6 +27,34 @@ IdempotencyKey = Annotated[
         "gets the first answer again and makes no second task",
     ),
 ]
+
+
+TAG = re.compile(r'\s*(?:W/)?"([\x21\x23-\x7e]*)"\s*')
+
+
+def _revisions(
+    if_match: Annotated[
+        str | None,
+        Header(
+            description="make the change only if the task still has this `ETag`; several are separated by commas, and "
+            "`*` means any. Otherwise 412"
+        ),
+    ] = None,
+) -> frozenset[int] | None:
+    """The revisions that `If-Match` names; None for any. A tag that names none of this service's matches no task.
+
+    A weak tag counts as a strong one, since gateways that compress answers weaken their tags.
+    """
+    if if_match is None or if_match.strip() == "*":
+        return None
+    tags = [TAG.fullmatch(tag) for tag in if_match.split(",")]
+    if not all(tags):
+        raise Problem(422, "the header If-Match is no list of entity tags: send the ETag of the task, with its quotes")
+    numbers = [tag[1] for tag in tags if tag]
+    return frozenset(int(number) for number in numbers if len(number) < 16 and number.isascii() and number.isdecimal())
+
+
+IfMatch = Annotated[frozenset[int] | None, Depends(_revisions)]
 
 
 @dataclass(frozen=True)

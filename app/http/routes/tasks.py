@@ -11,10 +11,10 @@ from fastapi.routing import APIRoute
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from app.http import schemas
-from app.http.openapi import BINARY, CREATE_FORM, FILES, LABELS, body_of, json_body, problems
-from app.http.parsing import read_changes, read_file, read_more_support, read_queries, read_support
-from app.http.responses import attachment, predictions_to_json, task_to_schema
-from app.http.routes.deps import ContextDep, IdempotencyKey, get_context
+from app.http.openapi import BINARY, CREATE_FORM, FILES, body_of, json_body, problems
+from app.http.parsing import read_changes, read_file, read_queries, read_support
+from app.http.responses import answer_task, attachment, predictions_to_json, task_to_schema
+from app.http.routes.deps import ContextDep, IdempotencyKey, IfMatch, get_context
 from app.observability import metrics
 from app.store import TaskRecord
 from app.tasks.options import TaskLifetime, UpdateTask
@@ -38,7 +38,7 @@ async def create(
         images, labels, options, context.owner, idempotency_key=idempotency_key, max_tasks=context.max_tasks
     )
     response.headers["Location"] = location_of(record, request)
-    return task_to_schema(record)
+    return answer_task(record, response)
 
 
 def location_of(record: TaskRecord, request: Request) -> str:
@@ -163,35 +163,25 @@ async def import_head(
     data = await read_file(request)
     record = await context.tasks.import_head(data, options, context.owner, max_tasks=context.max_tasks)
     response.headers["Location"] = location_of(record, request)
-    return task_to_schema(record)
-
-
-@router.post(
-    "/{task_id}/support",
-    summary="Add support examples, of known or new classes",
-    description="The task adapts again to all its examples and keeps its id. New classes follow the known ones.",
-    responses=problems(401, 403, 404, 409, 413, 415, 422, 429, 503),
-    openapi_extra=body_of(schemas.AddSupport, {"images": FILES, "labels": LABELS}, ["images", "labels"]),
-)
-async def add_support(task_id: str, request: Request, context: ContextDep) -> schemas.Task:
-    images, labels = await read_more_support(request, context.settings)
-    return task_to_schema(await context.tasks.add_support(task_id, images, labels, context.owner))
+    return answer_task(record, response)
 
 
 @router.patch(
     "/{task_id}",
     summary="Change a task's name or time to live",
-    responses=problems(401, 403, 404, 409, 413, 415, 422, 429, 503),
+    responses=problems(401, 403, 404, 409, 412, 413, 415, 422, 429, 503),
     openapi_extra=json_body(UpdateTask),
 )
-async def update(task_id: str, request: Request, context: ContextDep) -> schemas.Task:
+async def update(
+    task_id: str, request: Request, response: Response, context: ContextDep, revisions: IfMatch = None
+) -> schemas.Task:
     changes = await read_changes(request, context.settings)
-    return task_to_schema(await context.tasks.update(task_id, changes, context.owner))
+    return answer_task(await context.tasks.update(task_id, changes, context.owner, revisions=revisions), response)
 
 
 @router.get("/{task_id}", summary="Read a task", responses=problems(401, 403, 404, 429, 503))
-async def get(task_id: str, context: ContextDep) -> schemas.Task:
-    return task_to_schema(await context.tasks.get(task_id, context.owner))
+async def get(task_id: str, response: Response, context: ContextDep) -> schemas.Task:
+    return answer_task(await context.tasks.get(task_id, context.owner), response)
 
 
 @router.delete("/{task_id}", status_code=204, summary="Delete a task", responses=problems(401, 403, 404, 429, 503))

@@ -22,6 +22,11 @@ def test_a_task_from_creation_to_deletion(client: httpx.Client, support: Path, q
     (tmp_path / "more" / "zed" / "1.png").write_bytes(png("zed"))
     assert "zed" in leo_tasks("add", task_id, tmp_path / "more")
     assert task_id in leo_tasks("list", "--name", "by hand", "--label", "zed")
+    listed = leo_tasks("examples", task_id)
+    assert [listed.count(name) > 0 for name in ("ex", "ring", "tee", "zed")] == [True] * 4
+    last = listed.count("zed") and max(int(word) for word in listed.split() if word.isdecimal())
+    assert "another" in leo_tasks("relabel", task_id, last, "another")
+    assert "another" not in leo_tasks("remove", task_id, last)
     leo_tasks("rename", task_id, "renamed")
     assert "renamed" in leo_tasks("show", task_id)
     head, graph = tmp_path / "head.safetensors", tmp_path / "all.onnx"

@@ -36,6 +36,7 @@ def every_kind_of_work(engine: Engine) -> Iterator[Work]:
     yield second
     yield Decode(adapted.codes)
     yield Adapt(images(engine, 2, 3), np.array([2, 0]), adapted.support)  # more examples, for an old class and a new
+    yield Adapt(images(engine, 0, 6), np.empty(0, dtype=np.int64), adapted.support)  # as after a removed example
     yield Predict(images(engine, 1, 4), None, adapted.codes)
     yield first
     yield Decode(np.repeat(adapted.codes, 3, axis=0))

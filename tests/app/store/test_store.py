@@ -21,7 +21,7 @@ from app.store import (
 )
 from app.store.redis import RedisStore
 from app.store.sqlite import SQLiteStore
-from tests.helpers.records import assert_same, ids, record
+from tests.helpers.records import assert_same, ids, record, support_of
 from tests.helpers.redis_server import RedisNodes
 
 Scenario = Callable[[TaskStore], Coroutine[Any, Any, None]]
@@ -76,12 +76,12 @@ def test_a_task_comes_back_whole_even_after_a_restart(with_store: WithStore) -> 
 
     async def check(store: TaskStore) -> None:
         assert_same(await store.get("a", "me"), made)
-        assert await store.support("a", "me") == b"\0\xff\n"
+        assert await support_of(store, "a", "me") == b"\0\xff\n"
 
     async def add(store: TaskStore) -> None:
         assert_same(await store.add(made, support=b"\0\xff\n"), made)
         await store.add(record("b"))
-        assert await store.support("b", "me") is None
+        assert await support_of(store, "b", "me") is None
         await check(store)
 
     with_store(add)
@@ -93,14 +93,14 @@ def test_owners_see_only_their_own(with_store: WithStore) -> None:
         await store.add(record("a", owner="one"), support=b"mine")
         await store.add(record("b", owner="two"))
         assert await store.get("a", "two") is None
-        assert await store.support("a", "two") is None
+        assert await support_of(store, "a", "two") is None
         assert not await store.delete("a", "two")
         assert not await store.update(record("a", owner="two"), support=b"theirs")
         assert await ids(store, "one") == ["a"]
-        assert await store.support("a", "one") == b"mine"
+        assert await support_of(store, "a", "one") == b"mine"
         assert await store.delete("a", "one")
         assert not await store.delete("a", "one")
-        assert await store.support("a", "one") is None
+        assert await support_of(store, "a", "one") is None
 
     with_store(scenario)
 
@@ -110,7 +110,7 @@ def test_expired_tasks_are_gone(with_store: WithStore) -> None:
         old = record("old", expires_at=time.time() - 1)
         await store.add(old, support=b"x", idempotency=IdempotencyRecord("key", b"digest"))
         assert await store.get("old", "me") is None
-        assert await store.support("old", "me") is None
+        assert await support_of(store, "old", "me") is None
         assert await store.find_by_idempotency_key("me", IdempotencyRecord("key", b"digest")) is None
         assert not await store.update(old)
         assert not await store.delete("old", "me")
@@ -129,7 +129,7 @@ def test_a_task_expires_when_its_time_is_over(with_store: WithStore) -> None:
             while await store.get("short", "me"):
                 pass
         assert await ids(store) == ["long"]
-        assert await store.support("short", "me") is None
+        assert await support_of(store, "short", "me") is None
 
     with_store(scenario)
 
@@ -179,15 +179,15 @@ def test_an_update_replaces_only_the_revision_it_was_made_from(with_store: WithS
         assert not await store.update(replace(read, name="too late"), support=b"three")
         found = await store.get("a", "me")
         assert_same(found, replace(read, name="new", revision=1))
-        assert await store.support("a", "me") == b"two"
+        assert await support_of(store, "a", "me") == b"two"
         assert found is not None
         assert await store.update(replace(found, name="newer", expires_at=None))  # without a payload, the old one stays
-        assert await store.support("a", "me") == b"two"
+        assert await support_of(store, "a", "me") == b"two"
         assert await ids(store) == ["b", "a"]
         assert await store.delete("a", "me")
         assert not await store.update(replace(found, revision=2))
         assert await store.get("a", "me") is None
-        assert await store.support("a", "me") is None
+        assert await support_of(store, "a", "me") is None
 
     with_store(scenario)
 
@@ -200,11 +200,11 @@ def test_an_update_may_shorten_or_lift_a_tasks_lifetime(with_store: WithStore) -
         assert await store.update(record("lifted", expires_at=None))
         assert await store.update(record("shorter", expires_at=time.time() - 1))
         assert await store.get("shorter", "me") is None
-        assert await store.support("shorter", "me") is None
+        assert await support_of(store, "shorter", "me") is None
         await asyncio.sleep(max(0.0, expires_at + 0.01 - time.time()))  # until the first lifetime is over
         await store.add(record("other"))  # adding a task removes those that have expired
         assert await ids(store) == ["other", "lifted"]
-        assert await store.support("lifted", "me") == b"x"
+        assert await support_of(store, "lifted", "me") == b"x"
 
     with_store(scenario)
 
@@ -218,7 +218,7 @@ def test_of_concurrent_updates_one_wins(with_store: WithStore) -> None:
         found = await store.get("a", "me")
         assert found is not None
         assert found.name == updates[won.index(True)].name
-        assert await store.support("a", "me") == str(found.name).encode()
+        assert await support_of(store, "a", "me") == str(found.name).encode()
 
     with_store(scenario)
 

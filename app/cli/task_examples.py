@@ -1,0 +1,56 @@
+"""`leo tasks examples`, `remove` and `relabel`: the examples of a task of a running server, one by one."""
+
+from typing import Annotated
+
+import typer
+
+from app.cli.common import print_table
+from app.cli.tasks import LOCAL, TaskId, Url, print_task, server, tasks
+
+Index = Annotated[int, typer.Argument(metavar="N", min=0, help="An example's number, see `leo tasks examples`.")]
+
+
+@tasks.command("examples")
+def examples(task_id: TaskId, url: Url = LOCAL) -> None:
+    """List a task's examples, and which of them look mislabelled."""
+    with server(url) as client:
+        found = client.examples(task_id)
+    rows = [
+        (
+            each.label,
+            each.nearest,
+            "looks mislabelled" if each.suspect else "",
+            str(each.index),
+            f"{each.margin:.2f}",
+            ", ".join(map(str, each.near_duplicates)),
+        )
+        for each in found
+    ]
+    print_table(("class", "nearest class", "", "number", "margin", "same as"), rows, text_columns=3)
+
+
+@tasks.command("remove")
+def remove(
+    task_id: TaskId,
+    numbers: Annotated[
+        list[int], typer.Argument(metavar="N...", min=0, help="Examples' numbers, see `leo tasks examples`.")
+    ],
+    url: Url = LOCAL,
+) -> None:
+    """Remove examples; the task adapts again to the others."""
+    with server(url) as client:
+        for number in numbers:
+            task = client.remove_example(task_id, number)
+    print_task(task)
+
+
+@tasks.command("relabel")
+def relabel(
+    task_id: TaskId,
+    number: Index,
+    label: Annotated[str, typer.Argument(help="Its class from now on; it may be a new one.")],
+    url: Url = LOCAL,
+) -> None:
+    """Give an example another label; the task adapts again."""
+    with server(url) as client:
+        print_task(client.relabel_example(task_id, number, label))
