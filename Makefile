@@ -9,7 +9,7 @@ INSTALLED := $(VENV)/.installed
 
 .PHONY: serve test coverage check gpu gpu-wheels bench bench-device bench-engine bench-store bench-labels bench-page \
 	bench-quantised \
-	bench-training ablation phi-search compare chaos hostile strangers fuzz soak audit bench-ray capacity serve-ray test-ray test-containers clean
+	bench-training ablation phi-search compare chaos hostile strangers fuzz soak audit bench-ray capacity serve-ray test-ray test-containers dist clean
 
 serve: $(INSTALLED)
 	LEO_MODELS=$${LEO_MODELS-photos-lite0} $(BIN)/leo serve
@@ -162,5 +162,10 @@ $(INSTALLED): pyproject.toml requirements.txt
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint requirements.txt --editable '.[dev]'
 	@touch $@
 
+# The wheels of the service and of its client, and nothing else, in dist/.
+dist: $(INSTALLED)
+	rm -rf dist
+	$(BIN)/python -m pip wheel --quiet --no-deps --no-build-isolation --wheel-dir dist . ./client
+
 clean:
-	rm -rf $(VENV) build *.egg-info .pytest_cache .mypy_cache .ruff_cache
+	rm -rf $(VENV) build dist client/build *.egg-info client/*.egg-info .pytest_cache .mypy_cache .ruff_cache

@@ -7,6 +7,8 @@ from typing import Literal
 from pydantic import Field, field_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
+from model.shipped import WEIGHTS
+
 PROJECT = Path(__file__).resolve().parent.parent
 
 
@@ -33,7 +35,7 @@ class Settings(BaseSettings):
         "store in `LEO_DATA_DIR`",
     )
     weights: Path = Field(
-        PROJECT / "weights" / "omniglot",
+        WEIGHTS / "omniglot",
         description="folder of the default model, with `model.safetensors` and `config.json`",
     )
     models: str = Field(

@@ -29,6 +29,7 @@ from model.networks.features import FeatureExtractor
 from model.networks.gaussian import Gaussian
 from model.networks.relation import LEORelationNetwork
 from model.outer_loop import MAX_SKIPPED_IN_A_ROW, TrainingDiverged, clip_and_step, likely_cause
+from model.shipped import model_folder
 
 
 @dataclass(frozen=True)
@@ -88,12 +89,13 @@ class LatentEmbeddingOptimization(nn.Module):
 
     @classmethod
     def from_pretrained(cls, folder: str | Path, device: str | torch.device = "cpu") -> Self:
-        """Load a model folder (`model.safetensors` and `config.json`), in `eval` mode on the device.
+        """Load a model, in `eval` mode on the device.
 
+        `folder` holds `model.safetensors` and `config.json`; or it is the name of a shipped model, such as `omniglot`.
         Raises `model.checkpoint.CheckpointError`, saying which file is wrong and why, or `BackboneError` where the
         weights of its pretrained network are missing.
         """
-        folder = Path(folder)
+        folder = model_folder(folder)
         info = read_info(folder)
         tensors = read_weights(folder, info)
         leo = cls(config=info.config)

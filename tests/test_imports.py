@@ -30,7 +30,7 @@ FLOORS = [
     {"model.images"},
     {"model.config"},
     {"model.backbones", "model.devices", "model.allocator", "model.parallel"},
-    {"model.cgroups"},
+    {"model.cgroups", "model.shipped"},
 ]
 
 

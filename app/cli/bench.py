@@ -108,7 +108,7 @@ def own_server() -> Iterator[str]:
     url = f"http://127.0.0.1:{port}"
     with tempfile.TemporaryDirectory() as folder, (Path(folder) / "log").open("w+") as log:
         own = {"LEO_DATA_DIR": folder, "LEO_STORE_URL": "", "LEO_KEYS_FILE": "", "COLUMNS": "1000"}
-        command = [sys.executable, "-m", "app.cli", "serve", "--host", "127.0.0.1", "--port", str(port)]
+        command = [sys.executable, "-m", __package__, "serve", "--host", "127.0.0.1", "--port", str(port)]
         environment = os.environ | own
         server = subprocess.Popen(command, env=environment, stdout=log, stderr=log)  # noqa: S603  # nosec B603
         try:

@@ -12,6 +12,7 @@ from app.cli.common import app, fail, note
 from app.cli.models import load_model, one_line_errors
 from app.cli.options import DEFAULT_WEIGHTS, Device, Format, FormatOption, Queries, Support, Threshold, Top
 from app.cli.predictions import LEFT_OUT_STATUS, Answers, chunks, find_queries, find_support, warn_of_suspect
+from model.shipped import model_folder
 
 if TYPE_CHECKING:
     import numpy as np
@@ -36,7 +37,11 @@ def classify(
     queries: Queries,
     model: Annotated[
         Path | None,
-        typer.Option(help="Folder of the model.", show_default="drawings or photos, by what the examples look like"),
+        typer.Option(
+            parser=model_folder,
+            help="Folder of the model, or the name of a shipped one.",
+            show_default="drawings or photos, by what the examples look like",
+        ),
     ] = None,
     threshold: Threshold = 0.0,
     top: Top = 1,

@@ -6,7 +6,7 @@ import re
 import sys
 from collections.abc import Iterable, Sequence
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import Annotated, Any, NoReturn
 
 import typer
 from rich.console import Console, RenderableType
@@ -14,15 +14,31 @@ from rich.status import Status
 from rich.table import Table
 from rich.text import Text
 
+from app import __version__
+
 # Importing torch takes seconds. Commands import it, and all that needs it, when they run: `leo --help` is instant.
 
 app = typer.Typer(
     name="leo",
-    help="Few-shot classifiers in milliseconds: Latent Embedding Optimization, trained and served.",
     no_args_is_help=True,
     add_completion=False,
     pretty_exceptions_show_locals=False,
 )
+
+
+def _print_version(wanted: bool) -> None:
+    if wanted:
+        typer.echo(f"leo {__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def options(
+    _: Annotated[
+        bool, typer.Option("--version", callback=_print_version, is_eager=True, help="Print the version and exit.")
+    ] = False,
+) -> None:
+    """Few-shot classifiers in milliseconds: Latent Embedding Optimization, trained and served."""
 
 
 # Characters that move the cursor, colour, reorder or end text, and halves of characters, which no terminal can print.

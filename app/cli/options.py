@@ -6,9 +6,13 @@ from typing import Annotated
 
 import typer
 
-DEFAULT_WEIGHTS = Path(__file__).resolve().parents[2] / "weights" / "omniglot"
+from model.shipped import WEIGHTS, model_folder
 
-Weights = Annotated[Path, typer.Option("--model", help="Folder of the model.")]
+DEFAULT_WEIGHTS = WEIGHTS / "omniglot"
+
+Weights = Annotated[
+    Path, typer.Option("--model", parser=model_folder, help="Folder of the model, or the name of a shipped one.")
+]
 Device = Annotated[str, typer.Option(help="auto, cpu or cuda.")]
 TrainingData = Annotated[
     list[Path], typer.Option(help="The data it was trained on: a folder or zip. Photos may come from several.")

@@ -11,12 +11,13 @@ from app.inference.batcher import BATCH_IMAGES
 from app.inference.engine import Engine
 from app.inference.work import Result, Work
 from app.problems import Problem
-from app.settings import PROJECT, Settings
+from app.settings import Settings
 from app.store import TaskRecord
 from model.backbones import BackboneError
 from model.checkpoint import read_info, read_weights
 from model.config import LEOConfig
 from model.serving.phi import always_free
+from model.shipped import model_folder
 
 log = logging.getLogger(__name__)
 
@@ -240,10 +241,4 @@ def _load(settings: Settings, held: dict[str, Engine], make: MakeEngine) -> list
 
 def _folders(settings: Settings) -> list[Path]:
     named = [name.strip() for name in settings.models.split(",") if name.strip()]
-    return list(dict.fromkeys([settings.weights, *(_folder(name) for name in named)]))
-
-
-def _folder(name: str) -> Path:
-    """The folder of a shipped model with this name, else the name as a path."""
-    shipped = PROJECT / "weights" / name
-    return shipped if shipped.is_dir() else Path(name)
+    return list(dict.fromkeys([settings.weights, *map(model_folder, named)]))

@@ -1,17 +1,25 @@
 """Build wheels and install them, in an environment that has no other trace of this project."""
 
 import os
+import shutil
 import subprocess
 import sys
 import sysconfig
+import tempfile
 import venv
 from pathlib import Path
 
+from app.settings import PROJECT
+
 
 def build_wheel(project: Path, out: Path) -> Path:
-    """Build a project's wheel into the folder `out`, without a network."""
+    """Build the wheel of a project's folder or source distribution into the folder `out`, without a network."""
     before = set(out.glob("*.whl"))
-    _pip(sys.executable, "wheel", "--no-deps", "--no-build-isolation", "--wheel-dir", out, project)
+    with tempfile.TemporaryDirectory() as folder:
+        if project == PROJECT / "client":  # setuptools would leave files in it
+            copy = Path(folder) / "client"
+            project = shutil.copytree(project, copy, ignore=shutil.ignore_patterns("build", "*.egg-info"))
+        _pip(sys.executable, "wheel", "--no-deps", "--no-build-isolation", "--wheel-dir", out, project)
     (wheel,) = set(out.glob("*.whl")) - before
     return wheel
 
@@ -38,4 +46,5 @@ def environment_variables(python: Path) -> dict[str, str]:
 
 def _pip(python: str, *arguments: str | Path) -> None:
     command = [sys.executable, "-m", "pip", "--python", python, "--quiet", *arguments]
-    subprocess.run(command, check=True)
+    # What PYTHONPATH leads to would count as installed.
+    subprocess.run(command, check=True, env={key: value for key, value in os.environ.items() if key != "PYTHONPATH"})

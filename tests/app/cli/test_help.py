@@ -3,6 +3,7 @@
 import subprocess
 import sys
 
+from app import __version__
 from app.settings import PROJECT
 from tests.helpers.command import leo_output
 
@@ -11,6 +12,10 @@ def test_help_lists_the_commands() -> None:
     output = leo_output("--help")
     for command in ("bench", "card", "classify", "compare", "evaluate", "keys", "low-rank", "serve", "tasks", "train"):
         assert f" {command} " in output
+
+
+def test_version_is_that_of_the_package() -> None:
+    assert leo_output("--version").split() == ["leo", __version__]
 
 
 def test_help_of_tasks_lists_its_commands() -> None:
@@ -27,7 +32,8 @@ def test_help_imports_nothing_heavy() -> None:
     code = (
         "import sys, app.cli\n"
         "heavy = ('torch', 'model', 'fastapi', 'pydantic', 'numpy', 'PIL')\n"
-        "print([name for name in sys.modules if name.split('.')[0] in heavy])"
+        "light = ('model', 'model.shipped')\n"
+        "print([name for name in sys.modules if name.split('.')[0] in heavy and name not in light])"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, cwd=PROJECT)
     assert done.stdout.strip() == "[]"
