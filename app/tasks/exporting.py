@@ -2,7 +2,7 @@
 
 from app.tasks import head_file
 from app.tasks.base import TaskBase, mean_shots
-from model.serving.onnx_export import to_onnx
+from model.serving.export.classifier import prepared_to_onnx, to_onnx
 
 
 class Exporting(TaskBase):
@@ -13,9 +13,16 @@ class Exporting(TaskBase):
         record, head = await self._record_and_head(task_id, owner)
         return head_file.write(record, head.weight, head.bias)
 
-    async def onnx(self, task_id: str, owner: str) -> bytes:
-        """phi and the head as one ONNX graph; see `model.serving.onnx_export`."""
+    async def onnx(self, task_id: str, owner: str, *, prepared: bool = False) -> bytes:
+        """The whole classifier as one ONNX graph, from a picture or from prepared images to probabilities."""
         record, head = await self._record_and_head(task_id, owner)
-        leo = self._models.for_task(record).leo
-        described = {"task_id": task_id, "model": record.model, "model_version": record.model_version}
-        return await self._in_thread(to_onnx, leo, head.weight, head.bias, record.labels, described, mean_shots(record))
+        engine = self._models.for_task(record)
+
+        def export() -> bytes:
+            described = {"task_id": task_id, "model": record.model, "model_version": record.model_version}
+            given = engine.leo, head.weight, head.bias, record.labels, described, mean_shots(record)
+            if prepared:
+                return prepared_to_onnx(*given)
+            return to_onnx(*given, quantised=engine.phi_precision == "int8")
+
+        return await self._in_thread(export)

@@ -1,44 +1,11 @@
-"""Exports to ONNX: a task's whole classifier, phi alone, and logits from codes."""
+"""Exports of parts to ONNX: phi alone, and logits from codes. `model.serving.export` exports whole classifiers."""
 
-import json
-
-import numpy as np
-from numpy.typing import NDArray
 from onnx import TensorProto, helper
 from torch import Tensor
 
-from model.leo import LatentEmbeddingOptimization
 from model.networks.features import FeatureExtractor, FrozenBackbone
 from model.serving.adapt import Adapter
-from model.serving.onnx_graph import CODES, FEATURES, INPUT, LOGITS, OUTPUT, GraphBuilder, QuantisedGraphBuilder
-
-
-def to_onnx(
-    leo: LatentEmbeddingOptimization,
-    weight: NDArray[np.float32],
-    bias: NDArray[np.float32],
-    labels: list[str],
-    metadata: dict[str, str],
-    shots: float = 1.0,
-) -> bytes:
-    """Export a task's classifier: phi with a head [N,F] and [N] -> graph, `images` [B,1,R,R] -> `probabilities` [B,N].
-
-    Images are framed drawings, ink 1 on paper 0, as `model.images.drawings` makes them. For a pretrained backbone they
-    are photos [B,3,R,R] in 0..1. BatchNorm of the LEO must be folded. `shots` is the mean number of examples a class,
-    which the temperature depends on. The file's metadata holds the labels in order, the side R, and `metadata`.
-    Raises `TypeError` for a layer without an ONNX form here.
-    """
-    graph, side = GraphBuilder(), leo.config.resolution
-    features = graph.phi(leo.classifier.phi, INPUT)
-    fc = graph.constant("fc.weight", weight), graph.constant("fc.bias", bias)
-    logits = graph.add("Gemm", features, *fc, transB=1)
-    temperature = graph.constant("temperature", np.float32(leo.config.temperature_at(shots, len(labels))))
-    graph.add("Softmax", graph.add("Div", logits, temperature), axis=-1, output=OUTPUT)
-
-    images = helper.make_tensor_value_info(INPUT, TensorProto.FLOAT, ["batch", leo.config.channels, side, side])
-    probabilities = helper.make_tensor_value_info(OUTPUT, TensorProto.FLOAT, ["batch", len(labels)])
-    metadata = metadata | {"labels": json.dumps(labels, ensure_ascii=False), "side": str(side)}
-    return graph.serialise("leo", [images], probabilities, metadata)
+from model.serving.onnx_graph import CODES, FEATURES, INPUT, LOGITS, GraphBuilder, QuantisedGraphBuilder
 
 
 def phi_to_onnx(phi: FeatureExtractor, side: int, *, quantised: bool = False) -> bytes:

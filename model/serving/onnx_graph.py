@@ -1,5 +1,8 @@
 """Builds ONNX graphs of phi layer by layer, in float32 or quantised to 8 bits."""
 
+import contextlib
+import itertools
+from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
@@ -13,7 +16,7 @@ from model.backbones.efficientnet import InvertedBottleneck, LastLayerAndPooling
 from model.networks.conv_blocks import Residual
 from model.networks.features import FeatureExtractor, FrozenBackbone
 
-OPSET = 17
+OPSET = 18
 INPUT, FEATURES, OUTPUT = "images", "features", "probabilities"
 CODES, LOGITS = "codes", "logits"
 
@@ -24,6 +27,7 @@ class GraphBuilder:
     def __init__(self) -> None:
         self.nodes: list[onnx.NodeProto] = []
         self.constants: list[onnx.TensorProto] = []
+        self._numbers = itertools.count()
 
     def serialise(
         self, name: str, inputs: list[onnx.ValueInfoProto], output: onnx.ValueInfoProto, metadata: dict[str, str]
@@ -36,11 +40,27 @@ class GraphBuilder:
         onnx.checker.check_model(model)
         return bytes(model.SerializeToString())
 
+    def name(self, kind: str) -> str:
+        """A name that nothing else in the graph has."""
+        return f"{kind}_{next(self._numbers)}"
+
     def add(self, kind: str, *inputs: str, output: str = "", **attributes: Any) -> str:
         """Add a node of an ONNX operator."""
-        output = output or f"{kind}_{len(self.nodes)}"
-        self.nodes.append(helper.make_node(kind, list(inputs), [output], **attributes))
-        return output
+        return self.add_outputs(kind, *inputs, outputs=[output or self.name(kind)], **attributes)[0]
+
+    def add_outputs(self, kind: str, *inputs: str, outputs: list[str], **attributes: Any) -> list[str]:
+        """Add a node with several outputs of these names, and return them."""
+        self.nodes.append(helper.make_node(kind, list(inputs), outputs, **attributes))
+        return outputs
+
+    @contextlib.contextmanager
+    def subgraph(self) -> Iterator[list[onnx.NodeProto]]:
+        """Collect the nodes that are added meanwhile apart, for a branch or a loop."""
+        outer, self.nodes = self.nodes, []
+        try:
+            yield self.nodes
+        finally:
+            self.nodes = outer
 
     def constant(self, name: str, values: Tensor | NDArray[np.float32] | np.float32) -> str:
         """Add a float32 constant."""
@@ -68,7 +88,7 @@ class GraphBuilder:
             at = self.normalise(self.add("Sub", at, self.constant("centre", phi.centre)))
         if views:
             by_view = self.add("Reshape", at, self.int64_constant(views, -1, len(phi.centre)))
-            at = self.add("ReduceMean", by_view, axes=[0], keepdims=0)
+            at = self.add("ReduceMean", by_view, self.int64_constant(0), keepdims=0)
             at = self.normalise(at) if phi.normalise else at
         return at
 
@@ -96,7 +116,7 @@ class GraphBuilder:
 
     def normalise(self, at: str) -> str:
         """Scale rows to length 1."""
-        length = self.add("ReduceL2", at, axes=[-1], keepdims=1)
+        length = self.add("ReduceL2", at, self.int64_constant(-1), keepdims=1)
         name = self.constant(f"shortest_{len(self.nodes)}", np.float32(1e-12))
         return self.add("Div", at, self.add("Max", length, name))
 
@@ -180,10 +200,14 @@ class QuantisedGraphBuilder(GraphBuilder):
     range needs no sample images: a ReLU6 gives 0 to 6, and for other layers it follows from the statistics of their
     BatchNorm (Nagel et al., 2019, arXiv 1906.04721, section 4.2). ONNX Runtime fuses each QuantizeLinear and
     DequantizeLinear with the convolution between them.
+
+    With `portable` weights have no sign. On x86 CPUs without 8-bit dot products, sums of products of bytes with a sign
+    and without overflow in ONNX Runtime; products of bytes without a sign do not, but take longer.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, *, portable: bool = False) -> None:
         super().__init__()
+        self._portable = portable
         self.scales: dict[str, float] = {}  # of quantised activations by name: the difference between two levels
 
     def scale_pixels(self, pixels: str) -> str:
@@ -225,12 +249,15 @@ class QuantisedGraphBuilder(GraphBuilder):
         name = f"conv_{len(self.nodes)}"
         weight = layer.weight.detach()
         scale = weight.abs().amax(dim=(1, 2, 3)).clamp(min=1e-8) / 127  # [C']
-        levels = (weight / scale.view(-1, 1, 1, 1)).round().to(torch.int8)
+        levels, zero = (weight / scale.view(-1, 1, 1, 1)).round().to(torch.int8), torch.zeros_like(scale).to(torch.int8)
+        if self._portable:
+            levels, zero = (each.int().add(128).to(torch.uint8) for each in (levels, zero))
         inputs = [
             self.add(
                 "DequantizeLinear",
                 self.integer_constant(f"{name}.weight", levels),
                 self.constant(f"{name}.scale", scale),
+                self.integer_constant(f"{name}.zero", zero),
                 axis=0,
             )
         ]

@@ -201,13 +201,26 @@ async def parameters(task_id: str, context: ContextDep) -> Response:
     return attachment(await context.tasks.parameters(task_id, context.owner), f"{task_id}.safetensors")
 
 
+class OnnxOptions(BaseModel):
+    """The query parameters of an export to ONNX."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    prepared: bool = Field(
+        False,
+        description="take batches of prepared images, float32 `images` [B,1,R,R] or [B,3,R,R], instead of a picture",
+    )
+
+
 @router.get(
     "/{task_id}/export.onnx",
     summary="Export the whole classifier as an ONNX graph",
-    description="Input `images` [B,1,R,R], ink 1 on paper 0, framed as the service frames them; output "
-    "`probabilities` [B,N]. The metadata holds the labels in the order of the columns and the side R.",
+    description="Input `picture`, uint8 [H,W,C] of any size: grey, grey and alpha, RGB or RGBA. Output "
+    "`probabilities` [N], as the service answers; not numbers where no drawing is found. The metadata holds the labels "
+    "in this order.",
     response_class=Response,
-    responses=problems(401, 403, 404, 409, 429, 503) | {200: {"content": {"application/octet-stream": BINARY}}},
+    responses=problems(401, 403, 404, 409, 422, 429, 503) | {200: {"content": {"application/octet-stream": BINARY}}},
 )
-async def onnx(task_id: str, context: ContextDep) -> Response:
-    return attachment(await context.tasks.onnx(task_id, context.owner), f"{task_id}.onnx")
+async def onnx(task_id: str, context: ContextDep, options: Annotated[OnnxOptions, Query()]) -> Response:
+    graph = await context.tasks.onnx(task_id, context.owner, prepared=options.prepared)
+    return attachment(graph, f"{task_id}.onnx")

@@ -18,3 +18,13 @@ def each_model(
     folder = tmp_path_factory.mktemp(request.param)
     with serving(settings.model_copy(update={"data_dir": folder, "weights": WEIGHTS / request.param})) as client:
         yield client
+
+
+@pytest.fixture(scope="module", params=["omniglot", "omniglot-105"])
+def each_float32_model(
+    request: pytest.FixtureRequest, settings: Settings, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[httpx.Client]:
+    """The same, with phi in float32 on every CPU."""
+    changed = {"data_dir": tmp_path_factory.mktemp(request.param), "weights": WEIGHTS / request.param}
+    with serving(settings.model_copy(update={**changed, "phi_precision": "float32"})) as client:
+        yield client

@@ -1,5 +1,6 @@
 """Heads as files: ONNX graphs, and safetensors that come back. Over real HTTP."""
 
+import io
 import json
 from typing import Any
 
@@ -8,35 +9,63 @@ import numpy as np
 import onnx
 import onnxruntime
 import pytest
+from numpy.typing import NDArray
+from PIL import Image
 from safetensors.numpy import load, save
 
 from app.inference.decoding import decode_one
 from model.images.reader import DrawingReader
-from tests.helpers.drawn import png
+from tests.helpers.drawn import CHARACTERS, canvas, encoded, photo, png
 from tests.helpers.tasks import FIVE, add, create, predict
+
+
+def graph_of(client: httpx.Client, task_id: str, **params: str) -> tuple[bytes, dict[str, str]]:
+    """A task's ONNX graph, and its metadata."""
+    response = client.get(f"/tasks/{task_id}/export.onnx", params=params)
+    assert response.status_code == 200, response.text
+    assert f'"{task_id}.onnx"' in response.headers["content-disposition"]
+    described = {prop.key: prop.value for prop in onnx.load_from_string(response.content).metadata_props}
+    assert described["task_id"] == task_id
+    return response.content, described
+
+
+def assert_same(answer: dict[str, Any], row: NDArray[np.float32], labels: list[str]) -> None:
+    for score in answer["top_k"]:
+        assert row[labels.index(score["label"])] == pytest.approx(score["confidence"], abs=1e-3)
 
 
 def test_the_onnx_graph_and_the_service_agree(each_model: httpx.Client) -> None:
     task_id = create(each_model, FIVE, shots=2).json()["task_id"]
-    response = each_model.get(f"/tasks/{task_id}/export.onnx")
-    assert response.status_code == 200
-    assert f'"{task_id}.onnx"' in response.headers["content-disposition"]
-    described = {prop.key: prop.value for prop in onnx.load_from_string(response.content).metadata_props}
-    assert described["task_id"] == task_id
-    session = onnxruntime.InferenceSession(response.content, providers=["CPUExecutionProvider"])
-    side = int(described["side"])
+    graph, described = graph_of(each_model, task_id)
+    session = onnxruntime.InferenceSession(graph, providers=["CPUExecutionProvider"])
     queries = [png(name, seed) for name in FIVE for seed in (20, 21)]
-    images = (
-        np.stack([decode_one(query, 0, DrawingReader(side), 10**6) for query in queries])[:, None].astype(np.float32)
-        / 255
-    )
-    (probabilities,) = session.run(["probabilities"], {"images": images})
-    answers = predict(each_model, task_id, queries, top_k=5)
+    queries += [encoded(picture(CHARACTERS[name])) for name in FIVE for picture in (photo, canvas)]
+    for query, answer in zip(queries, predict(each_model, task_id, queries, top_k=5), strict=True):
+        picture = np.asarray(Image.open(io.BytesIO(query)))
+        picture = picture[..., np.newaxis] if picture.ndim == 2 else picture
+        (probabilities,) = session.run(["probabilities"], {"picture": picture})
+        assert_same(answer, probabilities, json.loads(described["labels"]))
+    (nothing,) = session.run(None, {"picture": np.full((50, 50, 3), 255, np.uint8)})
+    assert nothing.shape == (5,)
+    assert np.isnan(nothing).all()
 
-    labels = json.loads(described["labels"])
+
+def test_the_graph_for_prepared_images_and_the_service_agree(each_float32_model: httpx.Client) -> None:
+    task_id = create(each_float32_model, FIVE, shots=2).json()["task_id"]
+    graph, described = graph_of(each_float32_model, task_id, prepared="true")
+    session = onnxruntime.InferenceSession(graph, providers=["CPUExecutionProvider"])
+    read = DrawingReader(int(described["side"]))
+    queries = [png(name, seed) for name in FIVE for seed in (20, 21)]
+    images = np.stack([decode_one(query, 0, read, 10**6) for query in queries])[:, None].astype(np.float32) / 255
+    (probabilities,) = session.run(["probabilities"], {"images": images})
+    answers = predict(each_float32_model, task_id, queries, top_k=5)
     for row, answer in zip(probabilities, answers, strict=True):
-        for score in answer["top_k"]:
-            assert row[labels.index(score["label"])] == pytest.approx(score["confidence"], abs=1e-4)
+        assert_same(answer, row, json.loads(described["labels"]))
+
+
+def test_an_export_refuses_options_that_it_does_not_know(client: httpx.Client) -> None:
+    task_id = create(client, FIVE).json()["task_id"]
+    assert client.get(f"/tasks/{task_id}/export.onnx", params={"prepard": "true"}).status_code == 422
 
 
 def imported(client: httpx.Client, data: bytes, **params: Any) -> httpx.Response:

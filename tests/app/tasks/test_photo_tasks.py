@@ -8,7 +8,7 @@ import pytest
 from app.inference.models import Models
 from app.settings import Settings
 from model.backbones import BackboneError
-from tests.helpers.drawn import png
+from tests.helpers.drawn import encoded, png
 from tests.helpers.models import WEIGHTS
 from tests.helpers.photographed import jpeg, product
 
@@ -60,11 +60,14 @@ def test_more_examples_and_the_onnx_export_work_for_photos_too(both: httpx.Clien
     assert more.status_code == 200, more.text
     assert sorted(more.json()["labels"]) == ["carton", "lime", "orange"]
     session = onnxruntime.InferenceSession(both.get(f"{task}/export.onnx").content)
-    from model.images.photos import to_pixels
-
-    pixels = to_pixels(product("lime", 9), 224)[None].transpose(0, 3, 1, 2).astype(np.float32) / 255
-    (shares,) = session.run(["probabilities"], {"images": pixels})
-    assert sorted(more.json()["labels"])[1] == more.json()["labels"][int(shares.argmax())] == "lime"
+    for name in ("orange", "carton", "lime"):
+        picture = product(name, 9)
+        (probabilities,) = session.run(["probabilities"], {"picture": np.asarray(picture)})
+        answer = both.post(f"{task}/predict", files=[("images", ("q.png", encoded(picture)))]).json()["predictions"][0]
+        assert answer["label"] == name
+        for score in answer["top_k"]:
+            row = more.json()["labels"].index(score["label"])
+            assert probabilities[row] == pytest.approx(score["confidence"], abs=1e-3)
 
 
 def test_a_file_that_is_no_photo_is_named_by_its_index(both: httpx.Client) -> None:
