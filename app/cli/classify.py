@@ -18,7 +18,6 @@ if TYPE_CHECKING:
     import numpy as np
     import torch
     from numpy.typing import NDArray
-    from PIL import Image
 
     from leo_client import Prediction
     from model.data.sources import DataError, File
@@ -147,18 +146,15 @@ def _choose_weights(files: "list[File]") -> Path:
     """Choose the model for drawings or the one for photos, by what a few of the examples look like."""
     from model.data.classes import read_picture
     from model.data.sources import DataError
-    from model.images.kinds import SIDE, looks_like_drawing
+    from model.images.kinds import are_drawings, draft, drawing_evidence
 
-    def draft(picture: "Image.Image") -> None:
-        picture.draft(picture.mode, (SIDE, SIDE))
-
-    votes = []
+    evidence = []
     for file in files[:: max(1, len(files) // SAMPLED_EXAMPLES)][:SAMPLED_EXAMPLES]:
         try:
-            votes.append(read_picture(file, looks_like_drawing, draft))
+            evidence.append(read_picture(file, drawing_evidence, draft))
         except DataError:  # said when it is read as an example
             continue
-    return DEFAULT_WEIGHTS if 2 * sum(votes) >= len(votes) else PHOTO_WEIGHTS
+    return DEFAULT_WEIGHTS if are_drawings(evidence) else PHOTO_WEIGHTS
 
 
 def _predict(classes: list[str], probabilities: "NDArray[np.float32]", top: int, threshold: float) -> "Prediction":

@@ -120,25 +120,24 @@ class ImageDecoder:
                 call.cancel()
 
     async def mostly_drawings(self, images: Sequence[bytes]) -> bool:
-        """Whether most of a sample of the images look like drawings instead of photos; unreadable ones are skipped."""
+        """Whether a sample of the images looks like drawings rather than photos; unreadable ones are skipped."""
 
-        def votes() -> list[bool]:
-            are_drawings = []
+        def evidence() -> list[float]:
+            of_each = []
             for data in images[:: max(1, len(images) // SAMPLED_IMAGES)][:SAMPLED_IMAGES]:
                 with contextlib.suppress(BadPicture):
-                    looks = files.read(
+                    of_image = files.read(
                         data,
-                        kinds.looks_like_drawing,
-                        draft=lambda picture: picture.draft(picture.mode, (kinds.SIDE, kinds.SIDE)),
+                        kinds.drawing_evidence,
+                        draft=kinds.draft,
                         max_pixels=self._settings.max_image_pixels,
                         decode_up_to=LARGE_PIXELS,
                     )
-                    if looks is not None:  # larger images are left out, as decoding them takes long
-                        are_drawings.append(looks)
-            return are_drawings
+                    if of_image is not None:  # larger images are left out, as decoding them takes long
+                        of_each.append(of_image)
+            return of_each
 
-        sampled = await asyncio.get_running_loop().run_in_executor(self._pool, votes)
-        return 2 * sum(sampled) >= len(sampled)
+        return kinds.are_drawings(await asyncio.get_running_loop().run_in_executor(self._pool, evidence))
 
 
 def _lower_priority() -> None:

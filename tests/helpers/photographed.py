@@ -53,6 +53,39 @@ def coloured(colour: str, seed: int) -> bytes:
     return jpeg(Image.fromarray((np.asarray(picture) + grain).clip(0, 255).astype(np.uint8)))
 
 
+def tool(seed: int, ground: int = 255, metal: int = 90, size: tuple[int, int] = (400, 300)) -> Image.Image:
+    """A tool of metal on a plain ground: a handle and a broader head with a hole, light and shade, a soft shadow."""
+    rng = np.random.default_rng(seed)
+    width, height = size
+    shape = Image.new("L", size)
+    draw = ImageDraw.Draw(shape)
+    x, y, long = width / 2, height / 2, min(size) * rng.uniform(0.3, 0.42)
+    draw.rounded_rectangle((x - long, y - long * 0.09, x + long * 0.5, y + long * 0.09), 4, fill=255)
+    draw.ellipse((x + long * 0.35, y - long * 0.32, x + long * 1.05, y + long * 0.32), fill=255)
+    draw.ellipse((x + long * 0.6, y - long * 0.12, x + long * 0.85, y + long * 0.12), fill=0)
+    shape = shape.rotate(rng.uniform(0, 360), Image.Resampling.BICUBIC)
+    shadow = shape.transform(size, Image.Transform.AFFINE, (1, 0, -8, 0, 1, -6)).filter(ImageFilter.GaussianBlur(6))
+    down, across = np.mgrid[0:height, 0:width]
+    shine = 1 + 0.6 * np.sin((across * rng.uniform(0.5, 1) + down) / long * 4)
+    covered, shaded = (np.asarray(each, dtype=np.float32) / 255 for each in (shape, shadow))
+    levels = covered * metal * shine + (1 - covered) * ground * (1 - 0.3 * shaded) + rng.normal(0, 2, shape.size[::-1])
+    return Image.fromarray(levels.clip(0, 255).astype(np.uint8)).convert("RGB")
+
+
+def screenshot(seed: int) -> Image.Image:
+    """A program's window: a bar, a list at the side, lines of text, a button."""
+    rng = np.random.default_rng(seed)
+    picture = Image.new("RGB", (640, 400), "white")
+    draw = ImageDraw.Draw(picture)
+    draw.rectangle((0, 0, 640, int(rng.integers(24, 44))), fill="#3367d6")
+    draw.rectangle((0, 44, int(rng.integers(80, 140)), 400), fill="#e8e8ee")
+    for y in range(60, 380, int(rng.integers(14, 22))):
+        draw.text((160, y), "few shots " * int(rng.integers(1, 7)), fill="#222")
+    x, y = rng.integers(200, 400), rng.integers(80, 250)
+    draw.rounded_rectangle((x, y, x + 120, y + 36), 6, fill="#1a73e8")
+    return picture
+
+
 def jpeg(picture: Image.Image, **options: object) -> bytes:
     buffer = io.BytesIO()
     picture.save(buffer, "JPEG", quality=88, **options)

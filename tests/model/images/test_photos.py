@@ -1,4 +1,4 @@
-"""From photos to the input of a backbone, upright, in sRGB, opaque and cropped; telling drawings from photos."""
+"""From photos to the input of a backbone, upright, in sRGB, opaque and cropped."""
 
 import io
 
@@ -6,10 +6,8 @@ import numpy as np
 import pytest
 from PIL import Image, ImageCms
 
-from model.images.kinds import looks_like_drawing
 from model.images.photos import to_pixels
-from tests.helpers.drawn import CHARACTERS, canvas, photo, shaky
-from tests.helpers.photographed import PRODUCTS, jpeg, product
+from tests.helpers.photographed import jpeg, product
 
 
 def opened(data: bytes) -> Image.Image:
@@ -91,23 +89,3 @@ def test_a_large_jpeg_at_a_fraction_of_its_size_looks_like_the_whole() -> None:
     whole = opened(data)
     whole.load()  # now it can no longer be decoded at a fraction
     assert np.abs(to_pixels(opened(data), 224).astype(int) - to_pixels(whole, 224)).mean() < 0.5
-
-
-def test_drawings_and_photos_are_told_apart() -> None:
-    for seed, strokes in enumerate(CHARACTERS.values()):
-        assert looks_like_drawing(canvas(shaky(strokes, seed)))
-        assert looks_like_drawing(canvas(shaky(strokes, seed), ink=255, paper=0))
-        assert looks_like_drawing(photo(shaky(strokes, seed), seed))
-    for name in PRODUCTS:
-        assert not any(looks_like_drawing(product(name, seed)) for seed in range(5))
-
-
-@pytest.mark.parametrize("mode", ["LA", "P", "CMYK", "I", "I;16", "F", "La"])
-def test_drawings_and_photos_are_told_apart_in_any_mode(mode: str) -> None:
-    for picture, is_drawing in [(canvas(CHARACTERS["ring"]), True), (product("orange", 1).convert("L"), False)]:
-        if mode in ("I", "I;16", "F"):
-            wide = np.asarray(picture).astype(np.uint16) * 257
-            picture = Image.fromarray(wide if mode == "I;16" else wide.astype({"I": np.int32, "F": np.float32}[mode]))
-        else:
-            picture = picture.convert("LA").convert("La") if mode == "La" else picture.convert(mode)
-        assert looks_like_drawing(picture) is is_drawing
