@@ -9,7 +9,8 @@ INSTALLED := $(VENV)/.installed
 
 .PHONY: serve test coverage check gpu gpu-wheels bench bench-device bench-engine bench-store bench-labels bench-page \
 	bench-quantised \
-	bench-training ablation phi-search compare chaos hostile strangers fuzz soak audit bench-ray capacity serve-ray test-ray test-containers dist clean
+	bench-training ablation phi-search weights-omniglot weights-omniglot-100x weights-omniglot-105 compare chaos hostile \
+	strangers fuzz soak audit bench-ray capacity serve-ray test-ray test-containers dist clean
 
 serve: $(INSTALLED)
 	LEO_MODELS=$${LEO_MODELS-photos-lite0} $(BIN)/leo serve
@@ -49,8 +50,18 @@ bench-engine: $(INSTALLED)
 	$(BIN)/python -m bench.readme
 	$(BIN)/python -m bench.performance
 
+# Makes weights from the drawings alone, card included, in runs/weights-*/model: an hour on two idle cores. -100x learns
+# from a hundred times the drawings, on a GPU; -105 has weights/omniglot as its teacher. Killed at any moment, each
+# continues with the same command.
+weights-omniglot weights-omniglot-100x: $(INSTALLED)
+	$(BIN)/leo train --data $(DATA) --out runs/$@ --preset $(@:weights-%=%)
+
+weights-omniglot-105: $(INSTALLED)
+	$(BIN)/leo train --data $(DATA) --out runs/$@ --preset omniglot-105 --teacher weights/omniglot
+
 # Compares LEO with other methods on validation alphabets; needs DATA=.../images_background.zip. Half an hour on one core,
-# with 40 training steps for MAML, Meta-SGD and ANIL. STEPS=1500 is LEO's own budget, and takes hours on a CPU.
+# with 40 training steps for MAML, Meta-SGD and ANIL. STEPS=1500 is LEO's own budget, and takes hours on a CPU; killed,
+# it continues with the same command.
 COMPARE = $(BIN)/leo compare --data $(DATA) --baselines runs/baselines
 STEPS ?= 40
 compare: $(INSTALLED)

@@ -34,15 +34,28 @@ def compared(name: str) -> list[str]:
             lead = "" if method == first["method"] else f" ({_plus_minus(-row['difference'], row['difference_ci95'])})"
             cells.append(f"{100 * row['accuracy']:.2f}{lead}")
         lines.append(f"| {method} | " + " | ".join(cells) + " |")
-    trained = found["baselines"]["budget"]
     return [
         *lines,
         "",
         f"{first['episodes']} tasks, {first['query']} queries a class; in brackets LEO's accuracy less the method's, "
-        f"on the same tasks, 95 % interval. MAML, Meta-SGD and ANIL start from LEO's own feature extractor and learn "
-        f"for {trained['steps']} steps of {trained['images_per_step']} images more ({found['date']}, {found['split']} "
-        f"alphabets, version {found['model_version']}).",
+        f"on the same tasks, 95 % interval. {_trained(found)} ({found['date']}, {found['split']} alphabets, "
+        f"version {found['model_version']}).",
     ]
+
+
+def _trained(found: dict[str, Any]) -> str:
+    """Say for how long the gradient-based methods of a table were trained."""
+    trained = found["baselines"]
+    of_each = trained.get("steps") or dict.fromkeys(("MAML", "Meta-SGD", "ANIL"), trained["budget"]["steps"])
+    methods = [method for method in of_each if any(row["method"] == method for row in found["rows"])]
+    learned = " and ".join(
+        f"{', '.join(alike)} for {steps:,} steps"
+        for steps, alike in groupby(methods, key=lambda method: of_each[method])
+    )
+    return (
+        "Gradient-based methods start from LEO's own feature extractor and learn more, "
+        f"{trained['budget']['images_per_step']} images a step: {learned}"
+    )
 
 
 def choices() -> list[str]:

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from model.data.omniglot import Drawings
     from model.leo import LatentEmbeddingOptimization
 
-AFTER_TRAINING = ("support_views", "inner_temperature", "inner_steps")  # settings that no weight depends on
+AFTER_TRAINING = ("support_views", "inner_temperature", "inner_steps")  # as `model.training.config` lists them
 CALIBRATION_EPISODES = 200  # tasks of each kind
 
 
@@ -95,19 +95,15 @@ def _change_settings(
     """Return a LEO with the same weights and other settings, its probabilities fitted on the validation classes."""
     from pydantic import ValidationError
 
-    from model.config import LEOConfig
     from model.evaluation.calibration import DRAWING_SETTINGS, calibrate
     from model.evaluation.extracted_features import extract_leo_features
-    from model.leo import LatentEmbeddingOptimization
+    from model.training.finishing import with_settings
 
     try:
-        config = LEOConfig.model_validate(leo.config.model_dump() | changes)
+        changed = with_settings(leo, changes)
     except ValidationError as error:
         first = error.errors()[0]
         fail(f"--set {' '.join(map(str, first['loc']))}: {first['msg']}")
-    changed = LatentEmbeddingOptimization(config=config)
-    changed.load_state_dict(leo.state_dict())
-    changed.to(leo.alpha.device).eval()
     with console.status("calibrating"), one_line_errors(ValueError):
         fitted = calibrate(changed, [extract_leo_features(changed, validation)], DRAWING_SETTINGS, episodes)
     changed.config = changed.config.model_copy(update=fitted)

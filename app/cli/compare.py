@@ -42,7 +42,12 @@ def compare(
         list[str], typer.Option(help="Methods to leave out, as MAML,Meta-SGD; those two adapt slowly on a CPU.")
     ] = [],  # noqa: B006
     train_baselines: Annotated[
-        bool, typer.Option("--train-baselines", help="First train the baselines on the data's train split.")
+        bool,
+        typer.Option(
+            "--train-baselines",
+            help="First train the baselines on the data's train split, without those in --skip. "
+            "An interrupted training continues.",
+        ),
     ] = False,
     baseline_steps: Annotated[int, typer.Option(min=1, help="Steps of that training; the default is LEO's.")] = 1500,
     baseline_images: Annotated[int, typer.Option(min=20, help="Images in each step; the default is LEO's.")] = 400,
@@ -57,7 +62,7 @@ def compare(
     JSON also holds the cost without extracting features.
 
     The last four methods must be trained first (--train-baselines); without
-    that they are left out.
+    that they are left out. With --skip one of them can be trained at a time.
     """
     os.environ.setdefault("KINETO_LOG_LEVEL", "99")  # the profiler that measures memory logs much
     from model.baselines.folder import read_description
@@ -76,7 +81,7 @@ def compare(
         if train_baselines:
             budget = BaselineTrainConfig(steps=baseline_steps, images_per_step=baseline_images, seed=seed)
             origin = {"model_version": info.version, "data": data.name}
-            _train_baselines(leo, pictures.split("train"), folder, budget, origin)
+            _train_baselines(leo, pictures.split("train"), folder, budget, origin, _skipped(skip))
         description = read_description(folder, info.version)
         if description is None:
             note(
@@ -89,7 +94,7 @@ def compare(
             fail("--train-baselines is for drawings: leave it out, as the methods for photos need no training")
         description = {"l2": info.card.get("logistic_l2", LOGISTIC_L2)}
         methods = photo_methods(leo, description["l2"])
-    methods = _without(skip, methods)
+    methods = _without(_skipped(skip), methods)
     with console.status("extracting features"):
         comparison = Comparison(methods, pictures.split(split), leo.config.resolution, leo.alpha.device)
     rows: list[ComparisonRow] = []
@@ -103,9 +108,13 @@ def compare(
         write_results(out, info, data, seed, results)
 
 
-def _without(skipped: list[str], methods: "list[Method]") -> "list[Method]":
+def _skipped(given: list[str]) -> set[str]:
+    """Return the names of methods to leave out, in lower case."""
+    return {name.strip().lower() for several in given for name in several.split(",")}
+
+
+def _without(names: set[str], methods: "list[Method]") -> "list[Method]":
     """Leave out methods by name. LEO, the first, stays: the others are compared with it."""
-    names = {name.strip().lower() for several in skipped for name in several.split(",")}
     known = [method.name.lower() for method in methods[1:]]
     for name in sorted(names.difference(known)):
         fail(f"--skip {name}: there are {', '.join(known)}")
@@ -118,12 +127,15 @@ def _train_baselines(
     folder: Path,
     budget: "BaselineTrainConfig",
     origin: dict[str, Any],
+    skipped: set[str],
 ) -> None:
-    """Train the baselines that need it, show the progress, and write them to the folder."""
-    import time
+    """Train the baselines that need it, show the progress, and write them to the folder.
 
-    from model.baselines.folder import save_description, save_gradient_based
+    What the folder's description says of the skipped ones stays, if they were trained for the same model.
+    """
+    from model.baselines.folder import read_description, save_description, save_gradient_based
     from model.baselines.gradient import KINDS, GradientBased
+    from model.checkpoint import CheckpointError
     from model.evaluation.provenance import machine, today
     from model.training.baselines import meta_train
     from model.training.l2_search import accuracy_by_l2_on_drawings, best_l2
@@ -131,23 +143,28 @@ def _train_baselines(
     with console.status("choosing the logistic head's L2 on training classes"):
         tried = accuracy_by_l2_on_drawings(leo, training, seed=budget.seed)
     note(f"logistic head: L2 {best_l2(tried):g}")
-    note(f"meta-training {', '.join(KINDS)}: {budget.steps} steps of up to {budget.images_per_step} images each")
-    seconds = {}
+    kinds = [kind for kind in KINDS if kind.lower() not in skipped]
+    note(f"meta-training {', '.join(kinds)}: {budget.steps} steps of up to {budget.images_per_step} images each")
+    folder.mkdir(parents=True, exist_ok=True)
     with progress_bar("loss {task.fields[loss]:.3f}") as bar:
-        for kind in KINDS:
+        for kind in kinds:
             shown = bar.add_task(kind, total=budget.steps, loss=0.0)
-            method, began = GradientBased(leo, kind), time.perf_counter()
+            method, state = GradientBased(leo, kind), folder / f"{kind.lower()}.state.pt"
             losses: list[float] = []
-            for step, loss in meta_train(method, training, leo.config.resolution, budget, leo.alpha.device):
+            for step, loss in meta_train(method, training, leo.config.resolution, budget, leo.alpha.device, state):
                 losses = [*losses[-49:], loss]
                 mean = sum(losses) / len(losses)
                 bar.update(shown, completed=step, loss=mean)
                 if not console.is_terminal and step % 50 == 0:
                     note(f"{kind} {step}/{budget.steps} loss {mean:.3f}")
-            seconds[kind] = round(time.perf_counter() - began)
             save_gradient_based(method, folder)
+    try:
+        before = read_description(folder, origin["model_version"])
+    except CheckpointError:  # of another model, whose baselines these replace
+        before = None
+    steps = (before["steps"] if before else {}) | dict.fromkeys(kinds, budget.steps)
     l2 = {"l2": best_l2(tried), "l2_accuracies": {f"{strength:g}": value for strength, value in tried.items()}}
-    trained = {"budget": budget.model_dump(mode="json"), "seconds": seconds, "date": today(), "machine": machine()}
+    trained = {"steps": steps, "budget": budget.model_dump(mode="json"), "date": today(), "machine": machine()}
     save_description(folder, origin | {"training_classes": len(training)} | l2 | trained)
 
 

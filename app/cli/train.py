@@ -39,7 +39,10 @@ def train(
     ],
     out: Annotated[Path, typer.Option(help="Folder of the run. An interrupted run continues from there.")],
     preset: Annotated[
-        str, typer.Option(help="Which run: omniglot, omniglot-105, photos-lite0, photos-lite2 or photos-plain.")
+        str,
+        typer.Option(
+            help="Which run: omniglot, omniglot-100x, omniglot-105, photos-lite0, photos-lite2 or photos-plain."
+        ),
     ] = "omniglot",
     teacher: Annotated[
         Path | None, typer.Option(help="Folder of a trained model to learn from; omniglot-105 needs one.")
@@ -53,7 +56,8 @@ def train(
     """Meta-train a LEO and write its weights, card and learning curve.
 
     OUT/model is a model folder like those in weights/. OUT/log.csv and
-    OUT/curve.png show how the run went.
+    OUT/curve.png show how the run went. The run can be killed at any
+    moment: the same command continues it, and ends with the same weights.
 
     On several GPUs, or on several cores without one: torchrun --nproc-per-node 2 -m app.cli train ...
     """
@@ -98,6 +102,7 @@ def _train_on_drawings(
     from model.checkpoint import read_info
     from model.leo import LatentEmbeddingOptimization
     from model.training.drawings import DrawingTrainer
+    from model.training.finishing import finish
 
     parallel.join()
     with console.status(f"reading {data[0]}"):
@@ -132,7 +137,7 @@ def _train_on_drawings(
         }
         if start is not None:
             card["start"] = read_info(start).version
-        _finish_drawings(trainer.leo, validation, out, name, card)
+        _finish_drawings(finish(trainer.leo, config), validation, out, name, card)
     parallel.leave()
 
 
@@ -175,7 +180,7 @@ def _show_training(trainer: Any) -> None:
 def _finish_drawings(
     leo: "LatentEmbeddingOptimization", validation: "Drawings", out: Path, name: str, origin: dict[str, Any]
 ) -> None:
-    """Evaluate on the validation alphabets and write model, card and curve."""
+    """Calibrate and evaluate on the validation alphabets, and write model, card and curve."""
     from model.checkpoint import read_info, save_model
     from model.evaluation.calibration import DRAWING_SETTINGS
     from model.evaluation.drawing_card import measure_drawing_figures, write_drawing_card
@@ -184,7 +189,6 @@ def _finish_drawings(
     from model.evaluation.provenance import machine, today
     from model.training.learning_curve import draw_curve
 
-    leo.eval()
     calibrate_if_possible(leo, [extract_leo_features(leo, validation)], DRAWING_SETTINGS)
     with console.status("evaluating"):
         figures = measure_drawing_figures(leo, validation)

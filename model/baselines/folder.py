@@ -41,7 +41,7 @@ def load_gradient_based(leo: LatentEmbeddingOptimization, folder: Path, kind: Ki
 def save_description(folder: Path, described: dict[str, Any]) -> None:
     """Write `baselines.json`, after the weights: where it exists, they do.
 
-    `described` holds `model_version`, `l2`, and how the baselines were trained.
+    `described` holds `model_version`, `l2`, the `steps` of each method that was trained, and how.
     """
     folder.mkdir(parents=True, exist_ok=True)
     write_whole(folder / DESCRIPTION, (json.dumps(described, indent=2) + "\n").encode())
@@ -59,6 +59,7 @@ def read_description(folder: Path, version: str) -> dict[str, Any] | None:
         described: dict[str, Any] = json.loads(path.read_text())
         trained_for = described["model_version"]
         float(described["l2"])
+        dict(described["steps"])
     except (ValueError, TypeError, KeyError) as error:
         raise CheckpointError(f"{path} is damaged: {type(error).__name__}: {error}; delete it") from error
     if trained_for != version:

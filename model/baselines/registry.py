@@ -21,7 +21,8 @@ def drawing_methods(leo: LatentEmbeddingOptimization, folder: Path, described: d
     """Return the methods for a model of drawings, LEO first.
 
     `described` is the content of `folder`'s `baselines.json`; without it, only methods that need no training are in
-    the list. Raises `CheckpointError` for a damaged file.
+    the list, and of the gradient-based ones those that it names the `steps` of.
+    Raises `CheckpointError` for a damaged file.
     """
     own = extractor_of(leo)
     extractor = own if type(own) is LeoExtractor else LeoExtractor(leo)
@@ -33,7 +34,7 @@ def drawing_methods(leo: LatentEmbeddingOptimization, folder: Path, described: d
     ]
     if described is not None:
         methods.append(LogisticHead(extractor, float(described["l2"])))
-        methods += [load_gradient_based(leo, folder, kind) for kind in KINDS]
+        methods += [load_gradient_based(leo, folder, kind) for kind in KINDS if kind in described["steps"]]
     return methods
 
 

@@ -3,9 +3,14 @@
 Together with the data and the seed they determine the weights.
 """
 
+from typing import Literal
+
 from pydantic import BaseModel, ConfigDict, Field
 
 from model.config import LEOConfig
+
+#: Settings of `LEOConfig` that no weight depends on: they can be changed after training.
+SetAfterTraining = Literal["support_views", "inner_temperature", "inner_steps"]
 
 
 class EpisodeConfig(BaseModel):
@@ -25,7 +30,10 @@ class EpisodeConfig(BaseModel):
 
 
 class DrawingTrainConfig(EpisodeConfig):
-    """Settings of `model.training.drawings.DrawingTrainer`: first supervised pretraining, then episodes."""
+    """Settings of a run on drawings: supervised pretraining, episodes, and what is done to the trained model.
+
+    `model.training.drawings.DrawingTrainer` does the first two, `model.training.finishing` the last.
+    """
 
     leo: LEOConfig
     # pretraining
@@ -33,6 +41,8 @@ class DrawingTrainConfig(EpisodeConfig):
     pretrain_batch: int = Field(128, ge=2, description="images of a step")
     pretrain_lr: float = Field(3e-3, gt=0, description="peak of a one-cycle schedule")
     pretrain_scale: float = Field(20.0, gt=0, description="factor on the cosines before softmax")
+    pretrain_mirrored: bool = Field(False, description="use mirror images as further classes, as rotated ones are")
+    pretrain_elastic: float = Field(0.0, ge=0, le=0.2, description="largest elastic shift, as a share of the side")
     distill: float = Field(0.0, ge=0, description="weight of the agreement with the teacher's codes in the loss")
     # episodes
     episode_steps: int = Field(2000, ge=0)
@@ -40,7 +50,12 @@ class DrawingTrainConfig(EpisodeConfig):
     mirrored: bool = Field(False, description="use mirror images as further classes, as rotated ones are")
     elastic: float = Field(0.0, ge=0, le=0.2, description="largest elastic shift, as a share of the side")
 
+    # what is done to the trained model
+    low_rank: int | None = Field(None, ge=1, description="rank of the decoder's last layer; None leaves it as it is")
+    after_training: dict[SetAfterTraining, float] = Field({}, description="settings of the finished model, by name")
+
     validate_every: int = Field(250, ge=1, description="steps between validations, each with a checkpoint")
+    checkpoint_every: int = Field(50, ge=1, description="steps between checkpoints; a killed run loses no more")
 
 
 class PhotoTrainConfig(EpisodeConfig):

@@ -1,4 +1,5 @@
-"""Meta-training of a LEO on drawings, in two stages. A killed run resumes and ends with the same weights.
+"""Meta-training of a LEO on drawings, in two stages. A run can be killed at any moment: it resumes, and ends with the
+same weights.
 
 1. `pretrain`: supervised pretraining of phi and the encoder's linear map, see `model.training.pretraining`.
 2. `episodes`: the whole model is trained through the inner loop, on tasks of mixed ways and shots.
@@ -26,7 +27,7 @@ from model.evaluation.extracted_features import extract_leo_features
 from model.leo import LatentEmbeddingOptimization
 from model.training.config import DrawingTrainConfig
 from model.training.drawing_batches import ROTATIONS, DrawingBatches
-from model.training.history import Progress, Stage, append_to_log
+from model.training.history import Progress, Stage, append_to_log, cut_log
 from model.training.pretraining import Pretraining, process_generator
 from model.training.schedule import one_cycle, random_choice, step_generator
 
@@ -86,7 +87,7 @@ class DrawingTrainer:
     # -- the run -----------------------------------------------------------------------------
 
     def run(self) -> Iterator[Progress]:
-        """Train to the end and yield after every step. Each validation also writes a checkpoint.
+        """Train to the end and yield after every step. Every `checkpoint_every` steps and each validation save it.
 
         Raises `model.leo.TrainingDiverged` if 20 steps in a row are not finite.
         """
@@ -101,12 +102,13 @@ class DrawingTrainer:
                 took = time.perf_counter() - began
                 self.seconds += took
                 progress = Progress(self.stage, self.step, steps, watch.pop("loss"), images / took, None, watch)
-                if self.step % self.config.validate_every == 0 or self.step == steps:
+                validates = self.step % self.config.validate_every == 0 or self.step == steps
+                if validates or self.step % self.config.checkpoint_every == 0:
                     parallel.average_statistics(self.leo)
-                    progress.validation = self._validate()
+                    if validates:
+                        progress.validation = self._validate()
                     if parallel.is_first():
-                        append_to_log(self.folder / "log.csv", progress, self.seconds)
-                        self._save()
+                        self._save(progress)
                 yield progress
             if self.stage == "episodes":
                 return
@@ -189,7 +191,11 @@ class DrawingTrainer:
 
     # -- checkpoints -------------------------------------------------------------------------
 
-    def _save(self) -> None:
+    def _save(self, progress: Progress) -> None:
+        """Write a checkpoint; after a validation, also a line of the log and the model so far."""
+        if progress.validation is not None:
+            append_to_log(self.folder / "log.csv", progress, self.seconds)
+            save_model(self.leo, self.folder / "model", self.folder.name)
         state = {
             "identity": self.identity,
             "stage": self.stage,
@@ -197,30 +203,34 @@ class DrawingTrainer:
             "seconds": self.seconds,
             "skipped": self.leo.skipped_steps,
             "model": self.leo.state_dict(),
-            "prototypes": self.pretraining.prototypes.detach(),
             "optimizer": self.optimizer.state_dict(),
         }
+        if self.stage == "pretrain":
+            state["prototypes"] = self.pretraining.prototypes.detach()
         fresh = self.folder / "state.pt.new"
         torch.save(state, fresh)
         fresh.replace(self.folder / "state.pt")
-        save_model(self.leo, self.folder / "model", self.folder.name)
 
     def _resume(self) -> None:
-        """Restore the run in the folder. If there is none, write `run.json`."""
+        """Restore the run in the folder, as it was at its last checkpoint. If there is none, begin it."""
         path = self.folder / "state.pt"
-        if not path.exists():
-            if parallel.is_first():
-                write_whole(self.folder / "run.json", (self.config.model_dump_json(indent=2) + "\n").encode())
-            return
-        state: dict[str, Any] = torch.load(path, map_location=self.device, weights_only=True)
-        if state["identity"] != self.identity:
-            raise ValueError(
-                f"{path} belongs to a run with other settings or data; choose another folder or delete this one"
-            )
-        self.stage, self.step, self.seconds = state["stage"], state["step"], state["seconds"]
-        self.leo.load_state_dict(state["model"])
-        self.leo.skipped_steps = state["skipped"]
-        with torch.no_grad():
-            self.pretraining.prototypes.copy_(state["prototypes"])
-        self.optimizer = self._make_optimizer()
-        self.optimizer.load_state_dict(state["optimizer"])
+        state: dict[str, Any] = {}
+        if path.exists():
+            state = torch.load(path, map_location=self.device, weights_only=True)
+            if state["identity"] != self.identity:
+                raise ValueError(
+                    f"{path} belongs to a run with other settings or data; choose another folder or delete this one"
+                )
+            self.stage, self.step, self.seconds = state["stage"], state["step"], state["seconds"]
+            self.leo.load_state_dict(state["model"])
+            self.leo.skipped_steps = state["skipped"]
+            if self.stage == "pretrain":
+                with torch.no_grad():
+                    self.pretraining.prototypes.copy_(state["prototypes"])
+            self.optimizer = self._make_optimizer()
+            self.optimizer.load_state_dict(state["optimizer"])
+        if parallel.is_first():
+            write_whole(self.folder / "run.json", (self.config.model_dump_json(indent=2) + "\n").encode())
+            cut_log(self.folder / "log.csv", self.stage, self.step)
+            for half_written in self.folder.rglob(".*.new"):
+                half_written.unlink()

@@ -4,7 +4,9 @@ import csv
 import json
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Literal
+from typing import Literal, get_args
+
+from model.checkpoint import write_whole
 
 Stage = Literal["pretrain", "episodes"]
 
@@ -40,3 +42,23 @@ def append_to_log(path: Path, progress: Progress, seconds: float) -> None:
         if is_new:
             writer.writeheader()
         writer.writerow(line)
+
+
+def cut_log(path: Path, stage: Stage, step: int) -> None:
+    """Cut off what a killed run wrote to its `log.csv` after its last checkpoint: the resumed run writes that again."""
+    if not path.exists():
+        return
+    stages = get_args(Stage)
+    header, *lines = path.read_bytes().decode().splitlines(keepends=True) or [""]
+    kept = []
+    for line in lines:
+        if not line.endswith("\n"):
+            break
+        line_stage, line_step, *_ = line.split(",")
+        if (stages.index(line_stage), int(line_step)) > (stages.index(stage), step):
+            break
+        kept.append(line)
+    if kept:
+        write_whole(path, "".join([header, *kept]).encode())
+    else:
+        path.unlink()

@@ -39,4 +39,4 @@ def with_low_rank_decoder(leo: LatentEmbeddingOptimization, rank: int) -> Latent
         "decoder.fc3.bias": scaled[:, -1].float().contiguous(),
     }
     ranked.load_state_dict(state)
-    return ranked.eval()
+    return ranked.to(whole.device).eval()

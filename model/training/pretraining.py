@@ -18,7 +18,7 @@ from model.training.drawing_batches import ROTATIONS, DrawingBatches
 class Pretraining:
     """The first stage of training a LEO on drawings: phi and the encoder's linear map, under a cosine classifier.
 
-    `prototypes` [4C,L] are the classifier's weights: a row for each class and rotation.
+    `prototypes` [MC,L] are the classifier's weights: a row for each of C classes in each of M symmetries.
     """
 
     def __init__(
@@ -31,10 +31,11 @@ class Pretraining:
     ) -> None:
         self.config, self.leo, self.batches, self.teacher = config, leo, batches, teacher
         self.device, self.counts = batches.device, training.counts
+        self.symmetries = 2 * ROTATIONS if config.pretrain_mirrored else ROTATIONS
         self.teacher_batches = (
             None if teacher is None else DrawingBatches(training, teacher.config.resolution, self.device)
         )
-        prototypes = F.normalize(torch.randn(len(training) * ROTATIONS, config.leo.latent_dim), dim=-1)
+        prototypes = F.normalize(torch.randn(len(training) * self.symmetries, config.leo.latent_dim), dim=-1)
         self.prototypes = nn.Parameter(prototypes.to(self.device))
 
     def prototypes_from_codes(self) -> None:
@@ -43,9 +44,9 @@ class Pretraining:
         drawings = torch.arange(int(self.counts.max()))
         with torch.no_grad():
             for index in range(len(self.prototypes)):
-                of_class = drawings[: int(self.counts[index // ROTATIONS])]
-                classes, rotations = (torch.full_like(of_class, part) for part in divmod(index, ROTATIONS))
-                images = self.batches.plain_batch(classes, of_class, rotations)
+                of_class = drawings[: int(self.counts[index // self.symmetries])]
+                classes, symmetries = (torch.full_like(of_class, part) for part in divmod(index, self.symmetries))
+                images = self.batches.plain_batch(classes, of_class, symmetries)
                 codes = leo.encoder.to_code(leo.features(leo.classifier.phi, images))  # [D, L]
                 self.prototypes[index] = F.normalize(codes, dim=-1).mean(dim=0)
 
@@ -60,21 +61,21 @@ class Pretraining:
     ) -> tuple[int, dict[str, float]]:
         """Train on one random batch; return its number of images, and its loss and other figures by name."""
         config, leo = self.config, self.leo
-        classes, drawings, rotations, augmentation = self._sample_batch(generator)
-        images = self.batches.augmented_batch(classes, drawings, rotations, augmentation)
-        targets = (classes * ROTATIONS + rotations).to(self.device)
+        classes, drawings, symmetries, augmentation = self._sample_batch(generator)
+        images = self.batches.augmented_batch(classes, drawings, symmetries, augmentation, config.pretrain_elastic)
+        targets = (classes * self.symmetries + symmetries).to(self.device)
         leo.train()
         if step == 0:
             with torch.no_grad():  # start phi's centre at the mean of what its untrained blocks give
                 leo.classifier.phi.centre.copy_(leo.classifier.phi.blocks(images).float().mean(dim=0))
                 parallel.average([leo.classifier.phi.centre.data])
         codes = leo.encoder.to_code(leo.features(leo.classifier.phi, images))  # [B, L]
-        cosines = F.normalize(codes, dim=-1) @ F.normalize(self.prototypes, dim=-1).T  # [B, 4C]
+        cosines = F.normalize(codes, dim=-1) @ F.normalize(self.prototypes, dim=-1).T  # [B, MC]
         loss = F.cross_entropy(config.pretrain_scale * cosines, targets, label_smoothing=0.05)
         watch = {"accuracy": float((cosines.argmax(-1) == targets).float().mean())}
         if self.teacher is not None and self.teacher_batches is not None:
             with torch.no_grad():  # the teacher gets the same drawings without augmentation
-                plain = self.teacher_batches.plain_batch(classes, drawings, rotations)
+                plain = self.teacher_batches.plain_batch(classes, drawings, symmetries)
                 wanted = self.teacher.encoder.to_code(self.teacher.features(self.teacher.classifier.phi, plain))
             agreement = F.cosine_similarity(codes, wanted, dim=-1).mean()
             loss = loss + config.distill * (1 - agreement)
@@ -82,7 +83,7 @@ class Pretraining:
         return config.pretrain_batch, watch | {"loss": leo.step_if_finite(loss, optimizer, images)}
 
     def _sample_batch(self, generator: torch.Generator) -> tuple[Tensor, Tensor, Tensor, torch.Generator]:
-        """Sample classes, drawings and rotations, [B] each, and a generator for their augmentation.
+        """Sample classes, drawings and symmetries, [B] each, and a generator for their augmentation.
 
         Every drawing is equally likely. Of several processes, each gets its share of the batch.
         """
@@ -91,9 +92,9 @@ class Pretraining:
         ends = self.counts.cumsum(0)
         classes = torch.searchsorted(ends, sampled, right=True)
         drawings = sampled - (ends - self.counts)[classes]
-        rotations = torch.randint(ROTATIONS, (batch,), generator=generator)
+        symmetries = torch.randint(self.symmetries, (batch,), generator=generator)
         augmentation = process_generator(generator)
-        return parallel.share(classes), parallel.share(drawings), parallel.share(rotations), augmentation
+        return parallel.share(classes), parallel.share(drawings), parallel.share(symmetries), augmentation
 
 
 def process_generator(generator: torch.Generator) -> torch.Generator:

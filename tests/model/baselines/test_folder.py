@@ -38,8 +38,8 @@ def test_missing_and_damaged_weights_are_refused_by_name(tmp_path: Path) -> None
 
 def test_a_description_is_read_for_its_version_alone(tmp_path: Path) -> None:
     assert read_description(tmp_path, "v1") is None
-    save_description(tmp_path, {"model_version": "v1", "l2": 0.5})
-    assert read_description(tmp_path, "v1") == {"model_version": "v1", "l2": 0.5}
+    save_description(tmp_path, {"model_version": "v1", "l2": 0.5, "steps": {}})
+    assert read_description(tmp_path, "v1") == {"model_version": "v1", "l2": 0.5, "steps": {}}
     with pytest.raises(CheckpointError, match="version v1 of the model, not v2; train again"):
         read_description(tmp_path, "v2")
 

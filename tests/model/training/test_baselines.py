@@ -1,6 +1,7 @@
 """Tests of the meta-training of MAML, Meta-SGD and ANIL."""
 
 import math
+from pathlib import Path
 
 import pytest
 import torch
@@ -40,6 +41,26 @@ def test_the_same_seed_gives_the_same_weights_and_every_weight_is_trained(drawin
         assert torch.equal(p, same_seed.get_parameter(name)), name
         assert not torch.equal(p, initial[name]), name
     assert torch.equal(leo.classifier.phi.blocks[0].weight, initial["phi.blocks.0.weight"])  # the LEO is not changed
+
+
+def test_a_killed_run_resumes_and_ends_with_the_same_weights(drawings: Drawings, tmp_path: Path) -> None:
+    leo, checkpoint, run = tiny(), tmp_path / "anil.state.pt", short_run(steps=14)
+    whole = GradientBased(leo, "ANIL")
+    losses = [loss for _, loss in meta_train(whole, drawings, 8, run, CPU)]
+    for step, _ in meta_train(GradientBased(leo, "ANIL"), drawings, 8, run, CPU, checkpoint):
+        if step == 12:
+            break
+    resumed = GradientBased(leo, "ANIL")
+    steps = list(meta_train(resumed, drawings, 8, run, CPU, checkpoint))
+    assert steps == list(zip(range(11, 15), losses[10:], strict=True))
+    for name, value in whole.state_dict().items():
+        assert torch.equal(value, resumed.state_dict()[name]), name
+    # It is not the checkpoint of a run with other settings, or of another model.
+    other_model = tiny()
+    torch.nn.init.ones_(other_model.classifier.phi.blocks[0].weight)
+    for other, settings in ((leo, short_run(steps=15)), (other_model, run)):
+        step, _ = next(meta_train(GradientBased(other, "ANIL"), drawings, 8, settings, CPU, checkpoint))
+        assert step == 1
 
 
 def test_meta_training_lowers_the_query_loss(drawings: Drawings) -> None:

@@ -8,6 +8,8 @@ import torch
 from model.config import LEOConfig
 from model.data.omniglot import Drawings, load_drawings
 from model.leo import LatentEmbeddingOptimization
+from model.training.config import DrawingTrainConfig
+from model.training.presets import PRESETS
 from tests.helpers.drawn import write_omniglot
 from tests.helpers.training import run_config, trainer
 
@@ -30,7 +32,7 @@ def test_the_same_seed_gives_the_same_run(drawings: Drawings, tmp_path: Path) ->
         assert torch.equal(value, weights(runs[1].leo)[name]), name
 
 
-@pytest.mark.parametrize("killed_after", [3, 7])  # between checkpoints of the first and the second stage
+@pytest.mark.parametrize("killed_after", [3, 9])  # between checkpoints of the first and the second stage
 def test_a_killed_run_resumes_and_ends_with_the_same_weights(
     drawings: Drawings, tmp_path: Path, killed_after: int
 ) -> None:
@@ -64,6 +66,34 @@ def test_validation_alphabets_are_never_trained_on(drawings: Drawings, tmp_path:
     list(other.run())
     for name, value in weights(one.leo).items():
         assert torch.equal(value, weights(other.leo)[name]), name
+
+
+def test_a_checkpoint_of_a_default_run_has_at_most_16_mb(tmp_path: Path) -> None:
+    # As many classes as in Omniglot, 151 of them held back.
+    alphabets = ("Tagalog",) * 151 + ("Alpha",) * 813
+    images = torch.rand(964, 2, 105, 105, generator=torch.Generator().manual_seed(0)) > 0.9
+    names = tuple(f"character{number}" for number in range(964))
+    data = Drawings(images, torch.full((964,), 2), alphabets, names)
+    for preset in ("omniglot", "omniglot-100x"):
+        short = {
+            "pretrain_steps": 1,
+            "pretrain_batch": 8,
+            "episode_steps": 1,
+            "images_per_step": 20,
+            "checkpoint_every": 1,
+        }
+        config = DrawingTrainConfig.model_validate(PRESETS[preset].model_dump() | short | {"ways": (5,), "shots": (1,)})
+        for _ in trainer(data, tmp_path / preset, config).run():
+            assert (tmp_path / preset / "state.pt").stat().st_size <= 16e6
+
+
+def test_pretraining_can_take_mirror_images_as_classes(drawings: Drawings, tmp_path: Path) -> None:
+    config = run_config(pretrain_mirrored=True, pretrain_elastic=0.05)
+    run = trainer(drawings, tmp_path / "mirrored", config)
+    assert len(run.pretraining.prototypes) == 8 * len(drawings.split("train"))
+    rotated = trainer(drawings, tmp_path / "rotated", run_config())
+    assert next(run.run()).loss != next(rotated.run()).loss
+    next(trainer(drawings, tmp_path / "again", config, start=run.leo).run())
 
 
 def test_training_raises_accuracy_and_keeps_codes_apart(drawings: Drawings, tmp_path: Path) -> None:
