@@ -24,7 +24,7 @@ from app.http.middleware.path_prefix import AddRootPath, StripPathPrefix
 from app.http.openapi import add_schemas
 from app.http.rates import Rates
 from app.http.routes import examples, page, service, tasks
-from app.http.schemas import AddSupport, CreateTask, PredictImages, ProblemDocument, RelabelExample
+from app.http.schemas import CreateTask, LabelledImages, PredictImages, ProblemDocument, RelabelExample
 from app.http.turns import Turns
 from app.inference.batcher import INLINE_SECONDS, INLINE_SECONDS_BESIDE_WORKERS, Batcher
 from app.inference.models import Models, engine_elsewhere, engine_here
@@ -118,7 +118,7 @@ def create_app(
         log.error("%s", error)
         return Problem(409 if isinstance(error, RecordOfOtherVersion) else 500, str(error)).response()
 
-    add_schemas(app, CreateTask, AddSupport, PredictImages, UpdateTask, RelabelExample, ProblemDocument)
+    add_schemas(app, CreateTask, LabelledImages, PredictImages, UpdateTask, RelabelExample, ProblemDocument)
     return app
 
 

@@ -3,7 +3,20 @@
 import io
 import sys
 
-from app.cli import bench, card, classify, compare, evaluate, keys, low_rank, serve, task_examples, tasks, train
+from app.cli import (
+    bench,
+    card,
+    classify,
+    compare,
+    evaluate,
+    keys,
+    low_rank,
+    serve,
+    task_evaluate,
+    task_examples,
+    tasks,
+    train,
+)
 from app.cli.common import app
 
 __all__ = [
@@ -17,6 +30,7 @@ __all__ = [
     "low_rank",
     "main",
     "serve",
+    "task_evaluate",
     "task_examples",
     "tasks",
     "train",

@@ -60,8 +60,8 @@ def create(
 ) -> None:
     """Make a task from a folder of examples and print its id."""
     labels, files = find_support(support)
-    with server(url) as client, _naming_the_file(files):
-        task = client.create(_read(labels, files), name=name, ttl_seconds=ttl, model=model)
+    with server(url) as client, naming_the_file(files):
+        task = client.create(read_examples(labels, files), name=name, ttl_seconds=ttl, model=model)
     for suspect in task.quality.suspects if task.quality else []:
         warn_of_suspect(files[suspect.index], suspect.looks_like)
     typer.echo(task.task_id)
@@ -71,8 +71,8 @@ def create(
 def add(task_id: TaskId, support: Support, url: Url = LOCAL) -> None:
     """Add examples of old or new classes to a task."""
     labels, files = find_support(support, min_classes=1)
-    with server(url) as client, _naming_the_file(files):
-        print_task(client.add_support(task_id, _read(labels, files)))
+    with server(url) as client, naming_the_file(files):
+        print_task(client.add_support(task_id, read_examples(labels, files)))
 
 
 @tasks.command("predict")
@@ -169,7 +169,8 @@ def import_(
         typer.echo(client.import_head(file.read_bytes(), name=name).task_id)
 
 
-def _read(labels: list[str], files: "list[File]") -> list[tuple[str, bytes]]:
+def read_examples(labels: list[str], files: "list[File]") -> list[tuple[str, bytes]]:
+    """Read files to pairs of label and image. One that cannot be read ends the command."""
     from model.data.sources import DataError
 
     try:
@@ -179,7 +180,7 @@ def _read(labels: list[str], files: "list[File]") -> list[tuple[str, bytes]]:
 
 
 @contextmanager
-def _naming_the_file(files: "list[File]") -> Iterator[None]:
+def naming_the_file(files: "list[File]") -> Iterator[None]:
     """Name the file if the server refuses one of the pictures."""
     from leo_client import ProblemError
 

@@ -52,6 +52,8 @@ def kind_problem(kind: str, body: bytes) -> Problem:
         hint = "this looks like JSON: send it with Content-Type: application/json"
     elif body.startswith(b"--"):
         hint = f"this looks like a form: {LEAVE_TO_LIBRARY}"
+    elif body.startswith(b"PK\x03\x04"):
+        hint = "this looks like a zip: send it with Content-Type: application/zip"
     else:
         hint = f"{AS_FORM}, or JSON as application/json"
     return Problem(415, f"content type {kind[:100] or 'missing'} is not supported: {hint}")

@@ -23,20 +23,35 @@ def json_body(schema: type[BaseModel]) -> dict[str, Any]:
     return {"requestBody": {"required": True, "content": content}}
 
 
-def body_of(schema: type[BaseModel], form: dict[str, Any], required: list[str]) -> dict[str, Any]:
-    """OpenAPI of a body that is JSON or multipart; `app.http.parsing` parses both."""
+def body_of(schema: type[BaseModel], form: dict[str, Any]) -> dict[str, Any]:
+    """OpenAPI of a body that is JSON, multipart or a zip; `app.http.parsing` parses them.
+
+    A form holds an `archive`, or files and what else describes them.
+    """
     extra = json_body(schema)
-    multipart = {"type": "object", "properties": form, "required": required}
-    extra["requestBody"]["content"]["multipart/form-data"] = {"schema": multipart}
+    alternatives = [{"required": [name for name in ("images", "labels") if name in form]}, {"required": ["archive"]}]
+    multipart = {"type": "object", "properties": form, "anyOf": alternatives}
+    extra["requestBody"]["content"] |= {
+        "multipart/form-data": {"schema": multipart},
+        "application/zip": {"schema": form["archive"]},
+    }
     return extra
 
 
 FILES = {"type": "array", "items": {"type": "string", "format": "binary"}, "description": f"{NAMES} files"}
+PICTURES_ZIP = {"type": "string", "format": "binary", "description": "a zip of pictures, instead of `images`"}
+CLASSES_ZIP = {
+    "type": "string",
+    "format": "binary",
+    "description": "a zip with a folder of pictures for each class, instead of `images` and `labels`; where the body "
+    "is the zip alone, other options follow the question mark",
+}
 BINARY = {"schema": {"type": "string", "format": "binary"}}
 LABELS = {"type": "array", "items": {"type": "string"}, "description": "one label for each image, in the same order"}
 CREATE_FORM = {
     "images": FILES,
     "labels": LABELS,
+    "archive": CLASSES_ZIP,
     "name": {"type": "string"},
     "ttl_seconds": {"type": "integer", "minimum": 1},
     "model": {"type": "string"},

@@ -3,18 +3,19 @@
 import asyncio
 import base64
 import codecs
+import contextlib
 import re
 from collections import Counter
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field
 from typing import Any, TypeVar
 
 from fastapi import Request
 from pydantic import BaseModel, ValidationError
 
-from app.http import body_hints
+from app.http import body_hints, zips
 from app.http.multipart import Part, parse
-from app.http.schemas import AddSupport, CreateTask, PredictImages, RelabelExample
+from app.http.schemas import CreateTask, LabelledImages, PredictImages, RelabelExample
 from app.problems import Problem, describe_validation_errors
 from app.settings import Settings
 from app.tasks.limits import check_image_count
@@ -24,6 +25,7 @@ from app.tasks.options import TaskOptions, UpdateTask
 LARGE_BODY, MANY_PARTS = 2**18, 200
 
 DATA_URL = re.compile(r"\s*data:[^,]{0,200},", re.IGNORECASE)
+ARCHIVE = "archive"  # the field of a form that holds a zip
 FROM_URL_ALPHABET, SPACES = bytes.maketrans(b"-_", b"+/"), b" \t\r\n"
 
 Body = TypeVar("Body", bound=BaseModel)
@@ -31,29 +33,48 @@ Parsed = TypeVar("Parsed")
 
 
 @dataclass(frozen=True)
-class Examples:
-    """Labelled images, and the other fields of the request's schema."""
+class Pictures:
+    """The images of a request, and their names if they came in a zip."""
 
     images: list[bytes]
-    labels: list[str]
-    options: dict[str, Any]
+    names: list[str] | None = None
+
+    @contextlib.contextmanager
+    def named(self) -> Iterator[None]:
+        """Name the picture in problems with one of these images, whose number says nothing to whoever sent a zip."""
+        try:
+            yield
+        except Problem as problem:
+            index = problem.extra.get("index")
+            if self.names is None or index is None:
+                raise
+            file = self.names[index]
+            problem.extra["file"] = file
+            problem.detail = f"{file[:200]}: {problem.detail}"
+            raise
 
 
-async def read_support(request: Request, settings: Settings) -> tuple[list[bytes], list[str], TaskOptions]:
+@dataclass(frozen=True)
+class Examples(Pictures):
+    """Labelled images, and the other fields of the request's schema."""
+
+    labels: list[str] = field(default_factory=list)
+    options: dict[str, Any] = field(default_factory=dict)
+
+
+async def read_support(request: Request, settings: Settings) -> tuple[Examples, TaskOptions]:
     """Read the images, labels and options of `POST /tasks`. Raises `Problem` 413, 415 or 422."""
-    _check_no_query(request)
-    examples = await _read(request, _examples, settings, CreateTask)
-    return examples.images, examples.labels, TaskOptions.model_validate(examples.options)
+    options = _options_beside_zip(request)
+    examples = await _read(request, _examples, settings, CreateTask, options)
+    return examples, TaskOptions.model_validate(examples.options)
 
 
-async def read_more_support(request: Request, settings: Settings) -> tuple[list[bytes], list[str]]:
+async def read_labelled(request: Request, settings: Settings) -> Examples:
     """Read the images and labels of `POST /tasks/{id}/support`. Raises `Problem` 413, 415 or 422."""
-    _check_no_query(request)
-    examples = await _read(request, _examples, settings, AddSupport)
-    return examples.images, examples.labels
+    return await _read(request, _examples, settings, LabelledImages, _options_beside_zip(request))
 
 
-async def read_queries(request: Request, settings: Settings) -> list[bytes]:
+async def read_queries(request: Request, settings: Settings) -> Pictures:
     """Read the images of `POST /tasks/{id}/predict`. Raises `Problem` 413, 415 or 422."""
     return await _read(request, _queries, settings)
 
@@ -88,11 +109,21 @@ def _check_no_query(request: Request) -> None:
         raise Problem(422, f"query.{name[:100]}: this call takes its options as fields of the body; send it there")
 
 
+def _options_beside_zip(request: Request) -> dict[str, str]:
+    """The options after the question mark, where the body is a zip, which has no room for them. Raises `Problem` 422.
+
+    Of options sent twice it takes the last.
+    """
+    if _kind(request.headers.get("content-type", "")) not in zips.KINDS:
+        _check_no_query(request)
+    return dict(request.query_params)
+
+
 async def _read(request: Request, parse_body: Callable[..., Parsed], *arguments: Any) -> Parsed:
-    """Read and parse a request's body, in a thread if it is large or a form of many parts."""
+    """Read and parse a request's body, in a thread if it is large, a form of many parts, or holds a zip."""
     content_type, body = request.headers.get("content-type", ""), await request.body()
     try:
-        if len(body) <= LARGE_BODY and body.count(b"\n--") <= MANY_PARTS:
+        if len(body) <= LARGE_BODY and body.count(b"\n--") <= MANY_PARTS and zips.ZIP not in body:
             return parse_body(content_type, body, *arguments)
         return await asyncio.to_thread(parse_body, content_type, body, *arguments)
     except Problem as problem:
@@ -100,8 +131,16 @@ async def _read(request: Request, parse_body: Callable[..., Parsed], *arguments:
 
 
 def _examples(
-    content_type: str, body: bytes, settings: Settings, schema: type[CreateTask] | type[AddSupport]
+    content_type: str,
+    body: bytes,
+    settings: Settings,
+    schema: type[CreateTask] | type[LabelledImages],
+    beside_zip: dict[str, str],
 ) -> Examples:
+    if _kind(content_type) in zips.KINDS:
+        options = _checked_options(beside_zip, schema)
+        images, labels, names = zips.read_labelled(body, settings)
+        return Examples(images, names, labels, options)
     if _is_json(content_type, body):
         parsed = _json(schema, body, settings)
         images = [_base64(example.image, index) for index, example in enumerate(parsed.support)]
@@ -111,25 +150,32 @@ def _examples(
     else:
         form = _form(content_type, body, settings)
         options = _options(form, schema)
+        if (archive := _archive(form)) is not None:
+            images, labels, names = zips.read_labelled(archive, settings)
+            return Examples(images, names, labels, options)
         images = _files(form)
         check_image_count(images, settings)
         label_parts = [part for part in form if part.name == "labels"]
         labels = [part.text for part in label_parts if not part.is_file]
         if len(labels) != len(images):
             raise body_hints.label_count_problem(len(images), labels, len(label_parts) > len(labels))
-    return Examples(images, labels, options)
+    return Examples(images, None, labels, options)
 
 
-def _queries(content_type: str, body: bytes, settings: Settings) -> list[bytes]:
+def _queries(content_type: str, body: bytes, settings: Settings) -> Pictures:
+    if _kind(content_type) in zips.KINDS:
+        return Pictures(*zips.read_pictures(body, settings))
     if _is_json(content_type, body):
         images = [_base64(image, index) for index, image in enumerate(_json(PredictImages, body, settings).images)]
     else:
         form = _form(content_type, body, settings)
-        if unknown := next((part.name for part in form if part.name != "images"), None):
-            raise body_hints.unknown_field(unknown, ["images"])
+        if unknown := next((part.name for part in form if part.name not in ("images", ARCHIVE)), None):
+            raise body_hints.unknown_field(unknown, ["images", ARCHIVE])
+        if (archive := _archive(form)) is not None:
+            return Pictures(*zips.read_pictures(archive, settings))
         images = _files(form)
     check_image_count(images, settings)
-    return images
+    return Pictures(images)
 
 
 def _changes(content_type: str, body: bytes, settings: Settings, schema: type[Body]) -> Body:
@@ -198,20 +244,40 @@ def _files(form: list[Part]) -> list[bytes]:
             raise Problem(
                 422, f"image {index} was sent as text; send it as a file (curl: -F images=@a.png)", index=index
             )
+        if part.data.startswith(zips.ZIP):
+            raise Problem(422, f"image {index} is a zip: send it in the field {ARCHIVE!r}", index=index)
     return [part.data for part in images]
 
 
-def _options(form: list[Part], schema: type[CreateTask] | type[AddSupport]) -> dict[str, Any]:
+def _archive(form: list[Part]) -> bytes | None:
+    """The zip in a form, or None. Raises `Problem` 422 where there is anything beside it that it stands for."""
+    archives = [part for part in form if part.name == ARCHIVE]
+    if not archives:
+        return None
+    if len(archives) > 1 or any(part.name in ("images", "labels") for part in form):
+        raise Problem(422, f"send one zip in the field {ARCHIVE!r}, and no 'images' and 'labels' beside it")
+    if not archives[0].is_file:
+        raise Problem(422, f"{ARCHIVE} was sent as text; send it as a file (curl: -F {ARCHIVE}=@pictures.zip)")
+    return archives[0].data
+
+
+def _options(form: list[Part], schema: type[CreateTask] | type[LabelledImages]) -> dict[str, Any]:
     """The other fields of a form, checked by the schema that also checks JSON bodies. Raises `Problem` 422."""
     names = [name for name in schema.model_fields if name != "support"]
-    others = [part for part in form if part.name not in ("images", "labels")]
+    others = [part for part in form if part.name not in ("images", "labels", ARCHIVE)]
     unknown = {part.name for part in others} - set(names)
     if unknown:
-        raise body_hints.unknown_field(min(unknown), ["images", "labels", *names])
+        raise body_hints.unknown_field(min(unknown), ["images", "labels", ARCHIVE, *names])
     if len(fields := Counter(part.name for part in others)) < len(others):
         raise Problem(422, f"field {fields.most_common(1)[0][0]!r} was sent more than once; send it once")
-    values = {part.name: None if part.is_file else part.text for part in others}
+    return _checked_options({part.name: None if part.is_file else part.text for part in others}, schema)
+
+
+def _checked_options(
+    values: Mapping[str, str | None], schema: type[CreateTask] | type[LabelledImages]
+) -> dict[str, Any]:
+    """Check options that are no JSON by the schema that also checks JSON bodies. Raises `Problem` 422."""
     try:
-        return schema.model_validate(values | {"support": []}).model_dump(exclude={"support"})
+        return schema.model_validate({**values, "support": []}).model_dump(exclude={"support"})
     except ValidationError as error:
         raise Problem(422, describe_validation_errors(error.errors(include_url=False, include_input=False))) from None

@@ -69,15 +69,21 @@ def to_prediction(labels: list[str], row: NDArray[np.float32], top_k: int, thres
 
 
 def predictions_to_json(
-    record: TaskRecord, probabilities: NDArray[np.float32], top_k: int, threshold: float
+    record: TaskRecord,
+    probabilities: NDArray[np.float32],
+    top_k: int,
+    threshold: float,
+    files: list[str] | None = None,
 ) -> tuple[bytes, int]:
     """Probabilities [Q,N] -> the answer as JSON, in the form of `schemas.Predictions`; and how many are unknown.
 
     It is written directly: building and validating the schema's objects takes as long as reading the request.
     """
     labels, written, unknown = record.labels, [], 0
-    for row in probabilities:
+    for index, row in enumerate(probabilities):
         prediction = to_prediction(labels, row, top_k, threshold)
+        if files is not None:
+            prediction["file"] = files[index]
         unknown += prediction["unknown"]
         written.append(to_json(prediction))  # one by one, so that other threads get their turn
     head = to_json({"task_id": record.task_id, "model_version": record.model_version})

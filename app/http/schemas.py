@@ -25,8 +25,8 @@ class CreateTask(TaskOptions):
     support: Annotated[list[SupportExample], FailFast()]  # else each of a million wrong ones would be an error
 
 
-class AddSupport(BaseModel):
-    """Support examples to add to a task."""
+class LabelledImages(BaseModel):
+    """Labelled images: examples to add to a task, or to see how right its answers are."""
 
     model_config = ConfigDict(extra="forbid")
     support: Annotated[list[SupportExample], FailFast()]
@@ -169,6 +169,7 @@ class Prediction(Score):
 
     top_k: list[Score] = Field(description="the likeliest classes, best first")
     unknown: bool = Field(False, description="whether the confidence is below the request's threshold")
+    file: str | None = Field(None, description="name of the picture in the zip; only where a zip was sent")
 
 
 class Predictions(BaseModel):
@@ -177,6 +178,77 @@ class Predictions(BaseModel):
     task_id: str
     model_version: str
     predictions: list[Prediction]
+
+
+class Accuracy(BaseModel):
+    """A share of right answers, with its 95 % interval (Wilson's)."""
+
+    value: float = Field(examples=[0.93])
+    low: float = Field(examples=[0.86])
+    high: float = Field(examples=[0.97])
+
+
+class CalibrationBin(BaseModel):
+    """Answers whose confidence lies in one of 15 ranges of equal width."""
+
+    count: int
+    confidence: float | None = Field(description="mean; null where the range is empty")
+    accuracy: float | None = Field(description="share of right answers; null where the range is empty")
+
+
+class CalibrationReport(BaseModel):
+    """How well confidences match the share of right answers."""
+
+    ece: float = Field(description="expected calibration error: mean |accuracy - confidence| over the ranges")
+    bins: list[CalibrationBin]
+
+
+class ClassAnswers(BaseModel):
+    """The answers about one label."""
+
+    label: str = Field(examples=["alpha"])
+    is_class: bool = Field(description="whether the task has this class; if not, no answer can be right: add examples")
+    images: int = Field(description="with this label")
+    right: int
+    recall: float | None = Field(description="share of its images that are answered right; null without images")
+    precision: float | None = Field(description="share of right ones among the answers with this label; null if none")
+    taken_for: str | None = Field(description="the class that most of its other images are taken for")
+
+
+class Confusion(BaseModel):
+    """Which labels are answered with which classes."""
+
+    labels: list[str] = Field(description="of the rows: the task's classes, then other labels that were sent")
+    answers: list[str] = Field(description="of the columns: the task's classes")
+    counts: list[list[int]]
+
+
+class WrongAnswer(BaseModel):
+    """An image that was not answered with its label."""
+
+    index: int = Field(description="number of the image, counted from 0")
+    file: str | None = Field(None, description="its name in the zip; only where a zip was sent")
+    label: str
+    answer: str
+    confidence: float
+    worth_adding: bool = Field(
+        description="whether it is among those of its class that the task is furthest from getting right: adding it as "
+        "an example (`POST /tasks/{task_id}/support`) would teach it most"
+    )
+
+
+class Evaluation(BaseModel):
+    """How right a task's answers are on labelled images. Nothing is stored."""
+
+    task_id: str
+    revision: int
+    model_version: str
+    images: int
+    accuracy: Accuracy = Field(description="over the images whose label is a class of the task")
+    calibration: CalibrationReport = Field(description="over the same images")
+    classes: list[ClassAnswers] = Field(description="the task's classes, then other labels that were sent")
+    confusion: Confusion
+    wrong: list[WrongAnswer]
 
 
 class Model(BaseModel):

@@ -2,20 +2,30 @@
 
 import asyncio
 from collections.abc import Sequence
-from typing import cast
+from typing import NamedTuple, cast
 
 import numpy as np
 from numpy.typing import NDArray
 
 from app.inference.work import Predict, Predicted
 from app.observability import metrics
-from app.problems import no_such_task
+from app.problems import Problem, no_such_task
 from app.store import StoreUnavailable, TaskRecord
 from app.tasks.base import TaskBase, mean_shots
 from app.tasks.cache import CachedTask
-from app.tasks.limits import check_answer
+from app.tasks.limits import check_answer, spell_labels
+from model.evaluation.labelled_answers import AnswerReport, report_on_answers
 
 STORE_LOOK_SECONDS = 0.05  # that looking at the store may hold up the prediction of a cached task
+
+
+class Evaluated(NamedTuple):
+    """How right a task is on labelled images."""
+
+    record: TaskRecord
+    labels: list[str]  # the task's classes, then other labels
+    numbers: NDArray[np.int64]  # [Q]: each image's label
+    report: AnswerReport
 
 
 class Asking(TaskBase):
@@ -42,6 +52,19 @@ class Asking(TaskBase):
         if not cached or decode:
             self._cache.put(record, predicted.head, version)
         return record, predicted.probabilities
+
+    async def evaluate(self, task_id: str, images: Sequence[bytes], labels: Sequence[str], owner: str) -> Evaluated:
+        """Ask a task about labelled images, and report how right it is. Raises `Problem`; nothing is stored."""
+        spell_labels(labels, self._settings)  # before any work is done
+        record, probabilities = await self.predict(task_id, images, owner)
+        spelled = spell_labels(labels, self._settings, known=record.shots)
+        every = list(dict.fromkeys((*record.shots, *spelled)))
+        number = {label: index for index, label in enumerate(every)}
+        numbers = np.array([number[label] for label in spelled])
+        if numbers.min() >= len(record.shots):
+            raise Problem(422, "no label that was sent is a class of the task: send labels of its examples")
+        report = await self._in_thread(report_on_answers, probabilities, numbers)
+        return Evaluated(record, every, numbers, report)
 
     async def _find_cached(self, task_id: str, owner: str, version: int) -> CachedTask | None:
         """The task from the cache, unless another worker or replica has changed or deleted it."""

@@ -8,8 +8,12 @@ An image is the path of a file, its `bytes`, a file opened as binary, a `PIL.Ima
 """
 
 from leo_client.answers import (
+    Accuracy,
     Adaptation,
+    ClassAnswers,
     ClassQuality,
+    Confusion,
+    Evaluation,
     Example,
     NearDuplicate,
     Prediction,
@@ -18,6 +22,7 @@ from leo_client.answers import (
     Suspect,
     Task,
     TaskPage,
+    WrongAnswer,
 )
 from leo_client.calls import NOT_GIVEN, NotGiven
 from leo_client.clients import AsyncClient, Client
@@ -42,13 +47,17 @@ from leo_client.version import __version__
 
 __all__ = [
     "NOT_GIVEN",
+    "Accuracy",
     "Adaptation",
     "AsyncClient",
     "BadRequest",
     "BadSettings",
+    "ClassAnswers",
     "ClassQuality",
     "Client",
     "Conflict",
+    "Confusion",
+    "Evaluation",
     "Example",
     "Forbidden",
     "Image",
@@ -70,5 +79,6 @@ __all__ = [
     "Unauthorized",
     "Unprocessable",
     "Unreachable",
+    "WrongAnswer",
     "__version__",
 ]

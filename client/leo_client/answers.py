@@ -134,6 +134,80 @@ class Example:
 
 
 @dataclass(frozen=True)
+class Accuracy:
+    """A share of right answers, with its 95 % interval."""
+
+    value: float
+    low: float
+    high: float
+
+
+@dataclass(frozen=True)
+class ClassAnswers:
+    """The answers about one label."""
+
+    label: str
+    is_class: bool
+    """Whether the task has this class; if not, no answer can be right."""
+    images: int
+    """Images with this label."""
+    right: int
+    recall: float | None
+    """Share of its images that are answered right; None without images."""
+    precision: float | None
+    """Share of right ones among the answers with this label; None if there are none."""
+    taken_for: str | None
+    """The class that most of its other images are taken for."""
+
+
+@dataclass(frozen=True)
+class Confusion:
+    """Which labels are answered with which classes: `counts` has a row for each of `labels`."""
+
+    labels: list[str]
+    answers: list[str]
+    counts: list[list[int]]
+
+
+@dataclass(frozen=True)
+class WrongAnswer:
+    """An image that was not answered with its label."""
+
+    index: int
+    """Number of the image, counted from 0 in the order they were sent."""
+    label: str
+    answer: str
+    confidence: float
+    worth_adding: bool
+    """Whether it would teach the task most, added as an example."""
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """How right a task's answers are on labelled images."""
+
+    accuracy: Accuracy
+    """Over the images whose label is a class of the task."""
+    ece: float
+    """Expected calibration error: how far confidences are from the share of right answers."""
+    classes: list[ClassAnswers]
+    """The task's classes, then other labels that were sent."""
+    confusion: Confusion
+    wrong: list[WrongAnswer]
+
+    @classmethod
+    def from_json(cls, evaluation: dict[str, Any]) -> "Evaluation":
+        """Read the service's JSON."""
+        return cls(
+            accuracy=read_fields(Accuracy, evaluation["accuracy"]),
+            ece=evaluation["calibration"]["ece"],
+            classes=[read_fields(ClassAnswers, each) for each in evaluation["classes"]],
+            confusion=read_fields(Confusion, evaluation["confusion"]),
+            wrong=[read_fields(WrongAnswer, each) for each in evaluation["wrong"]],
+        )
+
+
+@dataclass(frozen=True)
 class TaskPage:
     """Some tasks, newest first."""
 

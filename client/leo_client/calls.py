@@ -8,7 +8,7 @@ from typing import Any, Concatenate, ParamSpec, Protocol, cast, overload
 
 import httpx
 
-from leo_client.answers import Example, Prediction, Task, TaskPage, read_fields
+from leo_client.answers import Evaluation, Example, Prediction, Task, TaskPage, read_fields
 from leo_client.call import Answer, Call
 from leo_client.checks import header_value, path_of, text
 from leo_client.images import Examples, Images, labels_and_files, to_files
@@ -115,6 +115,22 @@ class Calls:
         labels, files = labels_and_files(examples)
         form = {"data": {"labels": labels}, "files": _form_files(files)}
         return Call("POST", f"{path_of(task_id)}/support", _read_task, form, repeatable=False)
+
+    @_method
+    def evaluate(self, task_id: str, examples: Examples) -> Call[Evaluation]:
+        """See how right a task is on labelled images that are no examples of it. Nothing is stored.
+
+        Args:
+            task_id: which task.
+            examples: images by label, or pairs of label and image. Other labels than the task's count as wrong.
+
+        Raises:
+            TypeError, ValueError, OSError: one of `examples` is not an image.
+        """
+        labels, files = labels_and_files(examples)
+        form = {"data": {"labels": labels}, "files": _form_files(files)}
+        read = Evaluation.from_json
+        return Call("POST", f"{path_of(task_id)}/evaluate", lambda response: read(response.json()), form)
 
     @_method
     def examples(self, task_id: str) -> Call[list[Example]]:

@@ -1,5 +1,6 @@
 """A zip as a source of files. Nothing is unpacked to disk, so names in it cannot lead out of a folder."""
 
+import io
 import lzma
 import os
 import re
@@ -9,13 +10,28 @@ import zipfile
 import zlib
 from pathlib import Path
 
-from model.data.sources import MAX_FILE_BYTES, DataError, File, Source, by_name, folder_names, is_hidden, readable
+from model.data.sources import (
+    HIDDEN,
+    MAX_FILE_BYTES,
+    DataError,
+    File,
+    Source,
+    by_name,
+    folder_names,
+    is_hidden,
+    readable,
+)
 
 UTF8_NAME = 0x800  # flag bits of a member
 ENCRYPTED = 0x1
 UNICODE_PATH = 0x7075  # the extra field in which Info-ZIP keeps a name in UTF-8
 READ_COMPRESSIONS = (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED, zipfile.ZIP_BZIP2, zipfile.ZIP_LZMA)
-COMPRESSIONS = {9: "Deflate64", 93: "Zstandard", 95: "XZ", 96: "JPEG", 98: "PPMd"}
+BOUNDED_COMPRESSIONS = (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED)  # which zipfile unpacks only as far as it is asked to
+PART_BYTES = 2**16  # that are unpacked at once; of other compressions so many packed ones are
+PART_BYTES_ELSE = 2**12
+MOST_FOLDERS = 50  # that a file may lie in; a name of 64 KB could list thousands
+LONGEST_SHOWN = 100  # characters of such a name
+COMPRESSIONS = {12: "bzip2", 14: "LZMA", 9: "Deflate64", 93: "Zstandard", 95: "XZ", 96: "JPEG", 98: "PPMd"}
 MADE_ON_UNIX = 3
 
 #: How other archives begin: people take them for zips.
@@ -37,10 +53,16 @@ DAMAGE = (zipfile.BadZipFile, zlib.error, lzma.LZMAError, EOFError, struct.error
 class Archive(Source):
     """The files in a zip. A file's place is its number in the zip's directory."""
 
-    def __init__(self, path: Path) -> None:
-        """List the files. Raises `DataError` if this is no zip, or if it holds too many."""
+    def __init__(self, path: Path, data: bytes | None = None) -> None:
+        """List the files, of the zip at this path or of `data`. Raises `DataError` if it is no zip, or lists too many.
+
+        Of `data`, only members are read that are stored or packed by Deflate: those that are packed by other methods
+        may unpack to any size before their end is known.
+        """
         super().__init__(path)
-        self._zip = _open(self)
+        self._is_on_disk = data is None
+        self._compressions = READ_COMPRESSIONS if data is None else BOUNDED_COMPRESSIONS
+        self._zip = _open(self, data)
         self._members = self._zip.infolist()
         self._check_size(len(self._members))
         self._hidden: set[str] = set()  # each hidden folder once, not all that lies in it
@@ -53,22 +75,40 @@ class Archive(Source):
                 found[name] = File(name, self, place)
         self.files = by_name(found.values())
         for name in sorted(self._hidden):
-            self.left_out.add("hidden", name)
+            self.left_out.add(HIDDEN, name)
 
-    def size_of(self, file: File) -> int:  # noqa: ARG002
-        return os.stat(self.path).st_size
+    @classmethod
+    def of_bytes(cls, data: bytes) -> "Archive":
+        """List the files of a zip that is in memory. Raises `DataError`."""
+        return cls(Path("the zip"), data)
+
+    def size_of(self, file: File) -> int:
+        if self._is_on_disk:
+            return os.stat(self.path).st_size
+        return self._members[int(file.place)].file_size
 
     def read(self, file: File) -> bytes:
+        member = self._members[int(file.place)]
         try:
-            with self._zip.open(self._members[int(file.place)]) as member:
-                # zipfile reads no more than the zip declares, and this is at most the limit.
-                return member.read()
+            with self._zip.open(member) as packed:
+                # In parts: if it were asked for all, zipfile would unpack all there is, whatever the zip declares.
+                size = PART_BYTES if member.compress_type in BOUNDED_COMPRESSIONS else PART_BYTES_ELSE
+                parts, left = list[bytes](), member.file_size
+                while left and (part := packed.read(min(left, size))):
+                    parts.append(part)
+                    left -= len(part)
         except DAMAGE as error:
             raise DataError(f"cannot read {file}: the zip is damaged there ({error}); make it again") from error
+        if left:
+            raise DataError(f"cannot read {file}: the zip ends within it; make it again")
+        return b"".join(parts)
 
     def _is_usable(self, name: str, member: zipfile.ZipInfo) -> bool:
         """Whether a member is a file to be read. Notes its folders, and why it is left out."""
         *folders, last = name.rstrip("/").split("/")
+        if len(folders) > MOST_FOLDERS:
+            self.left_out.add(f"in more than {MOST_FOLDERS} folders", f"{name[:LONGEST_SHOWN]}...")
+            return False
         if ".." in (*folders, last):
             self.left_out.add("a name that leads out of the zip", name)
             return False
@@ -80,26 +120,25 @@ class Archive(Source):
         self.folders |= {inside[:depth] for depth in range(1, len(inside) + 1)}
         if name.endswith("/"):
             return False
-        reason = _why_unread(member)
+        reason = self._why_unread(member)
         if reason:
             self.left_out.add(reason, name)
         return not reason
 
-
-def _why_unread(member: zipfile.ZipInfo) -> str | None:
-    """Return why a member's content cannot be read, by what the zip's directory says of it."""
-    if stat.S_ISLNK(member.external_attr >> 16):
-        return "a link in a zip"
-    if member.flag_bits & ENCRYPTED:
-        return "encrypted, unpack it with its password and give the folder"
-    if member.compress_type not in READ_COMPRESSIONS:
-        packed = COMPRESSIONS.get(member.compress_type, f"method {member.compress_type}")
-        return f"compressed with {packed}, which is not read, unpack it and give the folder"
-    if member.file_size == 0:
-        return "an empty file"
-    if member.file_size > MAX_FILE_BYTES:
-        return f"larger than {MAX_FILE_BYTES >> 20} MiB"
-    return None
+    def _why_unread(self, member: zipfile.ZipInfo) -> str | None:
+        """Return why a member's content cannot be read, by what the zip's directory says of it."""
+        if stat.S_ISLNK(member.external_attr >> 16):
+            return "a link in a zip"
+        if member.flag_bits & ENCRYPTED:
+            return "encrypted, unpack it with its password and give the folder"
+        if member.compress_type not in self._compressions:
+            packed = COMPRESSIONS.get(member.compress_type, f"method {member.compress_type}")
+            return f"compressed with {packed}, which is not read, unpack it and give the folder"
+        if member.file_size == 0:
+            return "an empty file"
+        if member.file_size > MAX_FILE_BYTES:
+            return f"larger than {MAX_FILE_BYTES >> 20} MiB"
+        return None
 
 
 def _name(member: zipfile.ZipInfo) -> str:
@@ -131,16 +170,16 @@ def _unicode_path(extra: bytes, raw: bytes) -> bytes | None:
     return None
 
 
-def _open(archive: Source) -> zipfile.ZipFile:
+def _open(archive: Source, data: bytes | None) -> zipfile.ZipFile:
     """Open a zip, or say what the file is instead and what to do. Raises `DataError`."""
     refused = f"{archive} is neither a folder nor a readable zip"
     try:
-        with open(archive.path, "rb") as file:
+        with open(archive.path, "rb") if data is None else io.BytesIO(data) as file:
             head = file.read(TAR_AT + len(TAR))
         other = next((kind for beginning, kind in OTHER_ARCHIVES.items() if head.startswith(beginning)), None)
         if other or head[TAR_AT:] == TAR:  # looked at first, as a tar may end with a zip that it holds
             raise DataError(f"{refused}: it is {other or 'a tar archive'}; unpack it and give the folder")
-        return zipfile.ZipFile(archive.path)
+        return zipfile.ZipFile(archive.path if data is None else io.BytesIO(data))
     except DataError:
         raise
     except UnicodeDecodeError as error:

@@ -27,6 +27,7 @@ OTHER_PICTURES = (
     *(".svg", ".jp2", ".jxl", ".psd", ".ico", ".pdf"),
     *(".raw", ".cr2", ".cr3", ".nef", ".arw", ".dng", ".orf", ".rw2"),
 )
+NO_PICTURE = "not a picture by its name"  # why such files are left out
 ARCHIVES = (".zip", ".tar", ".tgz", ".gz", ".7z", ".rar")
 
 
@@ -77,7 +78,7 @@ def find_pictures(source: Source) -> list[File]:
         elif file.suffix in ARCHIVES:
             source.left_out.add("an archive inside, unpack it", file.name)
         else:
-            source.left_out.add("not a picture by its name", file.name)
+            source.left_out.add(NO_PICTURE, file.name)
     return pictures
 
 
@@ -102,7 +103,11 @@ def find_classes(path: str | Path) -> ClassFolders:
 
     Raises `DataError` if the path is neither, or holds no folder of pictures.
     """
-    source = open_source(path)
+    return classes_of(open_source(path))
+
+
+def classes_of(source: Source) -> ClassFolders:
+    """Return the pictures of a source by class. Raises `DataError` if it holds no folder of pictures."""
     pictures = find_pictures(source)
     folders = {file.folders for file in pictures} - {()}
     around, level = find_level(folders)

@@ -4,7 +4,17 @@ import os
 import stat
 from pathlib import Path
 
-from model.data.sources import MAX_FILE_BYTES, DataError, File, Source, by_name, folder_names, is_hidden, readable
+from model.data.sources import (
+    HIDDEN,
+    MAX_FILE_BYTES,
+    DataError,
+    File,
+    Source,
+    by_name,
+    folder_names,
+    is_hidden,
+    readable,
+)
 
 
 class Folder(Source):
@@ -54,7 +64,7 @@ class Folder(Source):
                 inner = os.path.join(place, entry.name)
                 inner_name = f"{name}/{readable(os.fsencode(entry.name))}".lstrip("/")
                 if is_hidden(entry.name):
-                    self.left_out.add("hidden", inner_name)
+                    self.left_out.add(HIDDEN, inner_name)
                     continue
                 try:
                     found_there = entry.stat()

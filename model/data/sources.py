@@ -24,6 +24,9 @@ HIDDEN_NAMES = {
 }
 
 
+HIDDEN = "hidden"  # why such files are left out
+
+
 class DataError(ValueError):
     """Data that is missing, in another layout than expected, or too small; the message says what is needed."""
 
@@ -41,8 +44,14 @@ class LeftOut:
         return bool(self._counts)
 
     def __str__(self) -> str:
+        return self.without()
+
+    def without(self, *reasons: str) -> str:
+        """Describe what was left out for other reasons than these, in one line."""
         parts = []
         for reason, count in self._counts.items():
+            if reason in reasons:
+                continue
             names = ", ".join(self._examples[reason])
             more = ", ..." if count > self.EXAMPLES else ""
             parts.append(f"{reason}: {names}" if count == 1 else f"{reason}: {count} ({names}{more})")

@@ -6,8 +6,6 @@ Dividing all logits by a temperature T changes the probabilities but not which c
 
 import math
 from collections.abc import Iterable, Sequence
-from dataclasses import asdict, dataclass
-from typing import Any
 
 import torch
 from scipy.optimize import minimize
@@ -18,8 +16,6 @@ from model.evaluation.accuracy import Setting, classify_tasks, feasible_settings
 from model.evaluation.extracted_features import ExtractedFeatures
 from model.leo import LatentEmbeddingOptimization
 
-BINS = 15
-
 #: The tasks of drawings that probabilities are fitted on, weighted equally: few and many ways, one shot and several,
 #: classes that are easily told apart and classes of one alphabet.
 DRAWING_SETTINGS = (
@@ -27,37 +23,6 @@ DRAWING_SETTINGS = (
     *(Setting(way, shots, 10, "alphabet") for way in (5, 20) for shots in ((1, 1), (5, 5), (10, 10), (1, 5))),
 )
 LOWEST, HIGHEST = 0.01, 100.0  # temperatures that are tried
-
-
-@dataclass(frozen=True)
-class Reliability:
-    """A reliability diagram: queries in bins of equal width over 0..1, by the probability of their top class."""
-
-    counts: list[int]  # queries in each bin
-    confidence: list[float | None]  # mean probability in each bin; None if the bin is empty
-    accuracy: list[float | None]  # share of correct answers in each bin; None if the bin is empty
-
-    @property
-    def ece(self) -> float:
-        """Expected calibration error: the mean over queries of their bin's |accuracy - confidence|."""
-        gaps = [
-            count * abs(accuracy - confidence)
-            for count, confidence, accuracy in zip(self.counts, self.confidence, self.accuracy, strict=True)
-            if confidence is not None and accuracy is not None
-        ]
-        return sum(gaps) / sum(self.counts)
-
-    def as_dict(self) -> dict[str, Any]:
-        return asdict(self) | {"ece": self.ece}
-
-
-def reliability(confidences: Tensor, correct: Tensor, bins: int = BINS) -> Reliability:
-    """Sort M queries into bins, by the probability of their top class [M] and whether it was correct [M]."""
-    bin_of = (confidences * bins).long().clamp(max=bins - 1)
-    counts = torch.bincount(bin_of, minlength=bins)
-    confidence = torch.bincount(bin_of, confidences.double(), minlength=bins) / counts
-    accuracy = torch.bincount(bin_of, correct.double(), minlength=bins) / counts
-    return Reliability(counts.tolist(), _none_for_nan(confidence), _none_for_nan(accuracy))
 
 
 def fit_sharpness(parts: Sequence[tuple[Tensor, Tensor]], shots: Sequence[float]) -> tuple[float, float, float]:
@@ -122,7 +87,3 @@ def _logits_and_labels(
     parts = list(classify_tasks(method, extracted, sample_tasks(extracted, setting, episodes, seed)))
     logits = torch.cat([part.logits.flatten(0, 1).cpu() for part in parts])
     return logits, torch.cat([part.labels.flatten().cpu() for part in parts])
-
-
-def _none_for_nan(values: Tensor) -> list[float | None]:
-    return [None if math.isnan(value) else value for value in values.tolist()]

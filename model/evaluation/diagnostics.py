@@ -15,8 +15,8 @@ from model.evaluation.accuracy import (
     mean_and_ci95,
     sample_tasks,
 )
-from model.evaluation.calibration import Reliability, reliability
 from model.evaluation.extracted_features import ExtractedFeatures
+from model.evaluation.reliability import Reliability, reliability
 from model.evaluation.unknown_detection import REPORTED_SCORE, auroc_and_ci95, detection_scores
 
 UNKNOWN_CLASSES = 5  # for each task, if the data set has so many left

@@ -55,6 +55,19 @@ def test_create_and_predict_take_every_kind_of_image(leo: Client, tmp_path: Path
     assert not answers[0].unknown
 
 
+def test_an_evaluation_says_what_is_wrong(leo: Client) -> None:
+    task = leo.create({name: [png(name, seed) for seed in range(2)] for name in NAMES})
+    found = leo.evaluate(task.task_id, [("ring", png("ring", 9)), ("ring", png("ex", 9)), ("wave", png("wave", 9))])
+    assert (found.accuracy.value, found.accuracy.low < 0.5 < found.accuracy.high) == (0.5, True)
+    assert [(each.index, each.label, each.worth_adding) for each in found.wrong] == [
+        (1, "ring", True),
+        (2, "wave", True),
+    ]
+    assert [each.label for each in found.classes if not each.is_class] == ["wave"]
+    assert found.confusion.counts[0] == [1, 1, 0]
+    assert 0 <= found.ece <= 1
+
+
 def test_examples_are_listed_removed_and_relabelled(leo: Client) -> None:
     task = leo.create({name: [png(name, seed) for seed in range(2)] for name in NAMES})
     found = leo.examples(task.task_id)

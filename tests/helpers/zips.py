@@ -60,3 +60,12 @@ def _patched_zip(path: Path, members: dict[str, bytes], at: int, value: int) -> 
             archive.writestr(name, data)
     path.write_bytes(patched(buffer.getvalue(), at, value))
     return path
+
+
+def zip_of(members: dict[str, bytes], compression: int = zipfile.ZIP_STORED) -> bytes:
+    """Make a zip in memory."""
+    buffer = io.BytesIO()
+    with zipfile.ZipFile(buffer, "w", compression) as archive:
+        for name, data in members.items():
+            archive.writestr(name, data)
+    return buffer.getvalue()

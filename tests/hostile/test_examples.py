@@ -14,7 +14,7 @@ from tests.helpers.drawn import png
 from tests.helpers.problems import assert_problem
 from tests.helpers.redis_server import RedisServer
 from tests.helpers.server import Server
-from tests.helpers.tasks import FIVE, add, create
+from tests.helpers.tasks import FIVE, add, create, files
 from tests.helpers.workers import wait_for_workers
 
 
@@ -184,6 +184,10 @@ def test_examples_of_another_key_are_not_there(tmp_path: Path) -> None:
             first = f"{path}/0"
             for refused in (bob.get(path), bob.get(first), bob.delete(first), bob.patch(first, json={"label": "x"})):
                 assert_problem(refused, 404, "no such task")
+            labelled = {"data": {"labels": FIVE[0]}, "files": files([png(FIVE[0])])}
+            evaluate = path.replace("support", "evaluate")
+            assert_problem(bob.post(evaluate, **labelled), 404, "no such task")
+            assert reader.post(evaluate, **labelled).status_code == 200
             assert len(reader.get(path).json()["examples"]) == 6
             assert_problem(reader.delete(f"{path}/0"), 403, "write")
             assert_problem(reader.patch(f"{path}/0", json={"label": "x"}), 403, "write")

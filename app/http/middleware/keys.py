@@ -13,14 +13,14 @@ from app.problems import Problem
 PUBLIC_PATHS = {"/", "/docs", "/redoc", "/openapi.json", "/healthz", "/readyz"}
 PUBLIC_FOLDERS = ("/page/", "/static/", "/static-offline-docs/")
 
-PREDICT_PATH = re.compile(r"/tasks/(?P<task_id>[^/]+)/predict")
+ASKING_PATH = re.compile(r"/tasks/[^/]+/(predict|evaluate)")  # calls that send pictures and change nothing
 
 
 def required_right(method: str, path: str) -> Right:
     """The right that a call needs; `write` for every call not listed here, so that a new route is never left open."""
     if path == "/metrics":
         return "metrics"
-    if method in ("GET", "HEAD") or (method == "POST" and PREDICT_PATH.fullmatch(path)):
+    if method in ("GET", "HEAD") or (method == "POST" and ASKING_PATH.fullmatch(path)):
         return "read"
     return "write"
 

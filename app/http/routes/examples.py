@@ -3,8 +3,8 @@
 from fastapi import APIRouter, Request, Response
 
 from app.http import schemas
-from app.http.openapi import FILES, LABELS, body_of, json_body, problems
-from app.http.parsing import read_label, read_more_support
+from app.http.openapi import CLASSES_ZIP, FILES, LABELS, body_of, json_body, problems
+from app.http.parsing import read_label, read_labelled
 from app.http.responses import answer_task, example_to_schema, set_etag
 from app.http.routes.deps import ContextDep, IfMatch
 from app.tasks.examples import no_such_example
@@ -29,13 +29,14 @@ async def examples(task_id: str, response: Response, context: ContextDep) -> sch
     summary="Add support examples, of known or new classes",
     description="The task adapts again to all its examples and keeps its id. New classes follow the known ones.",
     responses=problems(401, 403, 404, 409, 412, 413, 415, 422, 429, 503),
-    openapi_extra=body_of(schemas.AddSupport, {"images": FILES, "labels": LABELS}, ["images", "labels"]),
+    openapi_extra=body_of(schemas.LabelledImages, {"images": FILES, "labels": LABELS, "archive": CLASSES_ZIP}),
 )
 async def add_support(
     task_id: str, request: Request, response: Response, context: ContextDep, revisions: IfMatch = None
 ) -> schemas.Task:
-    images, labels = await read_more_support(request, context.settings)
-    record = await context.tasks.add_support(task_id, images, labels, context.owner, revisions=revisions)
+    sent = await read_labelled(request, context.settings)
+    with sent.named():
+        record = await context.tasks.add_support(task_id, sent.images, sent.labels, context.owner, revisions=revisions)
     return answer_task(record, response)
 
 

@@ -11,8 +11,9 @@ from fastapi.routing import APIRoute
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from app.http import schemas
-from app.http.openapi import BINARY, CREATE_FORM, FILES, body_of, json_body, problems
-from app.http.parsing import read_changes, read_file, read_queries, read_support
+from app.http.evaluation import evaluation_to_schema
+from app.http.openapi import BINARY, CLASSES_ZIP, CREATE_FORM, FILES, LABELS, PICTURES_ZIP, body_of, json_body, problems
+from app.http.parsing import read_changes, read_file, read_labelled, read_queries, read_support
 from app.http.responses import answer_task, attachment, predictions_to_json, task_to_schema
 from app.http.routes.deps import ContextDep, IdempotencyKey, IfMatch, get_context
 from app.observability import metrics
@@ -28,15 +29,21 @@ router = APIRouter(prefix="/tasks", tags=["tasks"])
     status_code=201,
     summary="Create a task: a classifier made from labelled images",
     responses=problems(401, 403, 413, 415, 422, 429, 503),
-    openapi_extra=body_of(schemas.CreateTask, CREATE_FORM, ["images", "labels"]),
+    openapi_extra=body_of(schemas.CreateTask, CREATE_FORM),
 )
 async def create(
     request: Request, response: Response, context: ContextDep, idempotency_key: IdempotencyKey = None
 ) -> schemas.Task:
-    images, labels, options = await read_support(request, context.settings)
-    record = await context.tasks.create(
-        images, labels, options, context.owner, idempotency_key=idempotency_key, max_tasks=context.max_tasks
-    )
+    sent, options = await read_support(request, context.settings)
+    with sent.named():
+        record = await context.tasks.create(
+            sent.images,
+            sent.labels,
+            options,
+            context.owner,
+            idempotency_key=idempotency_key,
+            max_tasks=context.max_tasks,
+        )
     response.headers["Location"] = location_of(record, request)
     return answer_task(record, response)
 
@@ -85,10 +92,11 @@ class PredictRoute(APIRoute):
 async def predict(
     task_id: str, request: Request, context: ContextDep, options: Annotated[PredictOptions, Query()]
 ) -> Response:
-    images = await read_queries(request, context.settings)
-    record, probabilities = await context.tasks.predict(task_id, images, context.owner, top_k=options.top_k)
-    arguments = (record, probabilities, options.top_k, options.threshold)
-    if len(images) * min(options.top_k, len(record.shots)) <= SMALL_ANSWER:
+    sent = await read_queries(request, context.settings)
+    with sent.named():
+        record, probabilities = await context.tasks.predict(task_id, sent.images, context.owner, top_k=options.top_k)
+    arguments = (record, probabilities, options.top_k, options.threshold, sent.names)
+    if len(sent.images) * min(options.top_k, len(record.shots)) <= SMALL_ANSWER:
         body, unknown = predictions_to_json(*arguments)
     else:
         body, unknown = await asyncio.to_thread(predictions_to_json, *arguments)
@@ -104,7 +112,7 @@ PREDICT = PredictRoute(
     summary="Classify images with a task",
     response_model=schemas.Predictions,
     responses=problems(401, 403, 404, 409, 413, 415, 422, 429, 503),
-    openapi_extra=body_of(schemas.PredictImages, {"images": FILES}, ["images"]),
+    openapi_extra=body_of(schemas.PredictImages, {"images": FILES, "archive": PICTURES_ZIP}),
 )
 
 
@@ -118,6 +126,22 @@ class PageOptions(BaseModel):
     name: str | None = Field(None, description="only tasks whose name contains this text, ignoring case")
     label: str | None = Field(None, description="only tasks that have this class")
     model: str | None = Field(None, description="only tasks made with this model")
+
+
+@router.post(
+    "/{task_id}/evaluate",
+    summary="See how right a task is on labelled images",
+    description="Send images that are no examples of the task, with their labels. The answer holds the accuracy, what "
+    "is confused with what, how far confidences can be trusted, and which images would be worth adding. Images whose "
+    "label is no class of the task count as wrong, but not in the accuracy. Nothing is stored.",
+    responses=problems(401, 403, 404, 409, 413, 415, 422, 429, 503),
+    openapi_extra=body_of(schemas.LabelledImages, {"images": FILES, "labels": LABELS, "archive": CLASSES_ZIP}),
+)
+async def evaluate(task_id: str, request: Request, context: ContextDep) -> schemas.Evaluation:
+    sent = await read_labelled(request, context.settings)
+    with sent.named():
+        evaluated = await context.tasks.evaluate(task_id, sent.images, sent.labels, context.owner)
+    return evaluation_to_schema(evaluated, sent.names)
 
 
 @router.get(

@@ -8,8 +8,9 @@ import torch
 from model.config import LEOConfig
 from model.data.omniglot import load_drawings
 from model.evaluation.accuracy import Setting
-from model.evaluation.calibration import calibrate, fit_sharpness, reliability
+from model.evaluation.calibration import calibrate, fit_sharpness
 from model.evaluation.extracted_features import extract_leo_features
+from model.evaluation.reliability import reliability
 from tests.helpers.drawn import write_omniglot
 from tests.helpers.models import tiny
 
