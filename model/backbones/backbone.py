@@ -127,7 +127,10 @@ LITE = {
 
 @functools.cache
 def _torchvision(name: str) -> Backbone:
-    from torchvision.models import get_model, get_model_weights
+    try:
+        from torchvision.models import get_model, get_model_weights
+    except ImportError as error:
+        raise BackboneError(f"{name} needs torchvision: pip install 'leo-service[train]'") from error
 
     model = name.removeprefix("torchvision:")
     try:
