@@ -10,7 +10,7 @@ INSTALLED := $(VENV)/.installed
 .PHONY: serve test coverage check gpu gpu-wheels bench bench-device bench-engine bench-store bench-labels bench-page \
 	bench-quantised \
 	bench-training ablation phi-search weights-omniglot weights-omniglot-100x weights-omniglot-105 compare chaos hostile \
-	strangers fuzz soak audit bench-ray capacity serve-ray test-ray test-containers dist clean
+	strangers fuzz soak audit bench-ray capacity serve-ray test-ray test-containers generator dist clean
 
 serve: $(INSTALLED)
 	LEO_MODELS=$${LEO_MODELS-photos-lite0} $(BIN)/leo serve
@@ -172,6 +172,13 @@ $(INSTALLED): pyproject.toml requirements.txt
 	@$(PYTHON) -m venv $(VENV)
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint requirements.txt --editable '.[dev]'
 	@touch $@
+
+# A generator of clients, which the tests use. In an environment of its own, as it needs other versions than the service.
+generator: $(VENV)/generator/bin/openapi-python-client
+
+$(VENV)/generator/bin/openapi-python-client: $(INSTALLED)
+	@$(PYTHON) -m venv $(VENV)/generator
+	@$(VENV)/generator/bin/python -m pip install --quiet openapi-python-client==0.29.1
 
 # The wheels of the service and of its client, and nothing else, in dist/.
 dist: $(INSTALLED)

@@ -21,7 +21,7 @@ from app.http.middleware.keys import KeyCheck
 from app.http.middleware.log import RequestLog
 from app.http.middleware.other_pages import OtherPages, OwnNames
 from app.http.middleware.path_prefix import AddRootPath, StripPathPrefix
-from app.http.openapi import add_schemas
+from app.http.openapi import TAGS, complete_openapi
 from app.http.rates import Rates
 from app.http.routes import examples, page, service, tasks
 from app.http.schemas import CreateTask, LabelledImages, PredictImages, ProblemDocument, RelabelExample
@@ -71,6 +71,8 @@ def create_app(
         title="LEO",
         description=DESCRIPTION,
         version=__version__,
+        openapi_tags=TAGS,
+        generate_unique_id_function=lambda route: route.name,  # so generated clients have methods with short names
         lifespan=_lifespan,
         # Spans go where OTEL_EXPORTER_OTLP_ENDPOINT says. No logs: they would hold what callers sent.
         telemetry={"auto_configure": True, "operation_spans": False, "metrics": False, "logs": False},
@@ -118,7 +120,7 @@ def create_app(
         log.error("%s", error)
         return Problem(409 if isinstance(error, RecordOfOtherVersion) else 500, str(error)).response()
 
-    add_schemas(app, CreateTask, LabelledImages, PredictImages, UpdateTask, RelabelExample, ProblemDocument)
+    complete_openapi(app, CreateTask, LabelledImages, PredictImages, UpdateTask, RelabelExample, ProblemDocument)
     return app
 
 

@@ -8,6 +8,7 @@ from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse, Response
 from starlette.exceptions import HTTPException
 from starlette.requests import ClientDisconnect
+from starlette.routing import Match, Mount
 
 MEDIA_TYPE = "application/problem+json"
 CLIENT_CLOSED_REQUEST = 499  # nginx's status for a client that left before the answer; seen in logs and metrics only
@@ -60,7 +61,7 @@ def install(app: FastAPI) -> None:
         return Response(status_code=CLIENT_CLOSED_REQUEST)
 
     @app.exception_handler(HTTPException)
-    async def http_error(_: Request, error: HTTPException) -> Response:
+    async def http_error(request: Request, error: HTTPException) -> Response:
         # FastAPI answers 400 to every exception raised while it reads a body.
         if isinstance(error.__cause__, Problem):
             return error.__cause__.response()
@@ -70,11 +71,29 @@ def install(app: FastAPI) -> None:
             return Problem(422, "the body cannot be read: send JSON in UTF-8, nested a few levels deep").response()
         response = Problem(error.status_code, str(error.detail)).response()
         response.headers.update(error.headers or {})
+        if error.status_code == 405:  # Starlette names the methods of the first route of a path only
+            response.headers["Allow"] = ", ".join(_allowed_methods(request))
         return response
 
     @app.exception_handler(Exception)
     async def unexpected(_: Request, __: Exception) -> JSONResponse:
         return Problem(500, "the service failed on this request; its log says why").response()
+
+
+METHODS = ("DELETE", "GET", "PATCH", "POST", "PUT")
+
+
+def _allowed_methods(request: Request) -> list[str]:
+    """The methods that a request's path is answered for."""
+    scope = {"type": "http", "path": request.url.path, "root_path": "", "headers": []}
+    allowed = []
+    for method in METHODS:
+        matching = [
+            route for route in request.app.router.routes if route.matches(scope | {"method": method})[0] is Match.FULL
+        ]
+        if matching and (method == "GET" or not isinstance(matching[0], Mount)):  # mounted files are only read
+            allowed.append(method)
+    return sorted([*allowed, "HEAD"] if "GET" in allowed else allowed)
 
 
 def describe_validation_errors(errors: Any) -> str:

@@ -114,7 +114,7 @@ def redis_server() -> Iterator[RedisServer]:
 
 
 def metrics(url: str) -> dict[str, float]:
-    """Every sample of /metrics by name and labels, as `leo_stage_seconds_sum/device`."""
+    """Every sample of /metrics by name and labels, as `leo_stage_duration_seconds_sum/device`."""
     families = text_string_to_metric_families(httpx.get(f"{url}/metrics").text)
     return {"/".join([one.name, *one.labels.values()]): one.value for family in families for one in family.samples}
 

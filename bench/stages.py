@@ -27,7 +27,7 @@ def measure_device(server: Service, tasks: list[str], seconds: float) -> dict[st
         before = metrics(server.url)
         predict(server.url, tasks, 1, seconds, warm_up=0.5, images=images)
         # Readiness proofs are among the batches, one in some hundreds.
-        device.append(mean_ms_between(before, metrics(server.url), "leo_batch_seconds"))
+        device.append(mean_ms_between(before, metrics(server.url), "leo_batch_duration_seconds"))
     per_image, _ = np.polyfit(IMAGES, device, 1)
     by_images = dict(zip(map(str, IMAGES), [round(ms, 3) for ms in device], strict=True))
     return {"device_by_images_ms": by_images, "device_further_image_ms": round(max(0.0, float(per_image)), 3)}
@@ -56,10 +56,10 @@ class MeasuredLoad:
         return {
             "cpu": cpu_seconds(self.server.process_id),
             "loop": loop_seconds(self.server.process_id),
-            "requests": seen.get("leo_stage_seconds_count/device", 0.0),
-            "decode": seen.get("leo_stage_seconds_sum/decode", 0.0),
-            "batch": seen.get("leo_batch_seconds_sum", 0.0),
-            "batches": seen.get("leo_batch_seconds_count", 0.0),
+            "requests": seen.get("leo_stage_duration_seconds_count/device", 0.0),
+            "decode": seen.get("leo_stage_duration_seconds_sum/decode", 0.0),
+            "batch": seen.get("leo_batch_duration_seconds_sum", 0.0),
+            "batches": seen.get("leo_batch_duration_seconds_count", 0.0),
         }
 
     def each(self, what: str, of: str = "requests") -> float:

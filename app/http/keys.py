@@ -151,6 +151,12 @@ class Keys:
         """Count a request: None if the rate limit allows it, else the seconds to wait, rounded up."""
         return None if key.per_second is None else self._rates.seconds_to_wait(int(key.id, 16), key.per_second)
 
+    def left(self, key: Key) -> tuple[int, int]:
+        """Requests that a key with a rate limit may make now, and seconds until it may make all of them again."""
+        if key.per_second is None:
+            raise ValueError(f"key {key.name} has no rate limit")
+        return self._rates.left(int(key.id, 16), key.per_second)
+
     def _load(self, file: KeyFile) -> None:
         self._keys = {key.id: key for key in file.keys}
 

@@ -1,5 +1,6 @@
-"""OpenAPI entries that FastAPI cannot derive: bodies that may be JSON or multipart, and problem documents."""
+"""OpenAPI entries that FastAPI cannot derive: bodies that may be JSON or multipart, problem documents, headers."""
 
+import http
 from typing import Any
 
 from fastapi import FastAPI
@@ -7,6 +8,47 @@ from pydantic import BaseModel
 
 from app.problems import MEDIA_TYPE
 from model.images.formats import NAMES
+
+TAGS = [
+    {
+        "name": "tasks",
+        "description": "Classifiers: made from a few labelled images, asked, changed, exported and deleted.",
+    },
+    {
+        "name": "examples",
+        "description": "The labelled images of a task, one by one. A task adapts again when they change.",
+    },
+    {"name": "service", "description": "The service itself: its models, whether it is ready, and its metrics."},
+]
+
+#: What a `detail` may say, by status.
+DETAILS = {
+    400: "the request cannot be read as HTTP",
+    401: "this call needs a key; send one as 'Authorization: Bearer KEY' or as 'X-API-Key: KEY'",
+    403: "key reader may read; this call needs write: use a key with that right",
+    404: "there is no such task: it was never made here, was deleted, or has expired",
+    409: "task b1f0c2a8e4d94c6f9a0e7d35 was made by another version of its model: create it again",
+    412: "the task has changed since you read it: read it again, and decide whether the change still fits",
+    413: "the body is larger than 33554432 bytes: send fewer or smaller images at once",
+    415: "send multipart/form-data or application/json",
+    422: "image 3 is truncated; send the whole file",
+    429: "key reader may make 5 requests a second; wait 1 s",
+    503: "the queue is full, try again",
+}
+HEADERS = {
+    "X-Request-ID": (
+        "string",
+        "what the log calls this request; a gateway's own id, if it sends one",
+        "0af7651916cd43dd",
+    ),
+    "Retry-After": ("integer", "seconds after which to call again", 1),
+    "WWW-Authenticate": ("string", "how to send a key", "Bearer"),
+    "Location": ("string", "the new task's path", "/tasks/b1f0c2a8e4d94c6f9a0e7d35"),
+    "ETag": ("string", "the task's revision, for `If-Match`", '"1"'),
+    "RateLimit-Policy": ("string", "the rate limit of the key: `q` requests in `w` seconds", '"key";q=5;w=1'),
+    "RateLimit": ("string", "what is left: `r` requests now, all of them again after `t` seconds", '"key";r=4;t=1'),
+}
+METHODS = ("get", "post", "patch", "put", "delete")
 
 
 def problems(*statuses: int) -> dict[int | str, dict[str, Any]]:
@@ -29,13 +71,25 @@ def body_of(schema: type[BaseModel], form: dict[str, Any]) -> dict[str, Any]:
     A form holds an `archive`, or files and what else describes them.
     """
     extra = json_body(schema)
-    alternatives = [{"required": [name for name in ("images", "labels") if name in form]}, {"required": ["archive"]}]
-    multipart = {"type": "object", "properties": form, "anyOf": alternatives}
+    # By reference, as generated clients call the form's class by the name of its schema. Generators cannot read that
+    # it needs an archive or files (`anyOf` with `required`), so the text says so.
+    name = f"{schema.__name__}Form"
+    needed = " and ".join(f"`{each}`" for each in ("images", "labels") if each in form)
+    FORMS[name] = {
+        "title": name,
+        "description": f"Either {needed}, or an `archive`.",
+        "type": "object",
+        "properties": form,
+    }
     extra["requestBody"]["content"] |= {
-        "multipart/form-data": {"schema": multipart},
+        "multipart/form-data": {"schema": {"$ref": f"#/components/schemas/{name}"}},
         "application/zip": {"schema": form["archive"]},
     }
     return extra
+
+
+#: The schemas of multipart bodies, by name.
+FORMS: dict[str, dict[str, Any]] = {}
 
 
 FILES = {"type": "array", "items": {"type": "string", "format": "binary"}, "description": f"{NAMES} files"}
@@ -59,23 +113,62 @@ CREATE_FORM = {
 }
 
 
-def add_schemas(app: FastAPI, *models: type[BaseModel]) -> None:
-    """Add schemas to the OpenAPI document that routes refer to only by name."""
+def complete_openapi(app: FastAPI, *models: type[BaseModel]) -> None:
+    """Complete the OpenAPI document: schemas that routes refer to only by name, keys, errors and headers."""
     generate = app.openapi
 
     def openapi() -> dict[str, object]:
         if app.openapi_schema is None:
             document = generate()
-            known = document.setdefault("components", {}).setdefault("schemas", {})
+            components = document.setdefault("components", {})
+            schemas = components.setdefault("schemas", {})
             for model in models:
                 schema = model.model_json_schema(ref_template="#/components/schemas/{model}")
-                known.update(schema.pop("$defs", {}))
-                known[model.__name__] = schema
+                schemas.update(schema.pop("$defs", {}))
+                schemas[model.__name__] = schema
+            schemas.update(FORMS)
+            for unused in ("HTTPValidationError", "ValidationError"):  # FastAPI's own form of a 422
+                schemas.pop(unused, None)
+            components["headers"] = {
+                name: {"description": description, "schema": {"type": kind}, "example": example}
+                for name, (kind, description, example) in HEADERS.items()
+            }
             # Optional, as keys need not be configured; `app.http.middleware.keys` says which calls need one.
             bearer = {"type": "http", "scheme": "bearer", "description": "a key made by `leo keys add`"}
-            document["components"]["securitySchemes"] = {"key": bearer}
+            components["securitySchemes"] = {"key": bearer}
             document["security"] = [{"key": []}, {}]
+            for operations in document["paths"].values():
+                for method, operation in operations.items():
+                    if method in METHODS:
+                        _complete(operation)
             app.openapi_schema = document
         return app.openapi_schema
 
     app.openapi = openapi  # type: ignore[method-assign]
+
+
+def _complete(operation: dict[str, Any]) -> None:
+    """Describe an operation's errors, and the headers of all its answers."""
+    responses: dict[str, Any] = operation["responses"]
+    for status in [int(status) for status in responses if int(status) >= 400]:
+        title = http.HTTPStatus(status).phrase
+        example = {"type": "about:blank", "title": title, "status": status, "detail": DETAILS[status]}
+        if status == 422 and "requestBody" in operation:
+            example["index"] = 3
+        schema = {"$ref": "#/components/schemas/ProblemDocument"}
+        content = {MEDIA_TYPE: {"schema": schema, "example": example}}
+        responses[str(status)] = {"description": title, "content": content}
+    for text, response in responses.items():
+        status = int(text)
+        names = ["X-Request-ID"]
+        names += ["RateLimit-Policy", "RateLimit"] if "429" in responses else []
+        names += ["Retry-After"] if status in (429, 503) else []
+        names += ["WWW-Authenticate"] if status == 401 else []
+        names += ["Location"] if status == 201 else []
+        names += ["ETag"] if _answers_task(response) else []
+        response.setdefault("headers", {}).update({name: {"$ref": f"#/components/headers/{name}"} for name in names})
+
+
+def _answers_task(response: dict[str, Any]) -> bool:
+    schema = response.get("content", {}).get("application/json", {}).get("schema", {})
+    return str(schema.get("$ref", "")).rpartition("/")[2] in ("Task", "Example", "ExampleList")

@@ -41,6 +41,12 @@ class Rates:
         self._full_at[slot] = full_at + interval
         return None
 
+    def left(self, key_number: int, per_second: float) -> tuple[int, int]:
+        """How many requests the rate limit allows now, and in how many seconds it will allow all again, rounded up."""
+        now = time.monotonic()
+        until_full = max(0.0, self._full_at[self._slot(key_number, now)] - now)
+        return max(0, math.floor(max(1.0, per_second) - until_full * per_second + ROUNDING)), math.ceil(until_full)
+
     def _slot(self, key_number: int, now: float) -> int:
         """The key's slot, taken now if it had none.
 

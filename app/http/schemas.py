@@ -3,12 +3,21 @@
 from datetime import datetime
 from typing import Annotated, Any
 
-from pydantic import BaseModel, ConfigDict, FailFast, Field
+from pydantic import BaseModel, ConfigDict, FailFast, Field, JsonValue
 
 from app.tasks.options import AdaptationReport, TaskOptions
 from model.images.formats import NAMES
 
-EXAMPLE_IMAGE = "iVBORw0KGgoAAAANSUhEUgAA..."
+# Two drawings that can be sent as they are: a ring and a cross.
+RING = (
+    "iVBORw0KGgoAAAANSUhEUgAAABwAAAAcAQAAAABaduI5AAAAU0lEQVR42m2NsQ2AMAwELw7KGlktm+ANmJGK1kipIoIpiBASNKcv/v6Dwy4Ab6wK"
+    "rtnwvBjnvFk4Yu3SSaPSiHy0B4k+UqQhopV7yjXbRHHCz+8Fh8Ac3rX3Ss8AAAAASUVORK5CYII="
+)
+CROSS = (
+    "iVBORw0KGgoAAAANSUhEUgAAABwAAAAcAQAAAABaduI5AAAAa0lEQVR42kWNsQ2CYBQG730h+XcwJrCFlozkCGzASpS6BQWxfvwVRONnocbmursL"
+    "wyqAHwwPPy+s3lKFHTVDRZoWFPMVPLYpTh3i0IPT+XVzQNwnxG0Gt2PK3Rm9+iOxlWrtlE8+jKsg+M/fN6krnEEm/i8AAAAASUVORK5CYII="
+)
+EXAMPLES: list[JsonValue] = [{"image": RING, "label": "ring"}, {"image": CROSS, "label": "cross"}]
 
 
 class SupportExample(BaseModel):
@@ -22,13 +31,14 @@ class SupportExample(BaseModel):
 class CreateTask(TaskOptions):
     """A support set and the options of its task."""
 
+    model_config = ConfigDict(json_schema_extra={"examples": [{"support": EXAMPLES, "name": "signs"}]})
     support: Annotated[list[SupportExample], FailFast()]  # else each of a million wrong ones would be an error
 
 
 class LabelledImages(BaseModel):
     """Labelled images: examples to add to a task, or to see how right its answers are."""
 
-    model_config = ConfigDict(extra="forbid")
+    model_config = ConfigDict(extra="forbid", json_schema_extra={"examples": [{"support": EXAMPLES[:1]}]})
     support: Annotated[list[SupportExample], FailFast()]
 
 
@@ -42,8 +52,8 @@ class RelabelExample(BaseModel):
 class PredictImages(BaseModel):
     """Query images to classify."""
 
-    model_config = ConfigDict(extra="forbid")
-    images: Annotated[list[str], FailFast()] = Field(description=f"{NAMES} files as base64", examples=[[EXAMPLE_IMAGE]])
+    model_config = ConfigDict(extra="forbid", json_schema_extra={"examples": [{"images": [RING]}]})
+    images: Annotated[list[str], FailFast()] = Field(description=f"{NAMES} files as base64")
 
 
 class ClassQuality(BaseModel):

@@ -15,7 +15,10 @@ from opentelemetry import trace
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
 from prometheus_client.multiprocess import MultiProcessCollector
 
+from app.observability.processes import Processes, of_this_service
+
 REGISTRY = CollectorRegistry()
+PROCESSES = Processes(of_this_service)
 tracer = trace.get_tracer("leo")
 
 SECONDS = (0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1, 2, 5, 10, 30)
@@ -25,14 +28,14 @@ COUNTS = (1, 2, 4, 8, 16, 32, 64, 128, 256, 512, 1024)
 
 requests = Counter("leo_http_requests", "Requests answered", ["method", "route", "status"], registry=REGISTRY)
 request_seconds = Histogram(
-    "leo_http_request_seconds",
+    "leo_http_request_duration_seconds",
     "Time from a request's head to the end of its answer",
     ["route"],
     buckets=SECONDS,
     registry=REGISTRY,
 )
 stage_seconds = Histogram(
-    "leo_stage_seconds",
+    "leo_stage_duration_seconds",
     "Time of a request's stages: decode (images), device (wait and work), store",
     ["stage"],
     buckets=SECONDS,
@@ -44,7 +47,7 @@ _stages = {
 batch_requests = Histogram("leo_batch_requests", "Requests in a batch", buckets=COUNTS, registry=REGISTRY)
 batch_images = Histogram("leo_batch_images", "Images in a batch", buckets=COUNTS, registry=REGISTRY)
 batch_seconds = Histogram(
-    "leo_batch_seconds", "Time of the device's work on a batch", buckets=SECONDS, registry=REGISTRY
+    "leo_batch_duration_seconds", "Time of the device's work on a batch", buckets=SECONDS, registry=REGISTRY
 )
 queue_images = Gauge(
     "leo_queue_images", "Images waiting for the device", registry=REGISTRY, multiprocess_mode="livesum"
@@ -105,9 +108,15 @@ def page() -> bytes:
     """The metrics of all workers in Prometheus's text format."""
     update_gauges()
     if "PROMETHEUS_MULTIPROC_DIR" not in os.environ:
-        return generate_latest(REGISTRY)
+        return generate_latest(REGISTRY) + _of_processes()
     registry = CollectorRegistry()
     MultiProcessCollector(registry)  # type: ignore[no-untyped-call]
+    return generate_latest(registry) + _of_processes()
+
+
+def _of_processes() -> bytes:
+    registry = CollectorRegistry()
+    registry.register(PROCESSES)
     return generate_latest(registry)
 
 

@@ -4,10 +4,10 @@ from bench.requests import prediction
 from bench.service import CLIENTS, Service, mean_ms_between, metrics
 
 HISTOGRAMS = {
-    "decode": ("leo_stage_seconds", "/decode"),
-    "device": ("leo_stage_seconds", "/device"),
-    "batch": ("leo_batch_seconds", ""),
-    "request": ("leo_http_request_seconds", "//tasks/{task_id}/predict"),
+    "decode": ("leo_stage_duration_seconds", "/decode"),
+    "device": ("leo_stage_duration_seconds", "/device"),
+    "batch": ("leo_batch_duration_seconds", ""),
+    "request": ("leo_http_request_duration_seconds", "//tasks/{task_id}/predict"),
 }
 
 

@@ -1,9 +1,10 @@
 """Checks each request's API key, its right and its rate limit before the body is read."""
 
+import math
 import re
 
 from starlette.datastructures import Headers
-from starlette.types import ASGIApp, Receive, Scope, Send
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from app.http.keys import Key, Keys, Right
 from app.http.middleware.refusal import refuse
@@ -45,19 +46,28 @@ class KeyCheck:
         path = scope.get("path", "")
         if scope["type"] == "http" and self.keys and path not in PUBLIC_PATHS and not path.startswith(PUBLIC_FOLDERS):
             try:
-                scope.setdefault("state", {})["key"] = self._authorise(self.keys, Headers(scope=scope), scope)
+                key = self._find(self.keys, Headers(scope=scope))
+                if key.per_second is not None:
+                    send = _with_rate_limit(send, self.keys, key)
+                self._check(self.keys, key, scope)
             except Problem as problem:
                 return await refuse(problem, scope, receive, send)
+            scope.setdefault("state", {})["key"] = key
         await self.app(scope, receive, send)
 
     @staticmethod
-    def _authorise(keys: Keys, headers: Headers, scope: Scope) -> Key:
-        """The key of a request that it allows. Raises `Problem` 401, 403 or 429."""
+    def _find(keys: Keys, headers: Headers) -> Key:
+        """The key of a request. Raises `Problem` 401."""
         presented = presented_key(headers)
         key = keys.find(presented)
         if key is None:
             reason = "this key is not known" if presented else "this call needs a key"
             raise Problem(401, f"{reason}; send one as 'Authorization: Bearer KEY' or as 'X-API-Key: KEY'")
+        return key
+
+    @staticmethod
+    def _check(keys: Keys, key: Key, scope: Scope) -> None:
+        """Check that a key allows a request. Raises `Problem` 403 or 429."""
         right = required_right(scope["method"], scope["path"])
         if right not in key.rights:
             raise Problem(
@@ -70,4 +80,20 @@ class KeyCheck:
                 f"key {key.name} may make {key.per_second:g} requests a second; wait {wait} s",
                 retry_after=wait,
             )
-        return key
+
+
+def _with_rate_limit(send: Send, keys: Keys, key: Key) -> Send:
+    """Add to the answer what is left of the key's rate limit, as the IETF's draft of RateLimit header fields says."""
+
+    async def send_with_rate_limit(message: Message) -> None:
+        if message["type"] == "http.response.start" and key.per_second is not None:
+            quota, window = max(1, math.floor(key.per_second)), max(1, math.ceil(1 / key.per_second))
+            left, seconds = keys.left(key)
+            message["headers"] = [
+                *message["headers"],
+                (b"ratelimit-policy", b'"key";q=%d;w=%d' % (quota, window)),
+                (b"ratelimit", b'"key";r=%d;t=%d' % (left, seconds)),
+            ]
+        await send(message)
+
+    return send_with_rate_limit

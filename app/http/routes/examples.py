@@ -17,7 +17,7 @@ router = APIRouter(prefix="/tasks/{task_id}/support", tags=["examples"])
     summary="List a task's support examples, and what they say about each other's labels",
     responses=problems(401, 403, 404, 409, 429, 503),
 )
-async def examples(task_id: str, response: Response, context: ContextDep) -> schemas.ExampleList:
+async def list_examples(task_id: str, response: Response, context: ContextDep) -> schemas.ExampleList:
     record, reports = await context.tasks.examples(task_id, context.owner)
     set_etag(record, response)
     listed = [example_to_schema(report, record.labels) for report in reports]
@@ -41,7 +41,7 @@ async def add_support(
 
 
 @router.get("/{index}", summary="Read a support example", responses=problems(401, 403, 404, 409, 422, 429, 503))
-async def example(task_id: str, index: int, response: Response, context: ContextDep) -> schemas.Example:
+async def get_example(task_id: str, index: int, response: Response, context: ContextDep) -> schemas.Example:
     record, reports = await context.tasks.examples(task_id, context.owner)
     report = next((each for each in reports if each.index == index), None)
     if report is None:
@@ -58,7 +58,7 @@ async def example(task_id: str, index: int, response: Response, context: Context
     responses=problems(401, 403, 404, 409, 412, 413, 415, 422, 429, 503),
     openapi_extra=json_body(schemas.RelabelExample),
 )
-async def relabel(
+async def relabel_example(
     task_id: str, index: int, request: Request, response: Response, context: ContextDep, revisions: IfMatch = None
 ) -> schemas.Task:
     label = await read_label(request, context.settings)
@@ -73,7 +73,7 @@ async def relabel(
     "class without examples is removed; two must remain. Other examples keep their numbers.",
     responses=problems(401, 403, 404, 409, 412, 422, 429, 503),
 )
-async def remove(
+async def remove_example(
     task_id: str, index: int, response: Response, context: ContextDep, revisions: IfMatch = None
 ) -> schemas.Task:
     return answer_task(await context.tasks.remove_example(task_id, index, context.owner, revisions=revisions), response)

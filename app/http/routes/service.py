@@ -15,7 +15,7 @@ router = APIRouter(tags=["service"])
 
 
 @router.get("/models", summary="List the loaded models, their limits and cards", responses=problems(401, 403, 429))
-async def models(context: ContextDep) -> schemas.Models:
+async def list_models(context: ContextDep) -> schemas.Models:
     models, settings = context.models, context.settings
     limits = {
         "max_ways": settings.max_ways,
@@ -48,20 +48,20 @@ def to_schema(engine: Engine, default: bool, limits: dict[str, int]) -> schemas.
 @router.get(
     "/metrics", summary="Metrics for Prometheus", response_class=PlainTextResponse, responses=problems(401, 403, 429)
 )
-async def metrics_page(context: ContextDep) -> Response:
+async def get_metrics(context: ContextDep) -> Response:
     metrics.tasks_alive.set(await context.tasks.count(context.owners))
     return Response(metrics.page(), media_type=CONTENT_TYPE_LATEST)
 
 
 @router.get("/healthz", summary="Liveness: the process answers")
-async def healthz() -> schemas.Health:
+async def get_health() -> schemas.Health:
     return schemas.Health(status="ok")
 
 
 @router.get(
     "/readyz", summary="Readiness: a real adaptation and prediction ran in the last seconds", responses=problems(503)
 )
-async def readyz(context: ContextDep) -> schemas.ReadyHealth:
+async def get_readiness(context: ContextDep) -> schemas.ReadyHealth:
     state = context.shared_state
     reason = context.readiness.reason_not_ready() or context.tasks.reason_store_is_lost()
     if not reason and not state.has_started:

@@ -31,7 +31,7 @@ router = APIRouter(prefix="/tasks", tags=["tasks"])
     responses=problems(401, 403, 413, 415, 422, 429, 503),
     openapi_extra=body_of(schemas.CreateTask, CREATE_FORM),
 )
-async def create(
+async def create_task(
     request: Request, response: Response, context: ContextDep, idempotency_key: IdempotencyKey = None
 ) -> schemas.Task:
     sent, options = await read_support(request, context.settings)
@@ -109,6 +109,7 @@ PREDICT = PredictRoute(
     predict,
     methods=["POST"],
     tags=["tasks"],
+    operation_id="predict",
     summary="Classify images with a task",
     response_model=schemas.Predictions,
     responses=problems(401, 403, 404, 409, 413, 415, 422, 429, 503),
@@ -151,7 +152,7 @@ async def evaluate(task_id: str, request: Request, context: ContextDep) -> schem
     "`limit`, or none, although `next_cursor` says that more follow.",
     responses=problems(401, 403, 422, 429, 503),
 )
-async def page(context: ContextDep, options: Annotated[PageOptions, Query()]) -> schemas.TaskPage:
+async def list_tasks(context: ContextDep, options: Annotated[PageOptions, Query()]) -> schemas.TaskPage:
     name, label, model = options.name, options.label, options.model
     name_part = None if name is None else unicodedata.normalize("NFC", name).casefold()
     spelled = None if label is None else normalise(label)
@@ -181,7 +182,7 @@ async def page(context: ContextDep, options: Annotated[PageOptions, Query()]) ->
     responses=problems(401, 403, 409, 413, 415, 422, 429, 503),
     openapi_extra={"requestBody": {"required": True, "content": {"application/octet-stream": BINARY}}},
 )
-async def import_head(
+async def import_task(
     request: Request, response: Response, context: ContextDep, options: Annotated[TaskLifetime, Query()]
 ) -> schemas.Task:
     data = await read_file(request)
@@ -196,7 +197,7 @@ async def import_head(
     responses=problems(401, 403, 404, 409, 412, 413, 415, 422, 429, 503),
     openapi_extra=json_body(UpdateTask),
 )
-async def update(
+async def update_task(
     task_id: str, request: Request, response: Response, context: ContextDep, revisions: IfMatch = None
 ) -> schemas.Task:
     changes = await read_changes(request, context.settings)
@@ -204,12 +205,12 @@ async def update(
 
 
 @router.get("/{task_id}", summary="Read a task", responses=problems(401, 403, 404, 429, 503))
-async def get(task_id: str, response: Response, context: ContextDep) -> schemas.Task:
+async def get_task(task_id: str, response: Response, context: ContextDep) -> schemas.Task:
     return answer_task(await context.tasks.get(task_id, context.owner), response)
 
 
 @router.delete("/{task_id}", status_code=204, summary="Delete a task", responses=problems(401, 403, 404, 429, 503))
-async def delete(task_id: str, context: ContextDep) -> None:
+async def delete_task(task_id: str, context: ContextDep) -> None:
     await context.tasks.delete(task_id, context.owner)
 
 
@@ -221,7 +222,7 @@ async def delete(task_id: str, context: ContextDep) -> None:
     response_class=Response,
     responses=problems(401, 403, 404, 409, 429, 503) | {200: {"content": {"application/octet-stream": BINARY}}},
 )
-async def parameters(task_id: str, context: ContextDep) -> Response:
+async def export_parameters(task_id: str, context: ContextDep) -> Response:
     return attachment(await context.tasks.parameters(task_id, context.owner), f"{task_id}.safetensors")
 
 
@@ -245,6 +246,6 @@ class OnnxOptions(BaseModel):
     response_class=Response,
     responses=problems(401, 403, 404, 409, 422, 429, 503) | {200: {"content": {"application/octet-stream": BINARY}}},
 )
-async def onnx(task_id: str, context: ContextDep, options: Annotated[OnnxOptions, Query()]) -> Response:
+async def export_onnx(task_id: str, context: ContextDep, options: Annotated[OnnxOptions, Query()]) -> Response:
     graph = await context.tasks.onnx(task_id, context.owner, prepared=options.prepared)
     return attachment(graph, f"{task_id}.onnx")

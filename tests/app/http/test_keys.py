@@ -69,6 +69,8 @@ def guarded(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Guarded]:
         "monitor": add(file, "monitor", "--right", "metrics"),
         "few": add(file, "few", "--max-tasks", 2),
         "slow": add(file, "slow", "--per-second", 0.01),
+        "quick": add(file, "quick", "--per-second", 3.5),
+        "rare": add(file, "rare", "--per-second", 0.001),
     }
     settings = Settings(data_dir=folder, weights=WEIGHTS / "omniglot", device="cpu", keys_file=file)
     with serving(settings) as client:
@@ -262,6 +264,23 @@ def test_a_key_matches_only_itself() -> None:
     assert kept.matches(presented)
     assert not kept.matches(presented + "x")
     assert not other.matches(presented)
+
+
+def test_answers_tell_what_is_left_of_a_rate_limit(guarded: Guarded) -> None:
+    """In the header fields of draft-ietf-httpapi-ratelimit-headers: quota and window, remaining and seconds."""
+    answers = [guarded.client("quick").get("/tasks") for _ in range(2)]
+    assert {answer.headers["ratelimit-policy"] for answer in answers} == {'"key";q=3;w=1'}
+    for answer in answers:
+        assert re.fullmatch(r'"key";r=[0-3];t=1', answer.headers["ratelimit"])
+    rare = guarded.client("rare")
+    allowed, refused = rare.get("/tasks"), rare.get("/tasks")
+    assert allowed.headers["ratelimit"] == '"key";r=0;t=1000'
+    assert allowed.headers["ratelimit-policy"] == '"key";q=1;w=1000'
+    assert refused.status_code == 429
+    assert re.fullmatch(r'"key";r=0;t=(1000|9\d\d)', refused.headers["ratelimit"])
+    assert 900 < int(refused.headers["retry-after"]) <= 1000
+    assert "ratelimit" not in guarded.client("ann").get("/tasks").headers
+    assert "ratelimit" not in guarded.client().get("/tasks").headers  # 401
 
 
 def test_openapi_names_the_key(client: httpx.Client) -> None:

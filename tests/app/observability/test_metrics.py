@@ -1,7 +1,9 @@
 """Metrics count what happens, and their page of documentation says what they are."""
 
 import json
+import os
 import re
+import subprocess
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -10,6 +12,7 @@ import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
 from app.observability import metrics
+from app.observability.processes import Processes
 from app.settings import PROJECT, Settings
 from tests.helpers.drawn import png
 from tests.helpers.serving import serving
@@ -42,14 +45,14 @@ def test_metrics_count_what_happens(only: httpx.Client) -> None:
         "created": ("leo_http_requests_total", {"method": "POST", "route": "/tasks", "status": "201"}),
         "predicted": ("leo_http_requests_total", {"route": "/tasks/{task_id}/predict", "status": "200"}),
         "missing": ("leo_http_requests_total", {"route": "/tasks/{task_id}", "status": "404"}),
-        "timed": ("leo_http_request_seconds_count", {"route": "/tasks"}),
-        "decodes": ("leo_stage_seconds_count", {"stage": "decode"}),
-        "waits": ("leo_stage_seconds_count", {"stage": "device"}),
-        "stores": ("leo_stage_seconds_count", {"stage": "store"}),
+        "timed": ("leo_http_request_duration_seconds_count", {"route": "/tasks"}),
+        "decodes": ("leo_stage_duration_seconds_count", {"stage": "decode"}),
+        "waits": ("leo_stage_duration_seconds_count", {"stage": "device"}),
+        "stores": ("leo_stage_duration_seconds_count", {"stage": "store"}),
         "hits": ("leo_cache_lookups_total", {"result": "hit"}),
         "images": ("leo_batch_images_sum", {}),
         "passes": ("leo_batch_requests_count", {}),
-        "worked": ("leo_batch_seconds_count", {}),
+        "worked": ("leo_batch_duration_seconds_count", {}),
         "losses": ("leo_adaptation_loss_count", {"when": "after"}),
         "gains": ("leo_adaptation_gain_count", {}),
         "confident": ("leo_confidence_count", {}),
@@ -78,15 +81,35 @@ def test_metrics_count_what_happens(only: httpx.Client) -> None:
 
 
 def families() -> set[str]:
-    return {family.name for family in metrics.REGISTRY.collect()}
+    return {family.name for registry in (metrics.REGISTRY, metrics.PROCESSES) for family in registry.collect()}
 
 
 def test_every_metric_is_documented_and_every_documented_one_exists() -> None:
-    documented = re.findall(
-        r"^\| `(leo_\w+?)(?:_total)?(?:\{[^}]*\})?` \|", _read("docs/metrics.md"), flags=re.MULTILINE
-    )
+    rows = re.findall(r"^\| (`(?:leo|process)_.*?) \|", _read("docs/metrics.md"), flags=re.MULTILINE)
+    documented = [name for row in rows for name in re.findall(r"`(\w+?)(?:_total)?(?:\{[^}]*\})?`", row)]
     assert len(documented) == len(set(documented))
     assert set(documented) == families()
+
+
+def test_names_follow_prometheus_conventions() -> None:
+    """A base unit ends the name, and nothing but a counter ends in _total."""
+    for registry in (metrics.REGISTRY, metrics.PROCESSES):
+        for family in registry.collect():
+            assert not re.search(r"_(total|count|sum|bucket|milliseconds|percent)$", family.name), family.name
+            if family.type == "histogram" and "seconds" in family.name:
+                assert family.name.endswith("_duration_seconds")
+            assert family.documentation
+
+
+def test_processes_are_measured_together() -> None:
+    def memory(*ids: int) -> float:
+        found = {family.name: family.samples[0].value for family in Processes(lambda: list(ids)).collect()}
+        return float(found["process_resident_memory_bytes"])
+
+    assert memory(os.getpid(), os.getpid()) == pytest.approx(2 * memory(os.getpid()), rel=0.1)
+    with subprocess.Popen(["true"]) as other:  # one that has ended is left out
+        pass
+    assert memory(os.getpid(), other.pid) == pytest.approx(memory(os.getpid()), rel=0.1)
 
 
 def test_the_dashboard_asks_for_metrics_that_exist() -> None:
@@ -94,7 +117,7 @@ def test_the_dashboard_asks_for_metrics_that_exist() -> None:
     asked = [target["expr"] for panel in dashboard["panels"] for target in panel.get("targets", [])]
     assert len(asked) >= 10
     for expression in asked:
-        names = re.findall(r"leo_\w+", expression)
+        names = re.findall(r"\b(?:leo|process)_\w+", expression)
         assert names, expression
         for name in names:
             assert re.sub(r"_(total|bucket|sum|count)$", "", name) in families(), expression
