@@ -92,7 +92,7 @@ def test_documented_examples_can_be_sent_as_they_are(client: httpx.Client, docum
     schemas = document["components"]["schemas"]
     task = client.post("/tasks", json=schemas["CreateTask"]["examples"][0]).json()
     assert task["labels"] == ["ring", "cross"]
-    added = client.post(f"/tasks/{task['task_id']}/support", json=schemas["AddSupport"]["examples"][0])
+    added = client.post(f"/tasks/{task['task_id']}/support", json=schemas["LabelledImages"]["examples"][0])
     assert added.json()["shots"]["ring"] == 2
 
 
