@@ -150,6 +150,23 @@ bench-device: $(INSTALLED)
 serve-ray: $(VENV)/.ray
 	. deploy/ray/environment && LEO_STORE_URL=$(LEO_STORE_URL) $(BIN)/serve run deploy/ray/serve.yaml
 
+# ONNX Runtime for browsers, from npm, for the tests of exported folders.
+BROWSER_RUNTIME := .cache/onnxruntime-web
+ONNXRUNTIME_WEB := 1.30.0
+ONNXRUNTIME_WEB_SHA256 := d2228df7e4616bc3348bf504ee888f3bec43789a273f0a63f3e68d203ce3bf71
+
+.PHONY: browser-runtime
+browser-runtime: $(BROWSER_RUNTIME)/$(ONNXRUNTIME_WEB)
+
+$(BROWSER_RUNTIME)/$(ONNXRUNTIME_WEB):
+	@mkdir -p .cache
+	cd .cache && npm pack --silent onnxruntime-web@$(ONNXRUNTIME_WEB)
+	cd .cache && echo "$(ONNXRUNTIME_WEB_SHA256)  onnxruntime-web-$(ONNXRUNTIME_WEB).tgz" | sha256sum --check --quiet
+	rm -rf $(BROWSER_RUNTIME) && mkdir $(BROWSER_RUNTIME)
+	tar -xzf .cache/onnxruntime-web-$(ONNXRUNTIME_WEB).tgz -C $(BROWSER_RUNTIME) --strip-components=1
+	rm .cache/onnxruntime-web-$(ONNXRUNTIME_WEB).tgz
+	@touch $@
+
 # Starts two raylets and kills a node under load. Some minutes; Ray's own warnings are not errors here.
 test-ray: $(VENV)/.ray
 	$(BIN)/python -m pytest tests/ray -o addopts="-ra --strict-markers --strict-config" -W ignore

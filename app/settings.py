@@ -10,6 +10,8 @@ from pydantic_settings import BaseSettings, SettingsConfigDict
 from model.shipped import WEIGHTS
 
 PROJECT = Path(__file__).resolve().parent.parent
+#: Files of the npm package onnxruntime-web that run a graph in a browser.
+BROWSER_RUNTIME = ("dist/ort.wasm.bundle.min.mjs", "dist/ort-wasm-simd-threaded.wasm")
 
 
 class Settings(BaseSettings):
@@ -61,6 +63,12 @@ class Settings(BaseSettings):
         description="number format in which phi computes: `int8` is faster on CPUs with instructions for it, `float32` "
         "gives the same results on all machines, `auto` uses `int8` if the CPU supports it. Set the same for all "
         "replicas if their CPUs differ",
+    )
+
+    browser_runtime: Path | None = Field(
+        None,
+        description="folder of the npm package `onnxruntime-web`, such as `node_modules/onnxruntime-web`, of which "
+        "`standalone.zip` then contains two files; without it the page in the zip says where to put them",
     )
 
     workers: int = Field(
@@ -121,6 +129,14 @@ class Settings(BaseSettings):
         description="seconds to keep serving after SIGTERM while `/readyz` answers 503, so that load balancers notice",
     )
     stop_seconds: float = Field(30.0, gt=0, description="seconds after that for admitted requests to finish")
+
+    @field_validator("browser_runtime")
+    @classmethod
+    def _browser_runtime_is_complete(cls, folder: Path | None) -> Path | None:
+        missing = [name for name in BROWSER_RUNTIME if folder and not (folder / name).is_file()]
+        if missing:
+            raise ValueError(f"{folder} has no {' and no '.join(missing)}: npm install onnxruntime-web")
+        return folder
 
     @field_validator("device")
     @classmethod

@@ -148,14 +148,50 @@ def delete(task_ids: Annotated[list[str], typer.Argument(metavar="TASK_ID...")],
 @tasks.command("export")
 def export(
     task_id: TaskId,
-    out: Annotated[Path, typer.Argument(help="FILE.safetensors for the head, FILE.onnx for the whole classifier.")],
+    out: Annotated[
+        Path,
+        typer.Argument(
+            help="FILE.safetensors for the head, FILE.onnx for the whole classifier, or a new FOLDER for the "
+            "classifier with a page that runs it in a browser and a Python file."
+        ),
+    ],
+    runtime: Annotated[
+        Path | None,
+        typer.Option(
+            help="Folder of the npm package onnxruntime-web, such as node_modules/onnxruntime-web: what the page in "
+            "FOLDER needs of it is copied there.",
+            show_default="the page says what it needs",
+        ),
+    ] = None,
     url: Url = LOCAL,
 ) -> None:
-    """Write a task's head, or the whole classifier, to a file."""
-    if out.suffix not in (".safetensors", ".onnx"):
-        fail(f"{out}: choose a name that ends in .safetensors (the head) or .onnx (the whole classifier)")
-    with server(url) as client:
-        out.write_bytes(client.onnx(task_id) if out.suffix == ".onnx" else client.parameters(task_id))
+    """Write a task's head, or the whole classifier, to a file or a folder."""
+    if out.suffix in (".safetensors", ".onnx"):
+        if runtime:
+            fail("--runtime belongs to a FOLDER")
+        with server(url) as client:
+            out.write_bytes(client.onnx(task_id) if out.suffix == ".onnx" else client.parameters(task_id))
+    elif out.suffix or out.is_file():
+        fail(f"{out}: choose a name that ends in .safetensors (the head) or .onnx (the whole classifier), or a folder")
+    else:
+        with server(url) as client:
+            _export_folder(client, task_id, out, runtime)
+
+
+def _export_folder(client: "Client", task_id: str, folder: Path, runtime: Path | None) -> None:
+    from app.tasks.standalone import RUNTIME, unpack
+
+    missing = [source for source in RUNTIME if runtime and not (runtime / source).is_file()]
+    if missing:
+        fail(f"{runtime} has no {missing[0]}: install it with npm install onnxruntime-web")
+    if folder.exists() and any(folder.iterdir()):
+        fail(f"{folder} is not empty: choose a new folder")
+    files = unpack(client.standalone(task_id))
+    if runtime:
+        files |= {name: (runtime / source).read_bytes() for source, name in RUNTIME.items()}
+    for name, content in files.items():
+        (folder / name).parent.mkdir(parents=True, exist_ok=True)
+        (folder / name).write_bytes(content)
 
 
 @tasks.command("import")

@@ -48,6 +48,7 @@ export function takeawayButtons(task, failed) {
     });
   return [
     button("Share", () => share(task)),
+    saving("Save to run without a server", "standalone.zip", `${task.task_id}.zip`),
     saving("Save as ONNX", "export.onnx", `${task.task_id}.onnx`),
     saving("Save the head", "parameters", `${task.task_id}.safetensors`),
   ];

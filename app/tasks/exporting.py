@@ -1,6 +1,8 @@
 """Files of a task, to take away."""
 
-from app.tasks import head_file
+from app.inference.work import Head
+from app.store import TaskRecord
+from app.tasks import head_file, standalone
 from app.tasks.base import TaskBase, mean_shots
 from model.serving.export.classifier import prepared_to_onnx, to_onnx
 
@@ -16,13 +18,31 @@ class Exporting(TaskBase):
     async def onnx(self, task_id: str, owner: str, *, prepared: bool = False) -> bytes:
         """The whole classifier as one ONNX graph, from a picture or from prepared images to probabilities."""
         record, head = await self._record_and_head(task_id, owner)
+        return await self._in_thread(self._graph, record, head, prepared)
+
+    async def standalone(self, task_id: str, owner: str) -> bytes:
+        """The whole classifier as a zip of a folder that needs no service; see `app.tasks.standalone`."""
+        record, head = await self._record_and_head(task_id, owner)
         engine = self._models.for_task(record)
+        about = {
+            "name": record.name,
+            "labels": record.labels,
+            "input": "drawings" if engine.takes_drawings else "photos",
+            "draft": engine.read.draft_at,
+            "task_id": task_id,
+            "model": record.model,
+            "model_version": record.model_version,
+        }
 
         def export() -> bytes:
-            described = {"task_id": task_id, "model": record.model, "model_version": record.model_version}
-            given = engine.leo, head.weight, head.bias, record.labels, described, mean_shots(record)
-            if prepared:
-                return prepared_to_onnx(*given)
-            return to_onnx(*given, quantised=engine.phi_precision == "int8")
+            return standalone.pack(self._graph(record, head), about, self._settings.browser_runtime)
 
         return await self._in_thread(export)
+
+    def _graph(self, record: TaskRecord, head: Head, prepared: bool = False) -> bytes:
+        engine = self._models.for_task(record)
+        described = {"task_id": record.task_id, "model": record.model, "model_version": record.model_version}
+        given = engine.leo, head.weight, head.bias, record.labels, described, mean_shots(record)
+        if prepared:
+            return prepared_to_onnx(*given)
+        return to_onnx(*given, quantised=engine.phi_precision == "int8")

@@ -274,6 +274,11 @@ class Calls:
         return Call("GET", f"{path_of(task_id)}/export.onnx", _read_content)
 
     @_method
+    def standalone(self, task_id: str) -> Call[bytes]:
+        """Download a zip of a folder that needs no service: the classifier, a page that runs it, and a Python file."""
+        return Call("GET", f"{path_of(task_id)}/standalone.zip", _read_content)
+
+    @_method
     def models(self) -> Call[list[dict[str, Any]]]:
         """List the models that are loaded, with their limits and cards."""
         return Call("GET", "/models", lambda response: list(response.json()["models"]))

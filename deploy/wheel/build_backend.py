@@ -44,7 +44,7 @@ CHANGES = {
     'attr = "app.__version__"': 'attr = "leo_service.__version__"',
     'where = [".", "client"]': 'where = ["."]',
     'include = ["app*", "model*", "leo_client*"]': 'include = ["leo_service*"]\nnamespaces = false',
-    'app = ["page/**/*"]': 'leo_service = ["page/**/*", "weights/*/*", "py.typed"]',
+    'app = ["page/**/*", "standalone/*"]': 'leo_service = ["page/**/*", "standalone/*", "weights/*/*", "py.typed"]',
 }
 
 

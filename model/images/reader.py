@@ -14,6 +14,10 @@ from model.images import drawings, photos
 class Reader(Protocol):
     """Turns pictures into phi's input, uint8: drawings [R,R], 255 full ink, or photos [R,R,3]."""
 
+    @property
+    def draft_at(self) -> tuple[str, tuple[int, int]]:
+        """The mode and the least size in which a JPEG is decoded, for `PIL.Image.Image.draft`."""
+
     def draft(self, picture: Image.Image) -> None:
         """Have an open JPEG decoded at a fraction of its size, where it still has the pixels that are needed."""
 
@@ -27,8 +31,12 @@ class DrawingReader:
 
     side: int
 
+    @property
+    def draft_at(self) -> tuple[str, tuple[int, int]]:
+        return "L", (2 * drawings.WORK_SIDE, 2 * drawings.WORK_SIDE)
+
     def draft(self, picture: Image.Image) -> None:
-        picture.draft("L", (2 * drawings.WORK_SIDE, 2 * drawings.WORK_SIDE))
+        picture.draft(*self.draft_at)
 
     def __call__(self, picture: Image.Image) -> NDArray[np.uint8]:
         return drawings.to_input(drawings.to_drawing(picture), self.side)
@@ -39,6 +47,10 @@ class PhotoReader:
     """Reads photos: the square in their middle, at `side` x `side` pixels."""
 
     side: int
+
+    @property
+    def draft_at(self) -> tuple[str, tuple[int, int]]:
+        return "RGB", (2 * self.side, 2 * self.side)
 
     def draft(self, picture: Image.Image) -> None:
         photos.draft(picture, self.side)

@@ -122,6 +122,7 @@ def test_a_task_grows_changes_and_is_imported_again(leo: Client) -> None:
     back = leo.import_head(leo.parameters(task.task_id), name="back")
     assert back.shots == grown.shots
     assert b"probabilities" in leo.onnx(task.task_id)
+    assert b"index.html" in leo.standalone(task.task_id)
     bare = leo.create({name: png(name) for name in NAMES[:2]}, keep_support=False)
     with pytest.raises(ProblemError, match="keep_support"):
         leo.add_support(bare.task_id, {NAMES[2]: png(NAMES[2])})

@@ -249,3 +249,15 @@ class OnnxOptions(BaseModel):
 async def export_onnx(task_id: str, context: ContextDep, options: Annotated[OnnxOptions, Query()]) -> Response:
     graph = await context.tasks.onnx(task_id, context.owner, prepared=options.prepared)
     return attachment(graph, f"{task_id}.onnx")
+
+
+@router.get(
+    "/{task_id}/standalone.zip",
+    summary="Export a folder that classifies without the service",
+    description="`classifier.onnx`, `labels.json`, `index.html`, which runs it in a browser from any web server, and "
+    "`predict.py`. The files of ONNX Runtime for the browser are in it if `LEO_BROWSER_RUNTIME` is set.",
+    response_class=Response,
+    responses=problems(401, 403, 404, 409, 429, 503) | {200: {"content": {"application/zip": BINARY}}},
+)
+async def standalone(task_id: str, context: ContextDep) -> Response:
+    return attachment(await context.tasks.standalone(task_id, context.owner), f"{task_id}.zip", "application/zip")

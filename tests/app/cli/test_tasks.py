@@ -1,12 +1,16 @@
 """Tests of `leo tasks` against a running server."""
 
+import io
 import json
+import zipfile
 from pathlib import Path
 
 import httpx
 
+from app.tasks.standalone import RUNTIME, unpack
 from tests.helpers.command import run_leo
 from tests.helpers.drawn import png
+from tests.helpers.tasks import FIVE, create
 
 
 def test_a_task_from_creation_to_deletion(client: httpx.Client, support: Path, queries: Path, tmp_path: Path) -> None:
@@ -39,6 +43,36 @@ def test_a_task_from_creation_to_deletion(client: httpx.Client, support: Path, q
     for deleted in (task_id, imported):
         assert "404" in run_leo("tasks", "show", deleted, status=1, **server).stderr
     assert ".onnx" in run_leo("tasks", "export", task_id, tmp_path / "a.txt", status=1, **server).stderr
+
+
+def test_a_folder_that_needs_no_server(client: httpx.Client, tmp_path: Path) -> None:
+    server = {"LEO_URL": str(client.base_url)}
+    task_id, folder, package = create(client).json()["task_id"], tmp_path / "folder", tmp_path / "onnxruntime-web"
+    (package / "dist").mkdir(parents=True)
+
+    def refused(*arguments: object) -> str:
+        return run_leo("tasks", "export", task_id, *arguments, status=1, **server).stderr
+
+    assert "npm install onnxruntime-web" in refused(folder, "--runtime", package)
+    assert not folder.exists()
+    for source in RUNTIME:
+        (package / source).write_text(source)
+    run_leo("tasks", "export", task_id, folder, "--runtime", package, **server)
+    for source, name in RUNTIME.items():
+        assert (folder / name).read_text() == source
+    assert json.loads((folder / "labels.json").read_text())["labels"] == FIVE
+    assert (folder / "predict.py").exists()
+    assert "not empty" in refused(folder)
+    assert "FOLDER" in refused(tmp_path / "graph.onnx", "--runtime", package)
+
+
+def test_a_folder_has_no_other_files_than_its_own() -> None:
+    """A server may send anything; nothing is written outside the folder, and nothing unknown into it."""
+    packed = io.BytesIO()
+    with zipfile.ZipFile(packed, "w") as archive:
+        for name in ("labels.json", "../labels.json", "/etc/labels.json", "run.sh", "onnxruntime/../../x"):
+            archive.writestr(name, name)
+    assert unpack(packed.getvalue()) == {"labels.json": b"labels.json"}
 
 
 def test_no_server_is_one_line() -> None:
