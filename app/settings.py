@@ -43,6 +43,11 @@ class Settings(BaseSettings):
     models: str = Field(
         "", description="further models to load, separated by commas: names of folders in `weights/`, or paths"
     )
+    backbones_dir: Path | None = Field(
+        None,
+        description="folder of fetched weights of backbones, for models of photos that need them; without it "
+        "`leo/backbones` in the user's cache folder",
+    )
     keys_file: Path | None = Field(
         None, description="key file, made by `leo keys add`; without it everyone who can reach the service may use it"
     )

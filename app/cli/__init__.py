@@ -4,6 +4,7 @@ import io
 import sys
 
 from app.cli import (
+    backbones,
     bench,
     card,
     classify,
@@ -21,6 +22,7 @@ from app.cli.common import app
 
 __all__ = [
     "app",
+    "backbones",
     "bench",
     "card",
     "classify",

@@ -25,8 +25,6 @@ if TYPE_CHECKING:
     from model.training.config import DrawingTrainConfig, PhotoTrainConfig
     from model.training.photos import PhotoTrainer
 
-PHOTO_MODEL = "photos"  # the name that callers ask for, whatever its backbone
-
 
 @app.command()
 @one_line_errors()
@@ -44,6 +42,16 @@ def train(
             help="Which run: omniglot, omniglot-100x, omniglot-105, photos-lite0, photos-lite2 or photos-plain."
         ),
     ] = "omniglot",
+    backbone: Annotated[
+        str | None,
+        typer.Option(
+            help="A pretrained network for photos, instead of a preset: clip-vit-b16, timm:NAME, torchvision:NAME, "
+            "open_clip:NAME/PRETRAINED, onnx:FILE, or several joined with +."
+        ),
+    ] = None,
+    name: Annotated[
+        str | None, typer.Option(help="What callers will name the model.", show_default="the preset's, or photos")
+    ] = None,
     teacher: Annotated[
         Path | None, typer.Option(help="Folder of a trained model to learn from; omniglot-105 needs one.")
     ] = None,
@@ -63,23 +71,25 @@ def train(
     """
     from model.allocator import keep_freed_memory
     from model.training.config import PhotoTrainConfig
-    from model.training.presets import PRESETS
+    from model.training.presets import PHOTO_MODEL_NAMES, PRESETS, photo_model
 
     keep_freed_memory()
     if preset not in PRESETS:
         fail(f"no preset called {preset!r}; there are {', '.join(PRESETS)}")
-    config = PRESETS[preset].model_copy(update={"seed": seed})
+    chosen = PRESETS[preset] if backbone is None else PhotoTrainConfig(leo=photo_model(backbone))
+    config = chosen.model_copy(update={"seed": seed})
     origin: dict[str, Any] = {
         "data": ", ".join(path.name for path in data),
         "command": shlex.join(["leo", *(_without_folders(argument) for argument in sys.argv[1:])]),
         "seed": seed,
     }
     if isinstance(config, PhotoTrainConfig):
-        _train_on_photos(config, data, out, find_device(device), origin)
+        name = name or PHOTO_MODEL_NAMES.get(preset, "photos")
+        _train_on_photos(config, name, data, out, find_device(device), origin)
     elif config.distill > 0 and teacher is None:
         fail(f"{preset} learns from a trained model: give --teacher weights/omniglot")
     else:
-        _train_on_drawings(config, preset, data, out, teacher, start, find_device(device), origin)
+        _train_on_drawings(config, name or preset, data, out, teacher, start, find_device(device), origin)
 
 
 def _without_folders(argument: str) -> str:
@@ -142,7 +152,7 @@ def _train_on_drawings(
 
 
 def _train_on_photos(
-    config: "PhotoTrainConfig", data: list[Path], out: Path, device: "torch.device", origin: dict[str, Any]
+    config: "PhotoTrainConfig", name: str, data: list[Path], out: Path, device: "torch.device", origin: dict[str, Any]
 ) -> None:
     from model.training.photos import PhotoTrainer
 
@@ -152,7 +162,7 @@ def _train_on_photos(
     note("computing the backbone's features, once: this takes some minutes")
     trainer = PhotoTrainer(config, training, validation, out, device)
     _show_training(trainer)
-    _finish_photos(trainer, photos, origin)
+    _finish_photos(trainer, name, photos, origin)
 
 
 def _show_training(trainer: Any) -> None:
@@ -201,7 +211,7 @@ def _finish_drawings(
     note(f"wrote {folder} and {out / 'curve.png'}")
 
 
-def _finish_photos(trainer: "PhotoTrainer", photos: "Photos", origin: dict[str, Any]) -> None:
+def _finish_photos(trainer: "PhotoTrainer", name: str, photos: "Photos", origin: dict[str, Any]) -> None:
     """Evaluate on the validation classes of each source and write model, card and curve."""
     from model.checkpoint import read_info, save_model
     from model.evaluation.model_card import shape_of
@@ -227,10 +237,10 @@ def _finish_photos(trainer: "PhotoTrainer", photos: "Photos", origin: dict[str, 
     with console.status("evaluating"):
         card["validation"] = measure_photo_figures(leo, validation, card["logistic_l2"])
     folder = trainer.folder / "model"
-    save_model(leo, folder, PHOTO_MODEL, card)
-    write_photo_card(folder, PHOTO_MODEL, read_info(folder).version, card)
+    save_model(leo, folder, name, card)
+    write_photo_card(folder, name, read_info(folder).version, card)
     draw_curve(trainer.folder / "log.csv", trainer.folder / "curve.png")
-    print_photo_card(f"{PHOTO_MODEL}, validation classes", card["validation"])
+    print_photo_card(f"{name}, validation classes", card["validation"])
     note(f"wrote {folder} and {trainer.folder / 'curve.png'}")
 
 

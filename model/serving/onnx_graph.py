@@ -7,12 +7,16 @@ from typing import Any
 
 import numpy as np
 import onnx
+import onnx.compose
+import onnx.version_converter
 import torch
 from numpy.typing import NDArray
 from onnx import TensorProto, helper, numpy_helper
 from torch import Tensor, nn
 
 from model.backbones.efficientnet import InvertedBottleneck, LastLayerAndPooling, SameConv
+from model.backbones.join import Normalised, SideBySide
+from model.backbones.onnx_file import OnnxEncoder
 from model.networks.conv_blocks import Residual
 from model.networks.features import FeatureExtractor, FrozenBackbone
 
@@ -85,7 +89,8 @@ class GraphBuilder:
             at = self.add("Concat", *(self.rotate(images, grid) for grid in phi.views), axis=0)
         at = self.select_parts(phi, self.layer(phi.blocks, at))
         if phi.normalise:
-            at = self.normalise(self.add("Sub", at, self.constant("centre", phi.centre)))
+            at = self.add("Sub", at, self.constant("centre", phi.centre))
+            at = self.normalise(self.weight_parts(phi, at) if phi.joined else at)
         if views:
             by_view = self.add("Reshape", at, self.int64_constant(views, -1, len(phi.centre)))
             at = self.add("ReduceMean", by_view, self.int64_constant(0), keepdims=0)
@@ -101,11 +106,21 @@ class GraphBuilder:
             if phi.normalise and phi.power != 1:
                 name = self.constant(f"power_{len(self.nodes)}", np.float32(phi.power))
                 at = self.add("Mul", self.add("Sign", at), self.add("Pow", self.add("Abs", at), name))
-            if phi.normalise and len(phi.parts) > 1:
+            if phi.normalise and len(phi.parts) > 1 and not phi.joined:
                 name = self.constant(f"weight_{len(self.nodes)}", np.float32(part.weight**0.5))
                 at = self.add("Mul", self.normalise(at), name)
             parts.append(at)
         return self.add("Concat", *parts, axis=-1) if parts else outputs
+
+    def weight_parts(self, phi: FeatureExtractor, at: str) -> str:
+        """Scale each part of joined backbones' centred features to the length that is its weight: [B,F] -> [B,F]."""
+        parts, first = [], 0
+        for part, weight in zip(phi.parts, phi.part_weights, strict=True):
+            bounds = (first, first + part.width, 1)
+            some = self.normalise(self.add("Slice", at, *(self.int64_constant(bound) for bound in bounds)))
+            parts.append(self.add("Mul", some, self.constant(self.name("part_weight"), weight)))
+            first += part.width
+        return self.add("Concat", *parts, axis=-1)
 
     def rotate(self, images: str, grid: Tensor) -> str:
         """Sample every image [B,1,R,R] at the places of one grid [R,R,2]."""
@@ -126,9 +141,13 @@ class GraphBuilder:
             for each in layer:
                 at = self.layer(each, at)
             return at
-        if isinstance(layer, FrozenBackbone):
-            mean, std = (self.constant(name, getattr(layer, name)) for name in ("mean", "std"))
+        if isinstance(layer, FrozenBackbone | Normalised):
+            mean, std = (self.constant(self.name(name), getattr(layer, name)) for name in ("mean", "std"))
             return self.layer(layer.network, self.add("Div", self.add("Sub", at, mean), std))
+        if isinstance(layer, SideBySide):
+            return self.add("Concat", *(self.layer(network, at) for network in layer.networks), axis=-1)
+        if isinstance(layer, OnnxEncoder):
+            return self.encoder(layer, at)
         if isinstance(layer, InvertedBottleneck):
             out = self.layer(layer.layers, at)
             return self.add("Add", out, at) if layer.residual else out
@@ -161,6 +180,40 @@ class GraphBuilder:
         if isinstance(layer, nn.Flatten):
             return self.add("Flatten", at, axis=1)
         raise TypeError(f"no ONNX form is known here for {type(layer).__name__}")
+
+    def encoder(self, layer: OnnxEncoder, images: str) -> str:
+        """Add a foreign encoder, for one image after the other: [B,3,R,R] -> [B,W].
+
+        Encoders in 8 bits choose the range of their activations by the whole batch; so an image's features do not
+        depend on the others. Raises `TypeError` for a graph that cannot be brought to the version of this one.
+        """
+        try:
+            model = onnx.version_converter.convert_version(onnx.load_from_string(layer.data), OPSET)
+        except Exception as error:  # of several kinds, out of C++
+            raise TypeError(f"an encoder cannot be brought to ONNX's operators of version {OPSET} ({error})") from error
+        prefix = self.name("encoder")
+        graph = onnx.compose.add_prefix_graph(model.graph, f"{prefix}/")
+        self.constants.extend(graph.initializer)
+        weights = {tensor.name for tensor in graph.initializer}
+        (image,) = (each.name for each in graph.input if each.name not in weights)
+        one = self.name("image")  # [3, R, R]
+        with self.subgraph() as nodes:
+            self.add("Unsqueeze", one, self.int64_constant(0), output=image)
+            nodes.extend(graph.node)
+            vectors = []
+            for output in layer.outputs:
+                at = f"{prefix}/{output.name}"  # [1, W], or [1, T, W]
+                if output.sequence:
+                    at = self.add("Gather", at, self.int64_constant(0), axis=1)  # [1, 1, W]
+                vectors.append(self.add("Reshape", at, self.int64_constant(-1)))
+            row = self.add("Concat", *vectors, axis=0)
+        body = helper.make_graph(
+            nodes,
+            prefix,
+            [helper.make_tensor_value_info(one, TensorProto.FLOAT, None)],
+            [helper.make_tensor_value_info(row, TensorProto.FLOAT, [layer.width])],
+        )
+        return self.add("Scan", images, body=body, num_scan_inputs=1)
 
     def last_layer_and_pooling(self, layer: LastLayerAndPooling, maps: str) -> str:
         """Add a backbone's last layer and its means over positions: [B,C,h,h] -> [B,W]."""
@@ -220,7 +273,12 @@ class QuantisedGraphBuilder(GraphBuilder):
 
     def layer(self, layer: nn.Module, at: str) -> str:
         """Add a layer and quantise its output. Raises `TypeError` for one without a quantised form here."""
-        if isinstance(layer, FrozenBackbone):
+        if isinstance(layer, FrozenBackbone) and isinstance(layer.network, SideBySide):
+            return self.layer(layer.network, at)
+        if isinstance(layer, Normalised) and isinstance(layer.network, OnnxEncoder):
+            name = self.constant(self.name("full"), np.float32(255))
+            return super().layer(layer, self.add("Div", self.add("Cast", at, to=TensorProto.FLOAT), name))
+        if isinstance(layer, FrozenBackbone | Normalised):
             scale, zero = 1 / (255 * layer.std), 255 * layer.mean
             if scale.unique().numel() > 1 or zero.unique().numel() > 1 or (zero - zero.round()).abs().max() > 1e-4:
                 raise TypeError(
@@ -240,7 +298,7 @@ class QuantisedGraphBuilder(GraphBuilder):
             return self.quantise(super().layer(layer, at), 0.0, 255 * self.scales[at])
         if isinstance(layer, nn.ReLU):
             return at  # quantisation has already clipped negative values
-        if isinstance(layer, nn.Sequential | SameConv | LastLayerAndPooling | nn.Flatten):
+        if isinstance(layer, nn.Sequential | SameConv | LastLayerAndPooling | nn.Flatten | SideBySide | OnnxEncoder):
             return super().layer(layer, at)
         raise TypeError(f"{type(layer).__name__} has no quantised form")
 

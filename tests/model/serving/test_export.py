@@ -10,11 +10,11 @@ from PIL import Image, ImageFilter
 
 from model.images.drawings import NoDrawing
 from model.images.reader import DrawingReader, PhotoReader
+from model.onnx_runtime import session
 from model.serving.export.drawings import drawing_to_input
 from model.serving.export.photos import photo_to_input
 from model.serving.export.values import Value
 from model.serving.onnx_graph import GraphBuilder
-from model.serving.onnx_runtime import session
 from tests.helpers.drawn import CHARACTERS, canvas, photo
 from tests.helpers.photographed import product
 

@@ -13,7 +13,7 @@ from pydantic import ValidationError
 
 from model import backbones
 from model.backbones import BackboneError, LoadedBackbone, find
-from model.backbones.backbone import LITE
+from model.backbones.lite import LITE
 from model.config import LEOConfig
 from model.images.photos import to_pixels
 from model.networks.features import FeatureExtractor
