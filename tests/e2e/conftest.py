@@ -1,14 +1,15 @@
-"""A real server, and a real browser."""
+"""A real server, and a real browser. What needs no browser also runs where there is no playwright."""
 
 from collections.abc import Iterator
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
-from playwright.sync_api import Browser, expect, sync_playwright
 
 from tests.helpers.server import Server
 
-expect.set_options(timeout=30_000)  # milliseconds, for loaded machines
+if TYPE_CHECKING:
+    from playwright.sync_api import Browser
 
 CHROMIUM = Path("/usr/bin/chromium")
 QUIETLY = [
@@ -36,8 +37,11 @@ def server(tmp_path: Path) -> Iterator[Server]:
 
 
 @pytest.fixture(scope="module")
-def browser() -> Iterator[Browser]:
+def browser() -> "Iterator[Browser]":
     """Debian's chromium, without a window."""
+    from playwright.sync_api import expect, sync_playwright
+
+    expect.set_options(timeout=30_000)  # milliseconds, for loaded machines
     if not CHROMIUM.exists():
         pytest.skip(f"no browser at {CHROMIUM} (Debian: apt-get install chromium)")
     with sync_playwright() as playwright:
