@@ -114,8 +114,10 @@ def _skipped(given: list[str]) -> set[str]:
 
 
 def _without(names: set[str], methods: "list[Method]") -> "list[Method]":
-    """Leave out methods by name. LEO, the first, stays: the others are compared with it."""
-    known = [method.name.lower() for method in methods[1:]]
+    """Leave out methods by name, which need not be trained. LEO, the first, stays: the others are compared with it."""
+    from model.baselines.gradient import KINDS
+
+    known = dict.fromkeys([*(method.name.lower() for method in methods[1:]), *(kind.lower() for kind in KINDS)])
     for name in sorted(names.difference(known)):
         fail(f"--skip {name}: there are {', '.join(known)}")
     return [methods[0], *(method for method in methods[1:] if method.name.lower() not in names)]
