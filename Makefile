@@ -72,9 +72,10 @@ compare: $(INSTALLED)
 	$(COMPARE) --skip MAML,Meta-SGD --episodes 500 --repeats 0 --out bench/results/compare.json
 	$(BIN)/python -m bench.accuracy
 
-# What each setting of a LEO contributes. Half an hour.
+# What each setting of a LEO contributes, and several views of a query. Half an hour.
 ablation: $(INSTALLED)
 	$(BIN)/python -m bench.ablation --data $(DATA)
+	$(BIN)/python -m bench.query_views --data $(DATA)
 
 # Speed of meta-training on this machine. A quarter of an hour.
 bench-training: $(INSTALLED)

@@ -16,7 +16,16 @@ DOCUMENT = ROOT / "docs" / "accuracy.md"
 def tables() -> str:
     """Everything between the document's two marks."""
     kinds = ("compare", "compare-alphabet", "compare-gradient")
-    parts = [cards.drawings(), cards.photos(), *map(compared, kinds), choices(), views(), extractors(), speed()]
+    parts = [
+        cards.drawings(),
+        cards.photos(),
+        *map(compared, kinds),
+        choices(),
+        views(),
+        views_of_queries(),
+        extractors(),
+        speed(),
+    ]
     return "\n\n".join("\n".join(part) for part in parts)
 
 
@@ -66,19 +75,23 @@ def choices() -> list[str]:
         rows = list(several)
         if not lines:
             settings = [(row["way"], row["shot"], ", one alphabet" if row["within"] else "") for row in rows]
-            lines = _head("what differs, accuracy in %", settings)
+            steps = [(way, shot, f"{within}: gain by the steps") for way, shot, within in settings if within]
+            lines = _head("what differs, accuracy in %", [*settings, *steps])
         cells = []
         for row in rows:
             against = row["against_first"]
             apart = "" if name == found["rows"][0]["choice"] else f" ({_plus_minus(against['mean'], against['ci95'])})"
             cells.append(f"{100 * row['accuracy']['mean']:.2f}{apart}")
+        gains = [row["steps_gain"] for row in rows if row["within"]]
+        cells += [_plus_minus(gain["mean"], gain["ci95"]) for gain in gains]
         lines.append(f"| {name} | " + " | ".join(cells) + " |")
     return [
         *lines,
         "",
         f"Each meta-trained alike for {found['training_steps']} steps on the features of the shipped "
         f"`{found['model']}`, whose feature extractor stays as it is; {found['episodes']} tasks; in brackets the "
-        f"difference to the first row, on the same tasks, 95 % interval ({found['date']}).",
+        f"difference to the first row, on the same tasks, 95 % interval; then what the inner steps add, in points "
+        f"({found['date']}).",
     ]
 
 
@@ -105,6 +118,30 @@ def views() -> list[str]:
         f"The shipped `{found['model']}` with other settings, on {found['split']}; {found['episodes']} tasks; in "
         "brackets the difference to the first row, on the same tasks, 95 % interval. Milliseconds are the engine's for "
         f"a 5-way 1-shot task, all rows in turn on a machine with other work ({found['date']}).",
+    ]
+
+
+def views_of_queries() -> list[str]:
+    """Views of the queries, which the service does not take."""
+    found = read_results("query_views")
+    lines: list[str] = []
+    for number, several in groupby(found["rows"], key=lambda row: row["views"]):
+        rows = list(several)
+        if not lines:
+            settings = [(row["way"], row["shot"], ", one alphabet" if row["within"] else "") for row in rows]
+            lines = _head("views of a query", settings)
+        cells = []
+        for row in rows:
+            against = row["against_first"]
+            apart = "" if number == 1 else f" ({_plus_minus(against['mean'], against['ci95'])})"
+            cells.append(f"{100 * row['accuracy']['mean']:.2f}{apart}")
+        lines.append(f"| {number} | " + " | ".join(cells) + " |")
+    return [
+        *lines,
+        "",
+        f"The shipped `{found['model']}`, with queries averaged over several views as the support is, on "
+        f"{found['split']}; {found['episodes']} tasks; in brackets the difference to the first row, on the same tasks, "
+        f"95 % interval ({found['date']}, version {found['model_version']}).",
     ]
 
 
