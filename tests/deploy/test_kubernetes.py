@@ -70,6 +70,20 @@ def test_kubectl_renders_the_same(kubernetes: Path, folder: str) -> None:
     assert by_name(rendered_by_kubectl(kubernetes / folder)) == by_name(rendered(kubernetes / folder))
 
 
+def test_everything_has_the_recommended_labels(manifests: dict[tuple[str, str], Manifest]) -> None:
+    """As Kubernetes' documentation recommends, so that tools show what belongs together."""
+    for (kind, name), manifest in manifests.items():
+        labels = manifest["metadata"]["labels"]
+        assert labels["app.kubernetes.io/part-of"] == "leo", (kind, name)
+        assert labels["app.kubernetes.io/managed-by"] == "kustomize"
+        if kind != "Secret":
+            assert {"app.kubernetes.io/name", "app.kubernetes.io/component"} <= labels.keys(), (kind, name)
+        if kind in ("Deployment", "StatefulSet"):
+            template = manifest["spec"]["template"]["metadata"]["labels"]
+            assert {"app.kubernetes.io/name", "app.kubernetes.io/component"} <= template.keys()
+            assert manifest["spec"]["selector"]["matchLabels"].keys() == {"app"}  # it cannot be changed later
+
+
 EXAMPLE = {
     "base/kustomization.yaml": "resources: [deployment.yaml]",
     "base/deployment.yaml": """
@@ -83,6 +97,7 @@ spec:
       - {name: leo, image: leo, args: [a, b], env: [{name: ONE, value: "1"}, {name: TWO, value: "2"}]}
 """,
     "overlay/kustomization.yaml": """
+labels: [{pairs: {team: vision}}]
 resources: [../base]
 patches: [{path: patch.yaml}]
 secretGenerator: [{name: leo-keys, files: [keys.json]}]
@@ -116,7 +131,8 @@ def test_an_overlay_is_rendered_as_kustomize_documents_it(example: Path) -> None
     found = by_name(rendered(example))
     assert found["Secret", "leo-keys"]["data"] == {"keys.json": "e30="}
     deployment = found["Deployment", "leo"]
-    assert deployment["metadata"]["labels"] == {"app": "leo"}
+    assert deployment["metadata"]["labels"] == {"app": "leo", "team": "vision"}
+    assert found["Secret", "leo-keys"]["metadata"]["labels"] == {"team": "vision"}
     assert deployment["spec"]["replicas"] == 2
     assert container(deployment) == {
         "name": "leo",

@@ -15,7 +15,7 @@ Manifest = dict[str, Any]
 def rendered(folder: Path) -> list[Manifest]:
     """Return what `kubectl apply -k` would send, without the hash that kustomize adds to a secret's name."""
     kustomization = yaml.safe_load((folder / "kustomization.yaml").read_text())
-    kinds = {"apiVersion", "kind", "resources", "patches", "secretGenerator"}
+    kinds = {"apiVersion", "kind", "labels", "resources", "patches", "secretGenerator"}
     assert kustomization.keys() <= kinds, f"{folder}: only {kinds} are understood here"
     found: list[Manifest] = []
     for name in kustomization["resources"]:
@@ -30,6 +30,10 @@ def rendered(folder: Path) -> list[Manifest]:
         found.append(
             {"apiVersion": "v1", "kind": "Secret", "type": "Opaque", "metadata": {"name": secret["name"]}, "data": data}
         )
+    for added in kustomization.get("labels", []):
+        assert added.keys() == {"pairs"}, f"{folder}: labels of templates and selectors are not understood here"
+        for manifest in found:
+            manifest["metadata"]["labels"] = manifest["metadata"].get("labels", {}) | added["pairs"]
     return found
 
 
