@@ -1,22 +1,31 @@
 # syntax=docker/dockerfile:1
-FROM python:3.11-slim-bookworm
-
+# docker build -t leo-service .
+# docker run --rm -p 127.0.0.1:8000:8000 -v leo:/data leo-service
+FROM python:3.11-slim-bookworm AS base
 ENV PYTHONUNBUFFERED=1 \
     PYTHONDONTWRITEBYTECODE=1 \
     PIP_NO_CACHE_DIR=1 \
     PIP_DISABLE_PIP_VERSION_CHECK=1 \
     PATH=/opt/venv/bin:$PATH
 
-RUN python3 -m venv /opt/venv
-WORKDIR /srv/leo
-
 # torch and the other dependencies, by far the heaviest layer: it is built again only when they change.
-COPY pyproject.toml requirements.txt ./
-# Photos and traces are in the image, and off until LEO_MODELS and OpenTelemetry's variables ask for them.
-RUN python -c "import tomllib; project = tomllib.load(open('pyproject.toml', 'rb'))['project']; extra = project['optional-dependencies']; print(*project['dependencies'], *extra['photos'], *extra['traces'], sep='\n')" > /tmp/dependencies.txt \
-    && pip install --constraint requirements.txt -r /tmp/dependencies.txt
+FROM base AS dependencies
+RUN python3 -m venv /opt/venv
+# PyTorch's build for CPUs is a quarter of the size of its build for GPUs, and pip prefers it where it finds both. It is
+# in an index of PyTorch's own, which this argument names; or as a wheel in the folder .torch. See docs/deployment.md.
+ARG PIP_EXTRA_INDEX_URL
+COPY pyproject.toml requirements.txt .torc[h] /build/
+# Photos and traces are in the image; traces are off until OpenTelemetry's variables ask for them.
+RUN cd /build \
+    && python -c "import tomllib; project = tomllib.load(open('pyproject.toml', 'rb'))['project']; extra = project['optional-dependencies']; print(*project['dependencies'], *extra['photos'], *extra['traces'], sep='\n')" > dependencies.txt \
+    && for wheel in torch-*.whl; do [ ! -e "$wheel" ] || sed -i "s/^torch==.*//" requirements.txt; done \
+    && pip install --constraint requirements.txt -r dependencies.txt $(find . -name "torch-*.whl")
 
-COPY README.md ./
+FROM base
+COPY --from=dependencies /opt/venv /opt/venv
+WORKDIR /srv/leo
+COPY pyproject.toml README.md ./
+COPY deploy/wheel deploy/wheel
 COPY model model
 COPY app app
 COPY client client
@@ -31,6 +40,7 @@ VOLUME /data
 ENV LEO_HOST=0.0.0.0 \
     LEO_PORT=8000 \
     LEO_DATA_DIR=/data \
+    LEO_MODELS=photos-lite0 \
     LEO_LOG_FORMAT=json
 EXPOSE 8000
 

@@ -10,7 +10,7 @@ INSTALLED := $(VENV)/.installed
 .PHONY: serve test coverage check gpu gpu-wheels bench bench-device bench-engine bench-store bench-labels bench-page \
 	bench-quantised \
 	bench-training ablation phi-search weights-omniglot weights-omniglot-100x weights-omniglot-105 compare chaos hostile \
-	strangers fuzz soak audit bench-ray capacity serve-ray test-ray test-containers generator dist clean
+	strangers fuzz soak audit bench-ray capacity serve-ray test-ray test-containers generator sbom bench-image dist clean
 
 serve: $(INSTALLED)
 	LEO_MODELS=$${LEO_MODELS-photos-lite0} $(BIN)/leo serve
@@ -197,6 +197,22 @@ generator: $(VENV)/generator/bin/openapi-python-client
 $(VENV)/generator/bin/openapi-python-client: $(INSTALLED)
 	@$(PYTHON) -m venv $(VENV)/generator
 	@$(VENV)/generator/bin/python -m pip install --quiet openapi-python-client==0.29.1
+
+# What is installed, with versions and licences, for whoever must know: dist/sbom.json, in CycloneDX's format. It is not
+# committed, as it describes an environment and not the source.
+sbom: $(VENV)/sbom/bin/cyclonedx-py
+	@mkdir -p dist
+	$(VENV)/sbom/bin/cyclonedx-py environment --pyproject pyproject.toml --output-reproducible --of JSON \
+		--output-file dist/sbom.json $(BIN)/python
+
+$(VENV)/sbom/bin/cyclonedx-py: $(INSTALLED)
+	@$(PYTHON) -m venv $(VENV)/sbom
+	@$(VENV)/sbom/bin/python -m pip install --quiet cyclonedx-bom==7.5.0
+
+# The size of the container image, and its time to build and to start; writes bench/results/image.json and the figures of
+# docs/deployment.md. DOCKER may name another program with the same commands.
+bench-image: $(INSTALLED)
+	$(BIN)/python -m bench.image
 
 # The wheels of the service and of its client, and nothing else, in dist/.
 dist: $(INSTALLED)

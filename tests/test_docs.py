@@ -10,7 +10,7 @@ import httpx
 import pytest
 
 from app.settings import PROJECT, Settings
-from bench import accuracy, performance, scaling
+from bench import accuracy, image, performance, scaling
 from tests.helpers.drawn import png
 
 GUIDES = sorted((PROJECT / "docs").glob("*.md"))
@@ -79,7 +79,7 @@ def test_a_guide_names_what_exists(guide: Path) -> None:
     for path in FILE.findall(text):
         assert (PROJECT / path).exists(), path
     for name in SETTING.findall(text):
-        assert name.lower() in Settings.model_fields or name in ("API_KEY", "URL"), f"LEO_{name}"
+        assert name.lower() in Settings.model_fields or name in ("API_KEY", "URL", "GATEWAY_ADDRESS"), f"LEO_{name}"
     makefile = (PROJECT / "Makefile").read_text()
     for target in MAKE_TARGET.findall(text):
         assert re.search(rf"^{target}:", makefile, flags=re.MULTILINE), target
@@ -88,6 +88,11 @@ def test_a_guide_names_what_exists(guide: Path) -> None:
 def test_the_figures_on_scaling_are_those_of_the_results_files() -> None:
     guide = (PROJECT / "docs" / "scaling.md").read_text()
     assert scaling.written(guide) == guide, "run: python -m bench.scaling"
+
+
+def test_the_figures_of_the_image_are_those_of_the_results_file() -> None:
+    document = image.DOCUMENT.read_text()
+    assert image.written(document) == document, "run: make bench-image"
 
 
 def test_tables_of_accuracy_are_those_of_the_results_files() -> None:
