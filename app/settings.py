@@ -101,6 +101,15 @@ class Settings(BaseSettings):
     max_label_length: int = Field(100, ge=1, description="most characters in a label or task name")
     max_ttl_seconds: int = Field(366 * 86400, ge=1, description="largest `ttl_seconds` of a task")
 
+    kept_image_bytes: int = Field(
+        24 * 2**10,
+        ge=8192,
+        description="most bytes of each picture that a task made with `keep_images` keeps, as a small copy",
+    )
+    kept_bytes: int = Field(
+        2**30, ge=0, description="most bytes of pictures that are kept for one key's owner in all tasks; above it 507"
+    )
+
     cache_bytes: int = Field(
         512 * 2**20,
         ge=0,

@@ -56,12 +56,17 @@ def create(
     model: Annotated[
         str | None, typer.Option(help="Name of one of the server's models.", show_default="the server chooses")
     ] = None,
+    keep_images: Annotated[
+        bool, typer.Option("--keep-images", help="Store small copies of the pictures, for `leo tasks export`.")
+    ] = False,
     url: Url = LOCAL,
 ) -> None:
     """Make a task from a folder of examples and print its id."""
     labels, files = find_support(support)
     with server(url) as client, naming_the_file(files):
-        task = client.create(read_examples(labels, files), name=name, ttl_seconds=ttl, model=model)
+        task = client.create(
+            read_examples(labels, files), name=name, ttl_seconds=ttl, model=model, keep_images=keep_images
+        )
     for suspect in task.quality.suspects if task.quality else []:
         warn_of_suspect(files[suspect.index], suspect.looks_like)
     typer.echo(task.task_id)
@@ -151,8 +156,8 @@ def export(
     out: Annotated[
         Path,
         typer.Argument(
-            help="FILE.safetensors for the head, FILE.onnx for the whole classifier, or a new FOLDER for the "
-            "classifier with a page that runs it in a browser and a Python file."
+            help="FILE.zip for the whole task, FILE.safetensors for the head, FILE.onnx for the whole classifier, or "
+            "a new FOLDER for the classifier with a page that runs it in a browser and a Python file."
         ),
     ],
     runtime: Annotated[
@@ -165,14 +170,18 @@ def export(
     ] = None,
     url: Url = LOCAL,
 ) -> None:
-    """Write a task's head, or the whole classifier, to a file or a folder."""
-    if out.suffix in (".safetensors", ".onnx"):
+    """Write a task, its head, or the whole classifier, to a file or a folder."""
+    if out.suffix in (".zip", ".safetensors", ".onnx"):
         if runtime:
             fail("--runtime belongs to a FOLDER")
         with server(url) as client:
-            out.write_bytes(client.onnx(task_id) if out.suffix == ".onnx" else client.parameters(task_id))
+            kinds = {".zip": client.export, ".safetensors": client.parameters, ".onnx": client.onnx}
+            out.write_bytes(kinds[out.suffix](task_id))
     elif out.suffix or out.is_file():
-        fail(f"{out}: choose a name that ends in .safetensors (the head) or .onnx (the whole classifier), or a folder")
+        fail(
+            f"{out}: choose a name that ends in .zip (the task), .safetensors (the head) or .onnx (the whole "
+            "classifier), or a folder"
+        )
     else:
         with server(url) as client:
             _export_folder(client, task_id, out, runtime)
@@ -196,13 +205,27 @@ def _export_folder(client: "Client", task_id: str, folder: Path, runtime: Path |
 
 @tasks.command("import")
 def import_(
-    file: Annotated[Path, typer.Argument(help="FILE.safetensors, as `leo tasks export` wrote it.")],
-    name: Annotated[str | None, typer.Option(help="A name for the task.")] = None,
+    file: Annotated[Path, typer.Argument(help="FILE.zip or FILE.safetensors, as `leo tasks export` wrote it.")],
+    name: Annotated[str | None, typer.Option(help="A name for the task.", show_default="a task keeps its own")] = None,
+    model: Annotated[
+        str | None,
+        typer.Option(
+            help="Name of one of the server's models, to make the task anew with from the pictures in FILE.zip.",
+            show_default="the task's own",
+        ),
+    ] = None,
     url: Url = LOCAL,
 ) -> None:
-    """Make a task from an exported head and print its id."""
+    """Make a task from an exported task or head, and print its id."""
     with server(url) as client:
-        typer.echo(client.import_head(file.read_bytes(), name=name).task_id)
+        data = file.read_bytes()
+        if data.startswith(b"PK"):
+            task = client.import_task(data, name=name, model=model)
+        elif model is None:
+            task = client.import_head(data, name=name)
+        else:
+            fail("--model needs a FILE.zip with pictures")
+    typer.echo(task.task_id)
 
 
 def read_examples(labels: list[str], files: "list[File]") -> list[tuple[str, bytes]]:

@@ -34,6 +34,7 @@ DETAILS = {
     422: "image 3 is truncated; send the whole file",
     429: "key reader may make 5 requests a second; wait 1 s",
     503: "the queue is full, try again",
+    507: "the pictures that are kept for this key would take too many bytes; delete tasks that keep theirs",
 }
 HEADERS = {
     "X-Request-ID": (
@@ -106,6 +107,7 @@ CREATE_FORM = {
     "ttl_seconds": {"type": "integer", "minimum": 1},
     "model": {"type": "string"},
     "keep_support": {"type": "boolean", "default": True},
+    "keep_images": {"type": "boolean", "default": False},
 }
 
 

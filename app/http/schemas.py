@@ -143,6 +143,7 @@ class Task(BaseModel):
         "keeps a change from being made to a task that others have changed meanwhile",
         examples=[0],
     )
+    keep_images: bool = Field(description="whether pictures of its examples are stored")
     adaptation: AdaptationReport
     quality: QualityReport | None = Field(
         description="null for imported tasks, and for tasks made before reports existed"

@@ -2,14 +2,11 @@
 
 from app.problems import Problem
 from app.settings import Settings
-from model.data.archive import Archive
+from app.tasks.zip_files import open_zip, read_files
 from model.data.classes import NO_PICTURE, classes_of, find_pictures
 from model.data.sources import HIDDEN, DataError, File, Source
 
-ZIP = b"PK\x03\x04"  # how a zip begins
 KINDS = ("application/zip", "application/x-zip-compressed", "application/x-zip")
-DIRECTORY_ENTRY = b"PK\x01\x02"
-FILES_AN_IMAGE = 4  # that a zip may list: systems leave files of their own beside each picture, and folders count too
 AS_FOLDERS = "send a zip with a folder of pictures for each class"
 
 
@@ -33,32 +30,6 @@ def read_pictures(data: bytes, settings: Settings) -> tuple[list[bytes], list[st
     source = open_zip(data, settings)
     files = find_pictures(source)
     return _read(source, files, settings), [file.name for file in files]
-
-
-def open_zip(data: bytes, settings: Settings) -> Archive:
-    """List the files of a zip. Raises `Problem` 422 for what is no zip, or one that lists too many."""
-    if not data:
-        raise Problem(422, f"the zip is empty (0 bytes); {AS_FOLDERS}")
-    most = FILES_AN_IMAGE * settings.max_images + 100
-    if data.count(DIRECTORY_ENTRY) > most:  # before any is listed, which takes memory
-        raise Problem(422, f"the zip lists more than {most} files; send at most {settings.max_images} pictures")
-    try:
-        return Archive.of_bytes(data)
-    except DataError as error:
-        raise Problem(422, str(error)) from None
-
-
-def read_files(files: list[File], settings: Settings) -> list[bytes]:
-    """Read files of a zip, which may hold as much as a body that is not compressed. Raises `Problem` 413 or 422."""
-    size = sum(file.source.size_of(file) for file in files)
-    if size > settings.max_body_bytes:
-        raise Problem(
-            413, f"the zip holds {size} bytes unpacked, over the limit of {settings.max_body_bytes}; send fewer files"
-        )
-    try:
-        return [file.read() for file in files]
-    except DataError as error:
-        raise Problem(422, str(error)) from None
 
 
 def _read(source: Source, files: list[File], settings: Settings) -> list[bytes]:

@@ -5,11 +5,12 @@ import contextlib
 import os
 import threading
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from typing import cast
+from typing import Protocol, TypeVar, cast
 
 import numpy as np
+from PIL import Image
 
 from app.inference.client import unless_client_leaves
 from app.inference.work import Images
@@ -20,6 +21,7 @@ from model.images import files, kinds
 from model.images.drawings import NoDrawing
 from model.images.files import BadPicture
 from model.images.reader import Reader
+from model.images.small_copy import SmallCopies
 
 PNG = b"\x89PNG\r\n\x1a\n"
 THREADS = 4
@@ -34,6 +36,19 @@ LARGE_PIXELS = 4_000_000
 # to 100 ms at 3, and as late at 0, where the large pictures take more from the others.
 NICER = 3
 SAMPLED_IMAGES = 5  # of a request, to recognise drawings or photos
+
+
+Read = TypeVar("Read", covariant=True)
+
+
+class PictureReader(Protocol[Read]):
+    """Makes something of pictures: `model.images.reader.Reader`, or small copies."""
+
+    def draft(self, picture: Image.Image) -> None:
+        """Have an open JPEG decoded at a fraction of its size, where it still has the pixels that are needed."""
+
+    def __call__(self, picture: Image.Image) -> Read:
+        """Read a picture of any mode and size."""
 
 
 class ImageDecoder:
@@ -57,16 +72,28 @@ class ImageDecoder:
         Raises `Problem` 422 with the index of a bad image; 503 if more than `LEO_QUEUE_BYTES` would wait, or if
         decoding takes longer than `LEO_DECODE_DEADLINE`.
         """
+        with self._counted(images):
+            decoded = self._decode_here(images, read)
+            if decoded is None:
+                decoded = np.stack(await unless_client_leaves(self._decode_in_threads(images, read)))
+            return decoded
+
+    async def small_copies(self, images: Sequence[bytes]) -> list[bytes]:
+        """Image files -> small copies to keep. Raises as `decode` does."""
+        with self._counted(images):
+            copies = SmallCopies(self._settings.kept_image_bytes)
+            return await unless_client_leaves(self._decode_in_threads(images, copies))
+
+    @contextlib.contextmanager
+    def _counted(self, images: Sequence[bytes]) -> Iterator[None]:
+        """Count images as waiting, and the time as decoding. Raises `Problem` 503 if too many bytes would wait."""
         size = sum(map(len, images))
         if self._waiting_bytes and self._waiting_bytes + size > self._settings.queue_bytes:
             raise overloaded(f"{self._waiting_bytes} bytes of images already wait to be decoded; try again shortly")
         self._waiting_bytes += size
         try:
             with metrics.stage("decode"):
-                decoded = self._decode_here(images, read)
-                if decoded is None:
-                    decoded = await unless_client_leaves(self._decode_in_threads(images, read))
-                return decoded
+                yield
         finally:
             self._waiting_bytes -= size
 
@@ -83,11 +110,11 @@ class ImageDecoder:
             return None
         return complete[0][np.newaxis] if len(complete) == 1 else np.stack(complete)
 
-    async def _decode_in_threads(self, images: Sequence[bytes], read: Reader) -> Images:
+    async def _decode_in_threads(self, images: Sequence[bytes], read: PictureReader[Read]) -> list[Read]:
         loop, seconds = asyncio.get_running_loop(), self._settings.decode_deadline
         deadline, max_pixels = time.monotonic() + seconds, self._settings.max_image_pixels
 
-        def decode_some(start: int, some: Sequence[bytes], decode_up_to: int = LARGE_PIXELS) -> list[Images | None]:
+        def decode_some(start: int, some: Sequence[bytes], decode_up_to: int = LARGE_PIXELS) -> list[Read | None]:
             decoded = []
             for index, data in enumerate(some, start):
                 if time.monotonic() > deadline:  # the request has been answered with 503 by now
@@ -95,7 +122,7 @@ class ImageDecoder:
                 decoded.append(decode_one(data, index, read, max_pixels, decode_up_to))
             return decoded
 
-        decoded: list[Images | None] = [None] * len(images)
+        decoded: list[Read | None] = [None] * len(images)
         starts = iter(range(0, len(images), IMAGES_PER_CALL))
 
         async def decode_in_turn() -> None:
@@ -112,7 +139,7 @@ class ImageDecoder:
                     one = images[index : index + 1]
                     large = loop.run_in_executor(self._large_pool, decode_some, index, one, max_pixels)
                     decoded[index : index + 1] = await large
-                return np.stack(cast(list[Images], decoded))
+                return cast(list[Read], decoded)
         except TimeoutError:
             raise overloaded(f"the images were not decoded within {seconds:g} s; send fewer, or try again") from None
         finally:
@@ -155,9 +182,11 @@ def are_small(images: Sequence[bytes]) -> bool:
 
 
 def decode_one(
-    data: bytes, index: int, read: Reader, max_pixels: int, decode_up_to: int = LARGE_PIXELS
-) -> Images | None:
-    """One image file -> phi's input, uint8; None if more than `decode_up_to` pixels would have to be decoded.
+    data: bytes, index: int, read: PictureReader[Read], max_pixels: int, decode_up_to: int = LARGE_PIXELS
+) -> Read | None:
+    """One image file -> what `read` makes of it, such as phi's input.
+
+    None if more than `decode_up_to` pixels would have to be decoded.
 
     Raises `Problem` 422 naming the image's index and what is wrong with it.
     """

@@ -1,5 +1,6 @@
 """The task store: its protocol, its errors and the record of a task."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Protocol
 
@@ -37,6 +38,19 @@ class TooManyTasks(Exception):
     """The owner already has the most live tasks that its key allows."""
 
 
+class TooManyPictures(Exception):
+    """The owner's pictures would take more bytes than are allowed together."""
+
+
+@dataclass(frozen=True)
+class PictureChanges:
+    """Pictures of a task's examples, which are stored and removed with a write, by the examples' numbers."""
+
+    added: Mapping[int, bytes]
+    max_bytes: int  # of all pictures of the owner together
+    removed: int | None = None
+
+
 @dataclass(frozen=True)
 class TaskRecord:
     """A task as stored: its adapted codes and metadata, without the head, which is decoded from the codes."""
@@ -53,6 +67,7 @@ class TaskRecord:
     adaptation: dict[str, Any]
     revision: int = 0  # the number of updates so far
     quality: dict[str, Any] | None = None  # the report on its support set, see app.tasks.quality_report
+    keep_images: bool = False  # whether pictures of its examples are stored
 
     @property
     def labels(self) -> list[str]:
@@ -94,11 +109,13 @@ class TaskStore(Protocol):
         support: bytes | None = None,
         idempotency: IdempotencyRecord | None = None,
         max_tasks: int | None = None,
+        pictures: PictureChanges | None = None,
     ) -> TaskRecord:
         """Store a new task, with an opaque payload `support` that `with_support` returns.
 
         Returns the record. If `idempotency` was used before, stores nothing and returns the record first made with it.
-        Raises `IdempotencyConflict` if that came from a different request, `TooManyTasks` if the owner has `max_tasks`.
+        Raises `IdempotencyConflict` if that came from a different request, `TooManyTasks` if the owner has `max_tasks`,
+        and `TooManyPictures`.
         """
 
     async def find_by_idempotency_key(self, owner: str, idempotency: IdempotencyRecord) -> TaskRecord | None:
@@ -113,11 +130,16 @@ class TaskStore(Protocol):
     async def with_support(self, task_id: str, owner: str) -> tuple[TaskRecord, bytes | None] | None:
         """The owner's task and its payload, as they were at one moment; or None."""
 
-    async def update(self, record: TaskRecord, *, support: bytes | None = None) -> bool:
+    async def pictures(self, task_id: str, owner: str, number: int | None = None) -> dict[int, bytes]:
+        """The pictures of a task's examples, or that of one of them, by the examples' numbers in their order."""
+
+    async def update(
+        self, record: TaskRecord, *, support: bytes | None = None, pictures: PictureChanges | None = None
+    ) -> bool:
         """Replace a task, and its payload if one is given, provided that the stored one is still at `record.revision`.
 
         The stored record gets the next revision and expires at `record.expires_at`. Returns False if the task is gone
-        or another request has changed it meanwhile: read it again and retry.
+        or another request has changed it meanwhile: read it again and retry. Raises `TooManyPictures`.
         """
 
     async def delete(self, task_id: str, owner: str) -> bool:

@@ -5,6 +5,8 @@ The owner in braces is a hash tag: all of one owner's keys are in one slot of a 
 
     leo:{owner}:task:ID      the record, packed by `app.store.record`; Redis expires it
     leo:{owner}:support:ID   the payload stored with the task
+    leo:{owner}:pictures:ID  hash of the pictures of the task's examples by their numbers
+    leo:{owner}:bytes        sorted set of the ids of tasks with pictures, by the bytes of these
     leo:{owner}:once:KEY     hash of the `digest`, `task` and first `record` of an Idempotency-Key
     leo:{owner}:number       counter of created tasks
     leo:{owner}:tasks        sorted set of task ids by that number, for paging
@@ -34,9 +36,11 @@ from app.store import (
     IDEMPOTENCY_SECONDS,
     IdempotencyConflict,
     IdempotencyRecord,
+    PictureChanges,
     StoredPage,
     StoreUnavailable,
     TaskRecord,
+    TooManyPictures,
     TooManyTasks,
     parse_cursor,
 )
@@ -48,21 +52,52 @@ CALL_TIMEOUT = 0.8  # seconds, including the waits for a connection
 MAX_CONNECTIONS = 64  # to Redis, or to each node of a cluster
 
 # Redis runs a script atomically. KEYS holds only the owner's prefix, from which a cluster finds the slot.
-# ARGV of the first two: the owner's prefix, the id, the record, '1' and the payload or '0' and '', and the expiry in
-# milliseconds since 1970 or ''.
+# ARGV of the first two: the owner's prefix, the id, the record, '1' and the payload or '0' and '', the expiry in
+# milliseconds since 1970 or '', the most bytes of pictures, the number of the picture to remove or '', how many are
+# added, and the number and picture of each. `first` is where further ARGV begin.
 WRITE = """
 local prefix, id, record, has_payload, payload, expires = ARGV[1], ARGV[2], ARGV[3], ARGV[4], ARGV[5], ARGV[6]
+local most_bytes, removed, added = tonumber(ARGV[7]), ARGV[8], tonumber(ARGV[9])
+local first = 10 + 2 * added
 local task, support = prefix .. 'task:' .. id, prefix .. 'support:' .. id
+local pictures, bytes = prefix .. 'pictures:' .. id, prefix .. 'bytes'
 local tasks, expiries = prefix .. 'tasks', prefix .. 'expiries'
+local function forget_expired()
+    local time = redis.call('TIME')
+    local gone = redis.call('ZRANGEBYSCORE', expiries, '-inf', time[1] * 1000 + time[2] / 1000, 'LIMIT', 0, 1000)
+    if #gone > 0 then
+        redis.call('ZREM', expiries, unpack(gone))
+        redis.call('ZREM', tasks, unpack(gone))
+        redis.call('ZREM', bytes, unpack(gone))
+    end
+end
+local function picture_bytes()
+    local size = 0
+    if removed ~= '' then size = size - redis.call('HSTRLEN', pictures, removed) end
+    for n = 11, first - 1, 2 do size = size + string.len(ARGV[n]) end
+    return size
+end
+local function has_room()
+    if added == 0 then return true end
+    local size, sizes = picture_bytes(), redis.call('ZRANGE', bytes, 0, -1, 'WITHSCORES')
+    for n = 2, #sizes, 2 do size = size + tonumber(sizes[n]) end
+    return size <= most_bytes
+end
 local function write()
     redis.call('SET', task, record)
+    local size = picture_bytes()
+    if size ~= 0 then redis.call('ZINCRBY', bytes, size, id) end
+    if removed ~= '' then redis.call('HDEL', pictures, removed) end
+    for n = 10, first - 2, 2 do redis.call('HSET', pictures, ARGV[n], ARGV[n + 1]) end
     if has_payload == '1' then redis.call('SET', support, payload) end
     if expires == '' then
         redis.call('PERSIST', support)
+        redis.call('PERSIST', pictures)
         redis.call('ZREM', expiries, id)
     else
         redis.call('PEXPIREAT', task, expires)
         redis.call('PEXPIREAT', support, expires)
+        redis.call('PEXPIREAT', pictures, expires)
         redis.call('ZADD', expiries, expires, id)
     end
 end
@@ -71,20 +106,17 @@ end
 ADD = (
     WRITE
     + """
-local digest, once, remembered, most = ARGV[7], prefix .. 'once:' .. ARGV[8], ARGV[9], ARGV[10]
-local time = redis.call('TIME')
-local gone = redis.call('ZRANGEBYSCORE', expiries, '-inf', time[1] * 1000 + time[2] / 1000, 'LIMIT', 0, 1000)
-if #gone > 0 then
-    redis.call('ZREM', expiries, unpack(gone))
-    redis.call('ZREM', tasks, unpack(gone))
-end
+local digest, once = ARGV[first], prefix .. 'once:' .. ARGV[first + 1]
+local remembered, most = ARGV[first + 2], ARGV[first + 3]
+forget_expired()
 if digest ~= '' then
-    local first = redis.call('HMGET', once, 'task', 'digest', 'record')
-    if first[1] and redis.call('EXISTS', prefix .. 'task:' .. first[1]) == 1 then
-        return {'made', first[1], first[2], first[3]}
+    local made = redis.call('HMGET', once, 'task', 'digest', 'record')
+    if made[1] and redis.call('EXISTS', prefix .. 'task:' .. made[1]) == 1 then
+        return {'made', made[1], made[2], made[3]}
     end
 end
 if most ~= '' and redis.call('ZCARD', tasks) >= tonumber(most) then return {'full'} end
+if not has_room() then return {'no room'} end
 redis.call('ZADD', tasks, redis.call('INCR', prefix .. 'number'), id)
 write()
 if digest ~= '' then
@@ -100,7 +132,9 @@ UPDATE = (
     + """
 local stored = redis.call('GET', task)
 if not stored then return 0 end
-if cjson.decode(string.match(stored, '^[^\\n]*')).revision ~= tonumber(ARGV[7]) then return 0 end
+if cjson.decode(string.match(stored, '^[^\\n]*')).revision ~= tonumber(ARGV[first]) then return 0 end
+forget_expired()
+if not has_room() then return 2 end
 write()
 return 1
 """
@@ -111,7 +145,8 @@ DELETE = """
 local prefix, id = ARGV[1], ARGV[2]
 redis.call('ZREM', prefix .. 'tasks', id)
 redis.call('ZREM', prefix .. 'expiries', id)
-redis.call('DEL', prefix .. 'support:' .. id)
+redis.call('ZREM', prefix .. 'bytes', id)
+redis.call('DEL', prefix .. 'support:' .. id, prefix .. 'pictures:' .. id)
 return redis.call('DEL', prefix .. 'task:' .. id)
 """
 # Further ARGV: the time in milliseconds since 1970. Expired tasks stay in `tasks` until the next one is added.
@@ -192,15 +227,22 @@ class RedisStore:
         support: bytes | None = None,
         idempotency: IdempotencyRecord | None = None,
         max_tasks: int | None = None,
+        pictures: PictureChanges | None = None,
     ) -> TaskRecord:
         replay = [idempotency.digest, idempotency.key, IDEMPOTENCY_SECONDS] if idempotency else ["", "", ""]
         async with self._calling():
             outcome, *first = await self._add(
                 keys=[self._prefix(record.owner)],
-                args=[*self._script_arguments(record, support), *replay, "" if max_tasks is None else max_tasks],
+                args=[
+                    *self._script_arguments(record, support, pictures),
+                    *replay,
+                    "" if max_tasks is None else max_tasks,
+                ],
             )
         if outcome == b"full":
             raise TooManyTasks
+        if outcome == b"no room":
+            raise TooManyPictures
         return _first_record(first, idempotency) if outcome == b"made" and idempotency else record
 
     async def find_by_idempotency_key(self, owner: str, idempotency: IdempotencyRecord) -> TaskRecord | None:
@@ -222,14 +264,27 @@ class RedisStore:
             packed, payload = await self._execute("MGET", f"{prefix}task:{task_id}", f"{prefix}support:{task_id}")
         return (unpack(packed, task_id), payload) if packed is not None else None
 
-    async def update(self, record: TaskRecord, *, support: bytes | None = None) -> bool:
+    async def pictures(self, task_id: str, owner: str, number: int | None = None) -> dict[int, bytes]:
+        key = f"{self._prefix(owner)}pictures:{task_id}"
+        async with self._calling():
+            if number is not None:
+                picture = await self._execute("HGET", key, number)
+                return {} if picture is None else {number: picture}
+            found = await self._execute("HGETALL", key)
+        return {number: found[field] for number, field in sorted((int(field), field) for field in found)}
+
+    async def update(
+        self, record: TaskRecord, *, support: bytes | None = None, pictures: PictureChanges | None = None
+    ) -> bool:
         updated = replace(record, revision=record.revision + 1)
         async with self._calling():
-            return bool(
-                await self._update(
-                    keys=[self._prefix(record.owner)], args=[*self._script_arguments(updated, support), record.revision]
-                )
+            outcome = await self._update(
+                keys=[self._prefix(record.owner)],
+                args=[*self._script_arguments(updated, support, pictures), record.revision],
             )
+        if outcome == 2:
+            raise TooManyPictures
+        return bool(outcome)
 
     async def delete(self, task_id: str, owner: str) -> bool:
         prefix = self._prefix(owner)
@@ -271,12 +326,18 @@ class RedisStore:
     def _prefix(self, owner: str) -> str:
         return f"leo:{{{owner or self._no_owner}}}:"
 
-    def _script_arguments(self, record: TaskRecord, support: bytes | None) -> list[str | bytes]:
+    def _script_arguments(
+        self, record: TaskRecord, support: bytes | None, pictures: PictureChanges | None
+    ) -> list[str | bytes | int]:
         """The ARGV that `ADD` and `UPDATE` begin with."""
-        payload: list[str | bytes] = ["0", b""] if support is None else ["1", support]
+        payload: list[str | bytes | int] = ["0", b""] if support is None else ["1", support]
         # Redis takes no time before 1970; any past time means the same.
         expires = "" if record.expires_at is None else str(max(1, int(1000 * record.expires_at)))
-        return [self._prefix(record.owner), record.task_id, pack(record), *payload, expires]
+        changes = pictures or PictureChanges({}, 0)
+        added = [part for each in changes.added.items() for part in each]
+        removed = "" if changes.removed is None else changes.removed
+        changed = [changes.max_bytes, removed, len(changes.added), *added]
+        return [self._prefix(record.owner), record.task_id, pack(record), *payload, expires, *changed]
 
 
 def _client(url: str) -> Redis | RedisCluster:

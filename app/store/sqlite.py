@@ -13,9 +13,11 @@ from app.store import (
     IDEMPOTENCY_SECONDS,
     IdempotencyConflict,
     IdempotencyRecord,
+    PictureChanges,
     StoredPage,
     StoreUnavailable,
     TaskRecord,
+    TooManyPictures,
     TooManyTasks,
     parse_cursor,
 )
@@ -81,6 +83,7 @@ class SQLiteStore:
         support: bytes | None = None,
         idempotency: IdempotencyRecord | None = None,
         max_tasks: int | None = None,
+        pictures: PictureChanges | None = None,
     ) -> TaskRecord:
         def call() -> TaskRecord:
             self._delete_expired()
@@ -103,6 +106,8 @@ class SQLiteStore:
             ).lastrowid
             if support is not None:
                 execute("INSERT INTO support VALUES (?, ?)", (number, support))
+            if pictures is not None and number is not None:
+                _change_pictures(self._writer, number, record.owner, pictures)
             if idempotency:
                 execute(
                     "INSERT INTO once VALUES (?, ?, ?, ?, ?, ?)",
@@ -146,7 +151,20 @@ class SQLiteStore:
 
         return await self._read(call)
 
-    async def update(self, record: TaskRecord, *, support: bytes | None = None) -> bool:
+    async def pictures(self, task_id: str, owner: str, number: int | None = None) -> dict[int, bytes]:
+        def call(connection: sqlite3.Connection) -> dict[int, bytes]:
+            rows = connection.execute(
+                "SELECT example, picture FROM pictures JOIN tasks USING (number) "
+                f"WHERE task_id = ? AND owner = ? AND {ALIVE} AND (? IS NULL OR example = ?) ORDER BY example",
+                (task_id, owner, time.time(), number, number),
+            )
+            return {row["example"]: row["picture"] for row in rows}
+
+        return await self._read(call)
+
+    async def update(
+        self, record: TaskRecord, *, support: bytes | None = None, pictures: PictureChanges | None = None
+    ) -> bool:
         def call() -> bool:
             execute, next_revision = self._writer.execute, record.revision + 1
             row = execute(
@@ -164,6 +182,8 @@ class SQLiteStore:
             ).fetchone()
             if row and support is not None:
                 execute("INSERT OR REPLACE INTO support VALUES (?, ?)", (row["number"], support))
+            if row and pictures is not None:
+                _change_pictures(self._writer, row["number"], record.owner, pictures)
             return row is not None
 
         return await self._commits.submit(call)
@@ -209,6 +229,27 @@ class SQLiteStore:
         self._reader.close()
         self._writer.close()
         self._files.close()
+
+
+def _change_pictures(connection: sqlite3.Connection, number: int, owner: str, changes: PictureChanges) -> None:
+    """Store and remove pictures of the task with this number. Raises `TooManyPictures`."""
+    if changes.removed is not None:
+        connection.execute("DELETE FROM pictures WHERE number = ? AND example = ?", (number, changes.removed))
+    connection.executemany(
+        "INSERT INTO pictures VALUES (?, ?, ?)",
+        [(number, example, picture) for example, picture in changes.added.items()],
+    )
+    connection.execute(
+        "INSERT OR REPLACE INTO picture_bytes "
+        "SELECT ?, coalesce(sum(length(picture)), 0) FROM pictures WHERE number = ?",
+        (number, number),
+    )
+    (size,) = connection.execute(
+        f"SELECT sum(bytes) FROM picture_bytes JOIN tasks USING (number) WHERE owner = ? AND {ALIVE}",
+        (owner, time.time()),
+    ).fetchone()
+    if changes.added and size > changes.max_bytes:
+        raise TooManyPictures
 
 
 def _find_by_key(connection: sqlite3.Connection, owner: str, idempotency: IdempotencyRecord) -> TaskRecord | None:

@@ -40,6 +40,19 @@ CREATE TABLE once (  -- Idempotency-Keys
 CREATE INDEX once_by_task ON once (number);
 CREATE INDEX once_by_expiry ON once (expires_at);
 """
+# Tables that older programs of the same schema do not know, and need not: deleting a task deletes their rows.
+LATER_TABLES = """
+CREATE TABLE IF NOT EXISTS pictures (
+    number INTEGER NOT NULL REFERENCES tasks ON DELETE CASCADE,
+    example INTEGER NOT NULL,
+    picture BLOB NOT NULL,
+    PRIMARY KEY (number, example)
+);
+CREATE TABLE IF NOT EXISTS picture_bytes (  -- of each task that has pictures
+    number INTEGER PRIMARY KEY REFERENCES tasks ON DELETE CASCADE,
+    bytes INTEGER NOT NULL
+);
+"""
 PAGE_SIZE = 16384  # bytes; records take up to 2 KB, and small pages would leave more space unused
 BUSY_MILLISECONDS = 500  # that a write waits for another program which has locked the file
 
@@ -121,6 +134,8 @@ def open_files(
             writer = _connect(path)
             undo.callback(writer.close)
             _migrate(writer)
+            for statement in LATER_TABLES.split(";\n"):
+                writer.execute(statement)
             reader = _connect(path)
             undo.callback(reader.close)
             files = Files(path)

@@ -2,7 +2,7 @@
 
 import asyncio
 import contextlib
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from typing import TypeVar, TypeVarTuple, cast
@@ -14,7 +14,7 @@ from app.observability import metrics
 from app.problems import Problem, no_such_task
 from app.settings import Settings
 from app.shared_state import SharedState
-from app.store import IdempotencyConflict, TaskRecord, TaskStore, TooManyTasks
+from app.store import IdempotencyConflict, PictureChanges, TaskRecord, TaskStore, TooManyPictures, TooManyTasks
 from app.tasks.cache import TaskCache
 from app.tasks.examples import Examples, unpack
 
@@ -53,6 +53,9 @@ class TaskBase:
         if record is None:
             raise no_such_task()
         return record
+
+    def _picture_changes(self, added: Mapping[int, bytes], removed: int | None = None) -> PictureChanges:
+        return PictureChanges(added, self._settings.kept_bytes, removed)
 
     async def _with_examples(self, task_id: str, owner: str) -> tuple[TaskRecord, Examples]:
         """A task and its examples, as they were at one moment. Raises `Problem` 404, or 409 if they were not kept."""
@@ -105,13 +108,17 @@ def contended() -> Problem:
 
 
 @contextlib.contextmanager
-def store_refusals(max_tasks: int | None) -> Iterator[None]:
+def store_refusals(max_tasks: int | None = None) -> Iterator[None]:
     """Tell the caller what the store refuses on purpose."""
     try:
         yield
     except IdempotencyConflict:
         raise Problem(
             422, "this Idempotency-Key was used for another support set or other options; take a new key"
+        ) from None
+    except TooManyPictures:
+        raise Problem(
+            507, "the pictures that are kept for this key would take too many bytes; delete tasks that keep theirs"
         ) from None
     except TooManyTasks:
         raise Problem(

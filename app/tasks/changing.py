@@ -4,7 +4,7 @@ import time
 from collections import Counter
 from collections.abc import Awaitable, Callable, Sequence
 from collections.abc import Set as AbstractSet
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 
@@ -14,8 +14,8 @@ from app.observability import metrics
 from app.problems import Problem, no_such_task
 from app.store import TaskRecord
 from app.tasks.adaptation import adapt, in_pool_if_large
-from app.tasks.base import MOST_TRIES, TaskBase, contended
-from app.tasks.examples import Examples, pack
+from app.tasks.base import MOST_TRIES, TaskBase, contended, store_refusals
+from app.tasks.examples import Examples, no_such_example, pack
 from app.tasks.limits import check_lifetime, check_shots, spell_labels
 from app.tasks.options import UpdateTask
 from app.tasks.quality_report import ExampleReport, of_examples
@@ -31,6 +31,8 @@ class Edit:
     kept_labels: list[str]
     images: Images
     labels: list[str]
+    copies: list[bytes] = field(default_factory=list)  # of the new ones, where the task keeps pictures
+    removed: int | None = None  # the number of one that does not stay
 
 
 class Changing(TaskBase):
@@ -47,15 +49,17 @@ class Changing(TaskBase):
     ) -> TaskRecord:
         """Adapt a task again, to its earlier examples and these. Raises `Problem`; the task is then as it was."""
         decoded: Images | None = None
+        copies: list[bytes] = []
 
         async def added(record: TaskRecord, examples: Examples, engine: Engine) -> Edit:
-            nonlocal decoded
+            nonlocal decoded, copies
             classes = spell_labels(labels, self._settings, known=record.shots)
             earlier = examples.labels(record.labels)
             self._check_labels([*earlier, *classes])
             if decoded is None:
                 decoded = await self._decoder.decode(images, engine.read)
-            return Edit(examples, earlier, decoded, classes)
+                copies = await self._decoder.small_copies(images) if record.keep_images else []
+            return Edit(examples, earlier, decoded, classes, copies)
 
         return await self._change_examples(task_id, owner, revisions, added)
 
@@ -66,7 +70,7 @@ class Changing(TaskBase):
             place = examples.place_of(number)
             labels = examples.labels(record.labels)
             del labels[place]
-            return Edit(examples.without(place), labels, _no_images(engine), [])
+            return Edit(examples.without(place), labels, _no_images(engine), [], removed=number)
 
         return await self._change_examples(task_id, owner, revisions, removed)
 
@@ -123,7 +127,13 @@ class Changing(TaskBase):
                 adaptation=adaptation.report,
                 quality=adaptation.quality,
             )
-            if await self._store.update(changed, support=pack(adaptation.examples)):
+            pictures = None
+            if record.keep_images:
+                added = dict(enumerate(change.copies, start=kept.next_number))
+                pictures = self._picture_changes(added, change.removed)
+            with store_refusals():
+                is_changed = await self._store.update(changed, support=pack(adaptation.examples), pictures=pictures)
+            if is_changed:
                 return self._cache_changed(changed, adaptation.head, version)
         raise contended()
 
@@ -153,6 +163,17 @@ class Changing(TaskBase):
                 is_current = cached is not None and cached.record.revision == record.revision
                 return self._cache_changed(changed, cached.head if cached and is_current else None, version)
         raise contended()
+
+    async def picture(self, task_id: str, number: int, owner: str) -> bytes:
+        """The picture of an example. Raises `Problem` 404 if there is no such example, or no picture of it."""
+        record, examples = await self._with_examples(task_id, owner)
+        examples.place_of(number)
+        if not record.keep_images:
+            raise Problem(404, "this task keeps no pictures: they are kept if it is made with keep_images=true")
+        found = await self._store.pictures(task_id, owner, number)
+        if number not in found:
+            raise no_such_example()
+        return found[number]
 
     async def delete(self, task_id: str, owner: str) -> None:
         """Raises `Problem` 404."""

@@ -1,4 +1,4 @@
-"""Makes tasks: of examples, or of an exported head."""
+"""Makes tasks of examples."""
 
 import secrets
 import time
@@ -6,24 +6,21 @@ from collections import Counter
 from collections.abc import Sequence
 from typing import Any
 
-import numpy as np
-
 from app.inference.engine import Engine
 from app.inference.work import Head
 from app.observability import metrics
 from app.problems import Problem
-from app.store import IdempotencyRecord, TaskRecord
-from app.tasks import head_file
+from app.store import IdempotencyRecord, PictureChanges, TaskRecord
 from app.tasks.adaptation import adapt
 from app.tasks.base import TaskBase, store_refusals
 from app.tasks.examples import pack
 from app.tasks.idempotency import idempotency_record
-from app.tasks.limits import check_lifetime, check_shots, most_header_bytes, spell_labels
+from app.tasks.limits import check_lifetime, check_shots, spell_labels
 from app.tasks.options import TaskLifetime, TaskOptions
 
 
 class Creating(TaskBase):
-    """The ways in which a task comes to be."""
+    """How a task comes to be."""
 
     async def create(
         self,
@@ -49,11 +46,14 @@ class Creating(TaskBase):
             if first:
                 return first
         engine = await self._choose_model(options.model, images)
+        if options.keep_images and not options.keep_support:
+            raise Problem(422, "keep_images needs keep_support: pictures are kept beside the examples' features")
         decoded = await self._decoder.decode(images, engine.read)
+        copies = await self._decoder.small_copies(images) if options.keep_images else []
         adaptation = await adapt(
             self._batcher, engine.info.version, decoded, labels, earlier_shots={}, earlier=None, pool=self._pool
         )
-        record = _new_record(
+        record = new_record(
             owner,
             options,
             model=engine.info.name,
@@ -62,37 +62,11 @@ class Creating(TaskBase):
             codes=adaptation.codes,
             adaptation=adaptation.report,
             quality=adaptation.quality,
+            keep_images=options.keep_images,
         )
         payload = pack(adaptation.examples) if options.keep_support else None
-        return await self._add(record, adaptation.head, payload, idempotency, max_tasks)
-
-    async def import_head(
-        self, data: bytes, options: TaskLifetime, owner: str, *, max_tasks: int | None = None
-    ) -> TaskRecord:
-        """Make a task from what `parameters` gave. Raises `Problem`."""
-        options = check_lifetime(options, self._settings)
-        exported = await self._in_thread(head_file.read, data, most_header_bytes(self._settings))
-        shots = dict(zip(spell_labels(exported.labels, self._settings), exported.shots, strict=True))
-        if len(shots) < len(exported.labels):
-            raise Problem(422, "the file's labels must differ, and not only in spaces or their form in Unicode")
-        check_shots(shots, self._settings)
-        record = _new_record(
-            owner,
-            options,
-            model=exported.model,
-            model_version=exported.model_version,
-            shots=shots,
-            codes=exported.codes,
-            adaptation=exported.adaptation,
-        )
-        config = self._models.for_task(record).info.config
-        if exported.codes.shape[1] != config.latent_dim or exported.weight.shape[1] != config.feature_dim:
-            raise Problem(422, f"codes must be [N,{config.latent_dim}] and fc.weight [N,{config.feature_dim}]")
-        head = await self._decode_head(record)
-        for name, given, ours in (("fc.weight", exported.weight, head.weight), ("fc.bias", exported.bias, head.bias)):
-            if not np.allclose(given, ours, rtol=1e-3, atol=1e-3):
-                raise Problem(422, f"{name} is not what the file's codes decode to: it was changed after its export")
-        return await self._add(record, head, None, None, max_tasks)
+        pictures = self._picture_changes(dict(enumerate(copies))) if options.keep_images else None
+        return await self._add(record, adaptation.head, payload, idempotency, max_tasks, pictures)
 
     async def _add(
         self,
@@ -101,11 +75,14 @@ class Creating(TaskBase):
         support: bytes | None,
         idempotency: IdempotencyRecord | None,
         max_tasks: int | None,
+        pictures: PictureChanges | None = None,
     ) -> TaskRecord:
         """Store a new task and cache it; where the same request was sent twice at once, return the other's task."""
         version = self._shared_state.version(record.task_id)
         with store_refusals(max_tasks), metrics.stage("store"):
-            stored = await self._store.add(record, support=support, idempotency=idempotency, max_tasks=max_tasks)
+            stored = await self._store.add(
+                record, support=support, idempotency=idempotency, max_tasks=max_tasks, pictures=pictures
+            )
         metrics.tasks_created.labels(record.model).inc()
         if stored.task_id == record.task_id:
             self._cache.put(record, head, version)
@@ -118,7 +95,7 @@ class Creating(TaskBase):
         return self._models.for_kind(drawings=await self._decoder.mostly_drawings(images))
 
 
-def _new_record(owner: str, options: TaskLifetime, **adapted: Any) -> TaskRecord:
+def new_record(owner: str, options: TaskLifetime, **adapted: Any) -> TaskRecord:
     """A new task with these fields of its adaptation, which begins now."""
     now = time.time()
     return TaskRecord(

@@ -91,17 +91,27 @@ def unpack(payload: bytes, record: TaskRecord) -> Examples:
     """Read what `pack` wrote of this task. Raises `DamagedRecord`."""
     try:
         tensors = load(payload)
-        support = SupportFeatures(
-            tensors["features"], tensors.get("encoder_features"), tensors["labels"].astype(np.int64)
-        )
-        numbers = tensors.get("numbers")
+        labels, numbers = tensors["labels"], tensors.get("numbers")
+        if any(each is not None and each.dtype.kind != "i" for each in (labels, numbers)):
+            raise ValueError("labels or numbers that are no integers")
+        support = SupportFeatures(tensors["features"], tensors.get("encoder_features"), labels.astype(np.int64))
         examples = numbered(support) if numbers is None else Examples(support, numbers[:-1], int(numbers[-1]))
-        if not np.array_equal(np.bincount(support.labels), list(record.shots.values())):
-            raise ValueError("other shots than the task has")
-        if not len(support.features) == len(support) == len(examples):
-            raise ValueError("tensors of different lengths")
-    except (SafetensorError, KeyError, ValueError, IndexError) as error:
+        _check(examples, list(record.shots.values()))
+    except (SafetensorError, KeyError, ValueError, TypeError, IndexError) as error:
         raise DamagedRecord(
             f"the stored examples of task {record.task_id} are damaged: delete the task and create it again"
         ) from error
     return examples
+
+
+def _check(examples: Examples, shots: list[int]) -> None:
+    """Check that examples have so many of each class, and numbers that ascend. Raises `ValueError`."""
+    labels, numbers = examples.support.labels, examples.numbers
+    if labels.ndim != 1 or not len(labels) or not 0 <= labels.min() <= labels.max() < len(shots):
+        raise ValueError("labels of no class")
+    if not np.array_equal(np.bincount(labels, minlength=len(shots)), shots):
+        raise ValueError("other shots than the task has")
+    if len(examples.support.features) != len(labels) or numbers.shape != labels.shape or numbers.dtype != np.int64:
+        raise ValueError("tensors of other shapes")
+    if (np.diff(numbers, append=examples.next_number) <= 0).any() or numbers[0] < 0:
+        raise ValueError("numbers that do not ascend")

@@ -1,9 +1,10 @@
 """Files of a task, to take away."""
 
 from app.inference.work import Head
+from app.problems import no_such_task
 from app.store import TaskRecord
-from app.tasks import head_file, standalone
-from app.tasks.base import TaskBase, mean_shots
+from app.tasks import head_file, standalone, task_file
+from app.tasks.base import MOST_TRIES, TaskBase, contended, mean_shots
 from model.serving.export.classifier import prepared_to_onnx, to_onnx
 
 
@@ -14,6 +15,21 @@ class Exporting(TaskBase):
         """The decoded head as a safetensors file: `fc.weight` [N,F], `fc.bias` [N], and the `codes` [N,L]."""
         record, head = await self._record_and_head(task_id, owner)
         return head_file.write(record, head.weight, head.bias)
+
+    async def export(self, task_id: str, owner: str) -> bytes:
+        """The whole task as a zip, see `app.tasks.task_file`."""
+        for _ in range(MOST_TRIES):
+            found = await self._store.with_support(task_id, owner)
+            if found is None:
+                raise no_such_task()
+            record, payload = found
+            self._models.for_task(record)
+            head = await self._decode_head(record)
+            pictures = await self._store.pictures(task_id, owner) if record.keep_images else {}
+            if not record.keep_images or (await self.get(task_id, owner)).revision == record.revision:
+                parameters = head_file.write(record, head.weight, head.bias)
+                return await self._in_thread(task_file.write, record, parameters, payload, pictures)
+        raise contended()
 
     async def onnx(self, task_id: str, owner: str, *, prepared: bool = False) -> bytes:
         """The whole classifier as one ONNX graph, from a picture or from prepared images to probabilities."""

@@ -30,11 +30,27 @@ class UpdateTask(TaskLifetime):
     """Changes to a task; omitted fields stay as they are. `ttl_seconds` counts from now; null removes the expiry."""
 
 
+class ImportOptions(TaskLifetime):
+    """Options of an imported task."""
+
+    model: str | None = Field(
+        None,
+        description="name of the model to make the task anew with, from the pictures in the zip. By default the task "
+        "is restored as it was, which its own model must be loaded for",
+        examples=["omniglot"],
+    )
+
+
 class TaskOptions(TaskLifetime):
     """Options of a new task, as JSON or form fields."""
 
     keep_support: bool = Field(
         True, description="store the examples' features (never the images), so that examples can be added later"
+    )
+    keep_images: bool = Field(
+        False,
+        description="store small copies of the pictures too, without metadata: they can be looked at, exported, and "
+        "used to make the task anew with another model. Otherwise no picture is ever stored",
     )
     model: str | None = Field(
         None,

@@ -8,13 +8,13 @@ from app.problems import Problem
 from app.store import StoredPage, StoreUnavailable, TaskRecord
 from app.tasks.asking import Asking
 from app.tasks.changing import Changing
-from app.tasks.creating import Creating
 from app.tasks.exporting import Exporting
+from app.tasks.importing import Importing
 
 MOST_PAGES = 20  # of the store that are searched for one page of a filtered list
 
 
-class Tasks(Creating, Changing, Asking, Exporting):
+class Tasks(Importing, Changing, Asking, Exporting):
     """Tasks of the loaded models."""
 
     async def page(

@@ -72,6 +72,7 @@ class Calls:
         ttl_seconds: int | None = None,
         model: str | None = None,
         keep_support: bool = True,
+        keep_images: bool = False,
         idempotency_key: str | None = None,
     ) -> Call[Task]:
         """Create a task: a classifier made from labelled images.
@@ -82,6 +83,7 @@ class Calls:
             ttl_seconds: after so many seconds the task is deleted; None keeps it.
             model: which of the service's models to use; None leaves the choice to the service.
             keep_support: keep the examples' features, so that `add_support` can add to them.
+            keep_images: keep small copies of the pictures too, which `export` gives away with the task.
             idempotency_key: creations with the same key make one task. None takes a new key for each call, which
                 is the same in all attempts of that call.
 
@@ -96,6 +98,8 @@ class Calls:
         form = {"labels": labels} | {key: str(value) for key, value in options.items()}
         if not keep_support:
             form["keep_support"] = "0"
+        if keep_images:
+            form["keep_images"] = "1"
         headers = {"Idempotency-Key": header_value(idempotency_key or uuid.uuid4().hex, "the idempotency key")}
         return Call("POST", "/tasks", _read_task, {"data": form, "files": _form_files(files), "headers": headers})
 
@@ -206,6 +210,26 @@ class Calls:
         return Call("POST", "/tasks/import", _read_task, options, repeatable=False)
 
     @_method
+    def import_task(
+        self, data: bytes, *, name: str | None = None, ttl_seconds: int | None = None, model: str | None = None
+    ) -> Call[Task]:
+        """Create a task from what `export` returned.
+
+        Args:
+            data: the zip.
+            name: what to call the task; None leaves its name.
+            ttl_seconds: after so many seconds the task is deleted; None keeps it.
+            model: which of the service's models to make the task anew with, from the pictures in the zip; None restores
+                the task as it was.
+        """
+        options = {
+            "params": _given(name=name, ttl_seconds=ttl_seconds, model=model),
+            "content": data,
+            "headers": {"Content-Type": "application/zip"},
+        }
+        return Call("POST", "/tasks/import", _read_task, options, repeatable=False)
+
+    @_method
     def predict(
         self, task_id: str, images: Images, *, top_k: int | None = None, threshold: float | None = None
     ) -> Call[list[Prediction]]:
@@ -267,6 +291,16 @@ class Calls:
     def parameters(self, task_id: str) -> Call[bytes]:
         """Download a task's head as a safetensors file: `fc.weight` [N,F] and `fc.bias` [N]."""
         return Call("GET", f"{path_of(task_id)}/parameters", _read_content)
+
+    @_method
+    def export(self, task_id: str) -> Call[bytes]:
+        """Download the whole task as a zip, with the pictures if it keeps them."""
+        return Call("GET", f"{path_of(task_id)}/export.zip", _read_content)
+
+    @_method
+    def picture(self, task_id: str, index: int) -> Call[bytes]:
+        """Download the picture of a support example, a PNG or JPEG, of a task that keeps them."""
+        return Call("GET", f"{path_of(task_id)}/support/{index}/image", _read_content)
 
     @_method
     def onnx(self, task_id: str) -> Call[bytes]:

@@ -68,6 +68,15 @@ def test_an_evaluation_says_what_is_wrong(leo: Client) -> None:
     assert 0 <= found.ece <= 1
 
 
+def test_a_whole_task_goes_there_and_back(leo: Client) -> None:
+    task = leo.create({name: png(name) for name in NAMES}, keep_images=True)
+    assert leo.picture(task.task_id, 0).startswith(b"\x89PNG")
+    again = leo.import_task(leo.export(task.task_id), name="again")
+    assert (again.name, again.shots) == ("again", task.shots)
+    assert leo.picture(again.task_id, 2) == leo.picture(task.task_id, 2)
+    assert leo.import_task(leo.export(task.task_id), model="omniglot").name is None
+
+
 def test_examples_are_listed_removed_and_relabelled(leo: Client) -> None:
     task = leo.create({name: [png(name, seed) for seed in range(2)] for name in NAMES})
     found = leo.examples(task.task_id)

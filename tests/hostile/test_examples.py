@@ -1,6 +1,5 @@
 """Examples of a task under hostile and hurried callers: with two workers, in SQLite and in Redis."""
 
-import shutil
 import signal
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -12,39 +11,15 @@ import pytest
 from app.http.keys import KeyFile, new_key, write_keys
 from tests.helpers.drawn import png
 from tests.helpers.problems import assert_problem
-from tests.helpers.redis_server import RedisServer
 from tests.helpers.server import Server
 from tests.helpers.tasks import FIVE, add, create, files
-from tests.helpers.workers import wait_for_workers
+from tests.helpers.two_workers import ask, two_workers
 
 
 @pytest.fixture(scope="module", params=["sqlite", "redis"])
 def server(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
-    """A server of two workers, and its store."""
-    folder = tmp_path_factory.mktemp(request.param)
-    settings = {"LEO_WORKERS": "2"}
-    redis = None
-    if request.param == "redis":
-        if shutil.which("redis-server") is None:
-            pytest.skip("redis-server is not installed")
-        redis = RedisServer(folder)
-        redis.start()
-        settings["LEO_STORE_URL"] = redis.url
-    server = Server(folder / "data", **settings)
-    try:
-        server.start()
-        wait_for_workers(server, 2)
+    with two_workers(request.param, tmp_path_factory.mktemp(request.param)) as server:
         yield server
-    finally:
-        server.close()
-        if redis is not None:
-            redis.kill()
-
-
-def ask(server: Server, method: str, path: str, **options: object) -> httpx.Response:
-    """Ask on a new connection, so that either worker may answer."""
-    with httpx.Client(base_url=server.url, timeout=60) as client:
-        return client.request(method, path, **options)  # type: ignore[arg-type]
 
 
 def make(server: Server, shots: int) -> str:

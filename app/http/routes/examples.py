@@ -3,7 +3,7 @@
 from fastapi import APIRouter, Request, Response
 
 from app.http import schemas
-from app.http.openapi import CLASSES_ZIP, FILES, LABELS, body_of, json_body, problems
+from app.http.openapi import BINARY, CLASSES_ZIP, FILES, LABELS, body_of, json_body, problems
 from app.http.parsing import read_label, read_labelled
 from app.http.responses import answer_task, example_to_schema, set_etag
 from app.http.routes.deps import ContextDep, IfMatch
@@ -28,7 +28,7 @@ async def list_examples(task_id: str, response: Response, context: ContextDep) -
     "",
     summary="Add support examples, of known or new classes",
     description="The task adapts again to all its examples and keeps its id. New classes follow the known ones.",
-    responses=problems(401, 403, 404, 409, 412, 413, 415, 422, 429, 503),
+    responses=problems(401, 403, 404, 409, 412, 413, 415, 422, 429, 503, 507),
     openapi_extra=body_of(schemas.LabelledImages, {"images": FILES, "labels": LABELS, "archive": CLASSES_ZIP}),
 )
 async def add_support(
@@ -48,6 +48,19 @@ async def get_example(task_id: str, index: int, response: Response, context: Con
         raise no_such_example()
     set_etag(record, response)
     return example_to_schema(report, record.labels)
+
+
+@router.get(
+    "/{index}/image",
+    summary="The picture of a support example, where the task keeps them",
+    description="A PNG or JPEG, at most 384 pixels wide and high, without metadata. Only tasks made with "
+    "`keep_images=true` have it.",
+    response_class=Response,
+    responses=problems(401, 403, 404, 422, 429, 503) | {200: {"content": {"image/png": BINARY, "image/jpeg": BINARY}}},
+)
+async def get_example_image(task_id: str, index: int, context: ContextDep) -> Response:
+    picture = await context.tasks.picture(task_id, index, context.owner)
+    return Response(picture, media_type="image/png" if picture.startswith(b"\x89PNG") else "image/jpeg")
 
 
 @router.patch(

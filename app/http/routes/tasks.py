@@ -18,7 +18,7 @@ from app.http.responses import answer_task, attachment, predictions_to_json, tas
 from app.http.routes.deps import ContextDep, IdempotencyKey, IfMatch, get_context
 from app.observability import metrics
 from app.store import TaskRecord
-from app.tasks.options import TaskLifetime, UpdateTask
+from app.tasks.options import ImportOptions, UpdateTask
 from app.tasks.spelling import normalise
 
 router = APIRouter(prefix="/tasks", tags=["tasks"])
@@ -28,7 +28,7 @@ router = APIRouter(prefix="/tasks", tags=["tasks"])
     "",
     status_code=201,
     summary="Create a task: a classifier made from labelled images",
-    responses=problems(401, 403, 413, 415, 422, 429, 503),
+    responses=problems(401, 403, 413, 415, 422, 429, 503, 507),
     openapi_extra=body_of(schemas.CreateTask, CREATE_FORM),
 )
 async def create_task(
@@ -176,17 +176,20 @@ async def list_tasks(context: ContextDep, options: Annotated[PageOptions, Query(
 @router.post(
     "/import",
     status_code=201,
-    summary="Create a task from an exported head",
-    description="The body is a file from `GET /tasks/{task_id}/parameters` of this service, or of another one that "
-    "runs the same model. The file holds no support examples, so none can be added to the task later.",
-    responses=problems(401, 403, 409, 413, 415, 422, 429, 503),
-    openapi_extra={"requestBody": {"required": True, "content": {"application/octet-stream": BINARY}}},
+    summary="Create a task from an exported one",
+    description="The body is a file from `GET /tasks/{task_id}/export.zip` or `GET /tasks/{task_id}/parameters`, of "
+    "this service or of another one that runs the same model. With `model` the task is made anew with another model, "
+    "from the pictures in the zip. A head alone holds no support examples, so none can be added to the task later.",
+    responses=problems(401, 403, 409, 413, 415, 422, 429, 503, 507),
+    openapi_extra={
+        "requestBody": {"required": True, "content": {"application/zip": BINARY, "application/octet-stream": BINARY}}
+    },
 )
 async def import_task(
-    request: Request, response: Response, context: ContextDep, options: Annotated[TaskLifetime, Query()]
+    request: Request, response: Response, context: ContextDep, options: Annotated[ImportOptions, Query()]
 ) -> schemas.Task:
     data = await read_file(request)
-    record = await context.tasks.import_head(data, options, context.owner, max_tasks=context.max_tasks)
+    record = await context.tasks.import_task(data, options, context.owner, max_tasks=context.max_tasks)
     response.headers["Location"] = location_of(record, request)
     return answer_task(record, response)
 
@@ -235,6 +238,18 @@ class OnnxOptions(BaseModel):
         False,
         description="take batches of prepared images, float32 `images` [B,1,R,R] or [B,3,R,R], instead of a picture",
     )
+
+
+@router.get(
+    "/{task_id}/export.zip",
+    summary="Export the whole task",
+    description="A zip with the head, what the task keeps of its examples, their pictures if it keeps them, and a "
+    "`manifest.json` that describes all of it. `POST /tasks/import` makes a task from it.",
+    response_class=Response,
+    responses=problems(401, 403, 404, 409, 429, 503) | {200: {"content": {"application/zip": BINARY}}},
+)
+async def export_task(task_id: str, context: ContextDep) -> Response:
+    return attachment(await context.tasks.export(task_id, context.owner), f"{task_id}.zip", "application/zip")
 
 
 @router.get(

@@ -39,6 +39,11 @@ def test_a_task_from_creation_to_deletion(client: httpx.Client, support: Path, q
     leo_tasks("export", task_id, graph)
     assert graph.stat().st_size > head.stat().st_size > 1000
     imported = leo_tasks("import", head, "--name", "imported").strip()
+    whole = tmp_path / "whole.zip"
+    kept = leo_tasks("create", support, "--keep-images", "--name", "kept").strip()
+    leo_tasks("export", kept, whole)
+    leo_tasks("delete", kept, leo_tasks("import", whole, "--model", "omniglot").strip())
+    assert "FILE.zip" in run_leo("tasks", "import", head, "--model", "omniglot", status=1, **server).stderr
     leo_tasks("delete", task_id, imported)
     for deleted in (task_id, imported):
         assert "404" in run_leo("tasks", "show", deleted, status=1, **server).stderr

@@ -15,14 +15,17 @@ from app.store import (
     DamagedRecord,
     IdempotencyConflict,
     IdempotencyRecord,
+    PictureChanges,
     RecordOfOtherVersion,
     TaskStore,
+    TooManyPictures,
     TooManyTasks,
 )
 from app.store.redis import RedisStore
 from app.store.sqlite import SQLiteStore
 from tests.helpers.records import assert_same, ids, record, support_of
 from tests.helpers.redis_server import RedisNodes
+from tests.helpers.waiting import wait_until
 
 Scenario = Callable[[TaskStore], Coroutine[Any, Any, None]]
 WithStore = Callable[[Scenario], None]
@@ -101,6 +104,52 @@ def test_owners_see_only_their_own(with_store: WithStore) -> None:
         assert await store.delete("a", "one")
         assert not await store.delete("a", "one")
         assert await support_of(store, "a", "one") is None
+
+    with_store(scenario)
+
+
+def test_pictures_come_and_go_with_their_examples_and_their_task(with_store: WithStore) -> None:
+    async def scenario(store: TaskStore) -> None:
+        three = PictureChanges({0: b"zero", 2: b"two", 10: b"\0ten\n"}, 1000)
+        made = await store.add(record("a", keep_images=True), support=b"x", pictures=three)
+        await store.add(record("b"))
+        assert list((await store.pictures("a", "me")).items()) == list(three.added.items())
+        assert await store.pictures("a", "me", 2) == {2: b"two"}
+        for nothing in (store.pictures("a", "me", 1), store.pictures("a", "you"), store.pictures("b", "me")):
+            assert await nothing == {}
+        assert await store.update(made, pictures=PictureChanges({11: b"eleven"}, 1000, removed=2))
+        assert not await store.update(made, pictures=PictureChanges({12: b"late"}, 1000, removed=0))
+        assert await store.pictures("a", "me") == {0: b"zero", 10: b"\0ten\n", 11: b"eleven"}
+        expired = time.time() + 0.25
+        later = replace(made, revision=1, expires_at=expired - 0.05)
+        assert await store.update(later)
+        await asyncio.to_thread(wait_until, lambda: time.time() > expired)
+        assert await store.pictures("a", "me") == {}
+        gone = await store.add(record("c"), pictures=three)
+        assert await store.delete("c", "me")
+        assert await store.pictures(gone.task_id, "me") == {}
+
+    with_store(scenario)
+
+
+def test_pictures_of_an_owner_have_a_limit_together(with_store: WithStore) -> None:
+    async def scenario(store: TaskStore) -> None:
+        await store.add(record("short", expires_at=time.time() + 0.2), pictures=PictureChanges({0: bytes(60)}, 100))
+        with pytest.raises(TooManyPictures):
+            await store.add(record("a"), support=b"x", pictures=PictureChanges({0: bytes(41)}, 100))
+        assert await store.get("a", "me") is None
+        await store.add(record("other", owner="you"), pictures=PictureChanges({0: bytes(100)}, 100))
+        made = await store.add(record("b"), pictures=PictureChanges({0: bytes(40)}, 100))
+        with pytest.raises(TooManyPictures):
+            await store.update(made, support=b"y", pictures=PictureChanges({1: b"1"}, 100))
+        assert await support_of(store, "b", "me") is None
+        assert await store.update(made, pictures=PictureChanges({1: bytes(40)}, 100, removed=0))
+        assert await store.update(replace(made, revision=1), pictures=PictureChanges({}, 10))  # as after a lower limit
+        deadline = time.time() + 0.3
+        await asyncio.to_thread(wait_until, lambda: time.time() > deadline)  # "short" has expired
+        await store.add(record("c"), pictures=PictureChanges({0: bytes(60)}, 100))
+        assert await store.delete("c", "me")
+        await store.add(record("d"), pictures=PictureChanges({0: bytes(60)}, 100))
 
     with_store(scenario)
 

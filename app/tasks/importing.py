@@ -1,0 +1,96 @@
+"""Makes tasks of what was exported: of a head, or of a whole task. All limits of created tasks hold."""
+
+from dataclasses import replace
+
+import numpy as np
+
+from app.inference.engine import Engine
+from app.inference.work import Head
+from app.problems import Problem
+from app.store import PictureChanges, TaskRecord
+from app.tasks import head_file, task_file
+from app.tasks.adaptation import in_pool_if_large
+from app.tasks.creating import Creating, new_record
+from app.tasks.examples import pack
+from app.tasks.head_file import ExportedHead
+from app.tasks.limits import check_lifetime, check_shots, most_header_bytes, spell_labels
+from app.tasks.options import ImportOptions, TaskLifetime, TaskOptions
+from app.tasks.quality_report import of_support
+from app.tasks.task_file import WholeTask
+from app.tasks.zip_files import ZIP
+
+
+class Importing(Creating):
+    """How an exported task comes back, here or in another service."""
+
+    async def import_task(
+        self, data: bytes, options: ImportOptions, owner: str, *, max_tasks: int | None = None
+    ) -> TaskRecord:
+        """Make a task from a file that `parameters` or `export` gave. Raises `Problem`; nothing is stored then."""
+        lifetime = TaskLifetime(name=options.name, ttl_seconds=options.ttl_seconds)
+        if data.startswith(ZIP):
+            whole = await self._in_thread(task_file.read, data, self._settings)
+            if options.name is None:
+                lifetime = lifetime.model_copy(update={"name": whole.manifest.name})
+            lifetime = check_lifetime(lifetime, self._settings)
+            return await self._import_whole(whole, lifetime, options.model, owner, max_tasks)
+        if options.model is not None:
+            raise Problem(422, "a head fits one model alone: leave model out, or import a zip with pictures")
+        lifetime = check_lifetime(lifetime, self._settings)
+        exported = await self._in_thread(head_file.read, data, most_header_bytes(self._settings))
+        record, head, _ = await self._restored(exported, lifetime, owner)
+        return await self._add(record, head, None, None, max_tasks)
+
+    async def _import_whole(
+        self, whole: WholeTask, lifetime: TaskLifetime, model: str | None, owner: str, max_tasks: int | None
+    ) -> TaskRecord:
+        """Restore a task as it was, or make it anew from its pictures, on a model that was asked for."""
+        if model is not None and self._models.by_name(model).info.version != whole.manifest.model_version:
+            if not whole.pictures:
+                raise Problem(422, "the zip does not hold a picture of every example, which another model needs")
+            options = TaskOptions(**lifetime.model_dump(), model=model, keep_images=whole.manifest.keep_images)
+            return await self.create(whole.pictures, whole.labels, options, owner, max_tasks=max_tasks)
+        try:
+            record, head, engine = await self._restored(whole.head, lifetime, owner)
+        except Problem as problem:
+            if problem.status == 409 and whole.pictures:
+                problem.detail += "; or make it anew from its pictures: send model=NAME after the question mark"
+            raise
+        examples = await self._in_thread(task_file.read_examples, whole, record, engine.info.config)
+        if examples is None:
+            return await self._add(record, head, None, None, max_tasks)
+        quality = await in_pool_if_large(of_support, examples, self._pool)
+        pictures: PictureChanges | None = None
+        if whole.manifest.keep_images and whole.pictures:
+            # Copied once more: nothing else shows that these are pictures, and hold nothing but a picture.
+            copies = await self._decoder.small_copies(whole.pictures)
+            pictures = self._picture_changes(dict(zip(examples.numbers.tolist(), copies, strict=True)))
+        record = replace(record, quality=quality, keep_images=pictures is not None)
+        return await self._add(record, head, pack(examples), None, max_tasks, pictures)
+
+    async def _restored(
+        self, exported: ExportedHead, lifetime: TaskLifetime, owner: str
+    ) -> tuple[TaskRecord, Head, Engine]:
+        """A new task with an exported head, which is that of its codes. Raises `Problem` 409 or 422."""
+        shots = dict(zip(spell_labels(exported.labels, self._settings), exported.shots, strict=True))
+        if len(shots) < len(exported.labels):
+            raise Problem(422, "the file's labels must differ, and not only in spaces or their form in Unicode")
+        check_shots(shots, self._settings)
+        record = new_record(
+            owner,
+            lifetime,
+            model=exported.model,
+            model_version=exported.model_version,
+            shots=shots,
+            codes=exported.codes,
+            adaptation=exported.adaptation,
+        )
+        engine = self._models.for_task(record)
+        config = engine.info.config
+        if exported.codes.shape[1] != config.latent_dim or exported.weight.shape[1] != config.feature_dim:
+            raise Problem(422, f"codes must be [N,{config.latent_dim}] and fc.weight [N,{config.feature_dim}]")
+        head = await self._decode_head(record)
+        for name, given, ours in (("fc.weight", exported.weight, head.weight), ("fc.bias", exported.bias, head.bias)):
+            if not np.allclose(given, ours, rtol=1e-3, atol=1e-3):
+                raise Problem(422, f"{name} is not what the file's codes decode to: it was changed after its export")
+        return record, head, engine

@@ -1,0 +1,54 @@
+"""A small copy of a picture to keep: the same to look at and for every model, without any metadata."""
+
+import io
+from dataclasses import dataclass
+
+from PIL import Image
+
+from model.images.levels import to_8_bits
+from model.images.photos import to_srgb
+from model.images.upright import orientation, turn
+
+SIDES = (384, 256, 192, 128, 96, 64, 32)  # longest side in pixels, the first that fits
+QUALITIES = (90, 75)  # of a JPEG
+LEAST_BYTES = 8192  # that always hold a copy: 32 x 32 pixels of four bytes, and a little more
+
+
+@dataclass(frozen=True)
+class SmallCopies:
+    """Makes small copies of at most `max_bytes` each: PNG for drawings and what is transparent, JPEG for photos."""
+
+    max_bytes: int
+
+    def draft(self, picture: Image.Image) -> None:
+        """Have an open JPEG decoded at a fraction of its size, where it still has the pixels that are needed."""
+        picture.draft(picture.mode, (2 * SIDES[0], 2 * SIDES[0]))
+
+    def __call__(self, picture: Image.Image) -> bytes:
+        """Make the copy of a picture of any mode and size."""
+        self.draft(picture)
+        picture.load()  # some formats keep metadata behind the pixels
+        levels = to_8_bits(picture)
+        profile = picture.info.get("icc_profile")
+        for side in SIDES:
+            small = levels.copy()
+            small.thumbnail((side, side), Image.Resampling.BICUBIC, reducing_gap=2.0)
+            if profile or small.mode == "CMYK":
+                small = to_srgb(small, profile)
+            small = turn(small, orientation(picture))
+            encoded = [_encoded(small, "PNG", optimize=True)]
+            if small.mode != "RGBA":
+                encoded += [_encoded(small, "JPEG", quality=quality) for quality in QUALITIES]
+            # A PNG that is no larger loses nothing; of photos it is many times larger.
+            best = encoded[0] if len(encoded[0]) <= min(map(len, encoded[:2])) else encoded[1]
+            fitting = [data for data in (best, *encoded) if len(data) <= self.max_bytes]
+            if fitting:
+                return fitting[0]
+        return encoded[0]  # not reached where `max_bytes` is at least `LEAST_BYTES`
+
+
+def _encoded(picture: Image.Image, kind: str, **options: object) -> bytes:
+    buffer = io.BytesIO()
+    clean = Image.frombytes(picture.mode, picture.size, picture.tobytes())  # Pillow would write what `info` holds
+    clean.save(buffer, kind, **options)
+    return buffer.getvalue()
