@@ -1,5 +1,8 @@
 """Saves and loads model folders: weights in `model.safetensors`, settings in `config.json`. Never pickle.
 
+A model that can tell pictures of other classes from those of a task also has `known.safetensors`, its background
+classes. It is no part of the version: a task's `known` may be calibrated anew while the task stays as it is.
+
 `config.json` holds {"format": 1, "name", "version", "sha256", "config": {...}, "card": {...}}; `sha256` is that of the
 weights' file. The version is the first 12 hexadecimal digits of a hash over weights and settings. A task's codes only
 mean something to the version that made them.
@@ -18,16 +21,18 @@ from safetensors.torch import load as load_tensors
 from safetensors.torch import save as save_tensors
 from torch import Tensor
 
+from model.background import Background, pack, unpack
 from model.config import LEOConfig
 
 FORMAT = 1
-WEIGHTS, CONFIG = "model.safetensors", "config.json"
+WEIGHTS, CONFIG, BACKGROUND = "model.safetensors", "config.json", "known.safetensors"
 
 
 class Model(Protocol):
     """What `save_model` needs of a LEO. `model.leo` imports this module, so its class cannot be named here."""
 
     config: LEOConfig
+    background: Background | None
 
     def state_dict(self) -> dict[str, Any]:
         """Return parameters and buffers by name."""
@@ -62,6 +67,17 @@ def save_model(leo: Model, folder: Path, name: str, card: dict[str, Any] | None 
     write_whole(folder / WEIGHTS, data)
     info = {"format": FORMAT, "name": name, "version": version, "sha256": digest, "config": config}
     write_whole(folder / CONFIG, (json.dumps(info | {"card": card or {}}, indent=2) + "\n").encode())
+    if leo.background is None:
+        (folder / BACKGROUND).unlink(missing_ok=True)  # of the weights that were here before
+    else:
+        write_background(folder, version, leo.background)
+
+
+def write_background(folder: Path, version: str, background: Background) -> Path:
+    """Write the background classes of the model in a folder, which has this version, and return the file's path."""
+    path = folder / BACKGROUND
+    write_whole(path, pack(background, version))
+    return path
 
 
 def inference_state(leo: Model) -> dict[str, Tensor]:
@@ -118,6 +134,23 @@ def read_weights(folder: Path, info: ModelInfo) -> dict[str, Tensor]:
         return load_tensors(data)
     except SafetensorError as error:
         raise CheckpointError(f"{path} is not a safetensors file: {error}") from error
+
+
+def read_background(folder: Path, info: ModelInfo) -> Background | None:
+    """Read the background classes; None if the folder has none. Raises `CheckpointError` for those of another model."""
+    path = folder / BACKGROUND
+    if not path.is_file():
+        return None
+    try:
+        version, background = unpack(path.read_bytes())
+    except ValueError as error:
+        raise CheckpointError(f"{path} is damaged: {error}; `leo calibrate --write` makes it again") from error
+    if version != info.version or background.heads.shape[1] != info.config.feature_dim + 1:
+        raise CheckpointError(
+            f"{path} is of version {version[:40]}, {CONFIG} of {info.version}: copy the model folder again, or "
+            "delete the file and run `leo calibrate --write`"
+        )
+    return background
 
 
 def check_weights(tensors: dict[str, Tensor], expected: dict[str, Tensor], path: Path) -> None:

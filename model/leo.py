@@ -18,7 +18,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from model.checkpoint import WEIGHTS, check_weights, inference_state, read_info, read_weights
+from model.background import Background
+from model.checkpoint import WEIGHTS, check_weights, inference_state, read_background, read_info, read_weights
 from model.config import LEOConfig
 from model.functional import apply_head, code_spread, cross_entropy, one_hot, present
 from model.networks.bent_copies import BentCopies
@@ -82,6 +83,8 @@ class LatentEmbeddingOptimization(nn.Module):
         self.finetune_lr = None
         if self.config.finetune_steps:
             self.finetune_lr = nn.Parameter(torch.tensor(self.config.finetune_lr), requires_grad=learned)
+        #: What tells pictures of other classes from those of a task; None until it is calibrated. Training ends it.
+        self.background: Background | None = None
         self.bf16 = False  # whether convolutions run in bfloat16; the trainer sets it
         self.skipped_steps = 0  # outer steps that were not finite
         self._skipped_in_a_row = 0
@@ -103,6 +106,7 @@ class LatentEmbeddingOptimization(nn.Module):
         leo.load_state_dict(tensors, strict=False)  # `check_weights` compared names; the rest is not stored
         if info.config.decoder_tied:
             leo.decoder.start_as_transpose_of(leo.encoder)
+        leo.background = read_background(folder, info)
         return leo.to(device).eval()
 
     # -- the algorithm, over a batch of tasks ------------------------------------------------
@@ -347,6 +351,7 @@ class LatentEmbeddingOptimization(nn.Module):
         broken = clip_and_step(loss, optimizer, self.config.max_grad_norm)
         if broken is None:
             self._skipped_in_a_row = 0
+            self.background = None
             return float(loss.detach())
         self.skipped_steps += 1
         self._skipped_in_a_row += 1

@@ -26,7 +26,7 @@ FLOORS = [
     {"model.serving"},
     {"model.leo"},
     {"model.checkpoint", "model.outer_loop"},
-    {"model.networks", "model.functional"},
+    {"model.networks", "model.functional", "model.background"},
     {"model.images"},
     {"model.config"},
     {"model.backbones", "model.devices", "model.allocator", "model.parallel"},

@@ -6,6 +6,7 @@ import sys
 from app.cli import (
     backbones,
     bench,
+    calibrate,
     card,
     classify,
     compare,
@@ -24,6 +25,7 @@ __all__ = [
     "app",
     "backbones",
     "bench",
+    "calibrate",
     "card",
     "classify",
     "compare",

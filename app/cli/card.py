@@ -8,6 +8,7 @@ from app.cli.common import app, console, fail
 from app.cli.figures import print_card, print_photo_card
 from app.cli.models import load_model, load_pictures, one_line_errors
 from app.cli.options import DEFAULT_WEIGHTS, Device, TrainingData, Weights
+from app.cli.train import calibrate_known_if_possible
 
 if TYPE_CHECKING:
     from model.data.omniglot import Drawings
@@ -53,11 +54,13 @@ def card(
     changes = _parse_settings(settings or [])
     leo, info = load_model(model, device)
     with console.status("reading the data"):
-        pictures = load_pictures(data, leo).split("validation")
+        every = load_pictures(data, leo)
+        pictures = every.split("validation")
     if changes:
         if isinstance(pictures, Photos):
             fail("--set is for models of drawings")
         leo = _change_settings(leo, changes, pictures, min(CALIBRATION_EPISODES, episodes or EPISODES))
+        calibrate_known_if_possible(leo, every)
         info.card["after_training"] = info.card.get("after_training", {}) | changes
     with console.status("evaluating"):
         if isinstance(pictures, Photos):

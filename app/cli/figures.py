@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 def print_rows(title: str, rows: "list[AccuracyRow]") -> None:
     """Print the accuracy of each setting as a table."""
-    columns = ("way", "shot", "queries", "episodes", "steps", "accuracy, %", "ECE, %", "AUROC")
+    columns = ("way", "shot", "queries", "episodes", "steps", "accuracy, %", "ECE, %", "AUROC", "foreign at 5 %, %")
     cells = [
         (
             str(row.way),
@@ -25,6 +25,7 @@ def print_rows(title: str, rows: "list[AccuracyRow]") -> None:
             percent(row.accuracy, row.ci95),
             "-" if row.ece is None else f"{100 * row.ece:.1f}",
             "-" if row.auroc is None else f"{row.auroc:.3f}",
+            "-" if row.foreign_accepted is None else f"{100 * row.foreign_accepted:.1f}",
         )
         for row in rows
     ]
@@ -59,10 +60,11 @@ def print_photo_card(title: str, validation: dict[str, Any]) -> None:
                     signed_percent(-best["difference"], best["difference_ci95"]),
                     f"{100 * row['ece']:.1f}",
                     "-" if row["auroc"] is None else f"{row['auroc']:.3f}",
+                    "-" if row["foreign_accepted"] is None else f"{100 * row['foreign_accepted']:.1f}",
                 )
             )
         print_table(
-            ("way", "shot", *names, "LEO less the best baseline", "ECE, %", "AUROC"),
+            ("way", "shot", *names, "LEO less the best baseline", "ECE, %", "AUROC", "foreign at 5 %, %"),
             cells,
             title=f"{title}: {source['source']}, {validation['episodes']} tasks a row",
             text_columns=0,

@@ -10,6 +10,7 @@ from app.cli.common import app, console, fail, note
 from app.cli.figures import print_card
 from app.cli.models import load_drawings, load_model, one_line_errors
 from app.cli.options import TrainingData, Weights
+from app.cli.train import calibrate_known_if_possible
 
 
 @app.command("low-rank")
@@ -43,7 +44,9 @@ def low_rank(
     except ValueError as error:
         fail(error)
     with console.status("reading the data"):
-        drawings = load_drawings(data).split("validation")
+        every = load_drawings(data)
+        drawings = every.split("validation")
+    calibrate_known_if_possible(ranked, every)
     with console.status("evaluating"):
         validation = measure_drawing_figures(ranked, drawings, episodes or EPISODES)
     card = info.card | {

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from model.data.omniglot import Drawings
     from model.data.photos import Photos
     from model.evaluation.accuracy import Setting
-    from model.evaluation.extracted_features import ExtractedFeatures
+    from model.evaluation.extracted_features import ExtractedFeatures, Pictures
     from model.leo import LatentEmbeddingOptimization
     from model.training.config import DrawingTrainConfig, PhotoTrainConfig
     from model.training.photos import PhotoTrainer
@@ -147,7 +147,7 @@ def _train_on_drawings(
         }
         if start is not None:
             card["start"] = read_info(start).version
-        _finish_drawings(finish(trainer.leo, config), validation, out, name, card)
+        _finish_drawings(finish(trainer.leo, config), drawings, out, name, card)
     parallel.leave()
 
 
@@ -188,7 +188,7 @@ def _show_training(trainer: Any) -> None:
 
 
 def _finish_drawings(
-    leo: "LatentEmbeddingOptimization", validation: "Drawings", out: Path, name: str, origin: dict[str, Any]
+    leo: "LatentEmbeddingOptimization", drawings: "Drawings", out: Path, name: str, origin: dict[str, Any]
 ) -> None:
     """Calibrate and evaluate on the validation alphabets, and write model, card and curve."""
     from model.checkpoint import read_info, save_model
@@ -199,7 +199,9 @@ def _finish_drawings(
     from model.evaluation.provenance import machine, today
     from model.training.learning_curve import draw_curve
 
+    validation = drawings.split("validation")
     calibrate_if_possible(leo, [extract_leo_features(leo, validation)], DRAWING_SETTINGS)
+    calibrate_known_if_possible(leo, drawings)
     with console.status("evaluating"):
         figures = measure_drawing_figures(leo, validation)
     card = origin | {"date": today(), "machine": machine(), "shape": shape_of(leo), "validation": figures}
@@ -223,6 +225,7 @@ def _finish_photos(trainer: "PhotoTrainer", name: str, photos: "Photos", origin:
 
     leo, validation = trainer.leo, photos.split("validation")
     calibrate_if_possible(leo, trainer.validation_features, PHOTO_CALIBRATION_SETTINGS)
+    calibrate_known_if_possible(leo, photos)
     with console.status("choosing the logistic head's L2 on validation classes"):
         tried = accuracy_by_l2_on_photos(leo, validation)
     card = origin | {
@@ -256,3 +259,15 @@ def calibrate_if_possible(
         except ValueError as error:
             return note(f"probabilities are left as they are: {error}")
     leo.config = leo.config.model_copy(update=fitted)
+
+
+def calibrate_known_if_possible(leo: "LatentEmbeddingOptimization", pictures: "Pictures") -> None:
+    """Fit how a model tells pictures of other classes from those of a task, if there is enough data."""
+    from model.data.sources import DataError
+    from model.evaluation.known import calibrate_on
+
+    with console.status("calibrating `known`"):
+        try:
+            leo.background = calibrate_on(leo, pictures)
+        except DataError as error:
+            note(f"the model will not tell pictures of other classes: {error}")

@@ -55,6 +55,11 @@ class Drawings:
             self.left_out,
         )
 
+    def first(self, number: int) -> "Drawings":
+        """Return the data set with the first so many drawings of each class alone."""
+        counts = self.counts.clamp(max=number)
+        return Drawings(self.images[:, :number], counts, self.alphabets, self.names, self.left_out)
+
     def split(self, name: str) -> "Drawings":
         """Return the split `all`, `train` or `validation`; no alphabet is in both of the last two.
 

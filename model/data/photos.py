@@ -49,6 +49,11 @@ class Photos:
             self.left_out,
         )
 
+    def first(self, number: int) -> "Photos":
+        """Return the data set with the first so many photos of each class alone."""
+        files = tuple(own[:number] for own in self.files)
+        return Photos(self.sources, files, self.names, self.groups, self.left_out)
+
     def by_source(self) -> list["Photos"]:
         """Return one data set for each folder or zip, with its classes."""
         origins = [self.sources.index(files[0].source) for files in self.files]

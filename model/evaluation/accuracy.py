@@ -49,6 +49,8 @@ class AccuracyRow:
     within: str | None = None
     ece: float | None = None  # expected calibration error of the probabilities; None if not measured
     auroc: float | None = None  # how well unknown classes are detected; None if not measured
+    foreign_accepted: float | None = None  # share of foreign queries that pass if 5 % of the own fail
+    rejected: tuple[float, float] | None = None  # shares of own and of foreign queries whose `known` is below 5 %
 
     def as_dict(self) -> dict[str, Any]:
         return asdict(self)

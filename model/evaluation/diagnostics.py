@@ -17,7 +17,13 @@ from model.evaluation.accuracy import (
 )
 from model.evaluation.extracted_features import ExtractedFeatures
 from model.evaluation.reliability import Reliability, reliability
-from model.evaluation.unknown_detection import REPORTED_SCORE, auroc_and_ci95, detection_scores
+from model.evaluation.unknown_detection import (
+    FALSE_REJECTION,
+    REPORTED_SCORES,
+    auroc_and_ci95,
+    detection_scores,
+    foreign_accepted,
+)
 
 UNKNOWN_CLASSES = 5  # for each task, if the data set has so many left
 
@@ -33,16 +39,23 @@ class Diagnostics:
     confusion: Tensor  # [C, C], queries of the data set's class a that were classified as b
     co_occurrence: Tensor  # [C, C], queries of class a in tasks that had class b
     aurocs: dict[str, tuple[float, float]]  # AUROC and half its interval for each score; empty without unknown classes
+    foreign_accepted: dict[str, float]  # share of foreign queries that pass where 5 % of the own fail, for each score
+    rejected: tuple[float, float] | None  # shares of own and of foreign queries with `known` below 5 %, if it is there
 
     @property
     def row(self) -> AccuracyRow:
         """The figures that a table shows."""
         way, shots, query, within = self.setting
         mean, ci95 = mean_and_ci95(self.accuracies)
-        auroc = self.aurocs[REPORTED_SCORE][0] if self.aurocs else None
+        score = next((name for name in REPORTED_SCORES if name in self.aurocs), None)
+        auroc = None if score is None else self.aurocs[score][0]
+        accepted = None if score is None else self.foreign_accepted[score]
         episodes = len(self.accuracies)
         ece = self.reliability.ece
-        return AccuracyRow(way, format_shots(shots), query, episodes, self.inner_steps, mean, ci95, within, ece, auroc)
+        steps = self.inner_steps
+        return AccuracyRow(
+            way, format_shots(shots), query, episodes, steps, mean, ci95, within, ece, auroc, accepted, self.rejected
+        )
 
 
 @torch.no_grad()
@@ -75,13 +88,15 @@ def diagnose(
         confusion += count_confusions(part.tasks, part.labels.cpu(), predicted.cpu(), classes)
         co_occurrence += count_co_occurrences(part.tasks, setting.query, classes)
         support, queries = method.support_features(part.support), method.classifier_features(part.queries)
-        _append(known, detection_scores(part.state, support, part.logits, queries, t))
+        background, shots = method.leo.background, part.tasks.mean_shots
+        _append(known, detection_scores(part.state, support, part.logits, queries, t, background, shots))
         if others.classes.shape[1]:
             unknown_queries, *_ = others.gather(extracted.features)  # [T, U, ...]
             logits = method.logits(part.state, unknown_queries)
             features = method.classifier_features(unknown_queries)
-            _append(unknown, detection_scores(part.state, support, logits, features, t))
+            _append(unknown, detection_scores(part.state, support, logits, features, t, background, shots))
     is_correct = torch.cat(correct)  # [E, Q]
+    scores = {name: (torch.cat(known[name]), torch.cat(unknown[name])) for name in unknown}
     return Diagnostics(
         setting,
         method.steps,
@@ -89,8 +104,14 @@ def diagnose(
         reliability(torch.cat(confidences).flatten(), is_correct.flatten()),
         confusion,
         co_occurrence,
-        {name: auroc_and_ci95(torch.cat(known[name]), torch.cat(unknown[name])) for name in unknown},
+        {name: auroc_and_ci95(*each) for name, each in scores.items()},
+        {name: foreign_accepted(*each) for name, each in scores.items()},
+        (_below(scores["known"][0]), _below(scores["known"][1])) if "known" in scores else None,
     )
+
+
+def _below(known: Tensor) -> float:
+    return float((known < FALSE_REJECTION).double().mean())
 
 
 def count_confusions(tasks: Episodes, labels: Tensor, predicted: Tensor, classes: int) -> Tensor:

@@ -15,7 +15,7 @@ from model.evaluation.accuracy import (
 )
 from model.evaluation.diagnostics import Diagnostics, diagnose
 from model.evaluation.extracted_features import Pictures, extract_leo_features
-from model.evaluation.unknown_detection import REPORTED_SCORE
+from model.evaluation.unknown_detection import REPORTED_SCORES
 from model.leo import LatentEmbeddingOptimization
 
 QUERIES = 15  # of each class, if the data has so many images beside the support
@@ -79,14 +79,18 @@ class Sweep:
             for one in same_tasks:
                 where = {key: getattr(one.row, key) for key in ("way", "shot", "within", "inner_steps")}
                 calibration.append(where | one.reliability.as_dict())
-                scores = {name: {"auroc": auroc, "ci95": ci95} for name, (auroc, ci95) in one.aurocs.items()}
+                scores = {
+                    name: {"auroc": auroc, "ci95": ci95, "foreign_accepted": one.foreign_accepted[name]}
+                    for name, (auroc, ci95) in one.aurocs.items()
+                }
                 unknown.append(where | {"scores": scores})
                 if one is not first:
                     mean, ci95 = mean_and_ci95(one.accuracies - first.accuracies)
                     differences.append(where | {"against": first.inner_steps, "difference": mean, "ci95": ci95})
+        is_calibrated = self.leo.background is not None
         return {
             "temperature": self.leo.config.temperature,
-            "unknown_score": REPORTED_SCORE,
+            "unknown_score": REPORTED_SCORES[0 if is_calibrated else 1],
             "differences": differences,
             "calibration": calibration,
             "unknown": unknown,

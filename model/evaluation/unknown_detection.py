@@ -3,17 +3,23 @@
 An unknown class is one that a task has no support image of; the literature calls this out-of-distribution detection.
 """
 
+from collections.abc import Sequence
+
+import numpy as np
 import torch
 from scipy.stats import rankdata
 from torch import Tensor
 from torch.nn import functional as F
 
+from model.background import Background
 from model.baselines.leo import LeoState
 from model.baselines.method import class_means
 from model.evaluation.accuracy import mean_and_ci95
+from model.evaluation.known import known as known_share
 
-#: The score shown in tables of results: the best on validation alphabets at every way and shot.
-REPORTED_SCORE = "mean_cosine"
+#: The scores that tables of results may show, the better first: `known` needs background classes.
+REPORTED_SCORES = ("known", "mean_cosine")
+FALSE_REJECTION = 0.05  # share of the task's own queries that may be rejected where the foreign ones are counted
 PARTS = 20  # parts of the tasks from which an interval is computed
 
 
@@ -23,17 +29,21 @@ def detection_scores(
     logits: Tensor,
     queries: Tensor,
     temperature: float | Tensor,
+    background: Background | None,
+    shots: Sequence[float],
 ) -> dict[str, Tensor]:
     """Compute scores by name, [T,Q] each, that are higher if a query's class is more likely one of the task's.
 
     Takes features of the support [T,S,F] and of queries [T,Q,F], and the queries' logits [T,Q,N]. All scores but
-    `mean_cosine` need only what the service keeps of a task: its decoded head.
+    `mean_cosine` need only what the service keeps of a task: its decoded head. `known` is what the service answers, and
+    needs background classes. `shots` [T] is the mean number of examples of a class.
     """
     top = logits.topk(2, dim=-1).values  # [T, Q, 2]
     weights = F.normalize(state.heads[..., :-1], dim=-1)  # [T, N, F]
     means = F.normalize(class_means(support, state.membership), dim=-1)  # [T, N, F]
     directions = F.normalize(queries, dim=-1)  # [T, Q, F]
-    return {
+    of_background = {} if background is None else {"known": known_share(background, queries, logits, shots)}
+    return of_background | {
         "probability": (logits / temperature).softmax(dim=-1).amax(dim=-1),
         "logit": top[..., 0],
         "margin": top[..., 0] - top[..., 1],
@@ -41,6 +51,12 @@ def detection_scores(
         "head_cosine": (directions @ weights.mT).amax(dim=-1),
         "mean_cosine": (directions @ means.mT).amax(dim=-1),
     }
+
+
+def foreign_accepted(known: Tensor, unknown: Tensor, rejected: float = FALSE_REJECTION) -> float:
+    """Return the share of unknown queries that pass, if the threshold is one below which so many known ones score."""
+    threshold = np.quantile(known.double().numpy(), rejected)
+    return float((unknown.double().numpy() >= threshold).mean())
 
 
 def auroc(known: Tensor, unknown: Tensor) -> float:

@@ -69,13 +69,19 @@ class Adapter:
     def logits(self, features: Tensor, codes: Tensor) -> Tensor:
         """Classify features [Q,F] by codes [N,L] without decoding the heads -> logits [Q,N].
 
-        All logits of a query may differ from the head's by one common number, which the softmax ignores. For few
+        All logits of a query differ from the head's by one common number, which the softmax ignores: its logit by the
+        `common_head`. For few
         queries this is far less work than decoding N F weights. Only for a decoder that `is_plain`.
         """
         decoder = self.leo.decoder
         hidden = decoder.fc2(decoder.fc1(codes).relu_()).relu_()  # [N, H]
         last_input = hidden if decoder.skip is None else torch.cat([hidden, codes], dim=-1)  # [N, H+L]
         return self._project_features(features) @ last_input.T
+
+    @torch.no_grad()
+    def common_head(self) -> Tensor:
+        """The head [F+1] whose logit `logits` leaves out for every class. Only for a decoder that `is_plain`."""
+        return self.last_bias if self.basis is None else self.basis @ self.last_bias
 
     def _project_features(self, features: Tensor) -> Tensor:
         """Multiply features by the last layer, [x;1] [V W]: [...,S,F] -> [...,S,H+L]."""

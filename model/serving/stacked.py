@@ -71,6 +71,12 @@ class StackedLEO:
         if leo.encoder.features is not None:
             self.encoder_phi = Recorded(_as_function(TorchPhi(leo.encoder.features, device)), _first_rows)
         self.adapt_features = Recorded(self._adapt_features, _first_tasks)
+        self._background: Tensor | None = None  # [B, F+1], divided by its temperature
+        if leo.background is not None:
+            heads = torch.from_numpy(leo.background.heads).to(device)
+            common = self._adapter.common_head() if leo.decoder.is_plain else 0  # the tasks' logits lack it too
+            self._background_temperature = leo.background.temperature
+            self._background = (heads - common) / self._background_temperature
 
     def record(self, image: tuple[int, ...], recorder: Recorder) -> None:
         """Record phi and the inner loop for a few sizes; `image` is an image's shape, [R,R] or [R,R,3]."""
@@ -100,8 +106,10 @@ class StackedLEO:
             features[at : at + MOST_IMAGES] = phi(images[at : at + MOST_IMAGES])[0]
         return features
 
-    def probabilities(self, features: Tensor, queries: Queries) -> Tensor:
+    def classify(self, features: Tensor, queries: Queries) -> tuple[Tensor, Tensor | None]:
         """Classify features [Q,F] -> probabilities [Q,N], 0 for classes that a query's task does not have.
+
+        Also returned are the scores [Q] against the background classes, see `model.background`, if the LEO has any.
 
         All images meet the classes of all tasks in one product, and each keeps its own task's logits. That is more
         arithmetic in far fewer calls, and calls are what it would wait for.
@@ -114,8 +122,12 @@ class StackedLEO:
             logits = torch.addmm(heads[:, -1], features, heads[:, :-1].T)
         number = torch.arange(len(features), device=features.device)
         own = logits.view(len(features), tasks, ways)[number, queries.owner]  # [Q, N]
-        own = own / queries.temperatures[queries.owner].unsqueeze(1)
-        return own.masked_fill(queries.present[queries.owner] == 0, -torch.inf).softmax(dim=-1)
+        own = own.masked_fill(queries.present[queries.owner] == 0, -torch.inf)
+        scores = None
+        if self._background is not None:
+            background = torch.addmm(self._background[:, -1], features, self._background[:, :-1].T)  # [Q, B]
+            scores = own.amax(dim=-1) / self._background_temperature - background.logsumexp(dim=-1)
+        return (own / queries.temperatures[queries.owner].unsqueeze(1)).softmax(dim=-1), scores
 
     def adapt(self, images: Tensor, features: Tensor, supports: Supports) -> Adaptations:
         """Adapt tasks to new images, uint8 [B,...], whose features [B,F] phi has computed, and to earlier features."""

@@ -35,7 +35,8 @@ def test_scores_by_hand() -> None:
     queries[0, 0, :2] = torch.tensor([3.0, 4.0])
     logits = torch.tensor([[[1.0, 3.0]]])
     with torch.no_grad():
-        found = detection_scores(state, support, logits, queries, temperature=2.0)
+        found = detection_scores(state, support, logits, queries, temperature=2.0, background=None, shots=[1.0])
+    assert "known" not in found
     assert float(found["logit"]) == 3.0
     assert float(found["margin"]) == 2.0
     assert float(found["probability"]) == pytest.approx(1 / (1 + 2.718281828 ** (-(3 - 1) / 2)))

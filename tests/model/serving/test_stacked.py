@@ -51,7 +51,7 @@ def test_nothing_is_read_back_from_the_device(name: str) -> None:
     supports = Supports(torch.zeros(3, 9, dtype=torch.int64), torch.ones(3, 9, 4), earlier, earlier)
     adapted = leo.adapt(images[6:], features[6:], supports)
     results = {
-        "probabilities": (leo.probabilities(features[:6], queries), (6, 7)),
+        "probabilities": (leo.classify(features[:6], queries)[0], (6, 7)),
         "heads": (leo.decode(Decodes(codes, present)), (4, 7, config.feature_dim + 1)),
         "codes": (adapted.codes, (3, 4, config.latent_dim)),
         "losses": (adapted.losses, (3, config.inner_steps + config.finetune_steps + 1)),

@@ -1,0 +1,95 @@
+"""Background classes, which a picture is compared with to tell whether it is of its task at all.
+
+A softmax over a task's classes must choose one of them, so its probabilities say nothing of pictures of other classes.
+A model therefore brings the heads of a few other classes. A picture that fits one of them as well as it fits the task's
+best class is probably of neither. In speaker verification scores are normalised by a cohort of other speakers for the
+same reason. Nothing more is needed of a task than its head, so every task that was ever stored has a score.
+"""
+
+import json
+from dataclasses import dataclass, fields, replace
+from functools import cached_property
+from typing import Self
+
+import numpy as np
+from numpy.typing import NDArray
+from safetensors import SafetensorError
+from safetensors.numpy import load, save
+
+LEAST_GAP = 1e-6  # between two scores, so that dividing by it is safe
+
+
+@dataclass(frozen=True, eq=False)
+class Background:
+    """Heads of B background classes, and how the scores of pictures of a task's own classes are distributed.
+
+    A picture's score is max_n l_n / T - log sum_b exp(l_b / T), of its logits l by the task's classes n and by the
+    background classes b. These are the log-odds of the task's best class against all of the background, in one softmax
+    of temperature T.
+    """
+
+    heads: NDArray[np.float32]  # [B, F+1], weights and bias
+    temperature: float  # T
+    shots: NDArray[np.float32]  # [K], rising: mean examples of a class in the tasks that were measured
+    levels: NDArray[np.float32]  # [P], rising from 0 to 1
+    quantiles: NDArray[np.float32]  # [K, P]: scores below which the share `levels` of own pictures are
+
+    @cached_property
+    def _scaled(self) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+        """Weights [F,B] and bias [B] divided by the temperature."""
+        scaled = self.heads / np.float32(self.temperature)
+        return np.ascontiguousarray(scaled[:, :-1].T), np.ascontiguousarray(scaled[:, -1])
+
+    def score(self, features: NDArray[np.float32], best: NDArray[np.float32]) -> NDArray[np.float32]:
+        """Compute the scores [Q] of features [Q,F] whose highest logit among the task's classes is `best` [Q]."""
+        weight, bias = self._scaled
+        logits = features @ weight + bias  # [Q, B]
+        highest = logits.max(axis=1)
+        scores: NDArray[np.float32] = (
+            best / np.float32(self.temperature) - highest - np.log(np.exp(logits - highest[:, None]).sum(axis=1))
+        )
+        return scores
+
+    def known(self, scores: NDArray[np.float32], shots: NDArray[np.float32]) -> NDArray[np.float32]:
+        """Turn scores [Q] into the share of pictures of a task's own classes that score lower, [Q] in 0..1.
+
+        `shots` [Q] is the mean number of examples of a class in each picture's task.
+        """
+        place = np.interp(np.log(shots), np.log(self.shots), np.arange(len(self.shots)))  # [Q]
+        row = place.astype(np.int64)
+        following = np.minimum(row + 1, len(self.shots) - 1)
+        between = (place - row).astype(np.float32)[:, None]  # [Q, 1]
+        quantiles = (1 - between) * self.quantiles[row] + between * self.quantiles[following]  # [Q, P]
+        above = (quantiles <= scores[:, None]).sum(axis=1).clip(1, len(self.levels) - 1)  # [Q]
+        query = np.arange(len(scores))
+        low, high = quantiles[query, above - 1], quantiles[query, above]
+        share = ((scores - low) / np.maximum(high - low, LEAST_GAP)).clip(0, 1)
+        known: NDArray[np.float32] = self.levels[above - 1] + share * (self.levels[above] - self.levels[above - 1])
+        return known
+
+    def less(self, head: NDArray[np.float32]) -> Self:
+        """Subtract a head [F+1] from all heads, for scores of logits that lack it too."""
+        return replace(self, heads=self.heads - head)
+
+
+def pack(background: Background, version: str) -> bytes:
+    """Pack the background of the model of this version into safetensors bytes; heads take two bytes a number."""
+    arrays = {field.name: np.asarray(getattr(background, field.name), dtype=np.float32) for field in fields(Background)}
+    return save({**arrays, "heads": arrays["heads"].astype(np.float16)}, {"version": version})
+
+
+def unpack(data: bytes) -> tuple[str, Background]:
+    """Read what `pack` wrote: the model's version and the background. Raises `ValueError` for anything else."""
+    try:
+        arrays = {name: array.astype(np.float32) for name, array in load(data).items()}
+        header_bytes = int.from_bytes(data[:8], "little")
+        version = str(json.loads(data[8 : 8 + header_bytes])["__metadata__"]["version"])  # `load` leaves it out
+        temperature = float(arrays.pop("temperature"))
+        background = Background(temperature=temperature, **arrays)
+    except (SafetensorError, KeyError, TypeError) as error:
+        raise ValueError(f"{type(error).__name__}: {error}") from error
+    sizes = (len(background.shots), len(background.levels))
+    is_finite = all(np.isfinite(array).all() for array in arrays.values())
+    if not is_finite or not temperature > 0 or background.heads.ndim != 2 or background.quantiles.shape != sizes:
+        raise ValueError("its arrays do not belong together")
+    return version, background

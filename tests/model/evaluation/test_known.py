@@ -1,0 +1,64 @@
+"""Tests of the calibration of `known`."""
+
+import numpy as np
+import pytest
+import torch
+
+from model.baselines.leo import LeoMethod
+from model.data.omniglot import Drawings, load_drawings
+from model.data.sources import DataError
+from model.evaluation.accuracy import Setting
+from model.evaluation.diagnostics import diagnose
+from model.evaluation.extracted_features import extract_leo_features
+from model.evaluation.known import BACKGROUND_CLASSES, calibrate_known, calibrate_on, known
+from model.leo import LatentEmbeddingOptimization
+from tests.helpers.drawn import write_omniglot
+from tests.helpers.models import WEIGHTS, tiny
+
+
+@pytest.fixture(scope="module")
+def drawings(tmp_path_factory: pytest.TempPathFactory) -> Drawings:
+    names = [f"Alphabet {letter}" for letter in "abcdefg"]
+    return load_drawings(write_omniglot(tmp_path_factory.mktemp("drawn"), names, 12))
+
+
+def test_as_many_own_pictures_are_rejected_as_asked_for(drawings: Drawings) -> None:
+    leo = tiny(decoder_skip=True).eval()
+    training, validation = (extract_leo_features(leo, drawings.split(name)) for name in ("train", "validation"))
+    leo.background = calibrate_known(leo, [training], [validation])
+    assert len(leo.background.heads) <= BACKGROUND_CLASSES
+    assert (np.diff(leo.background.quantiles, axis=1) >= 0).all()
+    for shot in (1, 3):
+        found = diagnose(LeoMethod(leo), validation, Setting(5, (shot, shot), 5), 300, seed=9)
+        assert found.rejected is not None
+        own, foreign = found.rejected
+        assert own == pytest.approx(0.05, abs=0.04)
+        assert foreign >= own
+        assert found.row.foreign_accepted == found.foreign_accepted["known"]
+
+
+def test_calibrating_twice_gives_the_same(drawings: Drawings) -> None:
+    leo = tiny(decoder_skip=True).eval()
+    one, other = calibrate_on(leo, drawings), calibrate_on(leo, drawings)
+    np.testing.assert_array_equal(one.heads, other.heads)
+    np.testing.assert_array_equal(one.quantiles, other.quantiles)
+
+
+def test_too_little_data_is_refused(drawings: Drawings) -> None:
+    leo = tiny(decoder_skip=True).eval()
+    extracted = extract_leo_features(leo, drawings.first(1))
+    with pytest.raises(DataError):
+        calibrate_known(leo, [extracted], [extracted])
+
+
+def test_the_evaluation_sees_what_the_service_answers() -> None:
+    leo = LatentEmbeddingOptimization.from_pretrained(WEIGHTS / "omniglot")
+    assert leo.background is not None
+    generator = torch.Generator().manual_seed(0)
+    features = torch.nn.functional.normalize(torch.randn(2, 6, leo.config.feature_dim, generator=generator), dim=-1)
+    logits = 20 * torch.rand(2, 6, 5, generator=generator)
+    found = known(leo.background, features, logits, [1.0, 5.0])
+    for task, shots in enumerate((1, 5)):
+        scores = leo.background.score(features[task].numpy(), logits[task].amax(dim=-1).numpy())
+        expected = leo.background.known(scores, np.full(6, shots, dtype=np.float32))
+        np.testing.assert_allclose(found[task].numpy(), expected)

@@ -1,0 +1,114 @@
+"""Tests of the background classes: scores, what they become, and their file."""
+
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from model.background import Background, pack, unpack
+from model.checkpoint import BACKGROUND, CheckpointError, read_background, read_info, save_model
+from model.leo import LatentEmbeddingOptimization
+from tests.helpers.models import tiny
+
+WIDTH = 8  # F of the tiny model
+
+
+def example(width: int = WIDTH) -> Background:
+    chance = np.random.default_rng(0)
+    return Background(
+        heads=chance.normal(size=(4, width + 1)).astype(np.float16).astype(np.float32),
+        temperature=2.0,
+        shots=np.array([1, 4], dtype=np.float32),
+        levels=np.array([0, 0.5, 1], dtype=np.float32),
+        quantiles=np.array([[0, 2, 4], [2, 4, 8]], dtype=np.float32),
+    )
+
+
+def test_a_score_is_the_log_odds_of_the_best_class_against_the_background() -> None:
+    background, chance = example(), np.random.default_rng(1)
+    features, best = chance.normal(size=(3, WIDTH)).astype(np.float32), np.array([1, 2, 3], dtype=np.float32)
+    logits = features @ background.heads[:, :-1].T + background.heads[:, -1]
+    odds = np.exp(best / 2) / np.exp(logits / 2).sum(axis=1)
+    np.testing.assert_allclose(background.score(features, best), np.log(odds), atol=1e-5)
+
+
+def test_scores_of_logits_that_lack_a_common_head_are_the_same() -> None:
+    background, chance = example(), np.random.default_rng(2)
+    features, best = chance.normal(size=(3, WIDTH)).astype(np.float32), np.array([1, 2, 3], dtype=np.float32)
+    common = chance.normal(size=WIDTH + 1).astype(np.float32)
+    lacking = best - (features @ common[:-1] + common[-1])
+    np.testing.assert_allclose(
+        background.less(common).score(features, lacking), background.score(features, best), atol=1e-4
+    )
+
+
+@pytest.mark.parametrize(
+    ("score", "shots", "known"),
+    [
+        (-1, 1, 0),  # lower than any
+        (1, 1, 0.25),
+        (2, 1, 0.5),
+        (4, 1, 1),
+        (99, 1, 1),
+        (4, 4, 0.5),
+        (3, 2, 0.5),  # half way between 1 and 4, in the logarithm
+        (6, 100, 0.75),  # more shots than were measured
+    ],
+)
+def test_known_is_the_share_of_own_pictures_that_score_lower(score: float, shots: float, known: float) -> None:
+    found = example().known(np.array([score, score], dtype=np.float32), np.array([shots, shots], dtype=np.float32))
+    np.testing.assert_allclose(found, known, atol=1e-6)
+
+
+def test_the_file_holds_all_and_names_its_version() -> None:
+    version, found = unpack(pack(example(), "abc"))
+    assert version == "abc"
+    for name in ("heads", "shots", "levels", "quantiles", "temperature"):
+        np.testing.assert_array_equal(getattr(found, name), getattr(example(), name))
+
+
+def saved(folder: Path) -> LatentEmbeddingOptimization:
+    leo = tiny().eval()
+    leo.background = example()
+    save_model(leo, folder, "tiny")
+    return leo
+
+
+def test_a_model_brings_its_background_along_until_it_is_trained_further(tmp_path: Path) -> None:
+    version = (saved(tmp_path), read_info(tmp_path).version)[1]
+    loaded = LatentEmbeddingOptimization.from_pretrained(tmp_path)
+    assert loaded.background is not None
+    save_model(loaded, tmp_path, "tiny")
+    assert (tmp_path / BACKGROUND).is_file()
+    loaded.background = None
+    save_model(loaded, tmp_path, "tiny")
+    assert not (tmp_path / BACKGROUND).exists()
+    assert LatentEmbeddingOptimization.from_pretrained(tmp_path).background is None
+    assert read_info(tmp_path).version == version  # so tasks are not lost by calibrating anew
+
+
+@pytest.mark.parametrize(
+    "data",
+    [
+        b"",
+        b"\xff" * 100,
+        pack(example(), "of another model"),
+        pack(example(WIDTH + 1), "VERSION"),
+        pack(replace(example(), quantiles=np.full((2, 3), np.nan)), "VERSION"),
+        pack(replace(example(), shots=np.ones(3)), "VERSION"),
+    ],
+    ids=["empty", "noise", "another model's", "another width", "not finite", "sizes that do not fit"],
+)
+def test_a_file_that_does_not_belong_to_the_model_is_refused(tmp_path: Path, data: bytes) -> None:
+    saved(tmp_path)
+    info = read_info(tmp_path)
+    version = info.version.encode()
+    assert len(version) > len(b"VERSION")
+    header = int.from_bytes(data[:8], "little")
+    if b'"VERSION"' in data:
+        longer = data[8 : 8 + header].replace(b'"VERSION"', b'"' + version + b'"')
+        data = len(longer).to_bytes(8, "little") + longer + data[8 + header :]
+    (tmp_path / BACKGROUND).write_bytes(data)
+    with pytest.raises(CheckpointError, match=r"known\.safetensors.*leo calibrate"):
+        read_background(tmp_path, info)
