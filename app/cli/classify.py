@@ -10,7 +10,7 @@ import typer
 
 from app.cli.common import app, fail, note
 from app.cli.models import load_model, one_line_errors
-from app.cli.options import DEFAULT_WEIGHTS, Device, Format, FormatOption, Queries, Support, Threshold, Top
+from app.cli.options import DEFAULT_WEIGHTS, Device, Format, FormatOption, Queries, Reject, Support, Threshold, Top
 from app.cli.predictions import LEFT_OUT_STATUS, Answers, chunks, find_queries, find_support, warn_of_suspect
 from model.shipped import model_folder
 
@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from leo_client import Prediction
+    from model.background import Background
     from model.data.sources import DataError, File
     from model.images.reader import Reader
     from model.leo import LatentEmbeddingOptimization
@@ -42,6 +43,7 @@ def classify(
             show_default="drawings or photos, by what the examples look like",
         ),
     ] = None,
+    reject: Reject = 0.05,
     threshold: Threshold = 0.0,
     top: Top = 1,
     form: FormatOption = Format.TABLE,
@@ -91,14 +93,17 @@ def classify(
             fail("the inner loop diverged on these examples: look for broken pictures or wrong labels among them")
         for suspect in report_on_support(of_classifier.cpu().numpy(), targets).suspects:
             warn_of_suspect(read[suspect.index], classes[suspect.looks_like])
-        temperature = leo.config.temperature_at(len(read) / len(classes), len(classes))
+        shots = len(read) / len(classes)
+        temperature = leo.config.temperature_at(shots, len(classes))
         answered = 0
         with Answers(form, several=min(top, len(classes)) > 1) as answers:
             of_query = partial(leo.features, leo.classifier.phi)
             for some, (of_queries,) in _extract(query_files, leo, [of_query]):
                 logits = of_queries @ task.weight.T + task.bias  # [B, N]
                 probabilities = (logits / temperature).softmax(dim=-1).cpu().numpy()
-                answers.write(some, [_predict(classes, row, top, threshold) for row in probabilities])
+                known = _known(leo.background, of_queries, logits, shots)
+                pairs = zip(probabilities, known, strict=True)
+                answers.write(some, [_predict(classes, *pair, top, reject, threshold) for pair in pairs])
                 answered += len(some)
     if answered < len(query_files) or len(read) < len(files) or not all_usable:
         raise typer.Exit(LEFT_OUT_STATUS if answered else 1)
@@ -157,9 +162,30 @@ def _choose_weights(files: "list[File]") -> Path:
     return DEFAULT_WEIGHTS if are_drawings(evidence) else PHOTO_WEIGHTS
 
 
-def _predict(classes: list[str], probabilities: "NDArray[np.float32]", top: int, threshold: float) -> "Prediction":
+def _known(
+    background: "Background | None", features: "torch.Tensor", logits: "torch.Tensor", shots: float
+) -> "list[float] | list[None]":
+    """Compute how much each query [B,F] looks like the task's classes, from its logits [B,N]; None: nobody knows."""
+    import numpy as np
+
+    if background is None:
+        return [None] * len(features)
+    scores = background.score(features.cpu().numpy(), logits.amax(dim=-1).cpu().numpy())
+    known: list[float] = background.known(scores, np.full(len(scores), shots, dtype=np.float32)).tolist()
+    return known
+
+
+def _predict(
+    classes: list[str],
+    probabilities: "NDArray[np.float32]",
+    known: float | None,
+    top: int,
+    reject: float,
+    threshold: float,
+) -> "Prediction":
     from leo_client import Prediction, Score
 
     best = (-probabilities).argsort(kind="stable")[:top]
     scores = [Score(classes[index], float(probabilities[index])) for index in best]
-    return Prediction(scores[0].label, scores[0].confidence, scores, unknown=scores[0].confidence < threshold)
+    unknown = scores[0].confidence < threshold or (known is not None and known < reject)
+    return Prediction(scores[0].label, scores[0].confidence, scores, unknown, known)

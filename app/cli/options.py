@@ -46,6 +46,10 @@ Queries = Annotated[
     list[Path],
     typer.Argument(parser=given_path, metavar="QUERY", help="Pictures to classify, or folders or zips of them."),
 ]
-Threshold = Annotated[float, typer.Option(min=0, max=1, help="An answer with a lower confidence is unknown.")]
+Reject = Annotated[
+    float,
+    typer.Option(min=0, max=1, help="Share of the classes' own pictures that may be taken for unknown; 0: none."),
+]
+Threshold = Annotated[float, typer.Option(min=0, max=1, help="An answer with a lower confidence is unknown too.")]
 Top = Annotated[int, typer.Option(min=1, help="How many classes to name for each picture, likeliest first.")]
 FormatOption = Annotated[Format, typer.Option("--format", help="How to print the answers.")]

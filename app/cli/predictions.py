@@ -99,7 +99,7 @@ class Answers:
     def __init__(self, form: Format, *, several: bool) -> None:
         """Choose the format; `several` is whether answers name more than one class."""
         self._form, self._several = form, several
-        self._columns = ["file", "label", "confidence", "unknown"]
+        self._columns = ["file", "label", "confidence", "unknown", "known"]
         self._widths: list[int] | None = None
         self._printed = 0
 
@@ -127,6 +127,7 @@ class Answers:
             "label": prediction.label,
             "confidence": round(prediction.confidence, 6),
             "unknown": prediction.unknown,
+            "known": None if prediction.known is None else round(prediction.known, 6),
         }
         if self._form is Format.CSV:
             csv.writer(sys.stdout, lineterminator="\n").writerow(answer.values())
@@ -138,11 +139,12 @@ class Answers:
 
     def _write_rows(self, files: "Sequence[File]", predictions: "Sequence[Prediction]") -> None:
         """Print lines of a table. The first pictures decide how wide its columns are."""
-        rows = [["picture", "class", "confidence, %", "next"]] if self._widths is None else []
+        rows = [["picture", "class", "confidence, %", "known, %", "next"]] if self._widths is None else []
         for file, prediction in zip(files, predictions, strict=True):
             label = f"none of these ({prediction.label}?)" if prediction.unknown else prediction.label
             others = ", ".join(f"{score.label} {100 * score.confidence:.1f}" for score in prediction.top_k[1:])
-            rows.append([str(file), label, f"{100 * prediction.confidence:.1f}", others])
+            known = "-" if prediction.known is None else f"{100 * prediction.known:.1f}"
+            rows.append([str(file), label, f"{100 * prediction.confidence:.1f}", known, others])
         if self._widths is None:
             self._widths = [max(map(cell_len, column)) for column in zip(*rows, strict=True)]
         for row in rows:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from app.cli.common import app, fail, note, print_table
-from app.cli.options import Format, FormatOption, Queries, Support, Threshold, Top
+from app.cli.options import Format, FormatOption, Queries, Reject, Support, Threshold, Top
 from app.cli.predictions import LEFT_OUT_STATUS, Answers, chunks, find_queries, find_support, warn_of_suspect
 
 if TYPE_CHECKING:
@@ -84,6 +84,7 @@ def add(task_id: TaskId, support: Support, url: Url = LOCAL) -> None:
 def predict(
     task_id: TaskId,
     queries: Queries,
+    reject: Reject = 0.05,
     threshold: Threshold = 0.0,
     top: Top = 1,
     form: FormatOption = Format.TABLE,
@@ -98,7 +99,7 @@ def predict(
     answered = 0
     with server(url) as client, Answers(form, several=top > 1) as answers:
         for some in chunks(files, AT_ONCE):
-            read, predictions = _predict(client, task_id, some, top, threshold)
+            read, predictions = _predict(client, task_id, some, top, reject, threshold)
             answers.write(read, predictions)
             answered += len(read)
     if answered < len(files) or not all_usable:
@@ -252,7 +253,7 @@ def naming_the_file(files: "list[File]") -> Iterator[None]:
 
 
 def _predict(
-    client: "Client", task_id: str, files: "list[File]", top: int, threshold: float
+    client: "Client", task_id: str, files: "list[File]", top: int, reject: float, threshold: float
 ) -> "tuple[list[File], list[Prediction]]":
     """Ask for some files at once, without those that cannot be read, and say which these are."""
     from leo_client import ProblemError
@@ -266,7 +267,8 @@ def _predict(
             note(error, heading="error: ", style="bold red")
     while read:
         try:
-            return list(read), client.predict(task_id, list(read.values()), top_k=top, threshold=threshold)
+            limits = {"reject": reject, "threshold": threshold}
+            return list(read), client.predict(task_id, list(read.values()), top_k=top, **limits)
         except ProblemError as error:
             if error.index is None or error.index >= len(read):
                 raise

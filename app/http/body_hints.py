@@ -30,7 +30,7 @@ EXAMPLES: dict[type[BaseModel], str] = {
     UpdateTask: '{"name": "greek", "ttl_seconds": 3600}',
 }
 MEANT = {"image": "images", "file": "images", "files": "images", "picture": "images", "label": "labels"}
-IN_QUERY = ("top_k", "threshold")
+IN_QUERY = ("top_k", "reject", "threshold")
 
 
 def encoding_problem(headers: Headers, body: bytes) -> Problem | None:

@@ -1,6 +1,8 @@
 """Converts stored tasks and probabilities into the answers of the API."""
 
+from dataclasses import dataclass
 from datetime import UTC, datetime
+from itertools import repeat
 from typing import Any
 
 import numpy as np
@@ -9,6 +11,7 @@ from numpy.typing import NDArray
 from pydantic_core import to_json
 
 from app.http import schemas
+from app.inference.work import Predicted
 from app.store import TaskRecord
 from app.tasks.options import AdaptationReport
 from app.tasks.quality_report import ExampleReport
@@ -61,28 +64,48 @@ def example_to_schema(report: ExampleReport, labels: list[str]) -> schemas.Examp
     )
 
 
-def to_prediction(labels: list[str], row: NDArray[np.float32], top_k: int, threshold: float) -> dict[str, Any]:
-    """One image's probabilities [N] -> its answer, with the fields of `schemas.Prediction`."""
+@dataclass(frozen=True)
+class Rejection:
+    """When a picture is said to be of none of a task's classes."""
+
+    reject: float  # if its `known` is below this
+    threshold: float  # or if its confidence is
+
+    def applies(self, confidence: float, known: float | None) -> bool:
+        """Whether a picture is rejected. Without `known` its confidence alone counts."""
+        return confidence < self.threshold or (known is not None and known < self.reject)
+
+
+def to_prediction(
+    labels: list[str], row: NDArray[np.float32], known: float | None, top_k: int, rejection: Rejection
+) -> dict[str, Any]:
+    """One image's probabilities [N] and `known` -> its answer, with the fields of `schemas.Prediction`."""
     probabilities = row.tolist()
     best = sorted(range(len(probabilities)), key=probabilities.__getitem__, reverse=True)[:top_k]
     scores = [{"label": labels[n], "confidence": probabilities[n]} for n in best]
-    return {**scores[0], "top_k": scores, "unknown": scores[0]["confidence"] < threshold}
+    return {
+        **scores[0],
+        "top_k": scores,
+        "known": known,
+        "unknown": rejection.applies(probabilities[best[0]], known),
+    }
 
 
 def predictions_to_json(
     record: TaskRecord,
-    probabilities: NDArray[np.float32],
+    predicted: Predicted,
     top_k: int,
-    threshold: float,
+    rejection: Rejection,
     files: list[str] | None = None,
 ) -> tuple[bytes, int]:
-    """Probabilities [Q,N] -> the answer as JSON, in the form of `schemas.Predictions`; and how many are unknown.
+    """Write the answer as JSON, in the form of `schemas.Predictions`; also return how many images are unknown.
 
     It is written directly: building and validating the schema's objects takes as long as reading the request.
     """
     labels, written, unknown = record.labels, [], 0
-    for index, row in enumerate(probabilities):
-        prediction = to_prediction(labels, row, top_k, threshold)
+    known = repeat(None) if predicted.known is None else predicted.known.tolist()
+    for index, (row, own) in enumerate(zip(predicted.probabilities, known, strict=False)):
+        prediction = to_prediction(labels, row, own, top_k, rejection)
         if files is not None:
             prediction["file"] = files[index]
         unknown += prediction["unknown"]

@@ -179,7 +179,16 @@ class Prediction(Score):
     """The answer for one query image."""
 
     top_k: list[Score] = Field(description="the likeliest classes, best first")
-    unknown: bool = Field(False, description="whether the confidence is below the request's threshold")
+    known: float | None = Field(
+        description="how much the image looks like those of the task's classes: the share of such images that look "
+        "less like them. About 5 % of them get less than 0.05; most images of other classes get 0. Null if the model "
+        "is not calibrated for it",
+        examples=[0.62],
+    )
+    unknown: bool = Field(
+        description="whether the image is of none of the task's classes: `known` is below the request's `reject`, or "
+        "the confidence below its `threshold`"
+    )
     file: str | None = Field(None, description="name of the picture in the zip; only where a zip was sent")
 
 

@@ -17,8 +17,6 @@ from dataclasses import dataclass, field, replace
 from queue import Empty, SimpleQueue
 from typing import cast
 
-import numpy as np
-
 from app.inference.client import unless_client_leaves
 from app.inference.engine import is_out_of_memory, release_memory
 from app.inference.work import Decode, Predict, Predicted, Result, Work
@@ -161,7 +159,7 @@ class Batcher:
             head = parts[0].head if parts else work.head  # decoded once
             part = replace(work, images=work.images[begin : begin + PART_IMAGES], head=head)
             parts.append(cast(Predicted, await self._submit(part)))
-        return Predicted(np.concatenate([part.probabilities for part in parts]), parts[0].head)
+        return Predicted.of_parts(parts)
 
     async def _submit(self, work: Work) -> Result:
         self._loop = asyncio.get_running_loop()

@@ -43,6 +43,10 @@ class CpuPass:
         self._encoder_phi = None if own is None else fastest_phi(own, side, device, cores_are_free, quantise=quantise)
         self._adapter = Adapter(leo)
         self._head_logits = head_logits(self._adapter, device)
+        self._background = leo.background
+        self._background_of_codes = leo.background  # for logits that were taken from codes
+        if leo.background is not None and leo.decoder.is_plain:
+            self._background_of_codes = leo.background.less(self._adapter.common_head().numpy())
         torch.set_num_threads(1)  # PyTorch's part is small here: waking threads would cost more than they save
 
     @property
@@ -99,7 +103,7 @@ class CpuPass:
         return self._leo.bent_copies.of_bytes(torch.from_numpy(writable)).numpy()
 
     def _predict(self, works: list[Predict], features: Tensor, heads: list[Head | None]) -> list[Predicted]:
-        """Features [B,F] of all requests' images and each task's head, or no heads at all -> probabilities [Q,N]."""
+        """Classify all requests' features [B,F], by each task's head or, where no work has one, by its codes."""
         if not works:
             return []
         heights = [len(work.images) for work in works]
@@ -112,8 +116,16 @@ class CpuPass:
             logits[rows, :ways] = own
         by_request = [self._leo.config.temperature_at(work.shots, len(work.codes)) for work in works]
         temperatures = np.repeat(np.array(by_request, dtype=np.float32), heights)  # [B]
+        highest = logits.max(axis=1)  # [B]
         probabilities = softmax(logits / temperatures[:, None])  # [B, most N]
-        return [Predicted(probabilities[rows, :ways], head) for (rows, ways), head in zip(places, heads, strict=True)]
+        known = None
+        if background := self._background if heads[0] else self._background_of_codes:
+            shots = np.repeat(np.array([work.shots for work in works], dtype=np.float32), heights)  # [B]
+            known = background.known(background.score(features.numpy(), highest), shots)  # [B]
+        return [
+            Predicted(probabilities[rows, :ways], head, None if known is None else known[rows])
+            for (rows, ways), head in zip(places, heads, strict=True)
+        ]
 
     def _logits(
         self, features: Tensor, works: list[Predict], heads: list[Head | None], places: list[Place]

@@ -41,7 +41,7 @@ class DevicePass:
         """Raises `NotQuantisable` if `quantise` is True."""
         _refuse_to_quantise(quantise)
         self._device, self._leo = device, StackedLEO(leo, device)
-        self._config = leo.config
+        self._config, self._background = leo.config, leo.background
         if device.type == "cpu":
             torch.set_num_threads(1)  # as in the pass for CPUs
         self._own_encoder = leo.encoder.features is not None
@@ -109,7 +109,8 @@ class DevicePass:
             features = self._leo.features(images)
         if batch.predictions:
             asked = Queries(next(inputs), next(inputs), next(inputs), next(inputs))
-            outputs.append(self._leo.probabilities(features[:queries], asked))
+            probabilities, scores = self._leo.classify(features[:queries], asked)
+            outputs += [probabilities] if scores is None else [probabilities, scores]
         if batch.adaptations:
             supports = Supports(next(inputs), next(inputs), next(inputs), next(inputs))
             adapted = self._leo.adapt(images[queries:], features[queries:], supports)
@@ -124,16 +125,23 @@ class DevicePass:
         """Each work's result, by the work's id. What is kept is copied, so that it does not keep its whole batch."""
         if batch.predictions:
             probabilities, at = next(arrays), 0
+            known = self._known(next(arrays), batch.predictions) if self._background else None
             for predict in batch.predictions:
-                own = probabilities[at : at + len(predict.images), : len(predict.codes)]
-                yield id(predict), Predicted(own, None)
-                at += len(predict.images)
+                own = slice(at, at + len(predict.images))
+                its_known = None if known is None else known[own]
+                yield id(predict), Predicted(probabilities[own, : len(predict.codes)], None, its_known)
+                at = own.stop
         if batch.adaptations:
             yield from self._hand_out_adaptations(batch.adaptations, arrays)
         if batch.decodes:
             for decode, head in zip(batch.decodes, next(arrays), strict=True):
                 own = head[: len(decode.codes)]
                 yield id(decode), Head(own[:, :-1].copy(), own[:, -1].copy())
+
+    def _known(self, scores: NDArray[np.float32], works: list[Predict]) -> NDArray[np.float32]:
+        assert self._background is not None  # noqa: S101, else there are no scores
+        shots = np.array([work.shots for work in works]).repeat([len(work.images) for work in works])
+        return self._background.known(scores, shots)
 
     def _hand_out_adaptations(
         self, works: list[Adapt], arrays: Iterator[NDArray[Any]]

@@ -1,5 +1,6 @@
 """The engine's requests and results: adapt, predict and decode, each for one HTTP request."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Protocol
@@ -62,10 +63,25 @@ class Predict:
 
 @dataclass(frozen=True)
 class Predicted:
-    """Probabilities [Q,N], and the head that they were computed with if there is one."""
+    """Probabilities [Q,N], and the head that they were computed with if there is one.
+
+    `known` [Q] tells for each image what share of pictures of the task's own classes look less like them, see
+    `model.background`; None if the model is not calibrated for it.
+    """
 
     probabilities: NDArray[np.float32]
     head: Head | None
+    known: NDArray[np.float32] | None = None
+
+    @classmethod
+    def of_parts(cls, parts: "Sequence[Predicted]") -> "Predicted":
+        """Join the answers for parts of one request's images."""
+        known = [part.known for part in parts if part.known is not None]
+        return cls(
+            np.concatenate([part.probabilities for part in parts]),
+            parts[0].head,
+            np.concatenate(known) if len(known) == len(parts) else None,
+        )
 
 
 @dataclass(frozen=True)

@@ -81,7 +81,7 @@ adaptation_gain = Histogram(
     "leo_adaptation_gain", "Share of the support loss that the inner loop removed", buckets=SHARES, registry=REGISTRY
 )
 confidence = Histogram("leo_confidence", "Probability of the likeliest class", buckets=SHARES, registry=REGISTRY)
-unknown = Counter("leo_unknown", "Predictions below their request's threshold", registry=REGISTRY)
+unknown = Counter("leo_unknown", "Images that are of none of their task's classes", registry=REGISTRY)
 model_info = Gauge(
     "leo_model_info",
     "1 for each loaded model, 0 for one that was replaced",

@@ -102,7 +102,7 @@ function receive(prediction, isNewest) {
   if (isNewest) markPending(false);
 }
 
-/** Show the latest answer again, as after a change of the threshold. */
+/** Show the latest answer again, as after a change of what is rejected. */
 export function refreshAnswer() {
   if (askPad.empty) answer = null;
   showAnswer(answer);

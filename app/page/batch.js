@@ -7,7 +7,7 @@ import { button, byId, make, makeCanvas, plural, saveAs } from "./dom.js";
 import { ofPhoto, paint } from "./example.js";
 import { mayWrite } from "./key.js";
 import { readPhotos } from "./photos.js";
-import { percent, threshold } from "./verdict.js";
+import { isUnknown, percent } from "./verdict.js";
 
 const PART = 16; // photos in a request
 const THUMB_SIDE = 88;
@@ -118,7 +118,7 @@ async function askPart({ task }, part, signal) {
   }
 }
 
-const said = ({ answer }) => (answer.confidence < threshold() ? NONE : answer.label);
+const said = ({ answer }) => (isUnknown(answer) ? NONE : answer.label);
 
 /** Whether the answer is what the folder says; a folder that is no class of the task asks for "none of these". */
 function isRight(each) {
@@ -170,7 +170,7 @@ function showRow(each) {
   choice.hidden = !mayWrite() || !learn.hidden;
 }
 
-/** Show what follows from all answers so far, as after a change of the threshold. */
+/** Show what follows from all answers so far, as after a change of what is rejected. */
 export function showSummary() {
   if (!batch) return;
   const answered = batch.photos.filter(({ answer }) => answer);

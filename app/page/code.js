@@ -4,7 +4,7 @@ import { byId } from "./dom.js";
 import { keptUntil, lifetimeChoice, takeawayButtons } from "./keeping.js";
 import { currentKey } from "./key.js";
 import * as snippets from "./snippets.js";
-import { threshold } from "./verdict.js";
+import { rejection } from "./verdict.js";
 
 const LANGUAGES = ["curl", "python"];
 
@@ -36,11 +36,11 @@ export function showCode(created, changed) {
   refreshCode();
 }
 
-/** Write the snippet again, as after a change of the threshold. */
+/** Write the snippet again, as after a change of what is rejected. */
 export function refreshCode() {
   if (!task) return;
   const server = new URL(".", document.baseURI).href;
-  byId("snippet").textContent = snippets[language](server, task.task_id, threshold(), currentKey() !== "");
+  byId("snippet").textContent = snippets[language](server, task.task_id, rejection(), currentKey() !== "");
 }
 
 function chooseLanguage(chosen) {

@@ -21,7 +21,7 @@ import { classesEdited, createTask, refreshTask, taskLost } from "./task.js";
 import { teach } from "./teaching.js";
 import { setUpTheme } from "./theme.js";
 import { setUpUndo } from "./undo.js";
-import { showThreshold } from "./verdict.js";
+import { showRejection } from "./verdict.js";
 import { openViewer, setUpViewer } from "./viewer.js";
 
 function edited() {
@@ -30,8 +30,8 @@ function edited() {
   draftChanged();
 }
 
-function thresholdMoved() {
-  showThreshold();
+function rejectionMoved() {
+  showRejection();
   refreshAnswer();
   refreshCode();
   showSummary();
@@ -65,14 +65,14 @@ setUpViewer();
 setUpCamera();
 setUpUndo();
 setUpLibrary();
-thresholdMoved();
+rejectionMoved();
 
 byId("add").addEventListener("click", addClass);
 byId("create").addEventListener("click", () => createTask());
 byId("example").addEventListener("click", showExample);
 byId("start-over").addEventListener("click", () => startNew());
 byId("ask").addEventListener("pointerdown", stopDemo);
-byId("threshold").addEventListener("input", thresholdMoved);
+byId("reject").addEventListener("input", rejectionMoved);
 byId("kind").addEventListener("change", modelChosen);
 byId("name").addEventListener("change", () => rename(draft, byId("name").value.trim()));
 onFolderChosen(byId("folder"), (found) => teach(found));

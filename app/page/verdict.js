@@ -6,12 +6,14 @@ const SPEECH_DELAY = 700; // milliseconds without a new answer before it is read
 
 export const percent = (share) => `${Math.round(100 * share)}%`;
 
-/** Answers with a confidence below this, 0 to 1, count as "None of these". */
-export const threshold = () => byId("threshold").value / 100;
+/** The share of a class's own pictures, 0 to 1, that may wrongly count as "None of these". */
+export const rejection = () => byId("reject").value / 100;
 
-export function showThreshold() {
-  byId("threshold-value").textContent = percent(threshold());
-  byId("bars").style.setProperty("--threshold", percent(threshold()));
+/** Whether an answer counts as "None of these"; a model that cannot tell has no `known`, and then nothing does. */
+export const isUnknown = (answer) => typeof answer.known === "number" && answer.known < rejection();
+
+export function showRejection() {
+  byId("reject-value").textContent = percent(rejection());
 }
 
 /** `correct(label)` is called when the visitor says that it was this class. */
@@ -42,7 +44,7 @@ export function markPending(pending = true) {
 
 /** `answer` is a prediction with `top_k` for all classes, or null to show nothing. */
 export function showAnswer(answer) {
-  const unknown = answer !== null && answer.confidence < threshold();
+  const unknown = answer !== null && isUnknown(answer);
   showBars(answer, unknown);
   const [label, share, spoken] = verdict(answer, unknown);
   byId("verdict").classList.toggle("unknown", unknown);

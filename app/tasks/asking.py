@@ -33,8 +33,8 @@ class Asking(TaskBase):
 
     async def predict(
         self, task_id: str, images: Sequence[bytes], owner: str, *, top_k: int = 1
-    ) -> tuple[TaskRecord, NDArray[np.float32]]:
-        """Probabilities [Q,N] of each image under the task's classes, of which `top_k` are wanted. Raises `Problem`."""
+    ) -> tuple[TaskRecord, Predicted]:
+        """Classify images: each one's probabilities, of which `top_k` are wanted, and `known`. Raises `Problem`."""
         version = self._shared_state.version(task_id)
         cached = await self._find_cached(task_id, owner, version)
         metrics.lookups_by_result["miss" if not cached else "hit" if cached.head else "codes"].inc()
@@ -51,19 +51,19 @@ class Asking(TaskBase):
             metrics.confidence.observe(float(probability))
         if not cached or decode:
             self._cache.put(record, predicted.head, version)
-        return record, predicted.probabilities
+        return record, predicted
 
     async def evaluate(self, task_id: str, images: Sequence[bytes], labels: Sequence[str], owner: str) -> Evaluated:
         """Ask a task about labelled images, and report how right it is. Raises `Problem`; nothing is stored."""
         spell_labels(labels, self._settings)  # before any work is done
-        record, probabilities = await self.predict(task_id, images, owner)
+        record, predicted = await self.predict(task_id, images, owner)
         spelled = spell_labels(labels, self._settings, known=record.shots)
         every = list(dict.fromkeys((*record.shots, *spelled)))
         number = {label: index for index, label in enumerate(every)}
         numbers = np.array([number[label] for label in spelled])
         if numbers.min() >= len(record.shots):
             raise Problem(422, "no label that was sent is a class of the task: send labels of its examples")
-        report = await self._in_thread(report_on_answers, probabilities, numbers)
+        report = await self._in_thread(report_on_answers, predicted.probabilities, numbers)
         return Evaluated(record, every, numbers, report)
 
     async def _find_cached(self, task_id: str, owner: str, version: int) -> CachedTask | None:

@@ -238,10 +238,14 @@ class Prediction:
     top_k: list[Score]
     """The likeliest classes, best first."""
     unknown: bool
-    """Whether the confidence is under the threshold that was asked for."""
+    """Whether it is of none of the task's classes: `known` is below `reject`, or the confidence below `threshold`."""
+    known: float | None = None
+    """The share of pictures of the task's own classes that look less like them; None if the model cannot tell."""
 
     @classmethod
     def from_json(cls, prediction: dict[str, Any]) -> "Prediction":
         """Read the service's JSON."""
         scores = [Score(score["label"], score["confidence"]) for score in prediction["top_k"]]
-        return cls(prediction["label"], prediction["confidence"], scores, prediction["unknown"])
+        return cls(
+            prediction["label"], prediction["confidence"], scores, prediction["unknown"], prediction.get("known")
+        )

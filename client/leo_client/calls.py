@@ -231,7 +231,13 @@ class Calls:
 
     @_method
     def predict(
-        self, task_id: str, images: Images, *, top_k: int | None = None, threshold: float | None = None
+        self,
+        task_id: str,
+        images: Images,
+        *,
+        top_k: int | None = None,
+        reject: float | None = None,
+        threshold: float | None = None,
     ) -> Call[list[Prediction]]:
         """Classify images with a task; the answers are in the images' order.
 
@@ -239,20 +245,22 @@ class Calls:
             task_id: which task.
             images: the queries, or a single one. An array is one image, so give several as a list.
             top_k: how many of the likeliest classes each answer lists.
-            threshold: an answer with a lower confidence is marked `unknown`.
+            reject: an answer with a lower `known` is marked `unknown`: the share of the task's own pictures to lose.
+                The service's default is 0.05.
+            threshold: an answer with a lower confidence is marked `unknown` too.
 
         Raises:
             TypeError, ValueError, OSError: one of `images` is not an image, or there are none.
 
         Example:
-            answer = client.predict(task.task_id, "what.png", threshold=0.6)[0]
+            answer = client.predict(task.task_id, "what.png")[0]
         """
 
         def read(response: httpx.Response) -> list[Prediction]:
             return [Prediction.from_json(prediction) for prediction in response.json()["predictions"]]
 
         files = _form_files(to_files(images))
-        options = {"params": _given(top_k=top_k, threshold=threshold), "files": files}
+        options = {"params": _given(top_k=top_k, reject=reject, threshold=threshold), "files": files}
         return Call("POST", f"{path_of(task_id)}/predict", read, options)
 
     @_method

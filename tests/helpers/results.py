@@ -11,6 +11,9 @@ def assert_alike(found: Result, expected: Result) -> None:
     if isinstance(found, Predicted) and isinstance(expected, Predicted):
         np.testing.assert_allclose(found.probabilities, expected.probabilities, atol=1e-4)
         assert found.probabilities.sum(axis=1) == pytest.approx(1, abs=1e-5)
+        assert (found.known is None) == (expected.known is None)
+        if found.known is not None and expected.known is not None:
+            np.testing.assert_allclose(found.known, expected.known, atol=2e-3)
     elif isinstance(found, Head) and isinstance(expected, Head):
         np.testing.assert_allclose(found.weight, expected.weight, atol=1e-3, rtol=1e-3)  # noise: weights up to 18
         np.testing.assert_allclose(found.bias, expected.bias, atol=1e-3)

@@ -9,6 +9,8 @@ from tests.helpers.drawn import CHARACTERS, png
 
 #: Names of five characters, the classes of most tasks in these tests.
 FIVE = list(CHARACTERS)[:5]
+#: Those of five others.
+OTHERS = list(CHARACTERS)[5:]
 
 
 def files(images: Sequence[bytes]) -> list[tuple[str, tuple[str, bytes, str]]]:

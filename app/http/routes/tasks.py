@@ -14,7 +14,7 @@ from app.http import schemas
 from app.http.evaluation import evaluation_to_schema
 from app.http.openapi import BINARY, CLASSES_ZIP, CREATE_FORM, FILES, LABELS, PICTURES_ZIP, body_of, json_body, problems
 from app.http.parsing import read_changes, read_file, read_labelled, read_queries, read_support
-from app.http.responses import answer_task, attachment, predictions_to_json, task_to_schema
+from app.http.responses import Rejection, answer_task, attachment, predictions_to_json, task_to_schema
 from app.http.routes.deps import ContextDep, IdempotencyKey, IfMatch, get_context
 from app.observability import metrics
 from app.store import TaskRecord
@@ -61,7 +61,20 @@ class PredictOptions(BaseModel):
     top_k: int = Field(
         5, ge=1, description="how many of the likeliest classes to list; an answer lists at most 100,000 in all"
     )
-    threshold: float = Field(0.0, ge=0, le=1, description="answers with a confidence below this are marked unknown")
+    reject: float = Field(
+        0.05,
+        ge=0,
+        le=1,
+        description="answers with `known` below this are marked unknown. It is the share of pictures of the task's own "
+        "classes that you accept to lose; 0 rejects none",
+    )
+    threshold: float = Field(
+        0.0,
+        ge=0,
+        le=1,
+        description="answers with a confidence below this are marked unknown too. It is for pictures that may be of "
+        "two of the task's classes; of pictures of other classes the confidence says little",
+    )
 
 
 DEFAULT_OPTIONS = PredictOptions()
@@ -94,8 +107,8 @@ async def predict(
 ) -> Response:
     sent = await read_queries(request, context.settings)
     with sent.named():
-        record, probabilities = await context.tasks.predict(task_id, sent.images, context.owner, top_k=options.top_k)
-    arguments = (record, probabilities, options.top_k, options.threshold, sent.names)
+        record, predicted = await context.tasks.predict(task_id, sent.images, context.owner, top_k=options.top_k)
+    arguments = (record, predicted, options.top_k, Rejection(options.reject, options.threshold), sent.names)
     if len(sent.images) * min(options.top_k, len(record.shots)) <= SMALL_ANSWER:
         body, unknown = predictions_to_json(*arguments)
     else:

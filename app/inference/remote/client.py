@@ -10,8 +10,6 @@ from collections.abc import Awaitable, Callable, Iterable
 from dataclasses import dataclass, replace
 from typing import cast
 
-import numpy as np
-
 from app.inference.batcher import BATCH_IMAGES
 from app.inference.client import unless_client_leaves
 from app.inference.remote import protocol
@@ -310,7 +308,7 @@ def _joined(results: list[Result]) -> Result:
     """The result of work from those of its parts."""
     if len(results) == 1:
         return results[0]
-    return Predicted(np.concatenate([cast(Predicted, part).probabilities for part in results]), None)
+    return Predicted.of_parts(cast(list[Predicted], results))
 
 
 def _fail(entry: Entry, problem: Problem) -> None:

@@ -92,7 +92,7 @@ def result_to_arrays(result: Result | Problem) -> list[NDArray[Any]]:
         detail = np.frombuffer(result.detail.encode()[: PROBLEM_BYTES - 512], dtype=np.uint8)
         return [np.array([result.status, result.retry_after or 0]), detail]
     if isinstance(result, Predicted):
-        return [result.probabilities]
+        return [result.probabilities] if result.known is None else [result.probabilities, result.known]
     if isinstance(result, Head):
         return [result.weight, result.bias]
     numbers = np.array([result.support_accuracy, result.is_finite], dtype=np.float64)
@@ -103,7 +103,7 @@ def result_from_arrays(kind: int, arrays: Sequence[NDArray[Any]]) -> Result:
     """Put a result together again, in memory of its own."""
     own = [array.copy() for array in arrays]
     if kind == PREDICT:
-        return Predicted(own[0], None)
+        return Predicted(own[0], None, own[1] if len(own) > 1 else None)
     if kind == DECODE:
         return Head(own[0], own[1])
     codes, losses, (accuracy, is_finite), *support = own
@@ -119,7 +119,7 @@ def problem_from_arrays(arrays: Sequence[NDArray[Any]]) -> Problem:
 def result_bytes(work: Work, config: LEOConfig) -> int:
     """The most bytes that the answer to work may take in memory."""
     if isinstance(work, Predict):
-        size = 4 * len(work.images) * len(work.codes)
+        size = 4 * len(work.images) * (len(work.codes) + 1)
     elif isinstance(work, Decode):
         size = 4 * len(work.codes) * (config.feature_dim + 1)
     else:

@@ -16,8 +16,6 @@ from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 
-import numpy as np
-
 from app.inference.batcher import BATCH_IMAGES, OutOfMemory
 from app.inference.engine import is_device_lost, is_out_of_memory, release_memory
 from app.inference.models import Models
@@ -266,7 +264,7 @@ class DeviceServer:
         work = job.work
         if not isinstance(failure, OutOfMemory) or not isinstance(work, Predict) or len(work.images) < 2:
             return failure
-        probabilities = []
+        parts = []
         middle = len(work.images) // 2
         for images in (work.images[:middle], work.images[middle:]):
             half = replace(job, work=replace(work, images=images))
@@ -280,5 +278,5 @@ class DeviceServer:
                 result = self._in_halves(half, result)
             if not isinstance(result, Predicted):
                 return result
-            probabilities.append(result.probabilities)
-        return Predicted(np.concatenate(probabilities), None)
+            parts.append(result)
+        return Predicted.of_parts(parts)

@@ -26,7 +26,7 @@ def test_csv_and_table(support: Path, queries: Path) -> None:
     result = run_leo("classify", support, queries, "--format", "csv", "--threshold", 1)
     rows = list(csv.DictReader(io.StringIO(result.stdout)))
     assert [row["label"] for row in rows] == ["ex", "ring", "tee"]
-    assert set(rows[0]) == {"file", "label", "confidence", "unknown"}
+    assert set(rows[0]) == {"file", "label", "confidence", "unknown", "known"}
     table = run_leo("classify", support, queries / "ring.jpg", "--top", 3).stdout
     assert "ring" in table
     assert "next" in table

@@ -159,7 +159,7 @@ def test_other_content_types(client: httpx.Client, task_id: str) -> None:
     assert_problem(response, 422)
 
 
-@pytest.mark.parametrize("query", ["top_k=0", "top_k=x", "threshold=2", "threshold=nan"])
+@pytest.mark.parametrize("query", ["top_k=0", "top_k=x", "threshold=2", "threshold=nan", "reject=-1", "reject=inf"])
 def test_bad_query_parameters(client: httpx.Client, task_id: str, query: str) -> None:
     assert_problem(client.post(f"/tasks/{task_id}/predict?{query}", files=files([png("tee")])), 422)
 

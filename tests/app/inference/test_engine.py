@@ -56,6 +56,9 @@ def test_answers_from_codes_equal_those_from_the_decoded_head(engine: Engine) ->
         assert by_codes.head is None
         assert by_head.head is not None
         np.testing.assert_allclose(by_codes.probabilities, by_head.probabilities, atol=1e-5)
+        assert (by_codes.known is None) == (by_head.known is None)
+        if by_codes.known is not None and by_head.known is not None:
+            np.testing.assert_allclose(by_codes.known, by_head.known, atol=1e-3)
 
 
 def test_the_time_that_work_takes_is_estimated_beforehand(engine: Engine, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -44,8 +44,8 @@ class Pieces:
         return record.task_id
 
     async def answer(self, tasks: Tasks, task_id: str) -> str:
-        record, probabilities = await tasks.predict(task_id, [png("ring", 9)], "me")
-        return record.labels[int(probabilities[0].argmax())]
+        record, predicted = await tasks.predict(task_id, [png("ring", 9)], "me")
+        return record.labels[int(predicted.probabilities[0].argmax())]
 
 
 def run(tmp_path: Path, settings: Settings, scenario: Callable[[Pieces], Coroutine[Any, Any, None]]) -> None:
@@ -86,7 +86,7 @@ def test_a_cold_task_is_decoded_again_to_the_same_answer(tmp_path: Path, setting
         _, warm = await pieces.tasks.predict(task_id, images, "me")
         cold_tasks = pieces.restarted()
         _, cold = await cold_tasks.predict(task_id, images, "me")
-        assert abs(warm - cold).max() < 1e-5
+        assert abs(warm.probabilities - cold.probabilities).max() < 1e-5
         decoded, cached = [load(await tasks.parameters(task_id, "me")) for tasks in (pieces.restarted(), cold_tasks)]
         for key, value in decoded.items():
             np.testing.assert_array_equal(value, cached[key])

@@ -1,7 +1,9 @@
 """The HTTP contract of tasks, over a real server with the shipped model."""
 
 import base64
+import shutil
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 from typing import Any
 
 import httpx
@@ -12,7 +14,9 @@ from safetensors.numpy import load as load_tensors
 from app.settings import Settings
 from model.images.reader import DrawingReader
 from tests.helpers.drawn import CHARACTERS, canvas, encoded, photo, png, shaky
-from tests.helpers.tasks import FIVE, create, files, predict
+from tests.helpers.models import WEIGHTS
+from tests.helpers.serving import serving
+from tests.helpers.tasks import FIVE, OTHERS, create, files, predict
 from tests.helpers.waiting import wait_until
 
 
@@ -114,6 +118,52 @@ def test_top_k_and_threshold_are_kept_to(client: httpx.Client) -> None:
     assert answer["unknown"] is (answer["confidence"] < 1)
     (answer,) = predict(client, task_id, [png("wave", 3)], top_k=50)
     assert len(answer["top_k"]) == 5
+
+
+def test_pictures_of_other_classes_are_unknown_without_being_asked_for(client: httpx.Client) -> None:
+    for shots in (1, 3):
+        task_id = create(client, shots=shots).json()["task_id"]
+        own = predict(client, task_id, [png(name, seed) for name in FIVE for seed in range(20, 28)])
+        foreign = predict(client, task_id, [png(name, seed) for name in OTHERS for seed in range(20, 28)])
+        assert sum(answer["unknown"] for answer in own) <= 4  # of 40
+        assert sum(answer["unknown"] for answer in foreign) >= 34
+        for answer in own + foreign:
+            assert 0 <= answer["known"] <= 1
+            assert answer["unknown"] == (answer["known"] < 0.05)
+
+
+def test_how_many_are_rejected_can_be_asked_for(client: httpx.Client) -> None:
+    task_id = create(client).json()["task_id"]
+    images = [png(name, seed) for name in [*FIVE, *OTHERS] for seed in (30, 31)]
+    for reject in (0, 0.3, 1):
+        for answer in predict(client, task_id, images, reject=reject):
+            assert answer["unknown"] == (answer["known"] < reject)
+    for answer in predict(client, task_id, images, reject=0, threshold=0.9):
+        assert answer["unknown"] == (answer["confidence"] < 0.9)
+
+
+def test_known_does_not_depend_on_how_the_task_came_here(client: httpx.Client) -> None:
+    task_id = create(client, shots=2).json()["task_id"]
+    images = [png(name, 40) for name in [*FIVE, *OTHERS]]
+    cold = [answer["known"] for answer in predict(client, task_id, images)]
+    warm = [predict(client, task_id, images[:1])[0]["known"] for _ in range(3)][-1]
+    assert warm == pytest.approx(cold[0], abs=1e-3)
+    head = client.get(f"/tasks/{task_id}/parameters").content
+    imported = client.post("/tasks/import", content=head, headers={"Content-Type": "application/octet-stream"}).json()
+    assert [answer["known"] for answer in predict(client, imported["task_id"], images)] == pytest.approx(cold, abs=1e-3)
+    many = predict(client, task_id, images * 40)
+    assert [answer["known"] for answer in many] == pytest.approx(cold * 40, abs=1e-3)
+
+
+def test_a_model_that_is_not_calibrated_says_so(tmp_path: Path) -> None:
+    folder = tmp_path / "model"
+    shutil.copytree(WEIGHTS / "omniglot", folder)
+    (folder / "known.safetensors").unlink()
+    with serving(Settings(data_dir=tmp_path / "data", weights=folder, device="cpu")) as client:
+        task_id = create(client).json()["task_id"]
+        sure, unsure = (predict(client, task_id, [png("gate", 9)], threshold=threshold) for threshold in (0, 1))
+        assert (sure[0]["known"], sure[0]["unknown"]) == (None, False)
+        assert (unsure[0]["known"], unsure[0]["unknown"]) == (None, True)
 
 
 def test_tasks_are_read_listed_in_pages_and_deleted(client: httpx.Client) -> None:

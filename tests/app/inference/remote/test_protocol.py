@@ -56,11 +56,15 @@ def test_work_comes_back_as_it_was(work: Work) -> None:
     ("kind", "result"),
     [
         (protocol.PREDICT, Predicted(np.full((2, 4), 0.25, dtype=np.float32), None)),
+        (
+            protocol.PREDICT,
+            Predicted(np.full((2, 4), 0.25, dtype=np.float32), None, np.array([0, 0.5], dtype=np.float32)),
+        ),
         (protocol.DECODE, Head(chance.normal(size=(2, 5)).astype(np.float32), np.zeros(2, dtype=np.float32))),
         (protocol.ADAPT, Adapted(codes, None, [1.5, 0.5], 0.75, True, support(3))),
         (protocol.ADAPT, Adapted(codes, None, [1.5], 1.0, False, support(3, own_encoder=True))),
     ],
-    ids=["predicted", "head", "adapted", "adapted by its own encoder"],
+    ids=["predicted", "predicted with known", "head", "adapted", "adapted by its own encoder"],
 )
 def test_a_result_comes_back_as_it_was(kind: int, result: Result) -> None:
     memory = through_memory(protocol.result_to_arrays(result))
@@ -97,7 +101,8 @@ def test_every_answer_fits_where_its_request_was(examples: int, own_encoder: boo
                 continue
             size = bytes_of(protocol.result_to_arrays(adapted))
             assert size <= protocol.result_bytes(work, config)
-    answered = Predicted(np.zeros((examples, 100), dtype=np.float32), None)
+    known = np.zeros(examples, dtype=np.float32)
+    answered = Predicted(np.zeros((examples, 100), dtype=np.float32), None, known)
     asked = Predict(images(examples), None, np.zeros((100, 64), dtype=np.float32))
     assert bytes_of(protocol.result_to_arrays(answered)) <= protocol.result_bytes(asked, config)
     head = Head(np.zeros((examples, WIDTH), dtype=np.float32), np.zeros(examples, dtype=np.float32))
