@@ -12,16 +12,25 @@ without a label is absent from its task.
 import contextlib
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Self
+from typing import Any, Self
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
 from model.background import Background
-from model.checkpoint import WEIGHTS, check_weights, inference_state, read_background, read_info, read_weights
+from model.checkpoint import (
+    WEIGHTS,
+    check_weights,
+    inference_state,
+    read_background,
+    read_info,
+    read_weights,
+    save_model,
+)
 from model.config import LEOConfig
 from model.functional import apply_head, code_spread, cross_entropy, one_hot, present
+from model.hub import REPOSITORY, download
 from model.networks.bent_copies import BentCopies
 from model.networks.classifier import LEOClassifier
 from model.networks.decoder import LEODecoder
@@ -91,14 +100,19 @@ class LatentEmbeddingOptimization(nn.Module):
         self._optimizer: torch.optim.Optimizer | None = None
 
     @classmethod
-    def from_pretrained(cls, folder: str | Path, device: str | torch.device = "cpu") -> Self:
+    def from_pretrained(
+        cls, folder: str | Path, device: str | torch.device = "cpu", *, revision: str | None = None
+    ) -> Self:
         """Load a model, in `eval` mode on the device.
 
         `folder` holds `model.safetensors` and `config.json`; or it is the name of a shipped model, such as `omniglot`.
-        Raises `model.checkpoint.CheckpointError`, saying which file is wrong and why, or `BackboneError` where the
+        A string `owner/name` that is neither is a model on the Hugging Face Hub, at a `revision` of it; a `Path` never
+        is. Raises `model.checkpoint.CheckpointError`, saying which file is wrong and why, or `BackboneError` where the
         weights of its pretrained network are missing.
         """
-        folder = model_folder(folder)
+        name, folder = folder, model_folder(folder)
+        if isinstance(name, str) and not folder.exists() and REPOSITORY.fullmatch(name):
+            folder = download(name, revision)
         info = read_info(folder)
         tensors = read_weights(folder, info)
         leo = cls(config=info.config)
@@ -108,6 +122,15 @@ class LatentEmbeddingOptimization(nn.Module):
             leo.decoder.start_as_transpose_of(leo.encoder)
         leo.background = read_background(folder, info)
         return leo.to(device).eval()
+
+    def save_pretrained(self, folder: str | Path, name: str | None = None, card: dict[str, Any] | None = None) -> None:
+        """Write a model folder, which `from_pretrained` and the service read, and which the Hugging Face Hub takes.
+
+        `name` is what the service calls the model; the folder's own name by default. `card` is anything JSON can hold
+        about how the model was made.
+        """
+        folder = Path(folder)
+        save_model(self, folder, name or folder.resolve().name, card)
 
     # -- the algorithm, over a batch of tasks ------------------------------------------------
 

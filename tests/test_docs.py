@@ -65,6 +65,15 @@ def test_the_http_guides_python_runs(client: httpx.Client, drawings: Path) -> No
         assert done.stdout.startswith("ring ")
 
 
+def test_the_export_guides_python_runs(tmp_path: Path) -> None:
+    (tmp_path / "weights").symlink_to(PROJECT / "weights")
+    for snippet in snippets("export.md", "python"):
+        command, settings = [sys.executable, "-c", snippet], os.environ | {"PYTHONPATH": str(PROJECT)}
+        done = subprocess.run(command, cwd=tmp_path, env=settings, capture_output=True, text=True)
+        assert done.returncode == 0, done.stderr
+    assert (tmp_path / "my-signs" / "model.safetensors").exists()
+
+
 @pytest.mark.parametrize("names", [LINK, FILE, SETTING, MAKE_TARGET], ids=["links", "files", "settings", "targets"])
 def test_the_guides_have_names_to_check(names: re.Pattern[str]) -> None:
     assert any(names.search(guide.read_text()) for guide in GUIDES)

@@ -25,6 +25,7 @@ FLOORS = [
     {"model.data"},
     {"model.serving"},
     {"model.leo"},
+    {"model.hub"},
     {"model.checkpoint", "model.outer_loop"},
     {"model.networks", "model.functional", "model.background"},
     {"model.images"},

@@ -1,7 +1,7 @@
 """Files of a task, to take away."""
 
 from app.inference.work import Head
-from app.problems import no_such_task
+from app.problems import Problem, no_such_task
 from app.store import TaskRecord
 from app.tasks import head_file, standalone, task_file
 from app.tasks.base import MOST_TRIES, TaskBase, contended, mean_shots
@@ -59,6 +59,9 @@ class Exporting(TaskBase):
         engine = self._models.for_task(record)
         described = {"task_id": record.task_id, "model": record.model, "model_version": record.model_version}
         given = engine.leo, head.weight, head.bias, record.labels, described, mean_shots(record)
-        if prepared:
-            return prepared_to_onnx(*given)
-        return to_onnx(*given, quantised=engine.phi_precision == "int8")
+        try:
+            if prepared:
+                return prepared_to_onnx(*given)
+            return to_onnx(*given, quantised=engine.phi_precision == "int8")
+        except TypeError as error:  # a backbone with a layer that has no ONNX form here
+            raise Problem(409, f"the model {record.model} cannot be exported: {error}") from None
