@@ -28,7 +28,7 @@ from model.training.history import Progress, append_to_log
 from model.training.photo_validation import extract_by_source, five_way_settings
 from model.training.schedule import one_cycle, random_choice, step_generator
 
-PART_WEIGHTS_STEPS, PART_WEIGHTS_LR = 150, 0.02
+MAX_PAIRED = 2000  # photos whose pairs say how much each part of joined backbones counts
 
 
 class PhotoTrainer:
@@ -56,7 +56,7 @@ class PhotoTrainer:
         self.counts = training.counts
         plain = raw[:, :, 0].to(device)  # [C, D, W]
         if backbone.joined:
-            learn_part_weights(self.leo, plain, self.counts, config)
+            set_part_weights(self.leo, plain, self.counts, torch.Generator().manual_seed(config.seed))
         if config.from_classes:
             set_from_classes(self.leo, plain, self.counts, config.shrinkage, config.centring)
         else:
@@ -119,31 +119,28 @@ class PhotoTrainer:
         return float(torch.stack(accuracies).mean())
 
 
-def learn_part_weights(leo: LatentEmbeddingOptimization, raw: Tensor, counts: Tensor, config: PhotoTrainConfig) -> None:
-    """Learn how much each part of joined backbones' features [C,D,W] counts: on random tasks of class means.
+@torch.no_grad()
+def set_part_weights(leo: LatentEmbeddingOptimization, raw: Tensor, counts: Tensor, generator: torch.Generator) -> None:
+    """Set how much each part of joined backbones' features counts, from the features [C,D,W] of training classes.
 
-    The weights are scaled so that their squares add up to 1.
+    The cosine of two photos is the sum of the parts' cosines, times the squared weights. These are the coefficients of
+    Fisher's linear discriminant between pairs of photos of one class and pairs of two classes, scaled to add up to 1.
     """
     phi = leo.classifier.phi
-    set_centre(leo, raw, counts, 1.0)
-    weights = phi.part_weights.requires_grad_(True)
-    optimizer = torch.optim.Adam([weights], lr=PART_WEIGHTS_LR)
-    for step in range(PART_WEIGHTS_STEPS):
-        generator = step_generator(config.seed, step)
-        way, shot, query = fit_to_data(counts, 10, random_choice((1, 2, 5), generator), config.query)
-        episodes = sample_episodes(counts, 4, way, shot, query, generator)
-        features = phi.postprocess(raw[episodes.classes.unsqueeze(-1), episodes.drawings])  # [T, N, K+Q, F]
-        means = functional.normalize(features[:, :, :shot].mean(dim=2), dim=-1)  # [T, N, F]
-        queries = features[:, :, shot:].flatten(1, 2)  # [T, N Q, F]
-        logits = leo.config.logit_scale * queries @ means.transpose(1, 2)  # [T, N Q, N]
-        labels = torch.arange(way, device=raw.device).repeat_interleave(query).expand(len(logits), -1)
-        loss = functional.cross_entropy(logits.flatten(0, 1), labels.flatten())
-        optimizer.zero_grad()
-        loss.backward()
-        optimizer.step()
-        with torch.no_grad():
-            weights.copy_(functional.normalize(weights.clamp(min=0), dim=0))
-    weights.requires_grad_(False)
+    real = set_centre(leo, raw, counts, 1.0)
+    classes = real.nonzero()[:, 0]  # [M]
+    some = torch.randperm(len(classes), generator=generator)[:MAX_PAIRED].to(raw.device)
+    parts = (phi.select_parts(raw[real][some]) - phi.centre).split([part.width for part in phi.parts], dim=-1)
+    cosines = torch.stack(
+        [(unit := functional.normalize(part, dim=-1)) @ unit.T for part in parts], dim=-1
+    )  # [M, M, P]
+    same = classes[some].unsqueeze(0) == classes[some].unsqueeze(1)  # [M, M]
+    different = ~same
+    same.fill_diagonal_(False)
+    of_same, of_different = cosines[same], cosines[different]  # [.., P]
+    spread = of_same.T.cov() + of_different.T.cov()  # [P, P]
+    squared = torch.linalg.solve(spread, of_same.mean(dim=0) - of_different.mean(dim=0)).clamp(min=0)  # [P]
+    phi.part_weights.copy_((squared / squared.sum()).sqrt())
 
 
 @torch.no_grad()
