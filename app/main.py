@@ -24,7 +24,7 @@ from app.http.middleware.path_prefix import AddRootPath, StripPathPrefix
 from app.http.openapi import TAGS, complete_openapi
 from app.http.rates import Rates
 from app.http.routes import examples, page, service, tasks
-from app.http.schemas import CreateTask, LabelledImages, PredictImages, ProblemDocument, RelabelExample
+from app.http.schemas import CreateTask, Feedback, LabelledImages, PredictImages, ProblemDocument, RelabelExample
 from app.http.turns import Turns
 from app.inference.batcher import INLINE_SECONDS, INLINE_SECONDS_BESIDE_WORKERS, Batcher
 from app.inference.models import Models, engine_elsewhere, engine_here
@@ -120,7 +120,8 @@ def create_app(
         log.error("%s", error)
         return Problem(409 if isinstance(error, RecordOfOtherVersion) else 500, str(error)).response()
 
-    complete_openapi(app, CreateTask, LabelledImages, PredictImages, UpdateTask, RelabelExample, ProblemDocument)
+    bodies = (CreateTask, LabelledImages, PredictImages, UpdateTask, RelabelExample, Feedback)
+    complete_openapi(app, *bodies, ProblemDocument)
     return app
 
 

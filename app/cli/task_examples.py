@@ -1,5 +1,6 @@
 """`leo tasks examples`, `remove` and `relabel`: the examples of a task of a running server, one by one."""
 
+from pathlib import Path
 from typing import Annotated
 
 import typer
@@ -27,6 +28,23 @@ def examples(task_id: TaskId, url: Url = LOCAL) -> None:
         for each in found
     ]
     print_table(("class", "nearest class", "", "number", "margin", "same as"), rows, text_columns=3)
+
+
+@tasks.command("feedback")
+def feedback(
+    task_id: TaskId,
+    predicted: Annotated[str, typer.Argument(help="The class that was answered.")],
+    label: Annotated[str, typer.Argument(help="The right one; it may be a new one.")],
+    picture: Annotated[
+        Path | None, typer.Argument(help="The picture, to add it to the examples.", show_default="it is only counted")
+    ] = None,
+    url: Url = LOCAL,
+) -> None:
+    """Say whether an answer was right, and teach by its picture if it was not."""
+    with server(url) as client:
+        answer = (predicted, label) if picture is None else (predicted, label, picture)
+        counts = client.feedback(task_id, [answer]).feedback
+    typer.echo(f"of {counts.judged} judged answers {counts.right} were right")
 
 
 @tasks.command("remove")

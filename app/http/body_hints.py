@@ -7,7 +7,7 @@ import string
 from pydantic import BaseModel, ValidationError
 from starlette.datastructures import Headers
 
-from app.http.schemas import PredictImages, RelabelExample
+from app.http.schemas import Feedback, PredictImages, RelabelExample
 from app.problems import Problem, describe_validation_errors
 from app.tasks.options import UpdateTask
 
@@ -26,6 +26,7 @@ OTHER_FORM = {"missing", "extra_forbidden", "list_type", "model_type", "model_at
 SUPPORT_EXAMPLE = '{"support": [{"image": "BASE64", "label": "ring"}, ...]}'
 EXAMPLES: dict[type[BaseModel], str] = {
     PredictImages: '{"images": ["BASE64", ...]}',
+    Feedback: '{"answers": [{"predicted": "ring", "label": "ex"}, ...]}',
     RelabelExample: '{"label": "ring"}',
     UpdateTask: '{"name": "greek", "ttl_seconds": 3600}',
 }

@@ -85,6 +85,21 @@ def body_of(schema: type[BaseModel], form: dict[str, Any]) -> dict[str, Any]:
     return extra
 
 
+def feedback_body(schema: type[BaseModel]) -> dict[str, Any]:
+    """OpenAPI of a body that is JSON, or a form of what was predicted, labels and perhaps images."""
+    extra = json_body(schema)
+    FORMS["FeedbackForm"] = {
+        "title": "FeedbackForm",
+        "description": "One `predicted` and one of `labels` for each answer, in order; one image for each, or none.",
+        "type": "object",
+        "properties": {"predicted": TEXTS, "labels": TEXTS, "images": FILES},
+        "required": ["predicted", "labels"],
+    }
+    extra["requestBody"]["content"]["multipart/form-data"] = {"schema": {"$ref": "#/components/schemas/FeedbackForm"}}
+    return extra
+
+
+TEXTS = {"type": "array", "items": {"type": "string"}}
 #: The schemas of multipart bodies, by name.
 FORMS: dict[str, dict[str, Any]] = {}
 

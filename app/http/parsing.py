@@ -15,9 +15,10 @@ from pydantic import BaseModel, ValidationError
 
 from app.http import body_hints, zips
 from app.http.multipart import Part, parse
-from app.http.schemas import CreateTask, LabelledImages, PredictImages, RelabelExample
+from app.http.schemas import CreateTask, Feedback, LabelledImages, PredictImages, RelabelExample
 from app.problems import Problem, describe_validation_errors
 from app.settings import Settings
+from app.tasks.changing import Judgement
 from app.tasks.limits import check_image_count
 from app.tasks.options import TaskOptions, UpdateTask
 from app.tasks.zip_files import ZIP
@@ -84,6 +85,12 @@ async def read_changes(request: Request, settings: Settings) -> UpdateTask:
     """Read the body of `PATCH /tasks/{id}`. Raises `Problem` 413, 415 or 422."""
     _check_no_query(request)
     return await _read(request, _changes, settings, UpdateTask)
+
+
+async def read_feedback(request: Request, settings: Settings) -> list[Judgement]:
+    """Read the body of `POST /tasks/{id}/feedback`. Raises `Problem` 413, 415 or 422."""
+    _check_no_query(request)
+    return await _read(request, _feedback, settings)
 
 
 async def read_label(request: Request, settings: Settings) -> str:
@@ -179,6 +186,36 @@ def _queries(content_type: str, body: bytes, settings: Settings) -> Pictures:
     return Pictures(images)
 
 
+def _feedback(content_type: str, body: bytes, settings: Settings) -> list[Judgement]:
+    if _is_json(content_type, body):
+        answers = _json(Feedback, body, settings).answers
+        judgements = [
+            Judgement(each.predicted, each.label, None if each.image is None else _base64(each.image, index))
+            for index, each in enumerate(answers)
+        ]
+    else:
+        form = _form(content_type, body, settings, fields_an_image=2)
+        if unknown := next((part.name for part in form if part.name not in ("images", "labels", "predicted")), None):
+            raise body_hints.unknown_field(unknown, ["predicted", "labels", "images"])
+        predicted, labels = (
+            [part.text for part in form if part.name == name and not part.is_file] for name in ("predicted", "labels")
+        )
+        images = _files(form)
+        if len(predicted) != len(labels) or (images and len(images) != len(labels)):
+            raise Problem(
+                422,
+                f"{len(predicted)} predicted, {len(labels)} labels and {len(images)} images: send one of each for each "
+                "answer, in the same order, or no images at all",
+            )
+        pictures: list[bytes | None] = [*images] or [None] * len(labels)
+        judgements = list(map(Judgement, predicted, labels, pictures))
+    if not judgements:
+        raise Problem(422, "no answers: send at least one, with what was predicted and the right label")
+    if len(judgements) > settings.max_images:
+        raise Problem(422, f"{len(judgements)} answers, but one request may hold {settings.max_images}")
+    return judgements
+
+
 def _changes(content_type: str, body: bytes, settings: Settings, schema: type[Body]) -> Body:
     if _kind(content_type) != "application/json":
         raise Problem(415, "a change is sent as JSON, with Content-Type: application/json")
@@ -227,13 +264,13 @@ def _loose_base64(text: str, index: int) -> bytes:
         raise body_hints.base64_problem(payload, index) from None
 
 
-def _form(content_type: str, body: bytes, settings: Settings) -> list[Part]:
+def _form(content_type: str, body: bytes, settings: Settings, fields_an_image: int = 1) -> list[Part]:
     # Fields are a label for each image and a few options. UTF-8 takes at most four bytes a character.
     return parse(
         body,
         content_type,
         max_files=settings.max_images,
-        max_fields=settings.max_images + 10,
+        max_fields=fields_an_image * settings.max_images + 10,
         max_field_bytes=max(1024, 4 * settings.max_label_length + 1),
     )
 

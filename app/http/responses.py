@@ -46,6 +46,7 @@ def task_to_schema(record: TaskRecord) -> schemas.Task:
         created_at=datetime.fromtimestamp(record.created_at, UTC),
         expires_at=None if record.expires_at is None else datetime.fromtimestamp(record.expires_at, UTC),
         revision=record.revision,
+        feedback=schemas.JudgedAnswers(judged=record.judged, right=record.judged_right),
         keep_images=record.keep_images,
         adaptation=AdaptationReport.model_validate(record.adaptation),
         quality=quality_to_schema(record.quality, record.labels),

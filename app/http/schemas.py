@@ -49,6 +49,33 @@ class RelabelExample(BaseModel):
     label: str = Field(description="a class of the task, or a new one", examples=["beta"])
 
 
+class JudgedAnswer(BaseModel):
+    """What a task answered about a picture, and what is right."""
+
+    model_config = ConfigDict(extra="forbid")
+    predicted: str = Field(description="the `label` that was answered", examples=["ring"])
+    label: str = Field(description="the right one: a class of the task, or a new one", examples=["cross"])
+    image: str | None = Field(
+        None, description="the picture as base64; it is added to the task's examples, under the right label"
+    )
+
+
+class Feedback(BaseModel):
+    """Answers of a task that somebody has judged."""
+
+    model_config = ConfigDict(
+        extra="forbid", json_schema_extra={"examples": [{"answers": [{"predicted": "ring", "label": "cross"}]}]}
+    )
+    answers: Annotated[list[JudgedAnswer], FailFast()]
+
+
+class JudgedAnswers(BaseModel):
+    """How many answers were judged, by `POST /tasks/{task_id}/feedback`, and how many of them were right."""
+
+    judged: int = Field(examples=[40])
+    right: int = Field(examples=[36])
+
+
 class PredictImages(BaseModel):
     """Query images to classify."""
 
@@ -143,6 +170,7 @@ class Task(BaseModel):
         "keeps a change from being made to a task that others have changed meanwhile",
         examples=[0],
     )
+    feedback: JudgedAnswers
     keep_images: bool = Field(description="whether pictures of its examples are stored")
     adaptation: AdaptationReport
     quality: QualityReport | None = Field(

@@ -68,6 +68,8 @@ class TaskRecord:
     revision: int = 0  # the number of updates so far
     quality: dict[str, Any] | None = None  # the report on its support set, see app.tasks.quality_report
     keep_images: bool = False  # whether pictures of its examples are stored
+    judged: int = 0  # answers that callers have said to be right or wrong
+    judged_right: int = 0
 
     @property
     def labels(self) -> list[str]:

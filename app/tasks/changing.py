@@ -35,6 +35,30 @@ class Edit:
     removed: int | None = None  # the number of one that does not stay
 
 
+@dataclass(frozen=True)
+class Judgement:
+    """What a task answered about a picture, and what is right; with the picture it becomes an example."""
+
+    predicted: str
+    label: str
+    image: bytes | None = None
+
+
+@dataclass(frozen=True)
+class Judged:
+    """So many answers were judged, and so many of them were right."""
+
+    answers: int = 0
+    right: int = 0
+
+    def counted(self, record: TaskRecord) -> TaskRecord:
+        """The record with these added to its counts."""
+        return replace(record, judged=record.judged + self.answers, judged_right=record.judged_right + self.right)
+
+
+NOTHING_JUDGED = Judged()
+
+
 class Changing(TaskBase):
     """The ways in which a task changes, and its end."""
 
@@ -46,6 +70,7 @@ class Changing(TaskBase):
         owner: str,
         *,
         revisions: Revisions = None,
+        judged: Judged = NOTHING_JUDGED,
     ) -> TaskRecord:
         """Adapt a task again, to its earlier examples and these. Raises `Problem`; the task is then as it was."""
         decoded: Images | None = None
@@ -61,7 +86,7 @@ class Changing(TaskBase):
                 copies = await self._decoder.small_copies(images) if record.keep_images else []
             return Edit(examples, earlier, decoded, classes, copies)
 
-        return await self._change_examples(task_id, owner, revisions, added)
+        return await self._change_examples(task_id, owner, revisions, added, judged)
 
     async def remove_example(self, task_id: str, number: int, owner: str, *, revisions: Revisions = None) -> TaskRecord:
         """Adapt a task again, without one of its examples. Raises `Problem`; the task is then as it was."""
@@ -96,6 +121,7 @@ class Changing(TaskBase):
         owner: str,
         revisions: Revisions,
         edit: Callable[[TaskRecord, Examples, Engine], Awaitable[Edit | None]],
+        judged: Judged = NOTHING_JUDGED,
     ) -> TaskRecord:
         """Adapt a task again to what `edit` makes of its examples; where it makes nothing, return the task.
 
@@ -121,7 +147,7 @@ class Changing(TaskBase):
                 pool=self._pool,
             )
             changed = replace(
-                record,
+                judged.counted(record),
                 shots=adaptation.shots,
                 codes=adaptation.codes,
                 adaptation=adaptation.report,
@@ -150,14 +176,41 @@ class Changing(TaskBase):
         """Change a task's name or time to live. Raises `Problem`."""
         changes = check_lifetime(changes, self._settings)
         given = changes.model_dump(exclude_unset=True)
-        for _ in range(MOST_TRIES):
-            version = self._shared_state.version(task_id)
-            record = await self.get(task_id, owner)
-            _check_revision(record, revisions)
+
+        def updated(record: TaskRecord) -> TaskRecord:
             changed = replace(record, name=given.get("name", record.name))
             if "ttl_seconds" in given:
                 seconds = given["ttl_seconds"]
                 changed = replace(changed, expires_at=None if seconds is None else time.time() + seconds)
+            return changed
+
+        return await self._change_record(task_id, owner, revisions, updated)
+
+    async def judge(
+        self, task_id: str, judgements: Sequence[Judgement], owner: str, *, revisions: Revisions = None
+    ) -> TaskRecord:
+        """Count which answers were right, and add the pictures that came along as examples. Raises `Problem`."""
+        spelled = spell_labels([text for each in judgements for text in (each.predicted, each.label)], self._settings)
+        labels = spelled[1::2]
+        right = sum(answer == label for answer, label in zip(spelled[::2], labels, strict=True))
+        judged = Judged(len(judgements), right)
+        pictured = [
+            (each.image, label) for each, label in zip(judgements, labels, strict=True) if each.image is not None
+        ]
+        if not pictured:
+            return await self._change_record(task_id, owner, revisions, judged.counted)
+        images, of_images = [image for image, _ in pictured], [label for _, label in pictured]
+        return await self.add_support(task_id, images, of_images, owner, revisions=revisions, judged=judged)
+
+    async def _change_record(
+        self, task_id: str, owner: str, revisions: Revisions, change: Callable[[TaskRecord], TaskRecord]
+    ) -> TaskRecord:
+        """Change what a record holds beside its codes and examples."""
+        for _ in range(MOST_TRIES):
+            version = self._shared_state.version(task_id)
+            record = await self.get(task_id, owner)
+            _check_revision(record, revisions)
+            changed = change(record)
             if await self._store.update(changed):
                 cached = self._cache.get(task_id, owner)
                 is_current = cached is not None and cached.record.revision == record.revision

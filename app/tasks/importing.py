@@ -52,6 +52,7 @@ class Importing(Creating):
             return await self.create(whole.pictures, whole.labels, options, owner, max_tasks=max_tasks)
         try:
             record, head, engine = await self._restored(whole.head, lifetime, owner)
+            record = replace(record, judged=whole.manifest.judged, judged_right=whole.manifest.judged_right)
         except Problem as problem:
             if problem.status == 409 and whole.pictures:
                 problem.detail += "; or make it anew from its pictures: send model=NAME after the question mark"

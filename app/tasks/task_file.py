@@ -52,6 +52,8 @@ class Manifest(BaseModel):
     model_version: str
     labels: list[str]
     keep_images: bool
+    judged: int = Field(0, ge=0, lt=2**53)
+    judged_right: int = Field(0, ge=0, lt=2**53)
     examples: list[ManifestExample]
 
 
@@ -92,6 +94,8 @@ def write(record: TaskRecord, head: bytes, payload: bytes | None, pictures: Mapp
         "labels": record.labels,
         "shots": list(record.shots.values()),
         "keep_images": record.keep_images,
+        "judged": record.judged,
+        "judged_right": record.judged_right,
         "examples": listed,
         "adaptation": record.adaptation,
         "quality": record.quality,
@@ -145,6 +149,8 @@ def _manifest(data: bytes, settings: Settings) -> Manifest:
     except ValidationError as error:
         described = describe_validation_errors(error.errors(include_url=False, include_input=False)[:5])
         raise Problem(422, f"{MANIFEST} is not what this service writes: {described}") from None
+    if manifest.judged_right > manifest.judged:
+        raise Problem(422, f"{MANIFEST} counts more right answers than judged ones: {AS_EXPORTED}")
     if manifest.version != VERSION:
         raise Problem(422, f"the zip is of format version {manifest.version}, and this service reads {VERSION}")
     if len(manifest.examples) > settings.max_images:

@@ -78,6 +78,14 @@ class Quality:
 
 
 @dataclass(frozen=True)
+class JudgedAnswers:
+    """How many answers were judged by `feedback`, and how many of them were right."""
+
+    judged: int = 0
+    right: int = 0
+
+
+@dataclass(frozen=True)
 class Task:
     """A classifier made from a support set."""
 
@@ -96,6 +104,7 @@ class Task:
     """None for an imported task."""
     revision: int = 0
     """How often the task was changed."""
+    feedback: JudgedAnswers = JudgedAnswers()
 
     @classmethod
     def from_json(cls, task: dict[str, Any]) -> "Task":
@@ -113,6 +122,7 @@ class Task:
             adaptation=read_fields(Adaptation, task["adaptation"]),
             quality=None if task.get("quality") is None else Quality.from_json(task["quality"]),
             revision=task.get("revision", 0),
+            feedback=read_fields(JudgedAnswers, task["feedback"]) if "feedback" in task else JudgedAnswers(),
         )
 
 

@@ -1,8 +1,9 @@
 """Every call of the service, described once for the sync and the async client."""
 
+import base64
 import functools
 import uuid
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable, Coroutine, Iterable
 from enum import Enum
 from typing import Any, Concatenate, ParamSpec, Protocol, cast, overload
 
@@ -11,7 +12,7 @@ import httpx
 from leo_client.answers import Evaluation, Example, Prediction, Task, TaskPage, read_fields
 from leo_client.call import Answer, Call
 from leo_client.checks import header_value, path_of, text
-from leo_client.images import Examples, Images, labels_and_files, to_files
+from leo_client.images import Examples, Image, Images, labels_and_files, to_file, to_files
 
 Parameters = ParamSpec("Parameters")
 
@@ -135,6 +136,32 @@ class Calls:
         form = {"data": {"labels": labels}, "files": _form_files(files)}
         read = Evaluation.from_json
         return Call("POST", f"{path_of(task_id)}/evaluate", lambda response: read(response.json()), form)
+
+    @_method
+    def feedback(self, task_id: str, answers: Iterable[tuple[str, str] | tuple[str, str, Image]]) -> Call[Task]:
+        """Say which answers were right; the task counts them. Pictures are added as examples.
+
+        The call is sent once only: if an answer were lost, a second attempt would count it again.
+
+        Args:
+            task_id: which task.
+            answers: the label that was answered, and the right one; with the image, it is added to the examples under
+                the right label.
+
+        Raises:
+            TypeError, ValueError, OSError: one of the images is not an image.
+
+        Example:
+            client.feedback(task.task_id, [("ring", "ring"), ("ring", "hat", Path("hat.png"))])
+        """
+        judged = []
+        for predicted, label, *images in answers:
+            answer = {"predicted": text(predicted, "the answer"), "label": text(label, "the label")}
+            if images:
+                answer["image"] = base64.b64encode(to_file(images[0])).decode()
+            judged.append(answer)
+        options = {"json": {"answers": judged}}
+        return Call("POST", f"{path_of(task_id)}/feedback", _read_task, options, repeatable=False)
 
     @_method
     def examples(self, task_id: str) -> Call[list[Example]]:

@@ -77,6 +77,13 @@ def test_a_whole_task_goes_there_and_back(leo: Client) -> None:
     assert leo.import_task(leo.export(task.task_id), model="omniglot").name is None
 
 
+def test_feedback_counts_and_teaches(leo: Client) -> None:
+    task = leo.create({name: png(name) for name in NAMES})
+    judged = leo.feedback(task.task_id, [("ring", "ring"), ("ring", "wave", png("wave"))])
+    assert (judged.feedback.judged, judged.feedback.right) == (2, 1)
+    assert judged.shots["wave"] == 1
+
+
 def test_examples_are_listed_removed_and_relabelled(leo: Client) -> None:
     task = leo.create({name: [png(name, seed) for seed in range(2)] for name in NAMES})
     found = leo.examples(task.task_id)

@@ -164,7 +164,12 @@ def test_examples_of_another_key_are_not_there(tmp_path: Path) -> None:
             assert_problem(bob.post(evaluate, **labelled), 404, "no such task")
             assert reader.post(evaluate, **labelled).status_code == 200
             assert len(reader.get(path).json()["examples"]) == 6
+            feedback, judged = path.replace("support", "feedback"), {"answers": [{"predicted": "a", "label": "a"}]}
+            assert_problem(bob.post(feedback, json=judged), 404, "no such task")
+            assert_problem(reader.post(feedback, json=judged), 403, "write")
             assert_problem(reader.delete(f"{path}/0"), 403, "write")
+            for whole in ("export.zip", "support/0/image"):
+                assert_problem(bob.get(path.replace("support", whole)), 404, "no such task")
             assert_problem(reader.patch(f"{path}/0", json={"label": "x"}), 403, "write")
             assert ann.delete(f"{path}/0").status_code == 200
     finally:

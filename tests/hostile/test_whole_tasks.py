@@ -83,6 +83,8 @@ TAMPERED: dict[str, Callable[[Exported], Members | bytes]] = {
     "a manifest that is a list": lambda each: each.members | {"manifest.json": b"[]"},
     "a deep manifest": lambda each: each.members | {"manifest.json": b"[" * 10**5 + b"]" * 10**5},
     "a manifest of 20 MB": lambda each: each.of(name="x" * 20_000_000),
+    "more right answers than judged ones": lambda each: each.of(judged=1, judged_right=2),
+    "counts below 0": lambda each: each.of(judged=-1),
     "a bad name": lambda each: each.of(name="a\u202eb"),
     "other labels": lambda each: each.of(labels=["a", "b", "c"]),
     "labels in another order": lambda each: each.of(labels=each.manifest["labels"][::-1]),

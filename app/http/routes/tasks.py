@@ -12,8 +12,19 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from app.http import schemas
 from app.http.evaluation import evaluation_to_schema
-from app.http.openapi import BINARY, CLASSES_ZIP, CREATE_FORM, FILES, LABELS, PICTURES_ZIP, body_of, json_body, problems
-from app.http.parsing import read_changes, read_file, read_labelled, read_queries, read_support
+from app.http.openapi import (
+    BINARY,
+    CLASSES_ZIP,
+    CREATE_FORM,
+    FILES,
+    LABELS,
+    PICTURES_ZIP,
+    body_of,
+    feedback_body,
+    json_body,
+    problems,
+)
+from app.http.parsing import read_changes, read_feedback, read_file, read_labelled, read_queries, read_support
 from app.http.responses import Rejection, answer_task, attachment, predictions_to_json, task_to_schema
 from app.http.routes.deps import ContextDep, IdempotencyKey, IfMatch, get_context
 from app.observability import metrics
@@ -204,6 +215,23 @@ async def import_task(
     data = await read_file(request)
     record = await context.tasks.import_task(data, options, context.owner, max_tasks=context.max_tasks)
     response.headers["Location"] = location_of(record, request)
+    return answer_task(record, response)
+
+
+@router.post(
+    "/{task_id}/feedback",
+    summary="Say which answers were right, and teach by those that were not",
+    description="Each answer comes with what was predicted and with the right label. The task counts how many were "
+    "right (`feedback`). A picture that is sent along is added to the task's examples, under the right label; without "
+    "pictures nothing but the counts changes.",
+    responses=problems(401, 403, 404, 409, 412, 413, 415, 422, 429, 503, 507),
+    openapi_extra=feedback_body(schemas.Feedback),
+)
+async def give_feedback(
+    task_id: str, request: Request, response: Response, context: ContextDep, revisions: IfMatch = None
+) -> schemas.Task:
+    judgements = await read_feedback(request, context.settings)
+    record = await context.tasks.judge(task_id, judgements, context.owner, revisions=revisions)
     return answer_task(record, response)
 
 

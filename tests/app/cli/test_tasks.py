@@ -26,6 +26,7 @@ def test_a_task_from_creation_to_deletion(client: httpx.Client, support: Path, q
     (tmp_path / "more" / "zed" / "1.png").write_bytes(png("zed"))
     assert "zed" in leo_tasks("add", task_id, tmp_path / "more")
     assert task_id in leo_tasks("list", "--name", "by hand", "--label", "zed")
+    assert "of 1 judged answers 0 were right" in leo_tasks("feedback", task_id, "ex", "zed")
     assert "100.0 % right" in leo_tasks("evaluate", task_id, support)
     listed = leo_tasks("examples", task_id)
     assert [listed.count(name) > 0 for name in ("ex", "ring", "tee", "zed")] == [True] * 4

@@ -102,7 +102,10 @@ def test_a_whole_task_comes_back_as_it_was(each_model: httpx.Client, options: di
     if "keep_support" not in options:
         add(each_model, task_id, [("a/../b", png("wave"))])  # a name that no folder may have
         each_model.delete(f"/tasks/{task_id}/support/4")
+    answers = [{"predicted": "tee", "label": label} for label in THREE]
+    each_model.post(f"/tasks/{task_id}/feedback", json={"answers": answers})
     before = each_model.get(f"/tasks/{task_id}").json()
+    assert before["feedback"] == {"judged": 3, "right": 1}
     data = exported(each_model, task_id)
     each_model.delete(f"/tasks/{task_id}")
     after = imported(each_model, data)
