@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 from safetensors import SafetensorError
 from safetensors.numpy import load, save
 
+MOST_KEPT = 256  # numbers of shots whose quantiles are kept
 LEAST_GAP = 1e-6  # between two scores, so that dividing by it is safe
 
 
@@ -55,17 +56,37 @@ class Background:
 
         `shots` [Q] is the mean number of examples of a class in each picture's task.
         """
-        place = np.interp(np.log(shots), np.log(self.shots), np.arange(len(self.shots)))  # [Q]
-        row = place.astype(np.int64)
-        following = np.minimum(row + 1, len(self.shots) - 1)
-        between = (place - row).astype(np.float32)[:, None]  # [Q, 1]
-        quantiles = (1 - between) * self.quantiles[row] + between * self.quantiles[following]  # [Q, P]
+        if (shots == shots[:1]).all():  # as in most batches: a tenth of the time
+            by_shots = self._of_one(float(shots[0])) if len(shots) else self.quantiles[0]
+            return np.interp(scores, by_shots, self.levels).astype(np.float32)
+        quantiles = self.quantiles_at(shots)  # [Q, P]
         above = (quantiles <= scores[:, None]).sum(axis=1).clip(1, len(self.levels) - 1)  # [Q]
         query = np.arange(len(scores))
         low, high = quantiles[query, above - 1], quantiles[query, above]
         share = ((scores - low) / np.maximum(high - low, LEAST_GAP)).clip(0, 1)
         known: NDArray[np.float32] = self.levels[above - 1] + share * (self.levels[above] - self.levels[above - 1])
         return known
+
+    def _of_one(self, shots: float) -> NDArray[np.float32]:
+        """The quantiles [P] at one number of shots, kept for the next time."""
+        if shots not in self._kept:
+            if len(self._kept) >= MOST_KEPT:
+                self._kept.clear()
+            self._kept[shots] = self.quantiles_at(np.array([shots], dtype=np.float32))[0]
+        return self._kept[shots]
+
+    @cached_property
+    def _kept(self) -> dict[float, NDArray[np.float32]]:
+        return {}
+
+    def quantiles_at(self, shots: NDArray[np.float32]) -> NDArray[np.float32]:
+        """The quantiles [Q,P] at numbers of shots [Q]: between those measured, by the logarithm of the shots."""
+        place = np.interp(np.log(shots), np.log(self.shots), np.arange(len(self.shots)))  # [Q]
+        row = place.astype(np.int64)
+        following = np.minimum(row + 1, len(self.shots) - 1)
+        between = (place - row).astype(np.float32)[:, None]  # [Q, 1]
+        quantiles: NDArray[np.float32] = (1 - between) * self.quantiles[row] + between * self.quantiles[following]
+        return quantiles
 
     def less(self, head: NDArray[np.float32]) -> Self:
         """Subtract a head [F+1] from all heads, for scores of logits that lack it too."""

@@ -24,7 +24,7 @@ def phi_to_onnx(phi: FeatureExtractor, side: int, *, quantised: bool = False) ->
     graph.add("Identity", graph.phi(phi, graph.scale_pixels(pixels)), output=FEATURES)
     images = helper.make_tensor_value_info(INPUT, TensorProto.UINT8, ["batch", side, side, *channels])
     features = helper.make_tensor_value_info(FEATURES, TensorProto.FLOAT, ["batch", len(phi.centre)])
-    return graph.serialise("phi", [images], features, {})
+    return graph.serialise("phi", [images], [features], {})
 
 
 def logits_to_onnx(adapter: Adapter) -> bytes:
@@ -48,4 +48,4 @@ def logits_to_onnx(adapter: Adapter) -> bytes:
     features = helper.make_tensor_value_info(FEATURES, TensorProto.FLOAT, ["queries", len(projection) - 1])
     codes = helper.make_tensor_value_info(CODES, TensorProto.FLOAT, ["classes", decoder.fc1.in_features])
     logits = helper.make_tensor_value_info(LOGITS, TensorProto.FLOAT, ["queries", "classes"])
-    return graph.serialise("head logits", [features, codes], logits, {})
+    return graph.serialise("head logits", [features, codes], [logits], {})

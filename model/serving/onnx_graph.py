@@ -34,10 +34,10 @@ class GraphBuilder:
         self._numbers = itertools.count()
 
     def serialise(
-        self, name: str, inputs: list[onnx.ValueInfoProto], output: onnx.ValueInfoProto, metadata: dict[str, str]
+        self, name: str, inputs: list[onnx.ValueInfoProto], outputs: list[onnx.ValueInfoProto], metadata: dict[str, str]
     ) -> bytes:
         """Make an ONNX file of all nodes. Raises `onnx.checker.ValidationError` where the graph is not valid."""
-        graph = helper.make_graph(self.nodes, name, inputs, [output], self.constants)
+        graph = helper.make_graph(self.nodes, name, inputs, outputs, self.constants)
         opset = helper.make_opsetid("", OPSET)
         model = helper.make_model(graph, opset_imports=[opset], producer_name="leo", ir_version=8)
         helper.set_model_props(model, metadata)

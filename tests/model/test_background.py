@@ -59,6 +59,8 @@ def test_scores_of_logits_that_lack_a_common_head_are_the_same() -> None:
 def test_known_is_the_share_of_own_pictures_that_score_lower(score: float, shots: float, known: float) -> None:
     found = example().known(np.array([score, score], dtype=np.float32), np.array([shots, shots], dtype=np.float32))
     np.testing.assert_allclose(found, known, atol=1e-6)
+    among_others = example().known(np.array([score, 0], dtype=np.float32), np.array([shots, 3], dtype=np.float32))
+    np.testing.assert_allclose(among_others[0], known, atol=1e-6)
 
 
 def test_the_file_holds_all_and_names_its_version() -> None:

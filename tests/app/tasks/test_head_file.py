@@ -43,9 +43,10 @@ def test_the_onnx_graph_and_the_service_agree(each_model: httpx.Client) -> None:
     for query, answer in zip(queries, predict(each_model, task_id, queries, top_k=5), strict=True):
         picture = np.asarray(Image.open(io.BytesIO(query)))
         picture = picture[..., np.newaxis] if picture.ndim == 2 else picture
-        (probabilities,) = session.run(["probabilities"], {"picture": picture})
+        probabilities, (known,) = session.run(["probabilities", "known"], {"picture": picture})
         assert_same(answer, probabilities, json.loads(described["labels"]))
-    (nothing,) = session.run(None, {"picture": np.full((50, 50, 3), 255, np.uint8)})
+        assert known == pytest.approx(answer["known"], abs=2e-2)
+    (nothing,) = session.run(["probabilities"], {"picture": np.full((50, 50, 3), 255, np.uint8)})
     assert nothing.shape == (5,)
     assert np.isnan(nothing).all()
 
@@ -57,10 +58,11 @@ def test_the_graph_for_prepared_images_and_the_service_agree(each_float32_model:
     read = DrawingReader(int(described["side"]))
     queries = [png(name, seed) for name in FIVE for seed in (20, 21)]
     images = np.stack([decode_one(query, 0, read, 10**6) for query in queries])[:, None].astype(np.float32) / 255
-    (probabilities,) = session.run(["probabilities"], {"images": images})
+    probabilities, known = session.run(["probabilities", "known"], {"images": images})
     answers = predict(each_float32_model, task_id, queries, top_k=5)
     for row, answer in zip(probabilities, answers, strict=True):
         assert_same(answer, row, json.loads(described["labels"]))
+    assert known.tolist() == pytest.approx([answer["known"] for answer in answers], abs=1e-3)
 
 
 def test_an_export_refuses_options_that_it_does_not_know(client: httpx.Client) -> None:

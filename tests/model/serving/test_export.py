@@ -33,7 +33,7 @@ def reading(side: int, *, drawings: bool) -> Run:
     pixels.node("Identity", output="pixels")
     given = helper.make_tensor_value_info("picture", TensorProto.UINT8, ["height", "width", "channels"])
     run = session(
-        graph.serialise("reader", [given], helper.make_tensor_value_info("pixels", TensorProto.UINT8, ["n"]), {})
+        graph.serialise("reader", [given], [helper.make_tensor_value_info("pixels", TensorProto.UINT8, ["n"])], {})
     )
 
     def through_graph(picture: Image.Image) -> tuple[NDArray[np.uint8], bool]:
