@@ -8,10 +8,10 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from app.cli.common import app, fail, note
+from app.cli.common import Format, app, fail, note
 from app.cli.models import load_model, one_line_errors
-from app.cli.options import DEFAULT_WEIGHTS, Device, Format, FormatOption, Queries, Reject, Support, Threshold, Top
-from app.cli.predictions import LEFT_OUT_STATUS, Answers, chunks, find_queries, find_support, warn_of_suspect
+from app.cli.options import DEFAULT_WEIGHTS, Device, FormatOption, Queries, Reject, Support, Threshold, Top
+from app.cli.predictions import LEFT_OUT_STATUS, Answers, chunks, counting, find_queries, find_support, warn_of_suspect
 from model.shipped import model_folder
 
 if TYPE_CHECKING:
@@ -122,7 +122,7 @@ def _extract(
     from model.images.reader import reader
 
     to_input = reader(leo.config)
-    with ThreadPoolExecutor(2) as pool:
+    with ThreadPoolExecutor(2) as pool, counting(len(files)) as count:
         for some in chunks(files, AT_ONCE):
             read, arrays = [], []
             for file, array in zip(some, pool.map(lambda file: _try_to_read(file, to_input), some), strict=True):
@@ -135,6 +135,7 @@ def _extract(
                 pixels = torch.from_numpy(np.stack(arrays)).to(leo.alpha.device).float() / 255
                 images = pixels.unsqueeze(1) if pixels.dim() == 3 else pixels.movedim(3, 1)  # [B, 1 or 3, R, R]
                 yield read, [extract(images) for extract in extractors]
+            count(len(some))
 
 
 def _try_to_read(file: "File", to_input: "Reader") -> "NDArray[np.uint8] | DataError":

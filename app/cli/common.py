@@ -1,10 +1,12 @@
 """What every command shares: the Typer app, output to the terminal and to JSON files, and lists of numbers."""
 
+import csv
 import json
 import os
 import re
 import sys
 from collections.abc import Iterable, Sequence
+from enum import StrEnum
 from pathlib import Path
 from typing import Annotated, Any, NoReturn
 
@@ -21,7 +23,6 @@ from app import __version__
 app = typer.Typer(
     name="leo",
     no_args_is_help=True,
-    add_completion=False,
     pretty_exceptions_show_locals=False,
 )
 
@@ -39,6 +40,18 @@ def options(
     ] = False,
 ) -> None:
     """Few-shot classifiers in milliseconds: Latent Embedding Optimization, trained and served."""
+
+
+NO_LIMIT = 100_000  # characters, the width of what is piped
+FORMULA = ("=", "+", "-", "@", "\t", "\r")  # what begins a formula in a cell
+
+
+class Format(StrEnum):
+    """How results are printed."""
+
+    TABLE = "table"
+    JSON = "json"
+    CSV = "csv"
 
 
 # Characters that move the cursor, colour, reorder or end text, and halves of characters, which no terminal can print.
@@ -90,9 +103,34 @@ def print_table(
         table.add_column(column, justify="left" if index < text_columns else "right", overflow="fold")
     for row in rows:
         table.add_row(*map(printable, row))
-    # A file or a pipe has no width. Most tables fit into 120 characters.
-    width = None if sys.stdout.isatty() or "COLUMNS" in os.environ else 120
+    # A file or a pipe has no width: nothing is wrapped, so that ids stay whole.
+    width = None if sys.stdout.isatty() or "COLUMNS" in os.environ else NO_LIMIT
     PlainConsole(width=width).print(table)
+
+
+def print_rows(
+    form: Format,
+    columns: Sequence[str],
+    rows: Iterable[Sequence[Any]],
+    *,
+    title: str | None = None,
+    text_columns: int = 1,
+) -> None:
+    """Print rows as a table, as a JSON list of objects, or as CSV; None is a value that is not there."""
+    if form is Format.TABLE:
+        shown = [["" if value is None else str(value) for value in row] for row in rows]
+        print_table(columns, shown, title=title, text_columns=text_columns)
+    elif form is Format.JSON:
+        typer.echo(json.dumps([dict(zip(columns, row, strict=True)) for row in rows], indent=2, ensure_ascii=False))
+    else:
+        writer = csv.writer(sys.stdout, lineterminator="\n")
+        writer.writerow(columns)
+        writer.writerows([defused(value) for value in row] for row in rows)
+
+
+def defused(value: Any) -> Any:
+    """Return a cell that no spreadsheet takes for a formula: names of tasks, files and labels may come from anybody."""
+    return f"'{value}" if isinstance(value, str) and value.startswith(FORMULA) else value
 
 
 def write_json(path: Path, document: dict[str, Any]) -> None:

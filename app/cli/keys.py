@@ -6,7 +6,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from app.cli.common import app, fail, note, print_table
+from app.cli.common import Format, app, fail, note, print_rows
+from app.cli.options import FormatOption
 
 if TYPE_CHECKING:
     from app.http.keys import KeyFile
@@ -81,7 +82,7 @@ def add(
 
 
 @keys.command("list")
-def list_keys(file: File = None) -> None:
+def list_keys(file: File = None, form: FormatOption = Format.TABLE) -> None:
     """List keys by name, owner and rights; the keys themselves are not in the file."""
     path, content = _read(file)
     rows = [
@@ -90,13 +91,13 @@ def list_keys(file: File = None) -> None:
             key.owner,
             f"leo_{key.id}_",
             ", ".join(key.rights),
-            str(key.max_tasks or "-"),
-            str(key.per_second or "-"),
+            key.max_tasks,
+            key.per_second,
         )
         for key in content.keys
     ]
     columns = ("name", "owner", "begins with", "rights", "max tasks", "per second")
-    print_table(columns, rows, title=str(path), text_columns=4)
+    print_rows(form, columns, rows, title=str(path), text_columns=4)
 
 
 @keys.command()

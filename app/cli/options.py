@@ -1,11 +1,11 @@
 """Options and arguments that several commands have."""
 
-from enum import StrEnum
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
+from app.cli.common import Format
 from model.shipped import WEIGHTS, model_folder
 
 DEFAULT_WEIGHTS = WEIGHTS / "omniglot"
@@ -21,14 +21,6 @@ Split = Annotated[str, typer.Option(help="all, train or validation; no alphabet 
 SameAlphabet = Annotated[str | None, typer.Option("--within", help="alphabet: all classes of a task are of one.")]
 Seed = Annotated[int, typer.Option(min=0, help="The same seed draws the same tasks.")]
 Out = Annotated[Path | None, typer.Option(help="Write the results to this file as JSON.")]
-
-
-class Format(StrEnum):
-    """How predictions are printed."""
-
-    TABLE = "table"
-    JSON = "json"
-    CSV = "csv"
 
 
 def given_path(text: str) -> Path:
@@ -52,4 +44,4 @@ Reject = Annotated[
 ]
 Threshold = Annotated[float, typer.Option(min=0, max=1, help="An answer with a lower confidence is unknown too.")]
 Top = Annotated[int, typer.Option(min=1, help="How many classes to name for each picture, likeliest first.")]
-FormatOption = Annotated[Format, typer.Option("--format", help="How to print the answers.")]
+FormatOption = Annotated[Format, typer.Option("--format", help="How to print the results.")]

@@ -3,15 +3,15 @@
 import csv
 import json
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
 
 import typer
 from rich.cells import cell_len
 
-from app.cli.common import fail, note, warn_of_left_out
-from app.cli.options import Format
+from app.cli.common import Format, console, defused, fail, note, warn_of_left_out
 
 if TYPE_CHECKING:
     from leo_client import Prediction
@@ -88,6 +88,21 @@ def chunks(items: Sequence[Item], size: int) -> Iterator[list[Item]]:
         yield list(items[at : at + size])
 
 
+@contextmanager
+def counting(pictures: int) -> Iterator[Callable[[int], None]]:
+    """Show how many pictures are done and the time left, while answers go to a file or a pipe and errors to a terminal.
+
+    On a terminal the answers themselves show how far it is. Gives a function that is told of pictures that are done.
+    """
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TimeRemainingColumn
+
+    columns = (BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
+    hidden = not console.is_terminal or sys.stdout.isatty()
+    with Progress(*columns, console=console, disable=hidden, redirect_stdout=False, transient=True) as bar:
+        task = bar.add_task("", total=pictures)
+        yield lambda done: bar.advance(task, done)
+
+
 def warn_of_suspect(file: "File", looks_like: str) -> None:
     """Say that an example may be mislabelled."""
     note(f"{file} looks more like {looks_like}", heading="worth a look: ", style="yellow")
@@ -130,7 +145,7 @@ class Answers:
             "known": None if prediction.known is None else round(prediction.known, 6),
         }
         if self._form is Format.CSV:
-            csv.writer(sys.stdout, lineterminator="\n").writerow(answer.values())
+            csv.writer(sys.stdout, lineterminator="\n").writerow(map(defused, answer.values()))
             return
         top = [{"label": score.label, "confidence": round(score.confidence, 6)} for score in prediction.top_k]
         indented = json.dumps([answer | {"top": top}], indent=2, ensure_ascii=False)[1:-2]

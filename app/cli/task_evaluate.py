@@ -7,7 +7,8 @@ import typer
 from app.cli.common import note, print_table
 from app.cli.options import Support
 from app.cli.predictions import find_support
-from app.cli.tasks import LOCAL, TaskId, Url, naming_the_file, read_examples, server, tasks
+from app.cli.task_ids import TaskId, full_id
+from app.cli.tasks import LOCAL, Url, naming_the_file, read_examples, server, tasks
 
 if TYPE_CHECKING:
     from leo_client import Evaluation
@@ -29,14 +30,14 @@ def evaluate(
     with server(url) as client:
         with naming_the_file(files):
             examples = read_examples(labels, files)
-            found = client.evaluate(task_id, examples)
+            found = client.evaluate(full_id(client, task_id), examples)
         _print(found)
         for wrong in found.wrong:
             worth = "; worth adding" if wrong.worth_adding else ""
             note(f"{files[wrong.index]} is taken for {wrong.answer} ({100 * wrong.confidence:.0f} %){worth}")
         chosen = [examples[wrong.index] for wrong in found.wrong if wrong.worth_adding]
         if add and chosen:
-            client.add_support(task_id, chosen)
+            client.add_support(full_id(client, task_id), chosen)
             note(f"added {len(chosen)} examples; others than these pictures show whether the task is better now")
 
 

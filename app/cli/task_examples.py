@@ -1,33 +1,40 @@
 """`leo tasks examples`, `remove` and `relabel`: the examples of a task of a running server, one by one."""
 
+import json
+from dataclasses import asdict
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
-from app.cli.common import print_table
-from app.cli.tasks import LOCAL, TaskId, Url, print_task, server, tasks
+from app.cli.common import Format, print_rows
+from app.cli.options import FormatOption
+from app.cli.task_ids import TaskId, full_id
+from app.cli.tasks import LOCAL, Url, print_task, server, tasks
 
 Index = Annotated[int, typer.Argument(metavar="N", min=0, help="An example's number, see `leo tasks examples`.")]
 
 
 @tasks.command("examples")
-def examples(task_id: TaskId, url: Url = LOCAL) -> None:
+def examples(task_id: TaskId, form: FormatOption = Format.TABLE, url: Url = LOCAL) -> None:
     """List a task's examples, and which of them look mislabelled."""
     with server(url) as client:
-        found = client.examples(task_id)
+        found = client.examples(full_id(client, task_id))
+    if form is Format.JSON:
+        typer.echo(json.dumps([asdict(each) for each in found], indent=2, ensure_ascii=False))
+        return
     rows = [
         (
             each.label,
             each.nearest,
             "looks mislabelled" if each.suspect else "",
-            str(each.index),
+            each.index,
             f"{each.margin:.2f}",
             ", ".join(map(str, each.near_duplicates)),
         )
         for each in found
     ]
-    print_table(("class", "nearest class", "", "number", "margin", "same as"), rows, text_columns=3)
+    print_rows(form, ("class", "nearest class", "verdict", "number", "margin", "same as"), rows, text_columns=3)
 
 
 @tasks.command("feedback")
@@ -43,7 +50,7 @@ def feedback(
     """Say whether an answer was right, and teach by its picture if it was not."""
     with server(url) as client:
         answer = (predicted, label) if picture is None else (predicted, label, picture)
-        counts = client.feedback(task_id, [answer]).feedback
+        counts = client.feedback(full_id(client, task_id), [answer]).feedback
     typer.echo(f"of {counts.judged} judged answers {counts.right} were right")
 
 
@@ -58,7 +65,7 @@ def remove(
     """Remove examples; the task adapts again to the others."""
     with server(url) as client:
         for number in numbers:
-            task = client.remove_example(task_id, number)
+            task = client.remove_example(full_id(client, task_id), number)
     print_task(task)
 
 
@@ -71,4 +78,4 @@ def relabel(
 ) -> None:
     """Give an example another label; the task adapts again."""
     with server(url) as client:
-        print_task(client.relabel_example(task_id, number, label))
+        print_task(client.relabel_example(full_id(client, task_id), number, label))

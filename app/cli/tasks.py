@@ -3,14 +3,16 @@
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
+from datetime import UTC
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from app.cli.common import app, fail, note, print_table
-from app.cli.options import Format, FormatOption, Queries, Reject, Support, Threshold, Top
-from app.cli.predictions import LEFT_OUT_STATUS, Answers, chunks, find_queries, find_support, warn_of_suspect
+from app.cli.common import Format, app, fail, note, print_rows
+from app.cli.options import FormatOption, Queries, Reject, Support, Threshold, Top
+from app.cli.predictions import LEFT_OUT_STATUS, Answers, chunks, counting, find_queries, find_support, warn_of_suspect
+from app.cli.task_ids import TaskId, full_id
 
 if TYPE_CHECKING:
     from leo_client import Client, Prediction, Task
@@ -24,7 +26,6 @@ tasks = typer.Typer(
 app.add_typer(tasks)
 
 Url = Annotated[str, typer.Option("--url", envvar="LEO_URL", help="Address of the server.")]
-TaskId = Annotated[str, typer.Argument(help="A task's id, as `leo tasks list` shows it.")]
 AT_ONCE = 16  # pictures that one request asks about
 LOCAL = "http://127.0.0.1:8000"
 
@@ -77,7 +78,7 @@ def add(task_id: TaskId, support: Support, url: Url = LOCAL) -> None:
     """Add examples of old or new classes to a task."""
     labels, files = find_support(support, min_classes=1)
     with server(url) as client, naming_the_file(files):
-        print_task(client.add_support(task_id, read_examples(labels, files)))
+        print_task(client.add_support(full_id(client, task_id), read_examples(labels, files)))
 
 
 @tasks.command("predict")
@@ -98,10 +99,13 @@ def predict(
     files, all_usable = find_queries(queries)
     answered = 0
     with server(url) as client, Answers(form, several=top > 1) as answers:
-        for some in chunks(files, AT_ONCE):
-            read, predictions = _predict(client, task_id, some, top, reject, threshold)
-            answers.write(read, predictions)
-            answered += len(read)
+        task_id = full_id(client, task_id)
+        with counting(len(files)) as count:
+            for some in chunks(files, AT_ONCE):
+                read, predictions = _predict(client, task_id, some, top, reject, threshold)
+                answers.write(read, predictions)
+                answered += len(read)
+                count(len(some))
     if answered < len(files) or not all_usable:
         raise typer.Exit(LEFT_OUT_STATUS if answered else 1)
 
@@ -110,44 +114,46 @@ def predict(
 def list_(
     name: Annotated[str | None, typer.Option(help="Only tasks whose name contains this.")] = None,
     label: Annotated[str | None, typer.Option(help="Only tasks that have this class.")] = None,
+    form: FormatOption = Format.TABLE,
     url: Url = LOCAL,
 ) -> None:
     """List your tasks, newest first."""
+    when = "%Y-%m-%d %H:%M" if form is Format.TABLE else "%Y-%m-%dT%H:%M:%SZ"
     with server(url) as client:
         rows = [
             (
                 task.task_id,
-                task.name or "",
+                task.name,
                 task.model,
-                f"{task.created_at:%Y-%m-%d %H:%M}",
-                "" if task.expires_at is None else f"{task.expires_at:%Y-%m-%d %H:%M}",
-                str(len(task.labels)),
-                str(sum(task.shots.values())),
+                f"{task.created_at.astimezone(UTC):{when}}",
+                None if task.expires_at is None else f"{task.expires_at.astimezone(UTC):{when}}",
+                len(task.labels),
+                sum(task.shots.values()),
             )
             for task in client.tasks(name=name, label=label)
         ]
-    print_table(("id", "name", "model", "created", "expires", "classes", "examples"), rows, text_columns=5)
+    print_rows(form, ("id", "name", "model", "created", "expires", "classes", "examples"), rows, text_columns=5)
 
 
 @tasks.command("show")
-def show(task_id: TaskId, url: Url = LOCAL) -> None:
+def show(task_id: TaskId, form: FormatOption = Format.TABLE, url: Url = LOCAL) -> None:
     """Show a task's classes and how well the examples of each agree."""
     with server(url) as client:
-        print_task(client.get(task_id))
+        print_task(client.get(full_id(client, task_id)), form)
 
 
 @tasks.command("rename")
 def rename(task_id: TaskId, name: Annotated[str, typer.Argument(help="The new name.")], url: Url = LOCAL) -> None:
     """Give a task another name."""
     with server(url) as client:
-        client.update(task_id, name=name)
+        client.update(full_id(client, task_id), name=name)
 
 
 @tasks.command("delete")
 def delete(task_ids: Annotated[list[str], typer.Argument(metavar="TASK_ID...")], url: Url = LOCAL) -> None:
     """Delete tasks, at once and for good."""
     with server(url) as client:
-        for task_id in task_ids:
+        for task_id in [full_id(client, given) for given in task_ids]:  # all are found before one is deleted
             client.delete(task_id)
 
 
@@ -177,7 +183,7 @@ def export(
             fail("--runtime belongs to a FOLDER")
         with server(url) as client:
             kinds = {".zip": client.export, ".safetensors": client.parameters, ".onnx": client.onnx}
-            out.write_bytes(kinds[out.suffix](task_id))
+            out.write_bytes(kinds[out.suffix](full_id(client, task_id)))
     elif out.suffix or out.is_file():
         fail(
             f"{out}: choose a name that ends in .zip (the task), .safetensors (the head) or .onnx (the whole "
@@ -185,7 +191,7 @@ def export(
         )
     else:
         with server(url) as client:
-            _export_folder(client, task_id, out, runtime)
+            _export_folder(client, full_id(client, task_id), out, runtime)
 
 
 def _export_folder(client: "Client", task_id: str, folder: Path, runtime: Path | None) -> None:
@@ -278,20 +284,18 @@ def _predict(
     return [], []
 
 
-def print_task(task: "Task") -> None:
-    """Print a task's classes, and how well the examples of each agree."""
+def print_task(task: "Task", form: Format = Format.TABLE) -> None:
+    """Print a task's classes."""
     classes = task.quality.classes if task.quality else [None] * len(task.labels)
-    rows = []
+    rows: list[tuple[object, ...]] = []
     for label, quality in zip(task.labels, classes, strict=True):
-        agreement = quality.agreement if quality else None
-        rows.append(
-            (
-                label,
-                quality.nearest if quality else "",
-                str(task.shots[label]),
-                "" if agreement is None else f"{100 * agreement:.0f}",
-                f"{quality.margin:.2f}" if quality else "",
-            )
-        )
-    columns = ("class", "nearest class", "examples", "agreement, %", "margin")
-    print_table(columns, rows, title=f"{task.name or 'task'} {task.task_id}", text_columns=2)
+        agreement, margin = (quality.agreement, quality.margin) if quality else (None, None)
+        if form is Format.TABLE:
+            shown = "" if agreement is None else f"{100 * agreement:.0f}", "" if margin is None else f"{margin:.2f}"
+            rows.append((label, quality.nearest if quality else "", task.shots[label], *shown))
+        else:
+            rows.append((label, quality.nearest if quality else None, task.shots[label], agreement, margin))
+    columns = ["class", "nearest class", "examples", "agreement, %", "margin"]
+    if form is not Format.TABLE:
+        columns[3] = "agreement"
+    print_rows(form, columns, rows, title=f"{task.name or 'task'} {task.task_id}", text_columns=2)

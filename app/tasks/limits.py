@@ -17,9 +17,15 @@ Lifetime = TypeVar("Lifetime", bound=TaskLifetime)
 def spell_labels(labels: Sequence[str], settings: Settings, known: Iterable[str] = ()) -> list[str]:
     """Each label as its class is called, among classes that are `known` already and new ones.
 
-    Raises `Problem` 422 for a label that is no label.
+    Raises `Problem` 422 for a label that is no label, with the index of the first example that has it.
     """
-    spelled = {label: spell(label, "label", settings.max_label_length) for label in dict.fromkeys(labels)}
+    spelled: dict[str, str] = {}
+    for index, label in enumerate(labels):
+        if label not in spelled:
+            try:
+                spelled[label] = spell(label, "label", settings.max_label_length)
+            except Problem as problem:
+                raise Problem(problem.status, problem.detail, index=index) from None
     return match_classes([spelled[label] for label in labels], known)
 
 

@@ -58,7 +58,7 @@ def test_labels_and_files_in_warnings(support: Path) -> None:
         ("low-rank", "--data", ".", "--out", "out", "--rank", "128", "--model", CLOSING),
         ("keys", "remove", CLOSING),
         ("tasks", "create", CLOSING),
-        ("tasks", "export", "any", CLOSING),
+        ("tasks", "export", "any", f"{CLOSING}.txt"),
     ],
 )
 def test_errors_name_what_was_given(
