@@ -1,6 +1,8 @@
 """Examples of a task under hostile and hurried callers: with two workers, in SQLite and in Redis."""
 
+import contextlib
 import signal
+import socket
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -175,3 +177,32 @@ def test_examples_of_another_key_are_not_there(tmp_path: Path) -> None:
     finally:
         server.stop(signal.SIGTERM)
         server.close()
+
+
+def test_examples_change_where_another_process_computes(tmp_path: Path) -> None:
+    server = Server(tmp_path / "data", LEO_DEVICE="process:cpu", LEO_WORKERS="1")
+    try:
+        server.start()
+        task_id = make(server, 2)
+        assert ask(server, "DELETE", f"/tasks/{task_id}/support/0").json()["shots"][FIVE[0]] == 1
+        changed = ask(server, "PATCH", f"/tasks/{task_id}/support/1", json={"label": "other"}).json()
+        assert changed["labels"] == [*FIVE[1:3], "other"]
+        assert server.predict_ring(task_id).json()["predictions"][0]["label"] == "ring"
+    finally:
+        server.close()
+
+
+def test_a_change_whose_caller_leaves_is_made_whole_or_not_at_all(server: Server) -> None:
+    task_id = make(server, 4)
+    for number in range(6):
+        with contextlib.closing(socket.create_connection(("127.0.0.1", server.port))) as leaver:
+            leaver.sendall(f"DELETE /tasks/{task_id}/support/{number} HTTP/1.1\r\nHost: 127.0.0.1\r\n\r\n".encode())
+    last = ask(server, "DELETE", f"/tasks/{task_id}/support/11")
+    while last.status_code == 409:  # others keep changing it
+        last = ask(server, "DELETE", f"/tasks/{task_id}/support/11")
+    assert last.status_code == 200
+    listed = ask(server, "GET", f"/tasks/{task_id}/support").json()
+    task = ask(server, "GET", f"/tasks/{task_id}").json()
+    if listed["revision"] == task["revision"]:  # else one of those that left is being served still
+        assert len(listed["examples"]) == sum(task["shots"].values()) == 12 - task["revision"]
+    assert {each["index"] for each in listed["examples"]} >= {6, 7, 8, 9, 10}

@@ -125,7 +125,7 @@ def result_bytes(work: Work, config: LEOConfig) -> int:
     else:
         examples = len(work.images) + (len(work.earlier) if work.earlier else 0)
         labels = [work.labels, work.earlier.labels] if work.earlier else [work.labels]
-        ways = 1 + max(int(own.max()) for own in labels)
+        ways = 1 + max(int(own.max(initial=0)) for own in labels)
         size = (
             4 * ways * config.latent_dim + 2 * (1 + config.own_encoder) * examples * config.feature_dim + 8 * examples
         )

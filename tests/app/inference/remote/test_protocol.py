@@ -30,6 +30,7 @@ codes = chance.normal(size=(3, 64)).astype(np.float32)
 WORKS: list[Work] = [
     Adapt(images(4), np.array([0, 1, 0, 2]), None, "0123456789ab"),
     Adapt(images(1), np.array([2]), support(5), "v"),
+    Adapt(images(0), np.empty(0, dtype=np.int64), support(5), "v"),  # as after a removed example
     Adapt(images(1), np.array([0]), support(2, own_encoder=True)),
     Predict(images(9), None, codes, "v", 2.5),
     Decode(codes, "v"),
@@ -96,8 +97,10 @@ def test_every_answer_fits_where_its_request_was(examples: int, own_encoder: boo
         for work in (
             Adapt(images(examples), labels),
             Adapt(images(1), labels[-1:], SupportFeatures(earlier.features[1:], None, np.sort(labels)[1:])),
+            Adapt(images(0), labels[:0], SupportFeatures(earlier.features, None, np.sort(labels))),
         ):
-            if work.labels.max() + 1 < ways:
+            own_labels = [work.labels, *([work.earlier.labels] if work.earlier else [])]
+            if np.concatenate(own_labels).max() + 1 < ways:
                 continue
             size = bytes_of(protocol.result_to_arrays(adapted))
             assert size <= protocol.result_bytes(work, config)
