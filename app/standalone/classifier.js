@@ -14,11 +14,14 @@ export async function load() {
   return about;
 }
 
-/** Return the probability of each label, in the order of `labels.json`; NaN if no drawing is found. */
+/**
+ * Return the `probabilities` of the labels, in the order of `labels.json`, and `known`: how much the picture looks like
+ * those of the labels, 0 to 1, or null for a model that cannot tell. They are NaN if no drawing is found.
+ */
 export async function classify(picture) {
   const { data, dims } = await pixels(picture);
-  const { probabilities } = await session.run({ picture: new ort.Tensor("uint8", data, dims) });
-  return Array.from(probabilities.data);
+  const { probabilities, known } = await session.run({ picture: new ort.Tensor("uint8", data, dims) });
+  return { probabilities: Array.from(probabilities.data), known: known ? known.data[0] : null };
 }
 
 async function got(name) {

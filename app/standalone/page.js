@@ -1,4 +1,5 @@
 const MOST_SHOWN = 5; // classes of each answer
+const FOREIGN = 0.05; // pictures that are less known are probably of none of the classes
 const byId = (id) => document.getElementById(id);
 
 let classifier, about;
@@ -42,13 +43,14 @@ async function answer(file, row = document.createElement("li")) {
   if (!row.isConnected) byId("answers").prepend(row);
   if (file.name) found.append(element("div", "file", file.name));
   try {
-    const probabilities = await classifier.classify(file);
+    const { probabilities, known } = await classifier.classify(file);
     if (probabilities.some(Number.isNaN)) {
       found.append(element("div", "label", "No drawing found: nothing stands out from the background."));
       return;
     }
     const order = probabilities.map((_, n) => n).sort((a, b) => probabilities[b] - probabilities[a]);
     found.append(element("div", "label", about.labels[order[0]]));
+    if (known !== null && known < FOREIGN) found.append(element("div", "foreign", "Probably none of these classes."));
     for (const n of order.slice(0, MOST_SHOWN)) found.append(share(about.labels[n], probabilities[n]));
   } catch (error) {
     found.append(element("div", "label", `This picture cannot be read: ${error.message}`));

@@ -95,15 +95,20 @@ def photographed_queries() -> list[bytes]:
 
 
 def expect_the_services_answers(
-    client: httpx.Client, task_id: str, labels: list[str], queries: Sequence[bytes], answers: Sequence[Sequence[float]]
+    client: httpx.Client,
+    task_id: str,
+    labels: list[str],
+    queries: Sequence[bytes],
+    answers: Sequence[tuple[list[float], float]],
 ) -> None:
-    for query, answer in zip(queries, answers, strict=True):
+    for query, (answer, known) in zip(queries, answers, strict=True):
         files = [("images", ("query", query))]
         said = client.post(f"/tasks/{task_id}/predict", files=files, params={"top_k": len(labels)}).json()
         for score in said["predictions"][0]["top_k"]:
             # Browsers keep colours multiplied by alpha, and lose a level of some; they decode large JPEGs whole.
             near = 0.05 if len(query) > LARGE else 0.02
             assert answer[labels.index(score["label"])] == pytest.approx(score["confidence"], abs=near)
+        assert known == pytest.approx(said["predictions"][0]["known"], abs=0.1)
         assert labels[max(range(len(labels)), key=answer.__getitem__)] == said["predictions"][0]["label"]
 
 
@@ -178,12 +183,13 @@ def test_the_python_file_answers_as_the_service_does(
     command = [sys.executable, folder / "predict.py", *paths, tmp_path / "blank.png"]
     done = subprocess.run(command, capture_output=True, text=True, check=True, cwd=tmp_path)
     *lines, blank = (line.split("\t") for line in done.stdout.splitlines())
-    for path, query, (name, label, share) in zip(paths, queries, lines, strict=True):
+    for path, query, (name, label, share, known) in zip(paths, queries, lines, strict=True):
         said = both.post(f"/tasks/{task_id}/predict", files=[("images", ("query", query))]).json()["predictions"][0]
         assert (name, label) == (str(path), said["label"])
         assert float(share) == pytest.approx(said["confidence"], abs=1e-3)
+        assert float(known) == pytest.approx(said["known"], abs=0.01)
     if model == "omniglot":
-        assert blank[1:] == ["no drawing found", "nan"]
+        assert blank[1:] == ["no drawing found", "nan", "nan"]
 
 
 def test_the_archive_holds_fixed_names_and_no_other_host(

@@ -64,7 +64,7 @@ def served(folder: Path) -> Iterator[str]:
             thread.join()
 
 
-def classify(page: Page, picture: bytes) -> list[float | None]:
-    """Ask an opened folder about an image file -> the probability of each label; None for one that is no number."""
-    shares: list[float] = page.evaluate(CLASSIFY, base64.b64encode(picture).decode())
-    return shares
+def classify(page: Page, picture: bytes) -> tuple[list[float], float]:
+    """Ask an opened folder about an image file -> the probability of each label, and `known`."""
+    said = page.evaluate(CLASSIFY, base64.b64encode(picture).decode())
+    return said["probabilities"], said["known"]
