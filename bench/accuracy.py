@@ -19,6 +19,7 @@ def tables() -> str:
     parts = [
         cards.drawings(),
         cards.photos(),
+        cards.photos_held_out(),
         *map(compared, kinds),
         choices(),
         views(),
