@@ -8,7 +8,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from bench.common import DRAWING_MODELS, WEIGHTS, write_results
-from model.baselines.extractors import LeoExtractor
+from model.baselines.extractors import extractor_of
+from model.baselines.leo import LeoMethod
 from model.checkpoint import read_info
 from model.data.omniglot import load_drawings
 from model.evaluation.extracted_features import extract
@@ -56,7 +57,8 @@ def main() -> None:
     models = {}
     for name in DRAWING_MODELS:
         leo = LatentEmbeddingOptimization.from_pretrained(WEIGHTS / name)
-        features = extract(LeoExtractor(leo), drawings, leo.config.resolution, leo.alpha.device).features.numpy()
+        extracted = extract(extractor_of(leo), drawings, leo.config.resolution, leo.alpha.device)
+        features = LeoMethod(leo).support_features(extracted.features).numpy()
         models[name] = {"version": read_info(WEIGHTS / name).version, **asdict(planted(features, given.tasks))}
         print(name, models[name])
     what = f"wrong labels found in {WAY}-way {SHOT}-shot tasks of validation alphabets, one planted in each"

@@ -11,6 +11,8 @@ from typing import Any
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
+from torch import Tensor
 from torch.nn import functional as F
 from torch.nn.utils.rnn import pad_sequence
 
@@ -23,6 +25,7 @@ from model.evaluation.accuracy import Setting, accuracy_per_task, feasible_setti
 from model.evaluation.extracted_features import ExtractedFeatures
 from model.images.resize import to_side
 from model.leo import LatentEmbeddingOptimization
+from model.networks.bent_copies import BentCopies
 from model.serving.phi import OnnxPhi
 
 PHOTO_MODEL = WEIGHTS / "photos-lite0"
@@ -34,15 +37,22 @@ SETTINGS_OF_DRAWINGS = tuple(
 SETTINGS_OF_PHOTOS = tuple(Setting(way, (shot, shot), 15) for way in (5, 15) for shot in (1, 5, 10))
 
 
-def extracted(phis: list[OnnxPhi], pictures: Drawings | Photos, side: int) -> ExtractedFeatures:
-    """Features of every picture: those of all phis beside each other."""
+def extracted(phis: list[OnnxPhi], pictures: Drawings | Photos, side: int, copies: BentCopies) -> ExtractedFeatures:
+    """Features of every picture: those of all phis beside each other, then those as support if it has several views."""
+
+    def features_of(images: NDArray[np.uint8]) -> Tensor:
+        parts = [phi(images) for phi in phis]
+        if copies.copies:
+            parts.append(copies.average(parts[0], phis[0](copies.of_bytes(torch.from_numpy(images)).numpy())))
+        return torch.cat(parts, dim=-1)
+
     if isinstance(pictures, Photos):
         classes = (
             np.stack([decode_photo(photo, side) for photo in pictures.files[label]]) for label in range(len(pictures))
         )
     else:
         classes = (drawings.numpy() for drawings in to_side(pictures.images, side))
-    features = pad_sequence([torch.cat([phi(each) for phi in phis], dim=-1) for each in classes], batch_first=True)
+    features = pad_sequence([features_of(each) for each in classes], batch_first=True)
     groups = list(dict.fromkeys(pictures.alphabets))
     return ExtractedFeatures(
         features, pictures.counts, torch.tensor([groups.index(name) for name in pictures.alphabets])
@@ -56,7 +66,7 @@ def compared(
     side = leo.config.resolution
     trained = [phi for phi in (leo.classifier.phi, leo.encoder.features) if phi is not None]
     exact, quantised = ([OnnxPhi(phi, side, quantise=form) for phi in trained] for form in (False, True))
-    before, after = extracted(exact, pictures, side), extracted(quantised, pictures, side)
+    before, after = (extracted(phis, pictures, side, leo.bent_copies) for phis in (exact, quantised))
     present = torch.arange(before.features.shape[1]) < pictures.counts.unsqueeze(1)
     alike = F.cosine_similarity(before.features, after.features, dim=-1)[present]
     rows = []
