@@ -131,7 +131,7 @@ class StackedLEO:
 
     def adapt(self, images: Tensor, features: Tensor, supports: Supports) -> Adaptations:
         """Adapt tasks to new images, uint8 [B,...], whose features [B,F] phi has computed, and to earlier features."""
-        if self._leo.bent_copies.copies:
+        if self._leo.bent_copies.copies and len(images):
             of_copies = self.features(self._leo.bent_copies.of_bytes(images))
             features = self._leo.bent_copies.average(features, of_copies)
         encoder_features = features if self.encoder_phi is None else self._in_parts(self.encoder_phi, images)

@@ -273,6 +273,9 @@ class DeviceQueue:
                     return
             except Problem as problem:
                 _fail(entry, problem)
+            except Exception as error:  # or it would stay before all others, whose turn would never come
+                log.exception("work could not be written for a device process")
+                _fail(entry, Problem(500, f"this request could not be computed: {type(error).__name__}"))
             self._waiting.popleft()
 
     def _least_busy_first(self) -> Iterable[Link]:

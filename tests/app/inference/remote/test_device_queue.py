@@ -6,6 +6,7 @@ import gc
 import os
 import socket
 from collections.abc import AsyncIterator, Callable, Coroutine, Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -85,6 +86,25 @@ def test_each_gets_its_own_answer_and_gives_its_slots_back(tmp_path: Path) -> No
         assert queue.waiting_images == 0
         assert queue.last_success is not None
         assert len(models.batches) < len(works)
+
+    run(tmp_path, scenario)
+
+
+def test_work_that_cannot_be_written_fails_alone(tmp_path: Path) -> None:
+    async def scenario(queue: DeviceQueue, models: FakeModels) -> None:
+        models.gate.clear()
+        before = asyncio.create_task(queue.submit(question(1)))
+        bad = question(2)
+        assert isinstance(bad, Predict)
+        strange = replace(bad, codes=bad.codes.astype(np.complex64))  # a type that shared memory has no number for
+        with pytest.raises(Problem) as caught:
+            await queue.submit(strange)
+        assert caught.value.status == 500
+        after = asyncio.create_task(queue.submit(question(3)))
+        models.gate.set()
+        check(await before, question(1))
+        check(await after, question(3))
+        assert slots_of(queue) == 0
 
     run(tmp_path, scenario)
 
