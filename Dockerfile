@@ -19,7 +19,12 @@ COPY pyproject.toml requirements.txt .torc[h] /build/
 RUN cd /build \
     && python -c "import tomllib; project = tomllib.load(open('pyproject.toml', 'rb'))['project']; extra = project['optional-dependencies']; print(*project['dependencies'], *extra['photos'], *extra['traces'], sep='\n')" > dependencies.txt \
     && for wheel in torch-*.whl; do [ ! -e "$wheel" ] || sed -i "s/^torch==.*//" requirements.txt; done \
-    && pip install --constraint requirements.txt -r dependencies.txt $(find . -name "torch-*.whl")
+    && pip install --constraint requirements.txt -r dependencies.txt $(find . -name "torch-*.whl") \
+    # Their own tests, and headers for C++: a quarter of a gigabyte.
+    && cd /opt/venv/lib/python3.11/site-packages \
+    && rm -rf torch/test torch/include \
+    && find torch/bin -type f ! -name torch_shm_manager -delete \
+    && find scipy sympy networkx -type d -name tests -prune -exec rm -rf {} +
 
 FROM base
 COPY --from=dependencies /opt/venv /opt/venv

@@ -102,9 +102,7 @@ def written(document: str) -> str:
 def main() -> None:
     """Build, run, measure, write."""
     build_seconds = build()
-    kilobytes = {
-        line.split()[1]: int(line.split()[0]) for line in output_of("du", "-skx", "/", "/opt/venv").splitlines()
-    }
+    kilobytes = {folder: int(output_of("du", "-skx", folder).split()[0]) for folder in ("/", "/opt/venv")}
     torch = output_of("python", "-c", "import torch; print(torch.__version__, torch.version.cuda)").split()
     starts = []
     for _ in range(3):
