@@ -94,6 +94,12 @@ bench-labels: $(INSTALLED)
 bench-quantised: $(INSTALLED)
 	$(BIN)/python -m bench.quantised --drawings $(DATA) $(PHOTOS)
 
+# How many pictures of other classes pass, by `known` and by other scores:
+# make bench-known DATA=.../images_background.zip PHOTOS="--photos a.zip --photos b.zip"
+bench-known: $(INSTALLED)
+	$(BIN)/python -m bench.known --drawings $(DATA) $(PHOTOS)
+	$(BIN)/python -m bench.accuracy
+
 # How fast the page's probabilities follow the drawing, in Debian's chromium; writes bench/results/page.json.
 bench-page: $(INSTALLED)
 	$(BIN)/python -m bench.page

@@ -20,6 +20,8 @@ def tables() -> str:
         cards.drawings(),
         cards.photos(),
         cards.photos_held_out(),
+        strangers_among_drawings(),
+        strangers_among_photos(),
         *map(compared, kinds),
         choices(),
         views(),
@@ -28,6 +30,64 @@ def tables() -> str:
         speed(),
     ]
     return "\n\n".join("\n".join(part) for part in parts)
+
+
+STRANGERS = (
+    "foreign pictures that pass, %",
+    "by `known`",
+    "by the cosine to the nearest class mean",
+    "by the confidence",
+)
+AT_DEFAULT = ("own rejected at `reject=0.05`", "foreign that pass then")
+
+
+def strangers_among_drawings() -> list[str]:
+    """How many drawings of other classes pass for one of a task's, by several scores."""
+    found = read_results("known")["drawings"]
+    lines = header(STRANGERS[0], [*STRANGERS[1:], *AT_DEFAULT])
+    for row in found["rows"]:
+        place = ", one alphabet" if row["within"] else ""
+        lines.append(f"| {row['way']}-way {row['shot']}-shot{place} | " + " | ".join(_passed(row)) + " |")
+    lost = {
+        shot: [row["at_default"]["own_rejected"] for row in found["one_alphabet_left_out"] if row["shot"] == shot]
+        for shot in (1, 5)
+    }
+    ranges = " and ".join(
+        f"{100 * min(shares):.1f} to {100 * max(shares):.1f} % at {shot} shot{'s' * (shot > 1)}"
+        for shot, shares in lost.items()
+    )
+    return [
+        *lines,
+        "",
+        f"{found['rows'][0]['tasks']} tasks each, validation alphabets, 15 queries of each class and of each of "
+        "five others; the first three columns where 5 % of the own are rejected. `known` was fitted on the same "
+        f"alphabets. Fitted on four of them, it rejects {ranges} of the fifth's own drawings, by the alphabet, instead "
+        f"of 5 % ({found['date']}: `python -m bench.known`).",
+    ]
+
+
+def strangers_among_photos() -> list[str]:
+    """The same of photos, for each source."""
+    found = read_results("known")["photos"]
+    lines = header(STRANGERS[0].replace("pictures", "photos"), [*STRANGERS[1:], *AT_DEFAULT])
+    sources = {name: rows for name, rows in found.items() if isinstance(rows, list)}
+    for name, rows in sources.items():
+        for row in rows:
+            which = f"{name.removesuffix('.zip')}, {row['way']}-way {row['shot']}-shot"
+            lines.append(f"| {which} | " + " | ".join(_passed(row)) + " |")
+    return [
+        *lines,
+        "",
+        f"{next(iter(sources.values()))[0]['tasks']} tasks each: validation classes of the sources that the model was "
+        f"trained on, all classes of the others ({found['date']}: `python -m bench.known`).",
+    ]
+
+
+def _passed(row: dict[str, Any]) -> list[str]:
+    """The cells of a row of strangers, in per cent."""
+    shares = [row[score]["foreign_accepted"] for score in ("known", "mean_cosine", "probability")]
+    shares += [row["at_default"][name] for name in ("own_rejected", "foreign_accepted")]
+    return [f"{100 * share:.1f}" for share in shares]
 
 
 def compared(name: str) -> list[str]:

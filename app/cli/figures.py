@@ -60,7 +60,7 @@ def print_photo_card(title: str, validation: dict[str, Any]) -> None:
                     signed_percent(-best["difference"], best["difference_ci95"]),
                     f"{100 * row['ece']:.1f}",
                     "-" if row["auroc"] is None else f"{row['auroc']:.3f}",
-                    "-" if row["foreign_accepted"] is None else f"{100 * row['foreign_accepted']:.1f}",
+                    "-" if row.get("foreign_accepted") is None else f"{100 * row['foreign_accepted']:.1f}",
                 )
             )
         print_table(

@@ -5,7 +5,16 @@ from typing import Any
 
 from model.evaluation.accuracy import Setting, feasible_settings
 from model.evaluation.extracted_features import Pictures
-from model.evaluation.model_card import ece_and_auroc, markdown_table, percent, points, write_page
+from model.evaluation.model_card import (
+    FOREIGN,
+    FOREIGN_MEANS,
+    columns_of,
+    ece_and_auroc,
+    markdown_table,
+    percent,
+    points,
+    write_page,
+)
 from model.evaluation.provenance import machine, today
 from model.evaluation.sweep import Sweep
 from model.leo import LatentEmbeddingOptimization
@@ -65,9 +74,10 @@ def write_drawing_card(folder: Path, name: str, version: str, card: dict[str, An
         f"Measured on the validation alphabets, not turned: {validation['episodes']} tasks for each row, 15 queries a "
         "class (10 at 10 shots), 95 % intervals. The gain by the inner steps, in points, is the mean difference on "
         "the same tasks. ECE: expected calibration error of the probabilities. AUROC: how well queries of the task's "
-        "classes are told from those of five other classes.",
+        "classes are told from those of five other classes."
+        + (f" {FOREIGN_MEANS}" if FOREIGN in validation["rows"][0] else ""),
         "",
-        *markdown_table(COLUMNS, _table_rows(validation)),
+        *markdown_table(columns_of(COLUMNS, validation["rows"]), _table_rows(validation)),
         "",
         f"To measure the table again: `leo card --model weights/{name} --data {card['data']}`",
         "",

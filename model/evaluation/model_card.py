@@ -10,6 +10,9 @@ from typing import Any
 from model.checkpoint import inference_state, write_whole
 from model.leo import LatentEmbeddingOptimization
 
+FOREIGN = "foreign_accepted"
+FOREIGN_MEANS = "Foreign passed: how many of those five classes' queries pass if 5 % of the task's own are rejected."
+
 
 def shape_of(leo: LatentEmbeddingOptimization) -> dict[str, Any]:
     """Describe a model's shape. `parameters` counts those in its folder, so not those of a pretrained backbone."""
@@ -38,8 +41,19 @@ def points(difference: float, ci95: float) -> str:
 
 
 def ece_and_auroc(row: dict[str, Any]) -> list[str]:
-    """Format a row's calibration error, in per cent, and the AUROC of unknown classes."""
-    return [f"{100 * row['ece']:.1f}", "-" if row["auroc"] is None else f"{row['auroc']:.3f}"]
+    """Format a row's calibration error, in per cent, and how well unknown classes are found out.
+
+    That is the AUROC and, on cards that have it, the share of foreign queries that pass.
+    """
+    cells = [f"{100 * row['ece']:.1f}", "-" if row["auroc"] is None else f"{row['auroc']:.3f}"]
+    if FOREIGN in row:
+        cells.append("-" if row[FOREIGN] is None else f"{100 * row[FOREIGN]:.1f}")
+    return cells
+
+
+def columns_of(columns: Sequence[str], rows: Sequence[dict[str, Any]]) -> list[str]:
+    """Return a table's columns, of which `ece_and_auroc` fills the last."""
+    return [*columns, *(["foreign passed, %"] if FOREIGN in rows[0] else [])]
 
 
 def markdown_table(columns: Sequence[str], rows: Iterable[Sequence[str]]) -> list[str]:

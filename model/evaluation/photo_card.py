@@ -11,7 +11,16 @@ from model.data.photos import Photos
 from model.evaluation.accuracy import Setting, feasible_settings
 from model.evaluation.compare import Comparison
 from model.evaluation.diagnostics import diagnose
-from model.evaluation.model_card import ece_and_auroc, markdown_table, percent, points, write_page
+from model.evaluation.model_card import (
+    FOREIGN,
+    FOREIGN_MEANS,
+    columns_of,
+    ece_and_auroc,
+    markdown_table,
+    percent,
+    points,
+    write_page,
+)
 from model.evaluation.provenance import machine, today
 from model.leo import LatentEmbeddingOptimization
 
@@ -89,14 +98,20 @@ def write_photo_card(folder: Path, name: str, version: str, card: dict[str, Any]
         "intervals, all methods on the same tasks. Methods that do not name LEO's features use the backbone's last "
         "layer, averaged over all positions, as is common. Prototypes and the logistic head on LEO's features show how "
         "much of the gain comes from these features. ECE: expected calibration error of LEO's probabilities. AUROC: "
-        "how well queries of the task's classes are told from those of five other classes.",
+        "how well queries of the task's classes are told from those of five other classes."
+        + (f" {FOREIGN_MEANS}" if FOREIGN in validation["sources"][0]["rows"][0] else ""),
         "",
     ]
     for source in validation["sources"]:
         methods = [method["method"] for method in source["rows"][0]["methods"]]
         columns = ("way", "shot", *methods, "LEO less the best baseline", "ECE, %", "AUROC")
         title = f"**{source['source']}**, {len(source['classes'])} classes"
-        evaluation += [title, "", *markdown_table(columns, map(_table_row, source["rows"])), ""]
+        evaluation += [
+            title,
+            "",
+            *markdown_table(columns_of(columns, source["rows"]), map(_table_row, source["rows"])),
+            "",
+        ]
     write_page(folder, name, version, card, facts, evaluation, LIMITS)
 
 

@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from model.evaluation.model_card import ece_and_auroc, markdown_table, percent, points, shape_of, write_page
+from model.evaluation.model_card import columns_of, ece_and_auroc, markdown_table, percent, points, shape_of, write_page
 from tests.helpers.models import tiny
 
 
@@ -12,6 +12,9 @@ def test_figures_are_formatted_in_per_cent_and_points() -> None:
     assert points(-0.0004, 0.002) == "-0.04 ± 0.20"
     assert ece_and_auroc({"ece": 0.0123, "auroc": 0.97449}) == ["1.2", "0.974"]
     assert ece_and_auroc({"ece": 0.0123, "auroc": None}) == ["1.2", "-"]
+    measured = {"ece": 0.0123, "auroc": 0.97449, "foreign_accepted": 0.0407}
+    assert ece_and_auroc(measured) == ["1.2", "0.974", "4.1"]
+    assert len(columns_of(["ECE", "AUROC"], [measured])) == 3
 
 
 def test_a_table_has_a_line_for_each_row() -> None:
