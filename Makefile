@@ -174,6 +174,22 @@ $(BROWSER_RUNTIME)/$(ONNXRUNTIME_WEB):
 	rm .cache/onnxruntime-web-$(ONNXRUNTIME_WEB).tgz
 	@touch $@
 
+# Has MLflow load an exported folder. It has an environment of its own, as its requirements differ from the service's.
+.PHONY: test-mlflow
+test-mlflow: $(INSTALLED) .cache/mlflow/.installed
+	$(BIN)/python -m pytest tests/mlflow -o addopts="-ra --strict-markers --strict-config"
+
+.cache/mlflow/.installed:
+	@$(BIN)/python -m venv .cache/mlflow
+	@.cache/mlflow/bin/python -m pip install --quiet --requirement app/standalone/requirements.txt
+	@touch $@
+
+# How near exported classifiers come to the service, in Python and in a browser; writes bench/results/export.json. Five
+# minutes: make bench-export DATA=.../images_background.zip PHOTOS="--photos a.zip --photos b.zip"
+.PHONY: bench-export
+bench-export: $(INSTALLED) browser-runtime
+	$(BIN)/python -m bench.export --drawings $(DATA) $(PHOTOS)
+
 # Starts two raylets and kills a node under load. Some minutes; Ray's own warnings are not errors here.
 test-ray: $(VENV)/.ray
 	$(BIN)/python -m pytest tests/ray -o addopts="-ra --strict-markers --strict-config" -W ignore

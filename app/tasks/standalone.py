@@ -1,4 +1,4 @@
-"""A task as a folder that needs no service: the classifier, a page that runs it in a browser, and a Python file."""
+"""A task as a folder that needs no service: the classifier, a page that runs it, a Python file, an MLflow model."""
 
 import io
 import json
@@ -12,6 +12,9 @@ FILES = Path(__file__).resolve().parent.parent / "standalone"
 #: Names in the archive, by the names in `app/standalone`.
 NAMES = {name: name for name in ("index.html", "page.js", "classifier.js", "style.css", "icon.svg")}
 NAMES |= {"predict.txt": "predict.py"}
+#: What makes the folder an MLflow model.
+NAMES |= {"MLmodel.yaml": "MLmodel", "mlflow.txt": "code/leo_standalone_classifier.py"}
+NAMES |= {name: name for name in ("python_env.yaml", "requirements.txt")}
 GRAPH, LABELS = "classifier.onnx", "labels.json"
 #: Files of the npm package onnxruntime-web, and where the page looks for them.
 RUNTIME = {source: f"onnxruntime/{Path(source).name}" for source in BROWSER_RUNTIME}

@@ -1,5 +1,7 @@
 """Exported folders answer without the service: in a browser, from any web server, and in Python."""
 
+import base64
+import importlib.util
 import io
 import json
 import subprocess
@@ -10,6 +12,7 @@ from pathlib import Path
 
 import httpx
 import pytest
+import yaml
 from PIL import Image
 from playwright.sync_api import Browser, Page, expect
 
@@ -192,6 +195,32 @@ def test_the_python_file_answers_as_the_service_does(
         assert blank[1:] == ["no drawing found", "nan", "nan"]
 
 
+@pytest.mark.parametrize("model", ["omniglot", "photos"])
+def test_as_an_mlflow_model_the_folder_answers_as_the_service_does(
+    both: httpx.Client, exported: dict[str, tuple[str, Path]], model: str
+) -> None:
+    """Loaded as MLflow does it; `make test-mlflow` has MLflow itself do it."""
+    task_id, folder = exported[model]
+    flavor = yaml.safe_load((folder / "MLmodel").read_text())["flavors"]["python_function"]
+    module = importlib.util.spec_from_file_location("loader", folder / flavor["code"] / f"{flavor['loader_module']}.py")
+    assert module is not None
+    assert module.loader is not None
+    loader = importlib.util.module_from_spec(module)
+    module.loader.exec_module(loader)
+    loaded = loader._load_pyfunc(str(folder / flavor["data"]))
+    queries = drawn_queries() if model == "omniglot" else photographed_queries()
+    blank = encoded(Image.new("RGB", (60, 40), "white"))
+    *answers, nothing = loaded.predict([*queries, blank])
+    assert loaded.predict([base64.b64encode(queries[0]).decode()]) == answers[:1]
+    for query, answer in zip(queries, answers, strict=True):
+        said = both.post(f"/tasks/{task_id}/predict", files=[("images", ("query", query))]).json()["predictions"][0]
+        assert answer["label"] == said["label"]
+        assert answer["known"] == pytest.approx(said["known"], abs=0.01)
+        assert answer["probabilities"][said["label"]] == pytest.approx(said["confidence"], abs=1e-3)
+    if model == "omniglot":
+        assert nothing == {"label": None, "probabilities": {}, "known": None}
+
+
 def test_the_archive_holds_fixed_names_and_no_other_host(
     both: httpx.Client, exported: dict[str, tuple[str, Path]]
 ) -> None:
@@ -200,6 +229,7 @@ def test_the_archive_holds_fixed_names_and_no_other_host(
     assert response.headers["content-type"] == "application/zip"
     with zipfile.ZipFile(io.BytesIO(response.content)) as archive:
         texts = {"index.html", "page.js", "classifier.js", "style.css", "icon.svg", "predict.py", "labels.json"}
+        texts |= {"MLmodel", "code/leo_standalone_classifier.py", "python_env.yaml", "requirements.txt"}
         assert set(archive.namelist()) == texts | {"classifier.onnx"}
         written = {name: archive.read(name).decode() for name in texts}
     assert json.loads(written["labels.json"])["labels"] == sorted(DRAWN, key=list(DRAWN).index)
