@@ -17,10 +17,10 @@ from app.tasks.options import AdaptationReport
 from app.tasks.quality_report import ExampleReport
 
 
-def attachment(content: bytes, name: str, media_type: str = "application/octet-stream") -> Response:
+def attachment(content: bytes, name: str) -> Response:
     """An answer that browsers save as a file with this name."""
     disposition = {"Content-Disposition": f'attachment; filename="{name}"'}
-    return Response(content, media_type=media_type, headers=disposition)
+    return Response(content, media_type="application/octet-stream", headers=disposition)
 
 
 def set_etag(record: TaskRecord, response: Response) -> None:

@@ -226,7 +226,7 @@ def test_the_archive_holds_fixed_names_and_no_other_host(
 ) -> None:
     task_id, _ = exported["omniglot"]
     response = both.get(f"/tasks/{task_id}/standalone.zip")
-    assert response.headers["content-type"] == "application/zip"
+    assert response.headers["content-type"] == "application/octet-stream"
     with zipfile.ZipFile(io.BytesIO(response.content)) as archive:
         texts = {"index.html", "page.js", "classifier.js", "style.css", "icon.svg", "predict.py", "labels.json"}
         texts |= {"MLmodel", "code/leo_standalone_classifier.py", "python_env.yaml", "requirements.txt"}

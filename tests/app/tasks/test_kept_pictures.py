@@ -85,7 +85,7 @@ def test_pictures_of_an_owner_have_a_limit(settings: Settings, tmp_path: Path) -
 def exported(client: httpx.Client, task_id: str) -> bytes:
     response = client.get(f"/tasks/{task_id}/export.zip")
     assert response.status_code == 200, response.text
-    assert response.headers["content-type"] == "application/zip"
+    assert ".zip" in response.headers["content-disposition"]
     return response.content
 
 
