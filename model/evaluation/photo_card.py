@@ -37,9 +37,9 @@ LIMITS = (
 
 #: Of the data sets that shipped models are trained on.
 LICENCES = {
-    "caltech101.zip": "Caltech-101 is CC BY 4.0, as its publisher's page says",
-    "grocery.zip": "the Grocery Store data set is MIT",
-    "hand_digits.zip": "the hand signs are Apache-2.0",
+    "caltech101": "Caltech-101 is CC BY 4.0, as its publisher's page says",
+    "grocery": "the Grocery Store data set is MIT",
+    "hand_digits": "the hand signs are Apache-2.0",
 }
 NEITHER = {1: "it", 2: "either", 3: "any"}
 
@@ -88,10 +88,11 @@ def write_photo_card(folder: Path, name: str, version: str, card: dict[str, Any]
         "Time": f"{card['seconds']} s on {trained_on['cores']} cores ({trained_on['processor']}), without the "
         "extraction of the backbone's features",
     }
-    licences = [licence for file, licence in LICENCES.items() if file in card["data"].split(", ")]
+    licences = [licence for name, licence in LICENCES.items() if name in card["data"]]
     if licences:
+        named = "; ".join(licences)
         facts["License"] = (
-            f"LEO's own weights are MIT. {'; '.join(licences)}. No picture of {NEITHER[len(licences)]} is here"
+            f"LEO's own weights are MIT. {named[0].upper()}{named[1:]}. No picture of {NEITHER[len(licences)]} is here"
         )
     evaluation = [
         f"Measured on the validation classes: {validation['episodes']} tasks for each row, 15 queries a class, 95 % "

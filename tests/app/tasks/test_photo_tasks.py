@@ -110,3 +110,15 @@ def test_models_without_their_backbone_are_named_with_what_to_do(tmp_path: Path)
         assert "copy the encoder there" in left_out["reason"]
         refused = create(client, [("tee", png("tee", 1)), ("ring", png("ring", 1))], model="photos-large")
         assert (refused.status_code, "no model called" in refused.json()["detail"]) == (422, True)
+
+
+def test_the_large_model_says_how_to_fetch_its_backbone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("LEO_BACKBONES_DIR", str(tmp_path / "empty"))
+    settings = Settings(data_dir=tmp_path, weights=WEIGHTS / "omniglot", models="photos-large", device="cpu")
+    with serving(settings) as client:
+        (left_out,) = client.get("/models").json()["left_out"]
+        assert left_out["name"] == "photos-large"
+        assert "leo backbones fetch clip-vit-b16" in left_out["reason"]
+        refused = create(client, [("tee", png("tee", 1)), ("ring", png("ring", 1))], model="photos-large")
+        assert refused.status_code == 422
+        assert "leo backbones fetch clip-vit-b16" in refused.json()["detail"]

@@ -3,12 +3,15 @@
 import json
 from pathlib import Path
 
+import pytest
+
 from model.evaluation.photo_card import best_baseline, write_photo_card
 from tests.helpers.models import WEIGHTS
 
 
-def test_the_shipped_page_is_written_from_the_card_in_the_config(tmp_path: Path) -> None:
-    folder = WEIGHTS / "photos-lite0"
+@pytest.mark.parametrize("name", ["photos-lite0", "photos-large"])
+def test_the_shipped_page_is_written_from_the_card_in_the_config(name: str, tmp_path: Path) -> None:
+    folder = WEIGHTS / name
     config = json.loads((folder / "config.json").read_text())
     write_photo_card(tmp_path, config["name"], config["version"], config["card"])
     assert (tmp_path / "README.md").read_text() == (folder / "README.md").read_text()
