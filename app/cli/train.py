@@ -39,7 +39,8 @@ def train(
     preset: Annotated[
         str,
         typer.Option(
-            help="Which run: omniglot, omniglot-100x, omniglot-105, photos-lite0, photos-lite2 or photos-plain."
+            help="Which run: omniglot, omniglot-100x, omniglot-105, photos-lite0, photos-lite2, photos-large or "
+            "photos-plain."
         ),
     ] = "omniglot",
     backbone: Annotated[
