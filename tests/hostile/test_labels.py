@@ -9,7 +9,7 @@ import httpx
 import pytest
 from safetensors.numpy import load, save
 
-from app.tasks import service
+from app.tasks import creating
 from tests.helpers.drawn import png
 from tests.helpers.problems import assert_problem
 from tests.helpers.tasks import FIVE, add, create, create_from, predict
@@ -102,7 +102,7 @@ def test_classes_of_tasks_from_before_labels_were_normalised_are_found(
     client: httpx.Client, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     with monkeypatch.context() as before:
-        before.setattr(service, "spell_labels", lambda labels, *_, **__: list(labels))
+        before.setattr(creating, "spell_labels", lambda labels, *_, **__: list(labels))
         old = create_from(client, [("cat ", png("ring")), ("cafe\u0301", png("tee"))]).json()
     assert old["labels"] == ["cat ", "cafe\u0301"]
     grown = add(client, old["task_id"], [("cat", png("ring", 2)), ("café", png("tee", 2)), ("new", png("ell"))]).json()
