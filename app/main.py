@@ -3,7 +3,9 @@
 import asyncio
 import contextlib
 import logging
+import math
 import os
+import time
 from collections.abc import AsyncIterator
 from functools import partial
 
@@ -108,10 +110,15 @@ def create_app(
     app.include_router(service.router)
     page.install(app, app.state.models, app.state.keys)
 
+    report_store_at = -math.inf
+
     @app.exception_handler(StoreUnavailable)
     async def store_unavailable(_: Request, error: StoreUnavailable) -> JSONResponse:
+        nonlocal report_store_at
+        if time.monotonic() >= report_store_at:  # a second: every request may fail, and each has a line of its own
+            report_store_at = time.monotonic() + 1
+            log.error("the task store failed a request: %s", error)
         if isinstance(error, StoreLost):
-            log.error("%s", error)
             return Problem(503, str(error), retry_after=60).response()
         return Problem(503, f"{error}; nothing acknowledged is lost, try again", retry_after=1).response()
 

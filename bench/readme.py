@@ -33,11 +33,11 @@ def figures() -> str:
         [
             *lines,
             "",
-            f"Classes that the model was not trained on, {drawings['episodes']} tasks a row and 95 % intervals. On two "
-            "cores without a GPU, over HTTP, a task of five drawings takes "
+            f"Classes that the model was not trained on, {drawings['episodes']:,} tasks a row ({photos['episodes']:,} "
+            "of photos) and 95 % intervals. Without a GPU, over HTTP, a task of five drawings takes "
             f"{waits['create_5way_1shot_ms']['p50_ms']:.1f} ms and a prediction "
-            f"{waits['predict_1image_ms']['p50_ms']:.1f} ms; 32 clients get {most:,.0f} predictions a second "
-            f"({where_and_when(engine)}).",
+            f"{waits['predict_1image_ms']['p50_ms']:.1f} ms ({where_and_when(latency)}); 32 clients get {most:,.0f} "
+            f"predictions a second ({where_and_when(engine)}).",
         ]
     )
 

@@ -21,7 +21,7 @@ def download(repository: str, revision: str | None = None) -> Path:
         from huggingface_hub.errors import HfHubHTTPError, HFValidationError, LocalEntryNotFoundError
     except ImportError:
         raise CheckpointError(
-            f"there is no folder {repository}; if it is a model on the Hugging Face Hub, pip install 'leo-service[hub]'"
+            f"there is no folder {repository}; if it is a model on the Hugging Face Hub, pip install huggingface_hub"
         ) from None
     try:
         return Path(snapshot_download(repository, revision=revision, allow_patterns=[*FILES, "README.md"]))

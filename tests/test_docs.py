@@ -112,3 +112,15 @@ def test_tables_of_accuracy_are_those_of_the_results_files() -> None:
 def test_tables_of_performance_are_those_of_the_results_files() -> None:
     document = performance.DOCUMENT.read_text()
     assert performance.written(document) == document, "run: python -m bench.performance"
+
+
+def test_the_security_page_names_tests_that_exist() -> None:
+    text = (PROJECT / "docs" / "security.md").read_text()
+    named = re.findall(r"`(tests/[\w/]+\.py)?::(\w+)", text)
+    files = re.findall(r"`(tests/[\w/]+\.py)", text)
+    assert len(named) > 100
+    assert all((PROJECT / file).exists() for file in files)
+    defined = {
+        name for path in (PROJECT / "tests").rglob("*.py") for name in re.findall(r"def (test_\w+)", path.read_text())
+    }
+    assert not {name for _, name in named} - defined

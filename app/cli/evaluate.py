@@ -101,4 +101,4 @@ def _draw_report(report: Path, title: str, drawings: "Drawings", sweep: "Sweep")
         try:
             draw_plots(title, sweep.last_steps, curves, drawings, report)
         except ModuleNotFoundError as error:
-            fail(f"--report needs matplotlib: pip install 'leo-service[train]' ({error})")
+            fail(f"--report needs matplotlib: pip install matplotlib ({error})")

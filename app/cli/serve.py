@@ -29,7 +29,10 @@ def serve(
     from app.settings import Settings
 
     if os.environ.get("OTEL_EXPORTER_OTLP_ENDPOINT") and importlib.util.find_spec("opentelemetry.exporter") is None:
-        fail("OTEL_EXPORTER_OTLP_ENDPOINT asks for traces, which need: pip install 'leo-service[traces]'")
+        fail(
+            "OTEL_EXPORTER_OTLP_ENDPOINT asks for traces, which need: "
+            "pip install opentelemetry-sdk opentelemetry-exporter-otlp-proto-http"
+        )
     given = {key: value for key, value in {"host": host, "port": port}.items() if value is not None}
     try:
         settings = Settings(**given)  # type: ignore[arg-type]

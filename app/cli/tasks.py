@@ -43,7 +43,7 @@ def server(url: str) -> Iterator["Client"]:
     try:
         with Client(url, key=os.environ.get("LEO_API_KEY")) as client:
             yield client
-    except (LeoError, httpx.InvalidURL, OSError) as error:
+    except (LeoError, httpx.InvalidURL, OSError, ValueError) as error:  # ValueError: an argument that names nothing
         fail(error)
 
 

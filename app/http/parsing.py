@@ -118,13 +118,19 @@ def _check_no_query(request: Request) -> None:
 
 
 def _options_beside_zip(request: Request) -> dict[str, str]:
-    """The options after the question mark, where the body is a zip, which has no room for them. Raises `Problem` 422.
-
-    Of options sent twice it takes the last.
-    """
+    """The options after the question mark, if the body is a zip, which has no room for them. Raises `Problem` 422."""
     if _kind(request.headers.get("content-type", "")) not in zips.KINDS:
         _check_no_query(request)
-    return dict(request.query_params)
+    return query_options(request)
+
+
+def query_options(request: Request) -> dict[str, str]:
+    """The options after the question mark, by their names. Raises `Problem` 422 for one that stands there twice."""
+    options = dict(request.query_params)
+    if len(options) < len(request.query_params.multi_items()):
+        repeated = next(name for name in options if len(request.query_params.getlist(name)) > 1)
+        raise Problem(422, f"query.{repeated[:100]} is given more than once; give it once")
+    return options
 
 
 async def _read(request: Request, parse_body: Callable[..., Parsed], *arguments: Any) -> Parsed:

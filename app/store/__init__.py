@@ -144,8 +144,8 @@ class TaskStore(Protocol):
         or another request has changed it meanwhile: read it again and retry. Raises `TooManyPictures`.
         """
 
-    async def delete(self, task_id: str, owner: str) -> bool:
-        """Delete a task; returns whether there was one."""
+    async def delete(self, task_id: str, owner: str, revision: int | None = None) -> bool:
+        """Delete a task, of this revision if one is given; returns whether there was one."""
 
     async def page(self, owner: str, limit: int, cursor: str | None) -> StoredPage:
         """One page of at most `limit` tasks, unreadable ones included. Raises `ValueError` for an invalid cursor."""

@@ -143,6 +143,11 @@ return 1
 # those that may take memory, so that tasks can be deleted and counted.
 DELETE = """
 local prefix, id = ARGV[1], ARGV[2]
+if ARGV[3] then
+  local stored = redis.call('GET', prefix .. 'task:' .. id)
+  if not stored then return 0 end
+  if cjson.decode(string.match(stored, '^[^\\n]*')).revision ~= tonumber(ARGV[3]) then return 0 end
+end
 redis.call('ZREM', prefix .. 'tasks', id)
 redis.call('ZREM', prefix .. 'expiries', id)
 redis.call('ZREM', prefix .. 'bytes', id)
@@ -286,10 +291,11 @@ class RedisStore:
             raise TooManyPictures
         return bool(outcome)
 
-    async def delete(self, task_id: str, owner: str) -> bool:
+    async def delete(self, task_id: str, owner: str, revision: int | None = None) -> bool:
         prefix = self._prefix(owner)
         async with self._calling():
-            return bool(await self._delete(keys=[prefix], args=[prefix, task_id]))
+            only = [] if revision is None else [revision]
+            return bool(await self._delete(keys=[prefix], args=[prefix, task_id, *only]))
 
     async def page(self, owner: str, limit: int, cursor: str | None) -> StoredPage:
         prefix, before = self._prefix(owner), parse_cursor(cursor)

@@ -188,10 +188,11 @@ class SQLiteStore:
 
         return await self._commits.submit(call)
 
-    async def delete(self, task_id: str, owner: str) -> bool:
+    async def delete(self, task_id: str, owner: str, revision: int | None = None) -> bool:
         def call() -> bool:
             deleted = self._writer.execute(
-                f"DELETE FROM tasks WHERE task_id = ? AND owner = ? AND {ALIVE}", (task_id, owner, time.time())
+                f"DELETE FROM tasks WHERE task_id = ? AND owner = ? AND revision = coalesce(?, revision) AND {ALIVE}",
+                (task_id, owner, revision, time.time()),
             )
             return deleted.rowcount > 0
 

@@ -228,9 +228,16 @@ class Changing(TaskBase):
             raise no_such_example()
         return found[number]
 
-    async def delete(self, task_id: str, owner: str) -> None:
-        """Raises `Problem` 404."""
-        if not await self._store.delete(task_id, owner):
+    async def delete(self, task_id: str, owner: str, *, revisions: Revisions = None) -> None:
+        """Delete a task, of one of these revisions if any are given. Raises `Problem` 404 or 412."""
+        revision = None
+        if revisions is not None:
+            record = await self.get(task_id, owner)
+            _check_revision(record, revisions)
+            revision = record.revision
+        if not await self._store.delete(task_id, owner, revision):
+            if revision is not None:
+                _check_revision(await self.get(task_id, owner), revisions)  # 404 or 412: it was changed in between
             raise no_such_task()
         self._shared_state.bump_version(task_id)
         self._cache.delete(task_id)

@@ -29,6 +29,8 @@ class Call(Generic[Answer]):
     """Further arguments of `httpx.Client.request`: `params`, `files`, `json` and so on."""
     repeatable: bool = True
     """Whether sending it twice does what sending it once does."""
+    removes: bool = False
+    """Whether it removes something: a repeated attempt then finds nothing if the answer to an earlier one was lost."""
 
     def arguments(self, service: Service) -> dict[str, Any]:
         """Return the arguments of `httpx.Client.request`."""
@@ -48,8 +50,8 @@ class Call(Generic[Answer]):
         # Clients that failed together must not all come back together.
         return min(0.1 * 2.0**attempt, 5.0) * random.uniform(0.5, 1)  # noqa: S311  # nosec B311
 
-    def answer(self, outcome: Outcome, proxy: str | None = None) -> Answer:
-        """Read the answer. `proxy` describes the proxy that the call went through.
+    def answer(self, outcome: Outcome, proxy: str | None = None, *, attempt: int = 0) -> Answer:
+        """Read the answer of an `attempt`, from 0. `proxy` describes the proxy that the call went through.
 
         Raises:
             ProblemError: the service, or something before it, refused the call or sent it elsewhere.
@@ -64,6 +66,8 @@ class Call(Generic[Answer]):
                 message = f"no answer from {url} through {proxy}: {reason or type(outcome).__name__}; "
                 message += f"is the proxy right? NO_PROXY={url.host} does without it"
             raise Unreachable(message) from outcome
+        if self.removes and attempt > 0 and outcome.status_code == httpx.codes.NOT_FOUND:
+            return self.read(outcome)
         if not outcome.is_success:
             raise ProblemError.from_response(outcome, proxy)
         kind = outcome.headers.get("content-type", "no content type")

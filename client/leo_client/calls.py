@@ -185,7 +185,10 @@ class Calls:
             NotFound: there is no such example; so too if the answer to a first attempt was lost.
             PreconditionFailed: the task is at another revision.
         """
-        return Call("DELETE", f"{path_of(task_id)}/support/{index}", _read_task, {"headers": _if_match(revision)})
+        options = {"headers": _if_match(revision)}
+        path = f"{path_of(task_id)}/support/{index}"
+        # A second attempt would name a revision that the first may have changed.
+        return Call("DELETE", path, _read_task, options, repeatable=revision is None)
 
     @_method
     def relabel_example(self, task_id: str, index: int, label: str, *, revision: int | None = None) -> Call[Task]:
@@ -198,7 +201,7 @@ class Calls:
             revision: change it only if the task is still at this revision; None changes it in any case.
         """
         options = {"json": {"label": text(label, "the label")}, "headers": _if_match(revision)}
-        return Call("PATCH", f"{path_of(task_id)}/support/{index}", _read_task, options)
+        return Call("PATCH", f"{path_of(task_id)}/support/{index}", _read_task, options, repeatable=revision is None)
 
     @_method
     def update(
@@ -318,9 +321,19 @@ class Calls:
         return Call("GET", "/tasks", lambda response: TaskPage.from_json(response.json()), options)
 
     @_method
-    def delete(self, task_id: str) -> Call[None]:
-        """Delete a task, for good."""
-        return Call("DELETE", path_of(task_id), lambda _: None)
+    def delete(self, task_id: str, *, revision: int | None = None) -> Call[None]:
+        """Delete a task, for good.
+
+        Args:
+            task_id: which task.
+            revision: delete it only if it is still at this revision; None deletes it in any case.
+
+        Raises:
+            NotFound: there is no such task.
+            PreconditionFailed: the task is at another revision.
+        """
+        options = {"headers": _if_match(revision)}
+        return Call("DELETE", path_of(task_id), lambda _: None, options, repeatable=revision is None, removes=True)
 
     @_method
     def parameters(self, task_id: str) -> Call[bytes]:

@@ -80,7 +80,8 @@ class Client(Calls):
                 outcome = error
             pause = call.pause(outcome, attempt)
             if pause is None or attempt == self._retries:
-                return call.answer(outcome, proxy_between(self._service.base_url) if self._owns_http else None)
+                proxy = proxy_between(self._service.base_url) if self._owns_http else None
+                return call.answer(outcome, proxy, attempt=attempt)
             time.sleep(pause)
             attempt += 1
 
@@ -142,6 +143,7 @@ class AsyncClient(Calls):
                 outcome = error
             pause = call.pause(outcome, attempt)
             if pause is None or attempt == self._retries:
-                return call.answer(outcome, proxy_between(self._service.base_url) if self._owns_http else None)
+                proxy = proxy_between(self._service.base_url) if self._owns_http else None
+                return call.answer(outcome, proxy, attempt=attempt)
             await asyncio.sleep(pause)
             attempt += 1

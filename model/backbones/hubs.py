@@ -31,7 +31,7 @@ def torchvision(name: str) -> Backbone:
     try:
         from torchvision.models import get_model, get_model_weights
     except ImportError as error:
-        raise BackboneError(f"{name} needs torchvision: pip install 'leo-service[train]'") from error
+        raise BackboneError(f"{name} needs torchvision: pip install torchvision") from error
     model, file = _name_and_file(name)
     try:
         with torch.device("meta"):
@@ -62,7 +62,7 @@ def timm(name: str) -> Backbone:
     try:
         import timm as library
     except ImportError as error:
-        raise BackboneError(f"{name} needs timm: pip install timm (or 'leo-service[timm]')") from error
+        raise BackboneError(f"{name} needs timm: pip install timm") from error
     try:
         with torch.device("meta"):
             empty = library.create_model(model, pretrained=False, num_classes=0)
@@ -93,7 +93,7 @@ def open_clip(name: str) -> Backbone:
     try:
         import open_clip as library
     except ImportError as error:
-        raise BackboneError(f"{name} needs open_clip: pip install open-clip-torch (or 'leo-service[clip]')") from error
+        raise BackboneError(f"{name} needs open_clip: pip install open-clip-torch") from error
     settings = library.get_model_config(model)
     if settings is None or not pretrained:
         known = "" if settings is None else f"; for {model} there are {library.list_pretrained_tags_by_model(model)}"

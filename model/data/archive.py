@@ -12,6 +12,7 @@ from pathlib import Path
 
 from model.data.sources import (
     HIDDEN,
+    LONGEST_SHOWN,
     MAX_FILE_BYTES,
     DataError,
     File,
@@ -29,8 +30,10 @@ READ_COMPRESSIONS = (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED, zipfile.ZIP_BZIP2
 BOUNDED_COMPRESSIONS = (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED)  # which zipfile unpacks only as far as it is asked to
 PART_BYTES = 2**16  # that are unpacked at once; of other compressions so many packed ones are
 PART_BYTES_ELSE = 2**12
-MOST_FOLDERS = 50  # that a file may lie in; a name of 64 KB could list thousands
-LONGEST_SHOWN = 100  # characters of such a name
+MOST_FOLDERS = 50  # that a file may lie in
+# Bytes of a name with its folders. A zip's names may have 64 KB, and to bring so much of Unicode into its normal form
+# can take seconds, in which nothing else of the process runs.
+LONGEST_NAME = 1024
 COMPRESSIONS = {12: "bzip2", 14: "LZMA", 9: "Deflate64", 93: "Zstandard", 95: "XZ", 96: "JPEG", 98: "PPMd"}
 MADE_ON_UNIX = 3
 
@@ -68,7 +71,11 @@ class Archive(Source):
         self._hidden: set[str] = set()  # each hidden folder once, not all that lies in it
         found: dict[str, File] = {}
         for place, member in enumerate(self._members):
-            name = _name(member)
+            raw = _raw_name(member)
+            if len(raw) > LONGEST_NAME:
+                self.left_out.add(f"a name of more than {LONGEST_NAME} bytes", readable(raw[:LONGEST_SHOWN]))
+                continue
+            name = _name(raw, member)
             if name and self._is_usable(name, member):
                 if name in found:
                     self.left_out.add("listed twice in the zip, the last is read", name)
@@ -107,7 +114,7 @@ class Archive(Source):
         """Whether a member is a file to be read. Notes its folders, and why it is left out."""
         *folders, last = name.rstrip("/").split("/")
         if len(folders) > MOST_FOLDERS:
-            self.left_out.add(f"in more than {MOST_FOLDERS} folders", f"{name[:LONGEST_SHOWN]}...")
+            self.left_out.add(f"in more than {MOST_FOLDERS} folders", name)
             return False
         if ".." in (*folders, last):
             self.left_out.add("a name that leads out of the zip", name)
@@ -141,13 +148,16 @@ class Archive(Source):
         return None
 
 
-def _name(member: zipfile.ZipInfo) -> str:
-    """A member's name from the archive's root on, with `/` between folders, whatever made the zip."""
+def _raw_name(member: zipfile.ZipInfo) -> bytes:
+    """A member's name as the zip holds it, in UTF-8 if it does so in two encodings."""
     if member.flag_bits & UTF8_NAME:
-        raw = member.orig_filename.encode("utf-8", "surrogateescape")
-    else:
-        raw = member.orig_filename.encode("cp437")  # the bytes as they are in the zip
-        raw = _unicode_path(member.extra, raw) or raw
+        return member.orig_filename.encode("utf-8", "surrogateescape")
+    raw = member.orig_filename.encode("cp437")  # the bytes as they are in the zip
+    return _unicode_path(member.extra, raw) or raw
+
+
+def _name(raw: bytes, member: zipfile.ZipInfo) -> str:
+    """A member's name from the archive's root on, with `/` between folders, whatever made the zip."""
     raw = raw.replace(b"\\", b"/")  # which some tools on Windows write
     name = readable(raw, lambda raw: _decode_old(raw, member.create_system == MADE_ON_UNIX))
     name = re.sub(r"^(?:[A-Za-z]:)?/+", "", name)  # unzip takes absolute names as relative ones too

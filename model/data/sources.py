@@ -1,6 +1,7 @@
 """The files of a folder or archive: their names as people read them, what is left out and why, and their bytes."""
 
 import os
+import re
 import unicodedata
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable
@@ -25,6 +26,10 @@ HIDDEN_NAMES = {
 
 
 HIDDEN = "hidden"  # why such files are left out
+
+#: Unicode's control characters, and its separators of lines and paragraphs.
+CONTROL = re.compile("[\x00-\x1f\x7f-\x9f\u2028\u2029]")
+LONGEST_SHOWN = 100  # characters of a name in a message
 
 
 class DataError(ValueError):
@@ -62,7 +67,7 @@ class LeftOut:
         self._counts[reason] = self._counts.get(reason, 0) + 1
         examples = self._examples.setdefault(reason, [])
         if len(examples) < self.EXAMPLES:
-            examples.append(name)
+            examples.append(name if len(name) <= LONGEST_SHOWN else f"{name[:LONGEST_SHOWN]}...")
 
 
 class Source(ABC):
@@ -146,5 +151,5 @@ def readable(raw: bytes, legacy: Callable[[bytes], str] | None = None) -> str:
         name = raw.decode()
     except UnicodeDecodeError:
         name = legacy(raw) if legacy else raw.decode("latin-1")
-    shown = (c.encode("unicode_escape").decode() if unicodedata.category(c) in ("Cc", "Zl", "Zp") else c for c in name)
-    return unicodedata.normalize("NFC", "".join(shown))
+    shown = CONTROL.sub(lambda found: found[0].encode("unicode_escape").decode(), name)
+    return unicodedata.normalize("NFC", shown)

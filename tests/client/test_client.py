@@ -7,7 +7,7 @@ import socket
 import subprocess
 import sys
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import httpx
@@ -16,7 +16,7 @@ import pytest
 from PIL import Image
 
 from app.settings import PROJECT
-from leo_client import AsyncClient, Client, ProblemError, Unreachable
+from leo_client import AsyncClient, Client, NotFound, ProblemError, Unreachable
 from leo_client.images import to_file
 from tests.helpers.drawn import CHARACTERS, canvas, png, shaky
 
@@ -280,6 +280,39 @@ def test_adding_support_is_never_repeated(url: str) -> None:
         with pytest.raises(ProblemError, match="busy"):
             leo.add_support("any", {"ring": png("ring")})
     assert len(attempts) == 1
+
+
+def test_a_deletion_whose_answer_was_lost_is_done(url: str) -> None:
+    """The first attempt deletes the task, and the second finds none."""
+
+    def answer(request: httpx.Request) -> httpx.Response:
+        attempts.append(request)
+        if len(attempts) == 1:
+            raise httpx.RemoteProtocolError("the connection was lost", request=request)
+        return httpx.Response(404, json={"detail": "no such task"})
+
+    attempts: list[httpx.Request] = []
+    with Client(url) as leo:
+        leo._http = httpx.Client(transport=httpx.MockTransport(answer), base_url=url)
+        leo.delete("any")
+        assert len(attempts) == 2
+        with pytest.raises(NotFound):
+            leo.delete("any")  # nothing was lost here
+
+
+def test_a_change_of_one_revision_is_never_repeated(url: str) -> None:
+    calls: list[Callable[[Client], object]] = [
+        lambda leo: leo.delete("any", revision=3),
+        lambda leo: leo.remove_example("any", 0, revision=3),
+        lambda leo: leo.relabel_example("any", 0, "ring", revision=3),
+    ]
+    for call in calls:
+        attempts: list[httpx.Request] = []
+        with Client(url) as leo:
+            leo._http = httpx.Client(transport=busy_twice(attempts), base_url=url)
+            with pytest.raises(ProblemError, match="busy"):
+                call(leo)
+        assert [request.headers["If-Match"] for request in attempts] == ['"3"']
 
 
 def test_importing_the_client_imports_nothing_heavy() -> None:

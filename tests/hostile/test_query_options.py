@@ -19,6 +19,11 @@ def test_a_prediction_refuses_options_that_it_does_not_know(client: httpx.Client
     assert_problem(answer, 422, "Extra inputs are not permitted")
 
 
+def test_a_prediction_refuses_an_option_that_is_given_twice(client: httpx.Client, task_id: str) -> None:
+    answer = client.post(f"/tasks/{task_id}/predict?top_k=1&top_k=2", json={"images": [""]})
+    assert_problem(answer, 422, "query.top_k is given more than once")
+
+
 @pytest.mark.parametrize("option", ["lable=five", "page=2", "q=five"])
 def test_a_list_refuses_filters_that_it_does_not_know(client: httpx.Client, option: str) -> None:
     assert_problem(client.get(f"/tasks?{option}"), 422, "Extra inputs are not permitted")

@@ -24,7 +24,15 @@ from app.http.openapi import (
     json_body,
     problems,
 )
-from app.http.parsing import read_changes, read_feedback, read_file, read_labelled, read_queries, read_support
+from app.http.parsing import (
+    query_options,
+    read_changes,
+    read_feedback,
+    read_file,
+    read_labelled,
+    read_queries,
+    read_support,
+)
 from app.http.responses import Rejection, answer_task, attachment, predictions_to_json, task_to_schema
 from app.http.routes.deps import ContextDep, IdempotencyKey, IfMatch, get_context
 from app.observability import metrics
@@ -103,7 +111,7 @@ class PredictRoute(APIRoute):
             options = DEFAULT_OPTIONS
             if request.scope["query_string"]:
                 try:
-                    options = PredictOptions.model_validate(dict(request.query_params))
+                    options = PredictOptions.model_validate(query_options(request))
                 except ValidationError as error:
                     raise RequestValidationError(
                         [{**each, "loc": ("query", *each["loc"])} for each in error.errors()]
@@ -253,9 +261,11 @@ async def get_task(task_id: str, response: Response, context: ContextDep) -> sch
     return answer_task(await context.tasks.get(task_id, context.owner), response)
 
 
-@router.delete("/{task_id}", status_code=204, summary="Delete a task", responses=problems(401, 403, 404, 429, 503))
-async def delete_task(task_id: str, context: ContextDep) -> None:
-    await context.tasks.delete(task_id, context.owner)
+@router.delete(
+    "/{task_id}", status_code=204, summary="Delete a task", responses=problems(401, 403, 404, 412, 422, 429, 503)
+)
+async def delete_task(task_id: str, context: ContextDep, revisions: IfMatch = None) -> None:
+    await context.tasks.delete(task_id, context.owner, revisions=revisions)
 
 
 @router.get(

@@ -86,5 +86,12 @@ def test_no_server_is_one_line() -> None:
     assert line.startswith("error: no answer from http://127.0.0.1:9")
 
 
+def test_an_empty_id_is_one_line() -> None:
+    """As of a variable that a creation which failed has left empty."""
+    for arguments in (["delete", ""], ["show", ""], ["export", "", "out.onnx"]):
+        (line,) = run_leo("tasks", *arguments, status=1).stderr.splitlines()
+        assert line.startswith("error: '' is no task id")
+
+
 def test_a_url_without_a_protocol_is_one_line() -> None:
     assert "http://" in run_leo("tasks", "list", "--url", "127.0.0.1:9", status=1).stderr

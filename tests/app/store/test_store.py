@@ -101,7 +101,8 @@ def test_owners_see_only_their_own(with_store: WithStore) -> None:
         assert not await store.update(record("a", owner="two"), support=b"theirs")
         assert await ids(store, "one") == ["a"]
         assert await support_of(store, "a", "one") == b"mine"
-        assert await store.delete("a", "one")
+        assert not await store.delete("a", "one", revision=7)
+        assert await store.delete("a", "one", revision=0)
         assert not await store.delete("a", "one")
         assert await support_of(store, "a", "one") is None
 

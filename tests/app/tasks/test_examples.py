@@ -109,6 +109,7 @@ def test_a_change_is_made_only_to_the_task_that_its_caller_saw(client: httpx.Cli
         client.delete(f"{path}/1", headers={"If-Match": tag}),
         client.patch(f"{path}/1", headers={"If-Match": tag}, json={"label": "ell"}),
         client.patch(f"/tasks/{task_id}", headers={"If-Match": tag}, json={"name": "x"}),
+        client.delete(f"/tasks/{task_id}", headers={"If-Match": tag}),
         client.post(path, headers={"If-Match": tag}, json={"support": [{"label": "x", "image": ""}]}),
     ):
         assert_problem(refused, 412, "revision is 1")
