@@ -125,8 +125,8 @@ def test_other_weights_are_said_and_the_task_is_made_again(browser: Browser, ser
 def test_one_correction_improves_the_next_answer(browser: Browser, client: httpx.Client) -> None:
     with Visit(browser, client, DESKTOP) as visit:
         page = visit.page
-        page.locator("#reject").fill("0")  # a wave taught as an ell is still unlike the other ell
         visit.teach(FIVE[:3])
+        page.locator("#reject").fill("0")  # a wave taught as an ell is still unlike the other ell
         visit.ask(shaky(CHARACTERS["wave"], 9))
         expect(page.locator("#bars li.best, #verdict.unknown")).to_have_count(1)
         row = page.locator("#bars li").nth(1)
