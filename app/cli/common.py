@@ -8,7 +8,7 @@ import sys
 from collections.abc import Iterable, Sequence
 from enum import StrEnum
 from pathlib import Path
-from typing import Annotated, Any, NoReturn
+from typing import Annotated, Any, Literal, NoReturn
 
 import typer
 from rich.console import Console, RenderableType
@@ -100,7 +100,8 @@ def print_table(
     """Print a table to standard output: `text_columns` columns of text, then numbers, which are aligned right."""
     table = Table(title=title)
     for index, column in enumerate(columns):
-        table.add_column(column, justify="left" if index < text_columns else "right", overflow="fold")
+        justify: Literal["left", "right"] = "left" if index < text_columns else "right"
+        table.add_column(column, justify=justify, overflow="fold", no_wrap=column == "id")  # ids are copied
     for row in rows:
         table.add_row(*map(printable, row))
     # A file or a pipe has no width: nothing is wrapped, so that ids stay whole.
