@@ -10,11 +10,14 @@ from app.store import DamagedRecord, RecordOfOtherVersion, StoredPage, TaskRecor
 
 SCHEMA = 1  # version of the format; raise it with every change that older programs cannot read
 JSON_FIELDS = [field.name for field in fields(TaskRecord) if field.name != "codes"]
+# Fields that most tasks leave as they are; to write them would cost each task fifty bytes.
+DEFAULTS = {name: getattr(TaskRecord, name) for name in ("keep_images", "judged", "judged_right")}
 
 
 def pack(record: TaskRecord) -> bytes:
     """Pack a task: the codes are float32, little-endian, [N,L]. A usual 5-way task takes under 2 KB."""
-    head = {"schema": SCHEMA} | {name: getattr(record, name) for name in JSON_FIELDS}
+    values = {name: getattr(record, name) for name in JSON_FIELDS}
+    head = {"schema": SCHEMA} | {name: value for name, value in values.items() if value != DEFAULTS.get(name, ...)}
     line = json.dumps(head, ensure_ascii=False, separators=(",", ":"))
     return line.encode() + b"\n" + record.codes.astype("<f4").tobytes()
 
