@@ -38,6 +38,7 @@ PROJECT = Path(__file__).resolve().parents[2]
 #: What the packages are called where they are installed, by the first part of their name here.
 INSTALLED = {"app": "leo_service", "model": "leo_service.model", "leo_client": "leo_service.client"}
 FOLDERS = {"app": "app", "model": "model", "leo_client": "client/leo_client"}
+LARGE = "photos-large"  # 16 MB; who wants it takes the folder from the repository
 #: What the wheel's pyproject says instead.
 CHANGES = {
     'leo = "app.cli:main"': 'leo = "leo_service.cli:main"',
@@ -70,7 +71,7 @@ def stage(folder: Path) -> None:
     for package, installed in INSTALLED.items():
         target = folder.joinpath(*installed.split("."))
         shutil.copytree(PROJECT / FOLDERS[package], target, ignore=shutil.ignore_patterns("__pycache__"))
-    shutil.copytree(PROJECT / "weights", folder / "leo_service" / "weights")
+    shutil.copytree(PROJECT / "weights", folder / "leo_service" / "weights", ignore=shutil.ignore_patterns(LARGE))
     (folder / "leo_service" / "py.typed").touch()
     for file in (folder / "leo_service").rglob("*.py"):
         file.write_text(with_installed_names(file.read_text(encoding="utf-8")), encoding="utf-8")
