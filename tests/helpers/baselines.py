@@ -14,4 +14,4 @@ def methods_of_a_tiny_model(folder: Path) -> list[Method]:
     leo = tiny(decoder_skip=True, inner_lr=0.5).eval()
     for kind in KINDS:
         save_gradient_based(GradientBased(leo, kind), folder)
-    return drawing_methods(leo, folder, {"l2": 0.01})
+    return drawing_methods(leo, folder, {"l2": 0.01, "steps": dict.fromkeys(KINDS, 1)})

@@ -65,5 +65,5 @@ def test_a_path_is_never_a_name_on_the_hub(tmp_path: Path, monkeypatch: pytest.M
 
 def test_without_the_package_the_error_says_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "huggingface_hub", None)
-    with pytest.raises(CheckpointError, match=r"pip install 'leo-service\[hub\]'"):
+    with pytest.raises(CheckpointError, match=r"pip install huggingface_hub"):
         LatentEmbeddingOptimization.from_pretrained("somebody/signs")

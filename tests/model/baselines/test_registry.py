@@ -5,6 +5,7 @@ from pathlib import Path
 import pytest
 import torch
 
+from model.baselines.gradient import KINDS
 from model.baselines.method import Method
 from model.baselines.registry import drawing_methods
 from model.checkpoint import CheckpointError
@@ -26,7 +27,7 @@ def test_without_trained_baselines_only_untrained_methods_are_listed(methods: li
 
 def test_baselines_whose_weights_are_missing_are_an_error(tmp_path: Path) -> None:
     with pytest.raises(CheckpointError, match=r"maml\.safetensors"):
-        drawing_methods(tiny(), tmp_path / "empty", {"l2": 0.01})
+        drawing_methods(tiny(), tmp_path / "empty", {"l2": 0.01, "steps": dict.fromkeys(KINDS, 1)})
 
 
 def test_a_padded_task_has_the_logits_that_it_has_alone(methods: list[Method]) -> None:
