@@ -17,6 +17,7 @@ from PIL import Image
 from tests.helpers.drawn import CHARACTERS, canvas, encoded, png
 
 NOT_ONE = "is not a PNG, JPEG, WEBP"
+A_ZIP = "is a zip: send it in the field"  # of whole folders
 DAMAGED = "damaged or truncated"
 NO_DRAWING = "shows no drawing"
 
@@ -101,8 +102,8 @@ def hostile_files() -> dict[str, Hostile]:
         "picture.bmp": Hostile(encoded(ring, "BMP"), taken_for="ring"),
         "picture.avif": Hostile(encoded(ring, "AVIF"), taken_for="ring"),
         "picture.eps": Hostile(b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 9 9\n(/etc/passwd) (r) file\n", NOT_ONE),
-        "archive.zip": Hostile(zipped(whole), NOT_ONE),
-        "zip-then-png.png": Hostile(zipped(b"x") + whole, NOT_ONE),
+        "archive.zip": Hostile(zipped(whole), A_ZIP),
+        "zip-then-png.png": Hostile(zipped(b"x") + whole, A_ZIP),
         "png-then-zip.png": Hostile(whole + zipped(b"x"), taken_for="ring"),
         "png-then-script.png": Hostile(whole + b"<script>alert(1)</script>", taken_for="ring"),
         "text-bomb.png": Hostile(
