@@ -307,8 +307,8 @@ async def export_task(task_id: str, context: ContextDep) -> Response:
     "/{task_id}/export.onnx",
     summary="Export the whole classifier as an ONNX graph",
     description="Input `picture`, uint8 [H,W,C] of any size: grey, grey and alpha, RGB or RGBA. Output "
-    "`probabilities` [N], as the service answers; not numbers where no drawing is found. The metadata holds the labels "
-    "in this order.",
+    "`probabilities` [N] and `known`, as the service answers; not numbers where no drawing is found. The metadata "
+    "holds the labels in this order.",
     response_class=Response,
     responses=problems(401, 403, 404, 409, 422, 429, 503) | {200: {"content": {"application/octet-stream": BINARY}}},
 )

@@ -1,0 +1,112 @@
+"""What the Redis store does in one step on the server: add, update, delete and count tasks, as scripts in Lua.
+
+`app.store.redis` describes the keys.
+"""
+
+# Redis runs a script atomically. KEYS holds only the owner's prefix, from which a cluster finds the slot.
+# ARGV of the first two: the owner's prefix, the id, the record, '1' and the payload or '0' and '', the expiry in
+# milliseconds since 1970 or '', the most bytes of pictures, the number of the picture to remove or '', how many are
+# added, and the number and picture of each. `first` is where further ARGV begin.
+WRITE = """
+local prefix, id, record, has_payload, payload, expires = ARGV[1], ARGV[2], ARGV[3], ARGV[4], ARGV[5], ARGV[6]
+local most_bytes, removed, added = tonumber(ARGV[7]), ARGV[8], tonumber(ARGV[9])
+local first = 10 + 2 * added
+local task, support = prefix .. 'task:' .. id, prefix .. 'support:' .. id
+local pictures, bytes = prefix .. 'pictures:' .. id, prefix .. 'bytes'
+local tasks, expiries = prefix .. 'tasks', prefix .. 'expiries'
+local function forget_expired()
+    local time = redis.call('TIME')
+    local gone = redis.call('ZRANGEBYSCORE', expiries, '-inf', time[1] * 1000 + time[2] / 1000, 'LIMIT', 0, 1000)
+    if #gone > 0 then
+        redis.call('ZREM', expiries, unpack(gone))
+        redis.call('ZREM', tasks, unpack(gone))
+        redis.call('ZREM', bytes, unpack(gone))
+    end
+end
+local function picture_bytes()
+    local size = 0
+    if removed ~= '' then size = size - redis.call('HSTRLEN', pictures, removed) end
+    for n = 11, first - 1, 2 do size = size + string.len(ARGV[n]) end
+    return size
+end
+local function has_room()
+    if added == 0 then return true end
+    local size, sizes = picture_bytes(), redis.call('ZRANGE', bytes, 0, -1, 'WITHSCORES')
+    for n = 2, #sizes, 2 do size = size + tonumber(sizes[n]) end
+    return size <= most_bytes
+end
+local function write()
+    redis.call('SET', task, record)
+    local size = picture_bytes()
+    if size ~= 0 then redis.call('ZINCRBY', bytes, size, id) end
+    if removed ~= '' then redis.call('HDEL', pictures, removed) end
+    for n = 10, first - 2, 2 do redis.call('HSET', pictures, ARGV[n], ARGV[n + 1]) end
+    if has_payload == '1' then redis.call('SET', support, payload) end
+    if expires == '' then
+        redis.call('PERSIST', support)
+        redis.call('PERSIST', pictures)
+        redis.call('ZREM', expiries, id)
+    else
+        redis.call('PEXPIREAT', task, expires)
+        redis.call('PEXPIREAT', support, expires)
+        redis.call('PEXPIREAT', pictures, expires)
+        redis.call('ZADD', expiries, expires, id)
+    end
+end
+"""
+# Further ARGV: the Idempotency-Key's digest or '', the key, the seconds to keep it, and the most live tasks or ''.
+ADD = (
+    WRITE
+    + """
+local digest, once = ARGV[first], prefix .. 'once:' .. ARGV[first + 1]
+local remembered, most = ARGV[first + 2], ARGV[first + 3]
+forget_expired()
+if digest ~= '' then
+    local made = redis.call('HMGET', once, 'task', 'digest', 'record')
+    if made[1] and redis.call('EXISTS', prefix .. 'task:' .. made[1]) == 1 then
+        return {'made', made[1], made[2], made[3]}
+    end
+end
+if most ~= '' and redis.call('ZCARD', tasks) >= tonumber(most) then return {'full'} end
+if not has_room() then return {'no room'} end
+redis.call('ZADD', tasks, redis.call('INCR', prefix .. 'number'), id)
+write()
+if digest ~= '' then
+    redis.call('HSET', once, 'task', id, 'digest', digest, 'record', record)
+    redis.call('EXPIRE', once, remembered)
+end
+return {'added'}
+"""
+)
+# Further ARGV: the revision to replace.
+UPDATE = (
+    WRITE
+    + """
+local stored = redis.call('GET', task)
+if not stored then return 0 end
+if cjson.decode(string.match(stored, '^[^\\n]*')).revision ~= tonumber(ARGV[first]) then return 0 end
+forget_expired()
+if not has_room() then return 2 end
+write()
+return 1
+"""
+)
+# A Redis that has reached its `maxmemory` refuses every command between MULTI and EXEC. In a script it refuses only
+# those that may take memory, so that tasks can be deleted and counted.
+DELETE = """
+local prefix, id = ARGV[1], ARGV[2]
+if ARGV[3] then
+  local stored = redis.call('GET', prefix .. 'task:' .. id)
+  if not stored then return 0 end
+  if cjson.decode(string.match(stored, '^[^\\n]*')).revision ~= tonumber(ARGV[3]) then return 0 end
+end
+redis.call('ZREM', prefix .. 'tasks', id)
+redis.call('ZREM', prefix .. 'expiries', id)
+redis.call('ZREM', prefix .. 'bytes', id)
+redis.call('DEL', prefix .. 'support:' .. id, prefix .. 'pictures:' .. id)
+return redis.call('DEL', prefix .. 'task:' .. id)
+"""
+# Further ARGV: the time in milliseconds since 1970. Expired tasks stay in `tasks` until the next one is added.
+COUNT = """
+return redis.call('ZCARD', ARGV[1] .. 'tasks') - redis.call('ZCOUNT', ARGV[1] .. 'expiries', '-inf', ARGV[2])
+"""
