@@ -9,11 +9,21 @@ from typing import Literal, TextIO
 
 import structlog
 
+
+def _without_colours(
+    _: structlog.typing.WrappedLogger, __: str, event: structlog.typing.EventDict
+) -> structlog.typing.EventDict:
+    """Leave out uvicorn's second form of its messages, which holds colour codes."""
+    event.pop("color_message", None)
+    return event
+
+
 SHARED: list[structlog.typing.Processor] = [
     structlog.contextvars.merge_contextvars,
     structlog.stdlib.add_log_level,
     structlog.stdlib.add_logger_name,
     structlog.stdlib.ExtraAdder(),
+    _without_colours,
     structlog.processors.TimeStamper(fmt="iso", utc=True),
 ]
 

@@ -30,5 +30,6 @@ def test_json_lines_carry_the_request_id_and_nothing_private(tmp_path: Path) -> 
         ("GET", "/tasks/{task_id}", 404),
     ]
     assert mine[0]["milliseconds"] > 0
+    assert "\\u001b" not in text  # colour codes
     assert "private" not in text
     assert FIVE[0] not in text
