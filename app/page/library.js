@@ -121,8 +121,6 @@ async function remove({ id, task }, title) {
   const isOpen = id === draft.id;
   await save();
   const bringBack = await forgetDraft(id);
-  if (isOpen) await startNew("");
-  await list();
   let state = "waiting"; // then "deleted" or "undone"
   const expire = () => {
     if (state !== "waiting") return;
@@ -136,7 +134,10 @@ async function remove({ id, task }, title) {
     await bringBack(changes);
     if (isOpen) await openKept(id);
   };
+  // Before anything else is waited for, since the page may be left at any moment.
   setTimeout(expire, UNDO_TIME);
   addEventListener("pagehide", expire, { once: true });
+  if (isOpen) await startNew("");
+  await list();
   offerUndo(`Deleted ${title}`, undo, expire);
 }

@@ -116,11 +116,7 @@ def test_classifiers_are_opened_renamed_copied_kept_longer_and_deleted(browser: 
         renamed.get_by_role("button", name="Delete").click()
         expect(rows).to_have_count(2)
         page.goto("about:blank")  # leaving ends the time in which it can be undone
-        for _ in range(100):
-            if client.get(f"/tasks/{task_id}").status_code == 404:
-                break
-        else:
-            pytest.fail("the task was not deleted")
+        wait_until(lambda: client.get(f"/tasks/{task_id}").status_code == 404)
 
 
 def test_every_removal_can_be_undone(browser: Browser, client: httpx.Client) -> None:
