@@ -197,10 +197,18 @@ def test_idle_connections_make_room_for_new_ones(tmp_path: Path) -> None:
         server.start()
         resource.setrlimit(resource.RLIMIT_NOFILE, limits)
         with connected(server, 2500):
-            assert httpx.get(f"{server.url}/healthz", timeout=SOON).status_code == 200
+            wait_until(lambda: answers(server), SOON)
     finally:
         resource.setrlimit(resource.RLIMIT_NOFILE, limits)
         server.close()
+
+
+def answers(server: Server) -> bool:
+    """Whether the server answers a new client. In the middle of a burst it may reset him, and he comes again."""
+    try:
+        return httpx.get(f"{server.url}/healthz", timeout=SOON).status_code == 200
+    except httpx.ReadError:
+        return False
 
 
 def test_an_answer_that_nobody_reads_is_given_up(server: Server, task_id: str) -> None:
