@@ -6,6 +6,7 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import torch
+from threadpoolctl import threadpool_limits
 
 from model.cgroups import core_limit
 
@@ -37,6 +38,17 @@ def choose(name: str) -> torch.device:
     if number >= found:
         raise ValueError(f"there is no GPU cuda:{number} here, the last is cuda:{found - 1}; choose that or cpu")
     return torch.device("cuda", number)
+
+
+def use_one_thread() -> None:
+    """Let PyTorch and numpy's linear algebra compute in the calling thread alone, in this process from now on.
+
+    What they do beside phi is small. Waking threads for it costs more than they save, and where each core has a process
+    of its own their threads drive each other from the cores: OpenBLAS, which splits products of 32 rows and more, took
+    half of the predictions a second of omniglot-105.
+    """
+    torch.set_num_threads(1)
+    threadpool_limits(1, user_api="blas")
 
 
 def bf16_is_fast(device: torch.device) -> bool:

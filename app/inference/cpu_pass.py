@@ -11,6 +11,7 @@ from torch import Tensor
 
 from app.inference.support_features import SupportFeatures
 from app.inference.work import Adapt, Adapted, Decode, Head, Images, Predict, Predicted, Result, Work
+from model.devices import use_one_thread
 from model.leo import LatentEmbeddingOptimization
 from model.serving.adapt import AdaptedTask, Adapter, Support
 from model.serving.head_logits import head_logits
@@ -47,7 +48,7 @@ class CpuPass:
         self._background_of_codes = leo.background  # for logits that were taken from codes
         if leo.background is not None and leo.decoder.is_plain:
             self._background_of_codes = leo.background.less(self._adapter.common_head().numpy())
-        torch.set_num_threads(1)  # PyTorch's part is small here: waking threads would cost more than they save
+        use_one_thread()
 
     @property
     def precision(self) -> str:

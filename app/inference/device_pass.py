@@ -14,6 +14,7 @@ from torch import Tensor
 
 from app.inference.support_features import SupportFeatures
 from app.inference.work import Adapt, Adapted, Decode, Head, Predict, Predicted, Result, Work
+from model.devices import use_one_thread
 from model.leo import LatentEmbeddingOptimization
 from model.serving.adapt import pad_membership
 from model.serving.graphs import CudaRecorder
@@ -43,7 +44,7 @@ class DevicePass:
         self._device, self._leo = device, StackedLEO(leo, device)
         self._config, self._background = leo.config, leo.background
         if device.type == "cpu":
-            torch.set_num_threads(1)  # as in the pass for CPUs
+            use_one_thread()
         self._own_encoder = leo.encoder.features is not None
 
     def record(self, image: tuple[int, ...]) -> None:

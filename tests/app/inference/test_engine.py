@@ -2,6 +2,7 @@
 
 import numpy as np
 import pytest
+from threadpoolctl import threadpool_info, threadpool_limits
 
 from app.inference.engine import Engine
 from app.inference.support_features import SupportFeatures
@@ -77,3 +78,10 @@ def test_the_time_that_work_takes_is_estimated_beforehand(engine: Engine, monkey
     assert engine.seconds(adds) == pytest.approx((2 * passes + 6) * each)
     monkeypatch.setattr(Engine, "seconds_an_image", None)  # PyTorch's phi is not timed
     assert {engine.seconds(work) for work in (predicts, teaches, Decode(codes))} == {float("inf")}
+
+
+def test_an_engine_on_a_cpu_leaves_numpy_one_thread() -> None:
+    """Where each core has a worker of its own, threads of OpenBLAS halved the predictions a second."""
+    threadpool_limits(2, user_api="blas")
+    Engine(WEIGHTS / "omniglot", "cpu")
+    assert {found["num_threads"] for found in threadpool_info() if found["user_api"] == "blas"} == {1}
