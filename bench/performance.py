@@ -73,6 +73,38 @@ def stages() -> list[str]:
     return [*lines, "", f"{where_and_when(results)}, shared with the load generator: `make bench-engine`."]
 
 
+def overload() -> list[str]:
+    """What becomes of requests where clients ask for more than the service can do."""
+    results = read_results("engine")
+    found = [results["models"][name]["overload"] for name in DRAWING_MODELS]
+    lines = header("more than the service can do", DRAWING_MODELS)
+
+    def add(title: str, cells: list[str]) -> None:
+        lines.append(f"| {title} | " + " | ".join(cells) + " |")
+
+    for clients in (16, 64, 256):
+        add(
+            f"{clients} clients that wait for their answers, predictions a second",
+            [f"{each[f'clients_{clients}']['per_second']:.0f}" for each in found],
+        )
+    add("most predictions a second", [f"{each['sustainable_per_second']:.0f}" for each in found])
+    add("p99 with a tenth of that, ms", [f"{each['unloaded']['p99_ms']:.1f}" for each in found])
+    for times in (2, 4):
+        loaded = [each[f"times_{times}"] for each in found]
+        add(
+            f"asked for {times} times as many: accepted a second",
+            [
+                f"{each['accepted']['per_second']:.0f} "
+                f"({each['accepted']['per_second'] / most['sustainable_per_second']:.0%})"
+                for each, most in zip(loaded, found, strict=True)
+            ],
+        )
+        add("p99 of the accepted, ms", [f"{each['accepted']['p99_ms']:.1f}" for each in loaded])
+        add("p99 of the refused, ms", [f"{each['refused']['p99_ms']:.1f}" for each in loaded])
+        add("unanswered", [str(each["unanswered"]) for each in loaded])
+    return [*lines, "", f"{where_and_when(results)}, shared with the load generator: `make bench-engine`."]
+
+
 def device_process() -> list[str]:
     """What a device process costs and survives, with the CPU as its device."""
     results = read_results("device_process")
@@ -92,7 +124,7 @@ def device_process() -> list[str]:
 
 def written(document: str) -> str:
     """The document with its tables brought up to date."""
-    for part in (latency, throughput, stages, device_process):
+    for part in (latency, throughput, stages, overload, device_process):
         document = between_marks(document, "\n".join(part()), part.__name__)
     return document
 
