@@ -14,6 +14,7 @@ from fastapi.responses import JSONResponse
 from fastapi_offline import FastAPIOffline
 
 from app import __version__, problems
+from app.http.fetching import Fetcher
 from app.http.keys import Keys
 from app.http.middleware.admission import Admission
 from app.http.middleware.body import Bodies
@@ -81,6 +82,7 @@ def create_app(
     )
     app.state.settings, app.state.shared_state = settings, shared_state
     app.state.board = board
+    app.state.fetcher = Fetcher(settings)
     here = partial(engine_here, cores_are_free=shared_state.is_idle)
     app.state.models = Models.load(settings, engine_elsewhere if board else here)
     rates = Rates(shared_state.rate_owners, shared_state.rate_states)
@@ -195,6 +197,7 @@ async def _lifespan(app: FastAPI) -> AsyncIterator[None]:
         watching.cancel()
         await asyncio.to_thread(queue.close, settings.stop_seconds)
         app.state.tasks.close()
+        app.state.fetcher.close()
         await store.close()
 
 

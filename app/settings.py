@@ -56,6 +56,11 @@ class Settings(BaseSettings):
         description="further host names under which a service without keys is reached, separated by commas, such as "
         "`leo.example.com` or `*.example.com`; `*` allows any name, and calls from web pages of any site",
     )
+    image_hosts: str = Field(
+        "",
+        description="hosts from which images are fetched that a request names by URL, separated by commas, such as "
+        "`images.example.com`, `*.example.com` or `10.0.0.5:9000`; empty: nothing is fetched",
+    )
     device: str = Field(
         "auto",
         description="`cpu`, `cuda`, `cuda:1`, several GPUs as `cuda:0,cuda:1`, or `auto`: a GPU if there is one. Each "
@@ -129,7 +134,10 @@ class Settings(BaseSettings):
         description="most bytes of bodies that a worker holds, and of images that wait to be decoded; above it 503",
     )
     request_timeout: float = Field(
-        30.0, gt=0, description="seconds that a request may wait for its turn, and for the device; after that 503"
+        30.0,
+        gt=0,
+        description="seconds that a request may wait for its turn, and for the device; after that 503. Images that it "
+        "names by URL may take as long, too",
     )
     device_deadline: float = Field(
         20.0,

@@ -89,9 +89,7 @@ def json_problem(schema: type[BaseModel], body: bytes, error: ValidationError) -
 
 def base64_problem(text: str, index: int) -> Problem:
     """The problem with an image whose text is not base64."""
-    if text.lstrip()[:8].lower().startswith(("http://", "https://")):
-        reason = "is a URL, and this service loads nothing from elsewhere"
-    elif FILE_NAME.fullmatch(text):
+    if FILE_NAME.fullmatch(text):
         reason = "is the name of a file"
     elif other := _first_other_character(text):
         reason = f"is not base64, since it holds {other!a}"

@@ -1,22 +1,26 @@
 """Parses a request's body, multipart or JSON, into images, labels and options."""
 
 import asyncio
-import base64
 import codecs
 import contextlib
-import re
-from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from functools import partial
 from typing import Any, TypeVar
 
 from fastapi import Request
 from pydantic import BaseModel, ValidationError
 
 from app.http import body_hints, zips
-from app.http.multipart import Part, parse
+from app.http.fetching import Fetcher
+from app.http.forms import ARCHIVE, archive_of, check_options, files_of, options_of, read_form
+from app.http.json_images import read_images
+from app.http.middleware.admission import PERMIT
 from app.http.schemas import CreateTask, Feedback, LabelledImages, PredictImages, RelabelExample
-from app.problems import Problem, describe_validation_errors
+from app.http.turns import Permit
+from app.inference.client import unless_client_leaves
+from app.observability import metrics
+from app.problems import Problem
 from app.settings import Settings
 from app.tasks.changing import Judgement
 from app.tasks.limits import check_image_count
@@ -26,12 +30,9 @@ from app.tasks.zip_files import ZIP
 # What is parsed on the event loop at most: so many bytes take 0.6 ms (8 MB 49 ms), so many parts 0.7 ms (2,000 7 ms).
 LARGE_BODY, MANY_PARTS = 2**18, 200
 
-DATA_URL = re.compile(r"\s*data:[^,]{0,200},", re.IGNORECASE)
-ARCHIVE = "archive"  # the field of a form that holds a zip
-FROM_URL_ALPHABET, SPACES = bytes.maketrans(b"-_", b"+/"), b" \t\r\n"
-
 Body = TypeVar("Body", bound=BaseModel)
 Parsed = TypeVar("Parsed")
+AnyPictures = TypeVar("AnyPictures", bound="Pictures")
 
 
 @dataclass(frozen=True)
@@ -40,6 +41,7 @@ class Pictures:
 
     images: list[bytes]
     names: list[str] | None = None
+    urls: dict[int, str] = field(default_factory=dict)  # of images that are still to be fetched; these are empty
 
     @contextlib.contextmanager
     def named(self) -> Iterator[None]:
@@ -67,18 +69,19 @@ class Examples(Pictures):
 async def read_support(request: Request, settings: Settings) -> tuple[Examples, TaskOptions]:
     """Read the images, labels and options of `POST /tasks`. Raises `Problem` 413, 415 or 422."""
     options = _options_beside_zip(request)
-    examples = await _read(request, _examples, settings, CreateTask, options)
+    examples = await _complete(request, await _read(request, _examples, settings, CreateTask, options))
     return examples, TaskOptions.model_validate(examples.options)
 
 
 async def read_labelled(request: Request, settings: Settings) -> Examples:
     """Read the images and labels of `POST /tasks/{id}/support`. Raises `Problem` 413, 415 or 422."""
-    return await _read(request, _examples, settings, LabelledImages, _options_beside_zip(request))
+    examples = await _read(request, _examples, settings, LabelledImages, _options_beside_zip(request))
+    return await _complete(request, examples)
 
 
 async def read_queries(request: Request, settings: Settings) -> Pictures:
     """Read the images of `POST /tasks/{id}/predict`. Raises `Problem` 413, 415 or 422."""
-    return await _read(request, _queries, settings)
+    return await _complete(request, await _read(request, _queries, settings))
 
 
 async def read_changes(request: Request, settings: Settings) -> UpdateTask:
@@ -90,7 +93,9 @@ async def read_changes(request: Request, settings: Settings) -> UpdateTask:
 async def read_feedback(request: Request, settings: Settings) -> list[Judgement]:
     """Read the body of `POST /tasks/{id}/feedback`. Raises `Problem` 413, 415 or 422."""
     _check_no_query(request)
-    return await _read(request, _feedback, settings)
+    judgements, urls = await _read(request, _feedback, settings)
+    fetched = await _fetch(request, urls, beside=sum(len(each.image or b"") for each in judgements))
+    return [replace(each, image=fetched.get(index, each.image)) for index, each in enumerate(judgements)]
 
 
 async def read_label(request: Request, settings: Settings) -> str:
@@ -144,6 +149,25 @@ async def _read(request: Request, parse_body: Callable[..., Parsed], *arguments:
         raise body_hints.encoding_problem(request.headers, body) or problem from None
 
 
+async def _complete(request: Request, pictures: AnyPictures) -> AnyPictures:
+    """Fetch the images that were sent as URLs. Raises `Problem` 413, 422 or 503."""
+    fetched = await _fetch(request, pictures.urls, beside=sum(map(len, pictures.images)))
+    return replace(pictures, images=[fetched.get(index, data) for index, data in enumerate(pictures.images)], urls={})
+
+
+async def _fetch(request: Request, urls: Mapping[int, str], *, beside: int) -> dict[int, bytes]:
+    """Fetch images, `beside` so many bytes of others. Meanwhile another request may have this one's permit."""
+    if not urls:
+        return {}
+    fetcher: Fetcher = request.app.state.fetcher
+    permit: Permit = request.scope[PERMIT]
+    room = fetcher.room(beside=beside)
+    permit.when_over(partial(fetcher.release, room))
+    async with permit.laid_down():
+        with metrics.stage("fetch"):
+            return await unless_client_leaves(fetcher.fetch(urls, permit.owner, room))
+
+
 def _examples(
     content_type: str,
     body: bytes,
@@ -152,61 +176,64 @@ def _examples(
     beside_zip: dict[str, str],
 ) -> Examples:
     if _kind(content_type) in zips.KINDS:
-        options = _checked_options(beside_zip, schema)
+        options = check_options(beside_zip, schema)
         images, labels, names = zips.read_labelled(body, settings)
-        return Examples(images, names, labels, options)
+        return Examples(images, names, labels=labels, options=options)
     if _is_json(content_type, body):
         parsed = _json(schema, body, settings)
-        images = [_base64(example.image, index) for index, example in enumerate(parsed.support)]
+        images, urls = read_images(example.image for example in parsed.support)
         check_image_count(images, settings)
         labels = [example.label for example in parsed.support]
         options = parsed.model_dump(exclude={"support"})
     else:
-        form = _form(content_type, body, settings)
-        options = _options(form, schema)
-        if (archive := _archive(form)) is not None:
+        form, urls = read_form(content_type, body, settings), {}
+        options = options_of(form, schema)
+        if (archive := archive_of(form)) is not None:
             images, labels, names = zips.read_labelled(archive, settings)
-            return Examples(images, names, labels, options)
-        images = _files(form)
+            return Examples(images, names, labels=labels, options=options)
+        images = files_of(form)
         check_image_count(images, settings)
         label_parts = [part for part in form if part.name == "labels"]
         labels = [part.text for part in label_parts if not part.is_file]
         if len(labels) != len(images):
             raise body_hints.label_count_problem(len(images), labels, len(label_parts) > len(labels))
-    return Examples(images, None, labels, options)
+    return Examples(images, urls=urls, labels=labels, options=options)
 
 
 def _queries(content_type: str, body: bytes, settings: Settings) -> Pictures:
     if _kind(content_type) in zips.KINDS:
         return Pictures(*zips.read_pictures(body, settings))
     if _is_json(content_type, body):
-        images = [_base64(image, index) for index, image in enumerate(_json(PredictImages, body, settings).images)]
+        images, urls = read_images(_json(PredictImages, body, settings).images)
     else:
-        form = _form(content_type, body, settings)
+        form, urls = read_form(content_type, body, settings), {}
         if unknown := next((part.name for part in form if part.name not in ("images", ARCHIVE)), None):
             raise body_hints.unknown_field(unknown, ["images", ARCHIVE])
-        if (archive := _archive(form)) is not None:
+        if (archive := archive_of(form)) is not None:
             return Pictures(*zips.read_pictures(archive, settings))
-        images = _files(form)
+        images = files_of(form)
     check_image_count(images, settings)
-    return Pictures(images)
+    return Pictures(images, urls=urls)
 
 
-def _feedback(content_type: str, body: bytes, settings: Settings) -> list[Judgement]:
+def _feedback(content_type: str, body: bytes, settings: Settings) -> tuple[list[Judgement], dict[int, str]]:
+    """Judged answers, and the URLs of pictures that are still to be fetched, by the answers' numbers."""
+    urls = dict[int, str]()
     if _is_json(content_type, body):
         answers = _json(Feedback, body, settings).answers
+        sent, urls = read_images(each.image or "" for each in answers)
         judgements = [
-            Judgement(each.predicted, each.label, None if each.image is None else _base64(each.image, index))
-            for index, each in enumerate(answers)
+            Judgement(each.predicted, each.label, None if each.image is None else image)
+            for each, image in zip(answers, sent, strict=True)
         ]
     else:
-        form = _form(content_type, body, settings, fields_an_image=2)
+        form = read_form(content_type, body, settings, fields_an_image=2)
         if unknown := next((part.name for part in form if part.name not in ("images", "labels", "predicted")), None):
             raise body_hints.unknown_field(unknown, ["predicted", "labels", "images"])
         predicted, labels = (
             [part.text for part in form if part.name == name and not part.is_file] for name in ("predicted", "labels")
         )
-        images = _files(form)
+        images = files_of(form)
         if len(predicted) != len(labels) or (images and len(images) != len(labels)):
             raise Problem(
                 422,
@@ -219,7 +246,7 @@ def _feedback(content_type: str, body: bytes, settings: Settings) -> list[Judgem
         raise Problem(422, "no answers: send at least one, with what was predicted and the right label")
     if len(judgements) > settings.max_images:
         raise Problem(422, f"{len(judgements)} answers, but one request may hold {settings.max_images}")
-    return judgements
+    return judgements, urls
 
 
 def _changes(content_type: str, body: bytes, settings: Settings, schema: type[Body]) -> Body:
@@ -250,78 +277,3 @@ def _json(schema: type[Body], body: bytes, settings: Settings) -> Body:
         if body.startswith(codecs.BOM_UTF8):
             return _json(schema, body.removeprefix(codecs.BOM_UTF8), settings)
         raise body_hints.json_problem(schema, body, error) from None
-
-
-def _base64(text: str, index: int) -> bytes:
-    try:
-        return base64.b64decode(text, validate=True)
-    except ValueError:
-        return _loose_base64(text, index)
-
-
-def _loose_base64(text: str, index: int) -> bytes:
-    """Decode base64 as a data URL, in lines, with the alphabet for URLs, or without padding. Raises `Problem` 422."""
-    prefix = DATA_URL.match(text)
-    payload = text[prefix.end() :] if prefix else text
-    try:
-        digits = payload.encode("ascii").translate(FROM_URL_ALPHABET, SPACES).rstrip(b"=")
-        return base64.b64decode(digits + b"=" * (-len(digits) % 4), validate=True)
-    except ValueError:
-        raise body_hints.base64_problem(payload, index) from None
-
-
-def _form(content_type: str, body: bytes, settings: Settings, fields_an_image: int = 1) -> list[Part]:
-    # Fields are a label for each image and a few options. UTF-8 takes at most four bytes a character.
-    return parse(
-        body,
-        content_type,
-        max_files=settings.max_images,
-        max_fields=fields_an_image * settings.max_images + 10,
-        max_field_bytes=max(1024, 4 * settings.max_label_length + 1),
-    )
-
-
-def _files(form: list[Part]) -> list[bytes]:
-    images = [part for part in form if part.name == "images"]
-    for index, part in enumerate(images):
-        if not part.is_file:
-            raise Problem(
-                422, f"image {index} was sent as text; send it as a file (curl: -F images=@a.png)", index=index
-            )
-        if part.data.startswith(ZIP):
-            raise Problem(422, f"image {index} is a zip: send it in the field {ARCHIVE!r}", index=index)
-    return [part.data for part in images]
-
-
-def _archive(form: list[Part]) -> bytes | None:
-    """The zip in a form, or None. Raises `Problem` 422 where there is anything beside it that it stands for."""
-    archives = [part for part in form if part.name == ARCHIVE]
-    if not archives:
-        return None
-    if len(archives) > 1 or any(part.name in ("images", "labels") for part in form):
-        raise Problem(422, f"send one zip in the field {ARCHIVE!r}, and no 'images' and 'labels' beside it")
-    if not archives[0].is_file:
-        raise Problem(422, f"{ARCHIVE} was sent as text; send it as a file (curl: -F {ARCHIVE}=@pictures.zip)")
-    return archives[0].data
-
-
-def _options(form: list[Part], schema: type[CreateTask] | type[LabelledImages]) -> dict[str, Any]:
-    """The other fields of a form, checked by the schema that also checks JSON bodies. Raises `Problem` 422."""
-    names = [name for name in schema.model_fields if name != "support"]
-    others = [part for part in form if part.name not in ("images", "labels", ARCHIVE)]
-    unknown = {part.name for part in others} - set(names)
-    if unknown:
-        raise body_hints.unknown_field(min(unknown), ["images", "labels", ARCHIVE, *names])
-    if len(fields := Counter(part.name for part in others)) < len(others):
-        raise Problem(422, f"field {fields.most_common(1)[0][0]!r} was sent more than once; send it once")
-    return _checked_options({part.name: None if part.is_file else part.text for part in others}, schema)
-
-
-def _checked_options(
-    values: Mapping[str, str | None], schema: type[CreateTask] | type[LabelledImages]
-) -> dict[str, Any]:
-    """Check options that are no JSON by the schema that also checks JSON bodies. Raises `Problem` 422."""
-    try:
-        return schema.model_validate({**values, "support": []}).model_dump(exclude={"support"})
-    except ValidationError as error:
-        raise Problem(422, describe_validation_errors(error.errors(include_url=False, include_input=False))) from None

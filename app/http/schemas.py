@@ -17,6 +17,7 @@ CROSS = (
     "iVBORw0KGgoAAAANSUhEUgAAABwAAAAcAQAAAABaduI5AAAAa0lEQVR42kWNsQ2CYBQG730h+XcwJrCFlozkCGzASpS6BQWxfvwVRONnocbmursL"
     "wyqAHwwPPy+s3lKFHTVDRZoWFPMVPLYpTh3i0IPT+XVzQNwnxG0Gt2PK3Rm9+iOxlWrtlE8+jKsg+M/fN6krnEEm/i8AAAAASUVORK5CYII="
 )
+URL = "its URL, on a host that the operator allows (`LEO_IMAGE_HOSTS`)"
 EXAMPLES: list[JsonValue] = [{"image": RING, "label": "ring"}, {"image": CROSS, "label": "cross"}]
 
 
@@ -24,7 +25,7 @@ class SupportExample(BaseModel):
     """One labelled support image."""
 
     model_config = ConfigDict(extra="forbid")
-    image: str = Field(description=f"a {NAMES} file as base64")
+    image: str = Field(description=f"a {NAMES} file as base64, or {URL}")
     label: str = Field(examples=["alpha"])
 
 
@@ -56,7 +57,7 @@ class JudgedAnswer(BaseModel):
     predicted: str = Field(description="the `label` that was answered", examples=["ring"])
     label: str = Field(description="the right one: a class of the task, or a new one", examples=["cross"])
     image: str | None = Field(
-        None, description="the picture as base64; it is added to the task's examples, under the right label"
+        None, description=f"the picture as base64, or {URL}; it is added to the task's examples, under the right label"
     )
 
 
@@ -80,7 +81,7 @@ class PredictImages(BaseModel):
     """Query images to classify."""
 
     model_config = ConfigDict(extra="forbid", json_schema_extra={"examples": [{"images": [RING]}]})
-    images: Annotated[list[str], FailFast()] = Field(description=f"{NAMES} files as base64")
+    images: Annotated[list[str], FailFast()] = Field(description=f"{NAMES} files as base64; or instead of a file {URL}")
 
 
 class ClassQuality(BaseModel):

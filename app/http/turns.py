@@ -1,10 +1,11 @@
 """Permits to work, which those who wait for one get in turn."""
 
 import asyncio
+import contextlib
 import time
 import zlib
 from collections import deque
-from collections.abc import Callable
+from collections.abc import AsyncIterator, Callable
 from functools import lru_cache
 from typing import Literal, NamedTuple
 
@@ -82,16 +83,20 @@ class Turns:
         if not self.admits(share):
             raise TooMany
         self._load.count(slot_of(share), 1)
+        try:
+            return await self.take_again(share)
+        except BaseException:
+            self._load.count(slot_of(share), -1)
+            raise
+
+    async def take_again(self, share: Share) -> bool:
+        """Wait for a permit of a request that counts already. Returns and raises what `take` does."""
         running = self._running.get(share, 0)
         if self._free and running < self._permits(share.kind) and share not in self._queues:
             self._running[share] = running + 1
             self._free -= 1
             return False
-        try:
-            await self._wait(share)
-        except BaseException:
-            self._load.count(slot_of(share), -1)
-            raise
+        await self._wait(share)
         return True
 
     async def _wait(self, share: Share) -> None:
@@ -102,7 +107,7 @@ class Turns:
                 await turn
         except BaseException as error:
             if turn.done() and not turn.cancelled():  # the permit came at the same moment
-                self._give_back(share)
+                self.lay_down(share)
             else:
                 self._leave(share, turn)
             if isinstance(error, TimeoutError):
@@ -111,10 +116,15 @@ class Turns:
 
     def give_back(self, share: Share) -> None:
         """Give a permit back after the work."""
-        self._load.count(slot_of(share), -1)
-        self._give_back(share)
+        self.uncount(share)
+        self.lay_down(share)
 
-    def _give_back(self, share: Share) -> None:
+    def uncount(self, share: Share) -> None:
+        """Say that a request is over, which has laid its permit down before."""
+        self._load.count(slot_of(share), -1)
+
+    def lay_down(self, share: Share) -> None:
+        """Give a permit to whoever is next; its request still counts as under way."""
         self._free += 1
         self._running[share] -= 1
         if not self._running[share]:
@@ -146,6 +156,44 @@ class Turns:
 
     def _too_late(self) -> Problem:
         return overloaded(f"the request's turn did not come within {self._seconds:g} s; try again")
+
+
+class Permit:
+    """The permit of one request, from when it was taken until it is given back."""
+
+    def __init__(self, turns: Turns, share: Share) -> None:
+        self.owner = share.owner
+        self._turns, self._share = turns, share
+        self._is_held, self._is_over = True, False
+        self._callbacks: list[Callable[[], None]] = []
+
+    @contextlib.asynccontextmanager
+    async def laid_down(self) -> AsyncIterator[None]:
+        """Let others have the permit while the request waits for something outside the service; then take it again.
+
+        The request still counts as one of its owner's. Raises `Problem` 503 if the permit does not come again in time.
+        """
+        self._turns.lay_down(self._share)
+        self._is_held = False
+        yield
+        await self._turns.take_again(self._share)
+        self._is_held = True
+
+    def when_over(self, callback: Callable[[], None]) -> None:
+        """Have a function called when the permit is given back."""
+        self._callbacks.append(callback)
+
+    def give_back(self) -> None:
+        """Give the permit back; only the first call counts."""
+        if self._is_over:
+            return
+        self._is_over = True
+        for callback in self._callbacks:
+            callback()
+        if self._is_held:
+            self._turns.give_back(self._share)
+        else:
+            self._turns.uncount(self._share)
 
 
 @lru_cache(4096)

@@ -36,13 +36,13 @@ request_seconds = Histogram(
 )
 stage_seconds = Histogram(
     "leo_stage_duration_seconds",
-    "Time of a request's stages: decode (images), device (wait and work), store",
+    "Time of a request's stages: fetch (images named by URL), decode (images), device (wait and work), store",
     ["stage"],
     buckets=SECONDS,
     registry=REGISTRY,
 )
 _stages = {
-    name: stage_seconds.labels(name) for name in ("decode", "device", "store")
+    name: stage_seconds.labels(name) for name in ("fetch", "decode", "device", "store")
 }  # looked up once, as a lookup takes time
 batch_requests = Histogram("leo_batch_requests", "Requests in a batch", buckets=COUNTS, registry=REGISTRY)
 batch_images = Histogram("leo_batch_images", "Images in a batch", buckets=COUNTS, registry=REGISTRY)

@@ -13,7 +13,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from app.http.middleware.body import Bodies, has_body, replay
 from app.http.middleware.refusal import refuse
-from app.http.turns import Kind, Share, TooMany, Turns
+from app.http.turns import Kind, Permit, Share, TooMany, Turns
 from app.problems import CLIENT_CLOSED_REQUEST, Problem, overloaded
 
 log = logging.getLogger(__name__)
@@ -23,6 +23,7 @@ ALWAYS_ADMITTED = {"/healthz", "/readyz", "/metrics"}
 SMALL_BODY = 2**16  # bytes
 LARGE_BODY = 2**18  # bytes; a request of more is one of those that take long
 REFUSED_AS_OVERLOAD = "leo.refused"  # set in the scope of such a request: the log counts these in one line a second
+PERMIT = "leo.permit"  # in the scope of a request that has one: its `Permit`
 OVERLOADED = overloaded("as many of your requests are under way as the service allows; try again shortly")
 OVERLOADED_RESPONSE = OVERLOADED.response()
 
@@ -61,25 +62,20 @@ class Admission:
         except ClientDisconnect:
             await Response(status_code=CLIENT_CLOSED_REQUEST)(scope, receive, send)
         else:
-            await self._work(share, scope, replay(body, receive), send)
+            await self._work(Permit(self._turns, share), scope, replay(body, receive), send)
         finally:
             self._bodies.release(body)
 
-    async def _work(self, share: Share, scope: Scope, receive: Receive, send: Send) -> None:
-        works = True
-
+    async def _work(self, permit: Permit, scope: Scope, receive: Receive, send: Send) -> None:
         async def send_and_give_back(message: Message) -> None:
-            nonlocal works
-            if works:
-                works = False
-                self._turns.give_back(share)
+            permit.give_back()
             await send(message)
 
+        scope[PERMIT] = permit
         try:
             await self.app(scope, receive, send_and_give_back)
         finally:
-            if works:
-                self._turns.give_back(share)
+            permit.give_back()
 
     async def _refuse(self, scope: Scope, receive: Receive, send: Send) -> None:
         scope[REFUSED_AS_OVERLOAD] = True
