@@ -7,13 +7,13 @@ from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from model.backbones import Backbone, Pooling, find
 
-#: Ranges that the source document recommends. A value outside them warns.
+#: Ranges in which these settings usually work. A value outside them warns.
 RECOMMENDED = {
     "latent_dim": (32, 128),
     "outer_lr": (1e-4, 1e-2),
     "inner_steps": (3, 10),
 }
-#: The range for `inner_lr` was given for a step size that is not learned.
+#: The same for `inner_lr`, where the step size is not learned.
 RECOMMENDED_FIXED_INNER_LR = (0.005, 0.05)
 
 #: Settings that no model ever used. Stored configs may still name them, with these values, which change nothing.
@@ -26,8 +26,8 @@ GROUPS = 8
 class LEOConfig(BaseModel):
     """Settings of a LEO, immutable. An impossible value raises `pydantic.ValidationError`.
 
-    The defaults give the shape of the source document: four blocks over 105x105 drawings, F = 2304. Its other
-    choices come with `source_document()`, the paper's with `paper()`. The shipped models' settings are in
+    The defaults give LEO's basic form: four blocks of convolutions over 105x105 drawings, F = 2304. `basic()` makes it
+    without what was added here, `paper()` makes LEO as the paper describes it. The shipped models' settings are in
     `weights/*/config.json`.
     """
 
@@ -111,7 +111,7 @@ class LEOConfig(BaseModel):
         True, description="the relation network's output is added to the class codes instead of replacing them"
     )
     relation_over: Literal["classes", "examples"] = Field(
-        "classes", description="pairs that are related: of class codes (source document) or of examples (the paper)"
+        "classes", description="pairs that are related: of class codes (the basic form) or of examples (the paper)"
     )
     relation_steps: int = Field(1, ge=0, le=10, description="how often the relation network is applied to the codes")
     relation_width: int | None = Field(
@@ -296,11 +296,11 @@ class LEOConfig(BaseModel):
         return cls.model_validate(settings | changes)
 
     @classmethod
-    def source_document(cls, **changes: object) -> Self:
-        """Make the settings of the source document, with encoder blocks of its own and heads decoded from codes alone.
+    def basic(cls, **changes: object) -> Self:
+        """Make the settings of LEO's basic form: an encoder with blocks of its own, and heads decoded from codes alone.
 
-        Only alpha differs: it is learned, because the fixed 0.01 given there moves a code by about 1.5 % of its
-        length and so adapts nothing. `changes` override single settings.
+        Alpha is learned, because a fixed 0.01, which is usual, moves a code by about 1.5 % of its length and so adapts
+        nothing. `changes` override single settings.
         """
         settings: dict[str, object] = {
             "normalise_features": False,
@@ -310,3 +310,8 @@ class LEOConfig(BaseModel):
             "logit_scale": 1.0,
         }
         return cls.model_validate(settings | changes)
+
+    @classmethod
+    def source_document(cls, **changes: object) -> Self:
+        """Make the settings of `basic` under its old name, for one more release."""
+        return cls.basic(**changes)

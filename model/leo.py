@@ -55,7 +55,7 @@ class Adaptation:
 class LatentEmbeddingOptimization(nn.Module):
     """A LEO: feature extractor phi, encoder, relation network and decoder, all meta-learned, and the inner loop.
 
-    The positional arguments make the source document's model. Pass a `config` for any other. Tasks of any number of
+    The positional arguments make LEO's basic form (`LEOConfig`). Pass a `config` for any other. Tasks of any number of
     classes run on the same weights: `num_classes` only sizes the default head that `classifier` uses without
     parameters. Raises `ValueError` where it is below 2.
     """
@@ -73,7 +73,7 @@ class LatentEmbeddingOptimization(nn.Module):
         super().__init__()
         if num_classes < 2:
             raise ValueError(f"num_classes={num_classes} is too few: a classifier needs at least 2 classes")
-        self.config = config or LEOConfig.source_document(
+        self.config = config or LEOConfig.basic(
             latent_dim=latent_dim, inner_lr=inner_lr, outer_lr=outer_lr, inner_steps=inner_steps
         )
         self.classifier = LEOClassifier(num_classes, self.config)
@@ -302,7 +302,7 @@ class LatentEmbeddingOptimization(nn.Module):
             }
         return loss, metrics
 
-    # -- one task, or several of equal shape, by the source document's names -------------------
+    # -- one task, or several of equal shape: the names of the usual usage examples ------------
 
     def encode_task(self, support: Tensor, labels: Tensor) -> Tensor:
         """Encode a support set: images [S,1,R,R], labels [S] -> initial codes [N,L]. All may have a leading T."""

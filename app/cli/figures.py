@@ -64,7 +64,7 @@ def print_photo_card(title: str, validation: dict[str, Any]) -> None:
                 )
             )
         print_table(
-            ("way", "shot", *names, "LEO less the best baseline", "ECE, %", "AUROC", "foreign at 5 %, %"),
+            ("way", "shot", *names, "LEO's lead over the best baseline", "ECE, %", "AUROC", "foreign at 5 %, %"),
             cells,
             title=f"{title}: {source['source']}, {validation['episodes']} tasks a row",
             text_columns=0,

@@ -8,6 +8,7 @@ from model.evaluation.extracted_features import Pictures
 from model.evaluation.model_card import (
     FOREIGN,
     FOREIGN_MEANS,
+    MEANINGS,
     columns_of,
     ece_and_auroc,
     markdown_table,
@@ -19,11 +20,15 @@ from model.evaluation.provenance import machine, today
 from model.evaluation.sweep import Sweep
 from model.leo import LatentEmbeddingOptimization
 
+ABOUT = (
+    "A model of LEO for drawings. From a few drawings of each class, which it need not have seen before, it makes a "
+    "classifier of these classes."
+)
 LIMITS = (
-    "Made for single drawn characters or symbols, one to a picture, on a plain ground. It was trained on "
-    "strokes only: no photographs of objects, no filled shapes, no lines of text. Size, position, "
-    "polarity and colour are normalised away and cannot tell classes apart; orientation can. "
-    "Trained on adults' drawings from one study."
+    "It is made for single drawn characters or symbols, one to a picture, on a plain ground. It has seen strokes only: "
+    "no photos of things, no filled shapes, no lines of text. Classes may differ by shape, proportions and "
+    "orientation, but not by size, position, colour, or whether the ink is dark or light: these are evened out. All "
+    "training drawings are by adults who took part in one study."
 )
 
 #: The tasks on a card: classes from all alphabets, then the more difficult ones within one alphabet.
@@ -58,11 +63,12 @@ def write_drawing_card(folder: Path, name: str, version: str, card: dict[str, An
     """Write `README.md` of a model folder from the card in its `config.json`."""
     shape, trained_on, validation = card["shape"], card["machine"], card["validation"]
     facts = {
-        "Shape": f"{shape['resolution']}x{shape['resolution']} input, F = {shape['feature_dim']}, "
-        f"L = {shape['latent_dim']}, {shape['parameters']:,} parameters",
+        "Shape": f"drawings of {shape['resolution']}x{shape['resolution']} pixels, {shape['feature_dim']} features "
+        f"(F), codes of {shape['latent_dim']} numbers (L), {shape['parameters']:,} parameters",
         "Data": f"{card['data']}, {card['training_classes']} training classes; each is also used turned by 90, 180 "
         "and 270 degrees, as three more classes",
-        "Split": f"by alphabet; validation, never trained on: {', '.join(card['validation_alphabets'])}",
+        "Split": "by alphabet. These alphabets are for validation, and it was never trained on them: "
+        + ", ".join(card["validation_alphabets"]),
         "Command": f"`{card['command']}`",
         **_set_after_training(card.get("after_training", {})),
         "Seed": str(card["seed"]),
@@ -72,9 +78,8 @@ def write_drawing_card(folder: Path, name: str, version: str, card: dict[str, An
     }
     evaluation = [
         f"Measured on the validation alphabets, not turned: {validation['episodes']} tasks for each row, 15 queries a "
-        "class (10 at 10 shots), 95 % intervals. The gain by the inner steps, in points, is the mean difference on "
-        "the same tasks. ECE: expected calibration error of the probabilities. AUROC: how well queries of the task's "
-        "classes are told from those of five other classes."
+        "class (10 at 10 shots), 95 % intervals. *Gain by the steps*: how much more accurate the inner steps make the "
+        f"answers, in percentage points, on the same tasks. {MEANINGS}"
         + (f" {FOREIGN_MEANS}" if FOREIGN in validation["rows"][0] else ""),
         "",
         *markdown_table(columns_of(COLUMNS, validation["rows"]), _table_rows(validation)),
@@ -82,7 +87,7 @@ def write_drawing_card(folder: Path, name: str, version: str, card: dict[str, An
         f"To measure the table again: `leo card --model weights/{name} --data {card['data']}`",
         "",
     ]
-    write_page(folder, name, version, card, facts, evaluation, LIMITS)
+    write_page(folder, name, version, card, ABOUT, facts, evaluation, LIMITS)
 
 
 def _set_after_training(changes: dict[str, float]) -> dict[str, str]:

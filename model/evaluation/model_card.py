@@ -11,7 +11,13 @@ from model.checkpoint import inference_state, write_whole
 from model.leo import LatentEmbeddingOptimization
 
 FOREIGN = "foreign_accepted"
-FOREIGN_MEANS = "Foreign passed: how many of those five classes' queries pass if 5 % of the task's own are rejected."
+MEANINGS = (
+    "*ECE* (expected calibration error): how far confidences are from the share of right answers, on average. *AUROC*: "
+    "how well pictures of the task's classes are told from those of five other classes; 1 is always, 0.5 is a guess."
+)
+FOREIGN_MEANS = (
+    "*Foreign passed*: the share of pictures of those five classes that pass if 5 % of the task's own are rejected."
+)
 
 
 def shape_of(leo: LatentEmbeddingOptimization) -> dict[str, Any]:
@@ -68,16 +74,20 @@ def write_page(
     name: str,
     version: str,
     card: dict[str, Any],
+    about: str,
     facts: dict[str, str],
     evaluation: list[str],
     limits: str,
 ) -> None:
     """Write `README.md` of a model folder.
 
-    The page has `facts` about the model's training, the lines of its `evaluation`, and what it is not made for.
+    The page says what the model is for (`about`), `facts` about its training, the lines of its `evaluation`, and its
+    `limits`.
     """
     lines = [
         f"# {name}",
+        "",
+        about,
         "",
         f"Version `{version}`, trained {card['date']}. Written by `leo train`.",
         "",

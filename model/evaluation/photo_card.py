@@ -14,6 +14,7 @@ from model.evaluation.diagnostics import diagnose
 from model.evaluation.model_card import (
     FOREIGN,
     FOREIGN_MEANS,
+    MEANINGS,
     columns_of,
     ece_and_auroc,
     markdown_table,
@@ -28,11 +29,15 @@ SETTINGS = tuple(Setting(5, (shot, shot), 15) for shot in (1, 5, 10))
 SMALL_SETTINGS = (Setting(2, (1, 1), 3),)  # for data that is too small for all of the others
 EPISODES = 1000
 
+ABOUT = (
+    "A model of LEO for photos of things. From a few photos of each class, which it need not have seen before, it "
+    "makes a classifier of these classes."
+)
 LIMITS = (
-    "Made for photos of things: products, objects, animals, places; one to a picture, in its middle. It tells apart "
-    "what a network trained on ImageNet's thousand classes tells apart. Writing, faces, medical or satellite images, "
-    "and differences of a few pixels are recognised poorly. Only the square in the middle of a picture is used. For "
-    "drawings there is the other model."
+    "It is made for photos of products, objects, animals and places: one to a picture, in its middle. It tells apart "
+    "what its backbone tells apart. It is poor at writing, faces, medical and satellite images, and at differences of "
+    "a few pixels. Only the square in the middle of a picture is used. For drawings use a model of drawings, such as "
+    "`omniglot`."
 )
 
 #: Of the data sets that shipped models are trained on.
@@ -75,14 +80,16 @@ def write_photo_card(folder: Path, name: str, version: str, card: dict[str, Any]
     """Write `README.md` of a model folder from the card in its `config.json`."""
     shape, trained_on, validation = card["shape"], card["machine"], card["validation"]
     facts = {
-        "Shape": f"{shape['backbone']}, frozen, {shape['resolution']}x{shape['resolution']} input, "
-        f"F = {shape['feature_dim']}; L = {shape['latent_dim']}; {shape['parameters']:,} parameters of LEO's own "
-        f"in this folder, {shape['trained']:,} of them meta-trained",
-        "Backbone": f"not in this folder; it comes {' and '.join(map(_origin, shape['backbone'].split('+')))} "
-        f"and is checked by its SHA-256, `{shape['backbone_sha256'][:12]}...`",
+        "Shape": f"photos of {shape['resolution']}x{shape['resolution']} pixels, {shape['feature_dim']} features (F) "
+        f"of a pretrained backbone that stays as it is, codes of {shape['latent_dim']} numbers (L). LEO's own "
+        f"parameters in this folder are {shape['parameters']:,}, of which {shape['trained']:,} are meta-trained",
+        "Backbone": f"`{shape['backbone']}`, which is not in this folder. It comes "
+        f"{' and '.join(map(_origin, shape['backbone'].split('+')))}, and is checked by its SHA-256, "
+        f"`{shape['backbone_sha256'][:12]}...`",
         "Data": f"{card['data']}, {card['training_classes']} training classes",
-        "Split": "by group of classes; every fifth group is for validation and never trained on, but decides early "
-        f"stopping, the temperature and the logistic heads' L2 ({validation['logistic_l2']:g})",
+        "Split": "by group of classes. Every fifth group is for validation, and it was never trained on them; but they "
+        "decided when training stopped, the temperature of the probabilities, and how strongly the logistic heads are "
+        f"regularised (L2 {validation['logistic_l2']:g})",
         "Command": f"`{card['command']}`",
         "Seed": str(card["seed"]),
         "Time": f"{card['seconds']} s on {trained_on['cores']} cores ({trained_on['processor']}), without the "
@@ -96,16 +103,15 @@ def write_photo_card(folder: Path, name: str, version: str, card: dict[str, Any]
         )
     evaluation = [
         f"Measured on the validation classes: {validation['episodes']} tasks for each row, 15 queries a class, 95 % "
-        "intervals, all methods on the same tasks. Methods that do not name LEO's features use the backbone's last "
-        "layer, averaged over all positions, as is common. Prototypes and the logistic head on LEO's features show how "
-        "much of the gain comes from these features. ECE: expected calibration error of LEO's probabilities. AUROC: "
-        "how well queries of the task's classes are told from those of five other classes."
+        "intervals, all methods on the same tasks; accuracies are in per cent. Methods that do not name LEO's features "
+        "use the backbone's last layer, averaged over all positions, as is common. Prototypes and the logistic head on "
+        f"LEO's features show how much of LEO's lead comes from these features. {MEANINGS}"
         + (f" {FOREIGN_MEANS}" if FOREIGN in validation["sources"][0]["rows"][0] else ""),
         "",
     ]
     for source in validation["sources"]:
         methods = [method["method"] for method in source["rows"][0]["methods"]]
-        columns = ("way", "shot", *methods, "LEO less the best baseline", "ECE, %", "AUROC")
+        columns = ("way", "shot", *methods, "LEO's lead over the best baseline", "ECE, %", "AUROC")
         title = f"**{source['source']}**, {len(source['classes'])} classes"
         evaluation += [
             title,
@@ -113,7 +119,7 @@ def write_photo_card(folder: Path, name: str, version: str, card: dict[str, Any]
             *markdown_table(columns_of(columns, source["rows"]), map(_table_row, source["rows"])),
             "",
         ]
-    write_page(folder, name, version, card, facts, evaluation, LIMITS)
+    write_page(folder, name, version, card, ABOUT, facts, evaluation, LIMITS)
 
 
 def _origin(backbone: str) -> str:

@@ -1,4 +1,4 @@
-"""`train_leo`: meta-training in one call on batches of tasks, as the source document has it."""
+"""`train_leo`: meta-training in one call, on batches of tasks."""
 
 import torch
 from torch import Tensor
@@ -16,7 +16,7 @@ def train_leo(
     inner_steps: int = 5,
     device: str | torch.device = "cpu",
 ) -> tuple[LatentEmbeddingOptimization, list[float]]:
-    """Meta-train a LEO of the source document's shape on batches of tasks; return it and the loss of each batch.
+    """Meta-train a LEO of the basic form on batches of tasks; return it and the loss of each batch.
 
     The loader yields support [T,S,1,105,105], labels [T,S], queries [T,Q,1,105,105] and labels [T,Q], as one over
     `model.data.episodes.OmniglotTaskDataset` does. Raises `model.leo.TrainingDiverged` if 20 steps in a row are not

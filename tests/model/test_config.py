@@ -8,8 +8,8 @@ from pydantic import ValidationError
 from model.config import RETIRED, LEOConfig
 
 
-def test_the_source_documents_shape() -> None:
-    config = LEOConfig.source_document()
+def test_the_basic_shape() -> None:
+    config = LEOConfig.basic()
     assert (config.resolution, config.feature_dim, config.latent_dim) == (105, 2304, 64)
     assert 5 * (config.feature_dim + 1) == 11_525  # parameters generated for a 5-way task
 

@@ -14,8 +14,8 @@ from model.networks.gaussian import Gaussian
 from model.networks.relation import LEORelationNetwork
 
 
-def test_shapes_of_the_source_document() -> None:
-    config = LEOConfig.source_document()
+def test_shapes_of_the_basic_form() -> None:
+    config = LEOConfig.basic()
     features = FeatureExtractor(config)(torch.rand(2, 1, 105, 105))
     assert features.shape == (2, 2304)
     membership = one_hot(torch.tensor([[0, 1]]))
@@ -34,7 +34,7 @@ def test_a_class_code_is_the_mean_over_its_examples_however_many() -> None:
 
 
 def test_relation_is_the_mean_over_pairs_as_the_document_writes_it() -> None:
-    config = LEOConfig.source_document()
+    config = LEOConfig.basic()
     relation = LEORelationNetwork(config)
     codes = torch.randn(3, 64)
 
@@ -46,7 +46,7 @@ def test_relation_is_the_mean_over_pairs_as_the_document_writes_it() -> None:
 
 
 def test_absent_classes_take_no_part_in_the_relation() -> None:
-    relation = LEORelationNetwork(LEOConfig.source_document())
+    relation = LEORelationNetwork(LEOConfig.basic())
     codes = torch.randn(1, 3, 64)
     alone = relation(codes[:, :2], torch.ones(1, 2)).mean
     beside_padding = relation(codes, torch.tensor([[1.0, 1.0, 0.0]])).mean

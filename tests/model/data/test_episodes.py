@@ -58,7 +58,7 @@ def test_impossible_tasks_are_refused(way: int, shot: int, query: int) -> None:
         sample_episodes(torch.full((6,), 8), 1, way, shot, query, torch.Generator())
 
 
-def test_the_data_set_of_the_source_document() -> None:
+def test_the_data_set_of_the_usage_examples() -> None:
     tasks = OmniglotTaskDataset(drawings(), n_way=5, k_shot=1, num_query=3, num_tasks=7)
     assert len(tasks) == 7
     assert len(list(DataLoader(tasks, batch_size=4))) == 2

@@ -27,9 +27,11 @@ def test_a_table_has_a_line_for_each_row() -> None:
 
 
 def test_a_page_has_facts_then_figures_then_limits(tmp_path: Path) -> None:
-    write_page(tmp_path, "name", "0abc", {"date": "2026-11-27"}, {"Seed": "0"}, ["figures", ""], "Only drawings.")
+    write_page(
+        tmp_path, "name", "0abc", {"date": "2026-11-27"}, "For signs.", {"Seed": "0"}, ["figures", ""], "Only drawings."
+    )
     assert (tmp_path / "README.md").read_text() == (
-        "# name\n\nVersion `0abc`, trained 2026-11-27. Written by `leo train`.\n\n"
+        "# name\n\nFor signs.\n\nVersion `0abc`, trained 2026-11-27. Written by `leo train`.\n\n"
         "- **Seed**: 0\n\nfigures\n\n**Limits.** Only drawings.\n"
     )
 

@@ -1,4 +1,4 @@
-"""The source document's three usage examples, with nothing but the import lines changed."""
+"""The three usage examples of the library, as people know them, with nothing but the import lines changed."""
 
 from pathlib import Path
 
@@ -13,7 +13,7 @@ def test_the_three_usage_examples(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
     write_omniglot(tmp_path / "omniglot" / "images_evaluation", ["Zeta"], 16)
     monkeypatch.chdir(tmp_path)
 
-    # Basic training; the document draws 2,000 tasks and takes minutes.
+    # Basic training; people draw 2,000 tasks and takes minutes.
     import torch
     from torch.utils.data import DataLoader
 
