@@ -72,7 +72,7 @@ def train(
     """
     from model.allocator import keep_freed_memory
     from model.training.config import PhotoTrainConfig
-    from model.training.presets import PHOTO_MODEL_NAMES, PRESETS, photo_model
+    from model.training.presets import PRESETS, photo_model
 
     keep_freed_memory()
     if preset not in PRESETS:
@@ -85,8 +85,9 @@ def train(
         "seed": seed,
     }
     if isinstance(config, PhotoTrainConfig):
-        name = name or PHOTO_MODEL_NAMES.get(preset, "photos")
-        _train_on_photos(config, name, data, out, find_device(device), origin)
+        _train_on_photos(
+            config, name or (preset if backbone is None else "photos"), data, out, find_device(device), origin
+        )
     elif config.distill > 0 and teacher is None:
         fail(f"{preset} learns from a trained model: give --teacher weights/omniglot")
     else:

@@ -139,8 +139,13 @@ class Models:
         return self._by_version.get(work.model_version, self.default).seconds(work)
 
     def by_name(self, name: str | None) -> Engine:
-        """The model with a name; the default for None. Raises `Problem` 422 if there is none with that name."""
+        """The model with a name, or the first for `drawings` or `photos`; the default for None.
+
+        Raises `Problem` 422 if there is none.
+        """
         engine = self.default if name is None else self._loaded.current.get(name)
+        if engine is None and name in ("drawings", "photos"):
+            engine = next((each for each in self if each.takes_drawings == (name == "drawings")), None)
         if engine is None:
             names = ", ".join(map(repr, self._loaded.current))
             why = f" ({self.left_out[name]})" if name in self.left_out else ""
@@ -159,8 +164,10 @@ class Models:
     def for_task(self, record: TaskRecord) -> Engine:
         """The model that a task was made with. Raises `Problem` 409 if that version is not loaded."""
         loaded = self._loaded
-        for engine in (loaded.current.get(record.model), loaded.previous.get(record.model)):
-            if engine is not None and engine.info.version == record.model_version:
+        named = (models[record.model] for models in (loaded.current, loaded.previous) if record.model in models)
+        engines: list[Engine] = [*named, *self]  # a model may have been renamed
+        for engine in engines:
+            if engine.info.version == record.model_version:
                 return engine
         loaded_versions = ", ".join(f"{each.info.name} {each.info.version}" for each in self)
         raise Problem(

@@ -54,8 +54,8 @@ class TaskOptions(TaskLifetime):
     )
     model: str | None = Field(
         None,
-        description="name of the model to adapt, see `GET /models`. By default the images decide, if models for "
-        "drawings and for photos are loaded; else the default model is used",
+        description="name of the model to adapt, see `GET /models`; or `drawings` or `photos` for the first model of "
+        "that kind. By default the images decide, if models of both kinds are loaded; else the default model is used",
         examples=["omniglot"],
     )
 

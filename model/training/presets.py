@@ -42,9 +42,6 @@ OMNIGLOT = DrawingTrainConfig(
     after_training={"support_views": 5, "inner_temperature": 3.0},
 )
 
-#: What callers name the model of a preset, where it is not `photos`.
-PHOTO_MODEL_NAMES = {"photos-large": "photos-large"}
-
 PRESETS: dict[str, DrawingTrainConfig | PhotoTrainConfig] = {
     "omniglot": OMNIGLOT,
     # The default with a hundred times the drawings, for a GPU: larger batches and more of them. So many rounds are
@@ -60,8 +57,8 @@ PRESETS: dict[str, DrawingTrainConfig | PhotoTrainConfig] = {
             "validate_every": 1000,
         }
     ),
-    # The source document's shape. Its filters cover small parts of the image and generalise poorly, so the small model
-    # is its teacher.
+    # The basic form, over 105x105 drawings. Its filters cover small parts of the image and generalise poorly, so the
+    # small model is its teacher.
     "omniglot-105": DrawingTrainConfig(
         leo=LEOConfig(resolution=105, decoder_skip=True, own_encoder=True, inner_lr=0.3),
         pretrain_steps=4500,

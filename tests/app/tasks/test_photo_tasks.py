@@ -40,15 +40,20 @@ def create_from_photos(client: httpx.Client, **options: str) -> dict[str, object
 
 def test_models_are_listed_with_the_pictures_that_they_take(both: httpx.Client) -> None:
     listed = {model["name"]: model for model in both.get("/models").json()["models"]}
-    assert {name: model["input"] for name, model in listed.items()} == {"omniglot": "drawings", "photos": "photos"}
-    assert (listed["photos"]["resolution"], listed["photos"]["feature_dim"]) == (224, 1600)
-    assert both.get("/page/models.json").json() == {"omniglot": "drawings", "photos": "photos"}
+    assert {name: model["input"] for name, model in listed.items()} == {
+        "omniglot": "drawings",
+        "photos-lite0": "photos",
+    }
+    assert (listed["photos-lite0"]["resolution"], listed["photos-lite0"]["feature_dim"]) == (224, 1600)
+    assert both.get("/page/models.json").json() == {"omniglot": "drawings", "photos-lite0": "photos"}
 
 
-@pytest.mark.parametrize("options", [{}, {"model": "photos"}], ids=["by their looks", "by name"])
+@pytest.mark.parametrize(
+    "options", [{}, {"model": "photos-lite0"}, {"model": "photos"}], ids=["by looks", "by name", "by kind"]
+)
 def test_photos_are_classified(both: httpx.Client, options: dict[str, str]) -> None:
     made = create_from_photos(both, **options)
-    assert made["model"] == "photos"
+    assert made["model"] == "photos-lite0"
     queries = [("images", ("q.jpg", photo(name, seed))) for name in PAIR for seed in (11, 12, 13)]
     said = both.post(f"/tasks/{made['task_id']}/predict", files=queries).json()["predictions"]
     assert [each["label"] for each in said] == [name for name in PAIR for _ in range(3)]
@@ -57,7 +62,7 @@ def test_photos_are_classified(both: httpx.Client, options: dict[str, str]) -> N
 def test_drawings_go_to_the_other_model_unless_told(both: httpx.Client) -> None:
     drawn = [(name, png(name, seed)) for name in ("tee", "ring") for seed in (1, 2)]
     assert create(both, drawn).json()["model"] == "omniglot"
-    assert create(both, drawn, model="photos").json()["model"] == "photos"
+    assert create(both, drawn, model="photos").json()["model"] == "photos-lite0"
 
 
 def test_more_examples_and_the_onnx_export_work_for_photos_too(both: httpx.Client) -> None:
@@ -104,7 +109,7 @@ def test_models_without_their_backbone_are_named_with_what_to_do(tmp_path: Path)
     encoder.unlink()
     with serving(settings) as client:
         found = client.get("/models").json()
-        assert [model["name"] for model in found["models"]] == ["omniglot", "photos"]
+        assert [model["name"] for model in found["models"]] == ["omniglot", "photos-lite0"]
         (left_out,) = found["left_out"]
         assert left_out["name"] == "shop"
         assert "copy the encoder there" in left_out["reason"]
