@@ -259,3 +259,45 @@ class Prediction:
         return cls(
             prediction["label"], prediction["confidence"], scores, prediction["unknown"], prediction.get("known")
         )
+
+
+@dataclass(frozen=True)
+class Limits:
+    """What a service takes at most."""
+
+    max_ways: int
+    """Classes of a task."""
+    max_images: int
+    """Images of a request, and examples of a task."""
+    max_image_pixels: int
+    max_body_bytes: int
+    max_ttl_seconds: int
+
+
+@dataclass(frozen=True)
+class Model:
+    """A model that a service has loaded."""
+
+    name: str
+    version: str
+    default: bool
+    """Whether it answers where neither a task nor its pictures ask for another."""
+    input: str
+    """The kind of images it takes: "drawings" or "photos"."""
+    resolution: int
+    """Side of the square that it sees, in pixels."""
+    feature_dim: int
+    """F, the columns of `fc.weight`."""
+    latent_dim: int
+    """L, the length of a class's code."""
+    inner_steps: int
+    phi_precision: str
+    """Number format in which its feature extractor computes: "int8" or "float32"."""
+    limits: Limits
+    card: dict[str, Any]
+    """How it was trained, and how accurate it is; its form is the model's own."""
+
+    @classmethod
+    def from_json(cls, model: dict[str, Any]) -> "Model":
+        """Read the service's JSON."""
+        return read_fields(cls, model | {"limits": read_fields(Limits, model["limits"])})

@@ -9,7 +9,7 @@ from typing import Any, Concatenate, ParamSpec, Protocol, cast, overload
 
 import httpx
 
-from leo_client.answers import Evaluation, Example, Prediction, Task, TaskPage, read_fields
+from leo_client.answers import Evaluation, Example, Model, Prediction, Task, TaskPage, read_fields
 from leo_client.call import Answer, Call
 from leo_client.checks import header_value, path_of, text
 from leo_client.images import Examples, Image, Images, labels_and_files, to_file, to_files
@@ -361,9 +361,9 @@ class Calls:
         return Call("GET", f"{path_of(task_id)}/standalone.zip", _read_content)
 
     @_method
-    def models(self) -> Call[list[dict[str, Any]]]:
-        """List the models that are loaded, with their limits and cards."""
-        return Call("GET", "/models", lambda response: list(response.json()["models"]))
+    def models(self) -> Call[list[Model]]:
+        """List the models that are loaded, with their limits and cards; the default model comes first."""
+        return Call("GET", "/models", lambda response: [Model.from_json(each) for each in response.json()["models"]])
 
 
 def _form_files(images: list[bytes]) -> list[tuple[str, tuple[str, bytes]]]:

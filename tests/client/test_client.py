@@ -120,7 +120,10 @@ def test_tasks_from_pairs_are_listed_read_downloaded_and_deleted(leo: Client) ->
     assert [task for task in listed if task in {m.task_id for m in made}] == [m.task_id for m in made[::-1]]
     assert len(leo.page(limit=1).tasks) == 1
     assert leo.parameters(made[0].task_id)[8:9] == b"{"  # safetensors' header
-    assert leo.models()[0]["default"]
+    model = leo.models()[0]
+    assert (model.name, model.default, model.input) == ("omniglot", True, "drawings")
+    assert (model.resolution, model.feature_dim, model.limits.max_ways) == (28, 512, 100)
+    assert model.card["date"]
     leo.delete(made[0].task_id)
     with pytest.raises(ProblemError) as refused:
         leo.get(made[0].task_id)
