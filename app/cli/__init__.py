@@ -16,6 +16,7 @@ from app.cli import (
     serve,
     task_evaluate,
     task_examples,
+    task_files,
     tasks,
     train,
 )
@@ -36,6 +37,7 @@ __all__ = [
     "serve",
     "task_evaluate",
     "task_examples",
+    "task_files",
     "tasks",
     "train",
 ]

@@ -48,16 +48,20 @@ def bench(
     url: Annotated[
         str | None,
         typer.Option(
-            envvar="LEO_URL", help="A running server; without it one is started here, and ended.", show_default="none"
+            envvar="LEO_URL",
+            help="Address of a running server; without it one is started.",
+            show_default="none",
         ),
     ] = None,
     way: Annotated[int, typer.Option(min=2, max=100, help="Classes of a task.")] = 5,
     shot: Annotated[int, typer.Option(min=1, max=100, help="Examples of each class.")] = 1,
     images: Annotated[int, typer.Option(min=1, max=1000, help="Images in a prediction.")] = 1,
-    clients: Annotated[str, typer.Option(help="How many at once, one measurement each.")] = "1,4,16",
-    seconds: Annotated[float, typer.Option(min=0.1, help="Of each measurement.")] = 5.0,
+    clients: Annotated[str, typer.Option(help="How many clients at once; each number is measured.")] = "1,4,16",
+    seconds: Annotated[float, typer.Option(min=0.1, help="How long each measurement takes.")] = 5.0,
     model: Annotated[str | None, typer.Option(help="Which of the server's models.", show_default="its default")] = None,
-    out: Annotated[Path | None, typer.Option(help="Write the figures as JSON, too.", show_default=False)] = None,
+    out: Annotated[
+        Path | None, typer.Option(help="Also write the figures to this JSON file.", show_default=False)
+    ] = None,
 ) -> None:
     """Measure how fast tasks are made and images classified over HTTP, by clients that ask without a pause.
 

@@ -18,7 +18,9 @@ TrainingData = Annotated[
     list[Path], typer.Option(help="The data it was trained on: a folder or zip. Photos may come from several.")
 ]
 Split = Annotated[str, typer.Option(help="all, train or validation; no alphabet is in both of the last two.")]
-SameAlphabet = Annotated[str | None, typer.Option("--within", help="alphabet: all classes of a task are of one.")]
+SameAlphabet = Annotated[
+    str | None, typer.Option("--within", help="alphabet: all classes of a task from one alphabet.")
+]
 Seed = Annotated[int, typer.Option(min=0, help="The same seed draws the same tasks.")]
 Out = Annotated[Path | None, typer.Option(help="Write the results to this file as JSON.")]
 

@@ -4,7 +4,6 @@ import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import UTC
-from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -155,84 +154,6 @@ def delete(task_ids: Annotated[list[str], typer.Argument(metavar="TASK_ID...")],
     with server(url) as client:
         for task_id in [full_id(client, given) for given in task_ids]:  # all are found before one is deleted
             client.delete(task_id)
-
-
-@tasks.command("export")
-def export(
-    task_id: TaskId,
-    out: Annotated[
-        Path,
-        typer.Argument(
-            help="FILE.zip for the whole task, FILE.safetensors for the head, FILE.onnx for the whole classifier, or "
-            "a new FOLDER for the classifier with a page that runs it in a browser and a Python file."
-        ),
-    ],
-    runtime: Annotated[
-        Path | None,
-        typer.Option(
-            help="Folder of the npm package onnxruntime-web, such as node_modules/onnxruntime-web: what the page in "
-            "FOLDER needs of it is copied there.",
-            show_default="the page says what it needs",
-        ),
-    ] = None,
-    url: Url = LOCAL,
-) -> None:
-    """Write a task, its head, or the whole classifier, to a file or a folder."""
-    if out.suffix in (".zip", ".safetensors", ".onnx"):
-        if runtime:
-            fail("--runtime belongs to a FOLDER")
-        with server(url) as client:
-            kinds = {".zip": client.export, ".safetensors": client.parameters, ".onnx": client.onnx}
-            out.write_bytes(kinds[out.suffix](full_id(client, task_id)))
-    elif out.suffix or out.is_file():
-        fail(
-            f"{out}: choose a name that ends in .zip (the task), .safetensors (the head) or .onnx (the whole "
-            "classifier), or a folder"
-        )
-    else:
-        with server(url) as client:
-            _export_folder(client, full_id(client, task_id), out, runtime)
-
-
-def _export_folder(client: "Client", task_id: str, folder: Path, runtime: Path | None) -> None:
-    from app.tasks.standalone import RUNTIME, unpack
-
-    missing = [source for source in RUNTIME if runtime and not (runtime / source).is_file()]
-    if missing:
-        fail(f"{runtime} has no {missing[0]}: install it with npm install onnxruntime-web")
-    if folder.exists() and any(folder.iterdir()):
-        fail(f"{folder} is not empty: choose a new folder")
-    files = unpack(client.standalone(task_id))
-    if runtime:
-        files |= {name: (runtime / source).read_bytes() for source, name in RUNTIME.items()}
-    for name, content in files.items():
-        (folder / name).parent.mkdir(parents=True, exist_ok=True)
-        (folder / name).write_bytes(content)
-
-
-@tasks.command("import")
-def import_(
-    file: Annotated[Path, typer.Argument(help="FILE.zip or FILE.safetensors, as `leo tasks export` wrote it.")],
-    name: Annotated[str | None, typer.Option(help="A name for the task.", show_default="a task keeps its own")] = None,
-    model: Annotated[
-        str | None,
-        typer.Option(
-            help="Name of one of the server's models, to make the task anew with from the pictures in FILE.zip.",
-            show_default="the task's own",
-        ),
-    ] = None,
-    url: Url = LOCAL,
-) -> None:
-    """Make a task from an exported task or head, and print its id."""
-    with server(url) as client:
-        data = file.read_bytes()
-        if data.startswith(b"PK"):
-            task = client.import_task(data, name=name, model=model)
-        elif model is None:
-            task = client.import_head(data, name=name)
-        else:
-            fail("--model needs a FILE.zip with pictures")
-    typer.echo(task.task_id)
 
 
 def read_examples(labels: list[str], files: "list[File]") -> list[tuple[str, bytes]]:

@@ -6,6 +6,7 @@ import zipfile
 from pathlib import Path
 
 import httpx
+import pytest
 
 from app.tasks.standalone import RUNTIME, unpack
 from tests.helpers.command import run_leo
@@ -69,7 +70,24 @@ def test_a_folder_that_needs_no_server(client: httpx.Client, tmp_path: Path) -> 
     assert json.loads((folder / "labels.json").read_text())["labels"] == FIVE
     assert (folder / "predict.py").exists()
     assert "not empty" in refused(folder)
+    (folder / "labels.json").write_text("old")
+    (folder / "mine.txt").write_text("mine")
+    run_leo("tasks", "export", task_id, folder, "--force", **server)
+    assert json.loads((folder / "labels.json").read_text())["labels"] == FIVE
+    assert (folder / "mine.txt").read_text() == "mine"
     assert "FOLDER" in refused(tmp_path / "graph.onnx", "--runtime", package)
+
+
+@pytest.mark.parametrize("kind", ["zip", "safetensors", "onnx"])
+def test_a_file_that_is_there_is_not_overwritten_unasked(client: httpx.Client, tmp_path: Path, kind: str) -> None:
+    server = {"LEO_URL": str(client.base_url)}
+    task_id, out = create(client).json()["task_id"], tmp_path / f"out.{kind}"
+    out.write_text("mine")
+    (line,) = run_leo("tasks", "export", task_id, out, status=1, **server).stderr.splitlines()
+    assert "--force" in line
+    assert out.read_text() == "mine"
+    run_leo("tasks", "export", task_id, out, "--force", **server)
+    assert out.stat().st_size > 1000
 
 
 def test_a_folder_has_no_other_files_than_its_own() -> None:
