@@ -231,6 +231,31 @@ $(VENV)/sbom/bin/cyclonedx-py: $(INSTALLED)
 	@$(PYTHON) -m venv $(VENV)/sbom
 	@$(VENV)/sbom/bin/python -m pip install --quiet cyclonedx-bom==7.5.0
 
+# docs/ as a site, in build/site: open build/site/index.html. Every link of it is checked.
+.PHONY: docs docs-tools
+docs: docs-tools
+	NO_MKDOCS_2_WARNING=1 $(BIN)/python -m mkdocs build --quiet
+
+# What the site is built with; tests/test_docs_site.py builds it where this was run.
+MERMAID_VERSION := 12.3.0
+MERMAID_SHA256 := be0684e8d20bfc874df12c0f04927a5c482f57f2200eec54cca52a4583fd4040
+MERMAID := .cache/mermaid/$(MERMAID_VERSION)
+docs-tools: $(VENV)/.docs $(MERMAID)
+
+$(VENV)/.docs: $(INSTALLED)
+	@$(BIN)/python -m pip install --quiet --constraint requirements.txt --editable '.[dev,docs]'
+	@touch $@
+
+# Draws the diagrams, from npm; the theme would load it from elsewhere.
+$(MERMAID):
+	@mkdir -p .cache
+	cd .cache && npm pack --silent mermaid@$(MERMAID_VERSION)
+	cd .cache && echo "$(MERMAID_SHA256)  mermaid-$(MERMAID_VERSION).tgz" | sha256sum --check --quiet
+	rm -rf .cache/mermaid && mkdir .cache/mermaid
+	tar -xzf .cache/mermaid-$(MERMAID_VERSION).tgz -C .cache/mermaid --strip-components=1 package/dist/mermaid.min.js
+	rm .cache/mermaid-$(MERMAID_VERSION).tgz
+	@touch $@
+
 # The size of the container image, and its time to build and to start; writes bench/results/image.json and the figures of
 # docs/deployment.md. DOCKER may name another program with the same commands.
 bench-image: $(INSTALLED)
