@@ -14,21 +14,17 @@ DOCUMENT = ROOT / "docs" / "accuracy.md"
 
 
 def tables() -> str:
-    """Everything between the document's two marks."""
+    """Everything between the document's two marks: sections of tables."""
     kinds = ("compare", "compare-alphabet", "compare-gradient")
-    parts = [
-        cards.drawings(),
-        cards.photos(),
-        cards.photos_held_out(),
-        strangers_among_drawings(),
-        strangers_among_photos(),
-        *map(compared, kinds),
-        choices(),
-        views(),
-        views_of_queries(),
-        extractors(),
-        speed(),
-    ]
+    sections = {
+        "The shipped models": [cards.drawings(), cards.photos(), cards.photos_held_out()],
+        "Pictures of other classes": [strangers_among_drawings(), strangers_among_photos()],
+        "LEO beside other methods": [*map(compared, kinds)],
+        "What each part contributes": [choices(), views(), views_of_queries()],
+        "Feature extractors": [extractors()],
+        "Speed of training": [speed()],
+    }
+    parts = [part for title, section in sections.items() for part in ([f"## {title}"], *section)]
     return "\n\n".join("\n".join(part) for part in parts)
 
 
