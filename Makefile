@@ -98,6 +98,7 @@ bench-quantised: $(INSTALLED)
 # make bench-known DATA=.../images_background.zip PHOTOS="--photos a.zip --photos b.zip"
 bench-known: $(INSTALLED)
 	$(BIN)/python -m bench.known --drawings $(DATA) $(PHOTOS)
+	$(BIN)/python -m bench.negatives --drawings $(DATA) $(PHOTOS)
 	$(BIN)/python -m bench.accuracy
 
 # How fast the page's probabilities follow the drawing, in Debian's chromium; writes bench/results/page.json.

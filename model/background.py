@@ -4,6 +4,9 @@ A softmax over a task's classes must choose one of them, so its probabilities sa
 A model therefore brings the heads of a few other classes. A picture that fits one of them as well as it fits the task's
 best class is probably of neither. In speaker verification scores are normalised by a cohort of other speakers for the
 same reason. Nothing more is needed of a task than its head, so every task that was ever stored has a score.
+
+A task may have negatives: examples of what is none of its classes. They join its background, and weigh together as
+much as one class of it, however many they are: so pictures that are not like them keep their scores.
 """
 
 import json
@@ -41,15 +44,36 @@ class Background:
         scaled = self.heads / np.float32(self.temperature)
         return np.ascontiguousarray(scaled[:, :-1].T), np.ascontiguousarray(scaled[:, -1])
 
-    def score(self, features: NDArray[np.float32], best: NDArray[np.float32]) -> NDArray[np.float32]:
-        """Compute the scores [Q] of features [Q,F] whose highest logit among the task's classes is `best` [Q]."""
+    def score(
+        self,
+        features: NDArray[np.float32],
+        best: NDArray[np.float32],
+        of_negatives: NDArray[np.float32] | None = None,
+    ) -> NDArray[np.float32]:
+        """Compute the scores [Q] of features [Q,F] whose highest logit among the task's classes is `best` [Q].
+
+        `of_negatives` [Q] is what the function of that name gives, minus infinity for tasks without negatives.
+        """
         weight, bias = self._scaled
         logits = features @ weight + bias  # [Q, B]
         highest = logits.max(axis=1)
-        scores: NDArray[np.float32] = (
-            best / np.float32(self.temperature) - highest - np.log(np.exp(logits - highest[:, None]).sum(axis=1))
-        )
+        beside = highest + np.log(np.exp(logits - highest[:, None]).sum(axis=1))  # [Q]
+        if of_negatives is not None:
+            beside = np.logaddexp(beside, of_negatives)
+        scores: NDArray[np.float32] = best / np.float32(self.temperature) - beside
         return scores
+
+    def of_negatives(self, logits: NDArray[np.float32]) -> NDArray[np.float32]:
+        """Sum up logits [Q,M] by a task's negatives for `score`: [Q]."""
+        scaled = logits / np.float32(self.temperature)
+        together: NDArray[np.float32] = np.logaddexp.reduce(scaled, axis=1) - np.float32(np.log(logits.shape[1]))
+        return together
+
+    def joined_by(self, heads: NDArray[np.float32]) -> Self:
+        """Add the heads [M,F+1] of a task's negatives, perhaps none: the background of that task alone."""
+        weighed = heads.copy()
+        weighed[:, -1] -= self.temperature * np.log(max(1, len(heads)))
+        return replace(self, heads=np.concatenate([self.heads, weighed]))
 
     def known(self, scores: NDArray[np.float32], shots: NDArray[np.float32]) -> NDArray[np.float32]:
         """Turn scores [Q] into the share of pictures of a task's own classes that score lower, [Q] in 0..1.

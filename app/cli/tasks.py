@@ -4,6 +4,7 @@ import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import UTC
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -59,13 +60,23 @@ def create(
     keep_images: Annotated[
         bool, typer.Option("--keep-images", help="Store small copies of the pictures, for `leo tasks export`.")
     ] = False,
+    negatives: Annotated[
+        list[Path] | None,
+        typer.Option(help="A picture, or a folder or zip of them, of what is none of the classes. May be repeated."),
+    ] = None,
     url: Url = LOCAL,
 ) -> None:
     """Make a task from a folder of examples and print its id."""
     labels, files = find_support(support)
-    with server(url) as client, naming_the_file(files):
+    of_none = find_queries(negatives)[0] if negatives else []
+    with server(url) as client, naming_the_file([*files, *of_none]):
         task = client.create(
-            read_examples(labels, files), name=name, ttl_seconds=ttl, model=model, keep_images=keep_images
+            read_examples(labels, files),
+            name=name,
+            ttl_seconds=ttl,
+            model=model,
+            keep_images=keep_images,
+            negatives=read_pictures(of_none),
         )
     for suspect in task.quality.suspects if task.quality else []:
         warn_of_suspect(files[suspect.index], suspect.looks_like)
@@ -158,10 +169,15 @@ def delete(task_ids: Annotated[list[str], typer.Argument(metavar="TASK_ID...")],
 
 def read_examples(labels: list[str], files: "list[File]") -> list[tuple[str, bytes]]:
     """Read files to pairs of label and image. One that cannot be read ends the command."""
+    return list(zip(labels, read_pictures(files), strict=True))
+
+
+def read_pictures(files: "list[File]") -> list[bytes]:
+    """Read files. One that cannot be read ends the command."""
     from model.data.sources import DataError
 
     try:
-        return [(label, file.read()) for label, file in zip(labels, files, strict=True)]
+        return [file.read() for file in files]
     except DataError as error:
         fail(error)
 

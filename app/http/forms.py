@@ -15,6 +15,7 @@ from app.settings import Settings
 from app.tasks.zip_files import ZIP
 
 ARCHIVE = "archive"  # the field that holds a zip
+IMAGES_OF_JSON = {"support", "negatives"}  # the fields of a JSON body that are no options
 
 
 def read_form(content_type: str, body: bytes, settings: Settings, fields_an_image: int = 1) -> list[Part]:
@@ -29,12 +30,16 @@ def read_form(content_type: str, body: bytes, settings: Settings, fields_an_imag
     )
 
 
-def files_of(form: list[Part]) -> list[bytes]:
-    """The images in a form. Raises `Problem` 422 for one that is no file, or a zip."""
-    images = [part for part in form if part.name == "images"]
-    for index, part in enumerate(images):
+def files_of(form: list[Part], name: str = "images", first: int = 0) -> list[bytes]:
+    """The images in a form's fields of this name, numbered from `first`.
+
+    Raises `Problem` 422 for one that is no file, or a zip.
+    """
+    images = [part for part in form if part.name == name]
+    for index, part in enumerate(images, first):
         if not part.is_file:
-            hint = "send URLs in a JSON body" if URL.match(part.text) else "send it as a file (curl: -F images=@a.png)"
+            as_file = f"send it as a file (curl: -F {name}=@a.png)"
+            hint = "send URLs in a JSON body" if URL.match(part.text) else as_file
             raise Problem(422, f"image {index} was sent as text; {hint}", index=index)
         if part.data.startswith(ZIP):
             raise Problem(422, f"image {index} is a zip: send it in the field {ARCHIVE!r}", index=index)
@@ -55,11 +60,12 @@ def archive_of(form: list[Part]) -> bytes | None:
 
 def options_of(form: list[Part], schema: type[CreateTask] | type[LabelledImages]) -> dict[str, Any]:
     """The other fields of a form, checked by the schema that also checks JSON bodies. Raises `Problem` 422."""
-    names = [name for name in schema.model_fields if name != "support"]
-    others = [part for part in form if part.name not in ("images", "labels", ARCHIVE)]
+    names = [name for name in schema.model_fields if name not in IMAGES_OF_JSON]
+    pictured = ["images", "labels", ARCHIVE, *(["negatives"] if "negatives" in schema.model_fields else [])]
+    others = [part for part in form if part.name not in pictured]
     unknown = {part.name for part in others} - set(names)
     if unknown:
-        raise body_hints.unknown_field(min(unknown), ["images", "labels", ARCHIVE, *names])
+        raise body_hints.unknown_field(min(unknown), [*pictured, *names])
     if len(fields := Counter(part.name for part in others)) < len(others):
         raise Problem(422, f"field {fields.most_common(1)[0][0]!r} was sent more than once; send it once")
     return check_options({part.name: None if part.is_file else part.text for part in others}, schema)
@@ -68,6 +74,6 @@ def options_of(form: list[Part], schema: type[CreateTask] | type[LabelledImages]
 def check_options(values: Mapping[str, str | None], schema: type[CreateTask] | type[LabelledImages]) -> dict[str, Any]:
     """Check options that are no JSON by the schema that also checks JSON bodies. Raises `Problem` 422."""
     try:
-        return schema.model_validate({**values, "support": []}).model_dump(exclude={"support"})
+        return schema.model_validate({**values, "support": []}).model_dump(exclude=IMAGES_OF_JSON)
     except ValidationError as error:
         raise Problem(422, describe_validation_errors(error.errors(include_url=False, include_input=False))) from None

@@ -6,6 +6,7 @@ from typing import Any
 from fastapi import FastAPI
 from pydantic import BaseModel
 
+from app.http.schemas import ABOUT_NEGATIVES
 from app.problems import MEDIA_TYPE
 from model.images.formats import NAMES
 
@@ -117,6 +118,7 @@ LABELS = {"type": "array", "items": {"type": "string"}, "description": "one labe
 CREATE_FORM = {
     "images": FILES,
     "labels": LABELS,
+    "negatives": {**FILES, "description": ABOUT_NEGATIVES},
     "archive": CLASSES_ZIP,
     "name": {"type": "string"},
     "ttl_seconds": {"type": "integer", "minimum": 1},

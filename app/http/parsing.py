@@ -13,7 +13,7 @@ from pydantic import BaseModel, ValidationError
 
 from app.http import body_hints, zips
 from app.http.fetching import Fetcher
-from app.http.forms import ARCHIVE, archive_of, check_options, files_of, options_of, read_form
+from app.http.forms import ARCHIVE, IMAGES_OF_JSON, archive_of, check_options, files_of, options_of, read_form
 from app.http.json_images import read_images
 from app.http.middleware.admission import PERMIT
 from app.http.schemas import CreateTask, Feedback, LabelledImages, PredictImages, RelabelExample
@@ -23,7 +23,7 @@ from app.observability import metrics
 from app.problems import Problem
 from app.settings import Settings
 from app.tasks.changing import Judgement
-from app.tasks.limits import check_image_count
+from app.tasks.limits import check_image_count, numbering_negatives
 from app.tasks.options import TaskOptions, UpdateTask
 from app.tasks.zip_files import ZIP
 
@@ -60,10 +60,20 @@ class Pictures:
 
 @dataclass(frozen=True)
 class Examples(Pictures):
-    """Labelled images, and the other fields of the request's schema."""
+    """Labelled images, perhaps negatives after them, and the other fields of the request's schema."""
 
     labels: list[str] = field(default_factory=list)
     options: dict[str, Any] = field(default_factory=dict)
+
+    @property
+    def labelled(self) -> list[bytes]:
+        """The images that the labels are of."""
+        return self.images[: len(self.labels)]
+
+    @property
+    def negatives(self) -> list[bytes]:
+        """Images of what is none of the classes."""
+        return self.images[len(self.labels) :]
 
 
 async def read_support(request: Request, settings: Settings) -> tuple[Examples, TaskOptions]:
@@ -176,28 +186,42 @@ def _examples(
     beside_zip: dict[str, str],
 ) -> Examples:
     if _kind(content_type) in zips.KINDS:
-        options = check_options(beside_zip, schema)
-        images, labels, names = zips.read_labelled(body, settings)
-        return Examples(images, names, labels=labels, options=options)
+        return _of_zip(body, settings, schema, check_options(beside_zip, schema))
     if _is_json(content_type, body):
         parsed = _json(schema, body, settings)
-        images, urls = read_images(example.image for example in parsed.support)
+        negatives = parsed.negatives if isinstance(parsed, CreateTask) else []
+        images, urls = read_images([*(example.image for example in parsed.support), *negatives])
         check_image_count(images, settings)
         labels = [example.label for example in parsed.support]
-        options = parsed.model_dump(exclude={"support"})
+        options = parsed.model_dump(exclude=IMAGES_OF_JSON)
     else:
         form, urls = read_form(content_type, body, settings), {}
         options = options_of(form, schema)
         if (archive := archive_of(form)) is not None:
-            images, labels, names = zips.read_labelled(archive, settings)
-            return Examples(images, names, labels=labels, options=options)
+            if any(part.name == "negatives" for part in form):
+                raise Problem(422, f"put the negatives into the zip, in a folder {zips.NEGATIVES!r}")
+            return _of_zip(archive, settings, schema, options)
         images = files_of(form)
         check_image_count(images, settings)
         label_parts = [part for part in form if part.name == "labels"]
         labels = [part.text for part in label_parts if not part.is_file]
         if len(labels) != len(images):
             raise body_hints.label_count_problem(len(images), labels, len(label_parts) > len(labels))
+        with numbering_negatives(len(images)):
+            images += files_of(form, "negatives", len(images))
     return Examples(images, urls=urls, labels=labels, options=options)
+
+
+def _of_zip(
+    data: bytes, settings: Settings, schema: type[CreateTask] | type[LabelledImages], options: dict[str, Any]
+) -> Examples:
+    """The examples in a zip of folders and, where a task is created, its negatives. Raises `Problem` 413 or 422."""
+    every = list(zip(*zips.read_labelled(data, settings), strict=True))  # image, label and name of each
+    is_negative = [schema is CreateTask and label.rpartition("/")[2] == zips.NEGATIVES for _, label, _ in every]
+    own = [each for each, negative in zip(every, is_negative, strict=True) if not negative]
+    of_none = [each for each, negative in zip(every, is_negative, strict=True) if negative]
+    images, names = [image for image, *_ in (*own, *of_none)], [name for *_, name in (*own, *of_none)]
+    return Examples(images, names, labels=[label for _, label, _ in own], options=options)
 
 
 def _queries(content_type: str, body: bytes, settings: Settings) -> Pictures:

@@ -48,6 +48,7 @@ def task_to_schema(record: TaskRecord) -> schemas.Task:
         revision=record.revision,
         feedback=schemas.JudgedAnswers(judged=record.judged, right=record.judged_right),
         keep_images=record.keep_images,
+        negatives=record.negative_count,
         adaptation=AdaptationReport.model_validate(record.adaptation),
         quality=quality_to_schema(record.quality, record.labels),
     )

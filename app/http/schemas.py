@@ -21,6 +21,11 @@ URL = "its URL, on a host that the operator allows (`LEO_IMAGE_HOSTS`)"
 EXAMPLES: list[JsonValue] = [{"image": RING, "label": "ring"}, {"image": CROSS, "label": "cross"}]
 
 
+ABOUT_NEGATIVES = (
+    f"{NAMES} files of what is none of the classes: pictures like these are then answered as unknown more often"
+)
+
+
 class SupportExample(BaseModel):
     """One labelled support image."""
 
@@ -34,6 +39,7 @@ class CreateTask(TaskOptions):
 
     model_config = ConfigDict(json_schema_extra={"examples": [{"support": EXAMPLES, "name": "signs"}]})
     support: Annotated[list[SupportExample], FailFast()]  # else each of a million wrong ones would be an error
+    negatives: Annotated[list[str], FailFast()] = Field([], description=f"{ABOUT_NEGATIVES}; as base64")
 
 
 class LabelledImages(BaseModel):
@@ -173,6 +179,7 @@ class Task(BaseModel):
     )
     feedback: JudgedAnswers
     keep_images: bool = Field(description="whether pictures of its examples are stored")
+    negatives: int = Field(description="how many examples of none of its classes it has", examples=[0])
     adaptation: AdaptationReport
     quality: QualityReport | None = Field(
         description="null for imported tasks, and for tasks made before reports existed"
@@ -183,7 +190,7 @@ class UnreadableTask(BaseModel):
     """A task of which nothing but its id can be read."""
 
     task_id: str
-    reason: str = Field(examples=["task 3f9c is a record of schema 2, this program's is 1: run the same version"])
+    reason: str = Field(examples=["task 3f9c is a record of schema 3, this program's is 2: run the same version"])
 
 
 class TaskPage(BaseModel):

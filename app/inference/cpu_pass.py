@@ -22,10 +22,11 @@ Number = TypeVar("Number", bound=np.generic)
 
 
 class Place(NamedTuple):
-    """Where a request's logits are in those of its batch: its rows, and how many classes its task has."""
+    """Where a request's logits are in those of its batch: its rows, and its task's classes and negatives."""
 
     rows: slice
     ways: int
+    negatives: int
 
 
 class CpuPass:
@@ -109,32 +110,37 @@ class CpuPass:
             return []
         heights = [len(work.images) for work in works]
         places = [
-            Place(slice(end - height, end), len(work.codes))
+            Place(slice(end - height, end), work.ways, work.negatives)
             for work, height, end in zip(works, heights, accumulate(heights), strict=True)
         ]
         logits = np.full((len(features), max(place.ways for place in places)), -np.inf, dtype=np.float32)  # [B, most N]
-        for (rows, ways), own in zip(places, self._logits(features, works, heads, places), strict=True):
-            logits[rows, :ways] = own
-        by_request = [self._leo.config.temperature_at(work.shots, len(work.codes)) for work in works]
+        background = self._background if heads[0] else self._background_of_codes
+        beside: NDArray[np.float32] | None = None  # [B], what the tasks' negatives add to the background
+        for (rows, ways, negatives), own in zip(places, self._logits(features, works, heads, places), strict=True):
+            logits[rows, :ways] = own[:, :ways]
+            if negatives and background:
+                beside = np.full(len(features), -np.inf, dtype=np.float32) if beside is None else beside
+                beside[rows] = background.of_negatives(own[:, ways:])
+        by_request = [self._leo.config.temperature_at(work.shots, work.ways) for work in works]
         temperatures = np.repeat(np.array(by_request, dtype=np.float32), heights)  # [B]
         highest = logits.max(axis=1)  # [B]
         probabilities = softmax(logits / temperatures[:, None])  # [B, most N]
         known = None
-        if background := self._background if heads[0] else self._background_of_codes:
+        if background:
             shots = np.repeat(np.array([work.shots for work in works], dtype=np.float32), heights)  # [B]
-            known = background.known(background.score(features.numpy(), highest), shots)  # [B]
+            known = background.known(background.score(features.numpy(), highest, beside), shots)  # [B]
         return [
             Predicted(probabilities[rows, :ways], head, None if known is None else known[rows])
-            for (rows, ways), head in zip(places, heads, strict=True)
+            for (rows, ways, _), head in zip(places, heads, strict=True)
         ]
 
     def _logits(
         self, features: Tensor, works: list[Predict], heads: list[Head | None], places: list[Place]
     ) -> Iterator[NDArray[np.float32]]:
-        """The logits [Q,N] of each request in turn, by its head or, where there are no heads, from its codes."""
+        """The logits [Q,N+M] of each request in turn, by its head or, where there are no heads, from its codes."""
         if heads[0]:
             queries = features.numpy()
-            for (rows, _), head in zip(places, heads, strict=True):
+            for (rows, *_), head in zip(places, heads, strict=True):
                 if head:
                     yield queries[rows] @ head.weight.T + head.bias
             return
@@ -145,9 +151,9 @@ class CpuPass:
             first, last = group[0].rows.start, group[-1].rows.stop
             codes = torch.from_numpy(_joined([work.codes for work in works[at : at + JOINT_REQUESTS]]))
             logits, column = self._head_logits(features[first:last], codes).numpy(), 0  # [group Q, group N]
-            for rows, ways in group:
-                yield logits[rows.start - first : rows.stop - first, column : column + ways]
-                column += ways
+            for rows, ways, negatives in group:
+                yield logits[rows.start - first : rows.stop - first, column : column + ways + negatives]
+                column += ways + negatives
 
     def _supports(self, works: list[Adapt], features: Tensor, encoder_features: Tensor) -> list[Support]:
         """New support features [sum S,F] of several requests -> each request's support set, earlier examples first."""

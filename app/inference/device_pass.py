@@ -73,7 +73,7 @@ class DevicePass:
         if images := [work.images for works in (batch.predictions, batch.adaptations) for work in works]:
             parts.append(images)
         if batch.predictions:
-            temperatures = [self._config.temperature_at(work.shots, len(work.codes)) for work in batch.predictions]
+            temperatures = [self._config.temperature_at(work.shots, work.ways) for work in batch.predictions]
             owner = np.arange(len(batch.predictions)).repeat([len(work.images) for work in batch.predictions])
             parts += [*_pad_codes(batch.predictions), [np.array(temperatures, dtype=np.float32)], [owner]]
         if batch.adaptations:
@@ -130,7 +130,7 @@ class DevicePass:
             for predict in batch.predictions:
                 own = slice(at, at + len(predict.images))
                 its_known = None if known is None else known[own]
-                yield id(predict), Predicted(probabilities[own, : len(predict.codes)], None, its_known)
+                yield id(predict), Predicted(probabilities[own, : predict.ways], None, its_known)
                 at = own.stop
         if batch.adaptations:
             yield from self._hand_out_adaptations(batch.adaptations, arrays)
@@ -195,13 +195,17 @@ def _refuse_to_quantise(quantise: bool | None) -> None:
 
 
 def _pad_codes(works: Sequence[Predict | Decode]) -> list[Sequence[NDArray[Any]]]:
-    """Codes of several tasks -> [T,N,L], and which classes each task has, [T,N]."""
+    """Codes of several tasks -> [T,N,L], and what they are, [T,N]: 1 of a class, -1 of a negative, 0 of padding."""
     ways = max(len(work.codes) for work in works)
     codes = np.zeros((len(works), ways, works[0].codes.shape[1]), dtype=np.float32)
     for padded, work in zip(codes, works, strict=True):
         padded[: len(work.codes)] = work.codes
-    present = np.arange(ways) < np.array([[len(work.codes)] for work in works])
-    return [[codes], [present.astype(np.float32)]]
+    present = np.zeros(codes.shape[:2], dtype=np.float32)
+    for row, work in zip(present, works, strict=True):
+        row[: len(work.codes)] = 1
+        if isinstance(work, Predict):
+            row[work.ways : len(work.codes)] = -1
+    return [[codes], [present]]
 
 
 def _all_labels(work: Adapt) -> NDArray[np.int64]:

@@ -98,6 +98,11 @@ class Engine:
         return (passes * len(work.images) + (len(work.earlier) if work.earlier else 0)) * each
 
     @property
+    def takes_negatives(self) -> bool:
+        """Whether examples of none of a task's classes tell it anything."""
+        return self.leo.background is not None and self.leo.decoder.is_plain
+
+    @property
     def takes_drawings(self) -> bool:
         """Whether the model is for drawings; else it is for photos."""
         return self.info.config.pretrained is None

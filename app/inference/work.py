@@ -50,7 +50,10 @@ class Adapted:
 
 @dataclass(frozen=True)
 class Predict:
-    """Classify images [Q,R,R] with a head, or with codes [N,L] if there is no head."""
+    """Classify images [Q,R,R] with a head, or with codes [N,L] if there is no head.
+
+    The last `negatives` of the codes, and of the head's rows, are those of the task's negatives, which are no classes.
+    """
 
     images: Images
     head: Head | None
@@ -59,11 +62,17 @@ class Predict:
     shots: float = 1.0  # mean number of examples per class of the task
     # Without a head: decode one and return it, where the engine keeps heads; if False, take the logits from the codes.
     decode: bool = True
+    negatives: int = 0
+
+    @property
+    def ways(self) -> int:
+        """How many classes the task has."""
+        return len(self.codes) - self.negatives
 
 
 @dataclass(frozen=True)
 class Predicted:
-    """Probabilities [Q,N], and the head that they were computed with if there is one.
+    """Probabilities [Q,N] of the classes, and the head that they were computed with if there is one.
 
     `known` [Q] tells for each image what share of pictures of the task's own classes look less like them, see
     `model.background`; None if the model is not calibrated for it.

@@ -70,11 +70,22 @@ class TaskRecord:
     keep_images: bool = False  # whether pictures of its examples are stored
     judged: int = 0  # answers that callers have said to be right or wrong
     judged_right: int = 0
+    negatives: NDArray[np.float32] | None = None  # [M, L], a code of each example of none of the classes
 
     @property
     def labels(self) -> list[str]:
         """The classes, in the order of the codes."""
         return list(self.shots)
+
+    @property
+    def negative_count(self) -> int:
+        """How many examples of none of its classes it has."""
+        return 0 if self.negatives is None else len(self.negatives)
+
+    @property
+    def all_codes(self) -> NDArray[np.float32]:
+        """The codes of the classes, then of the negatives: [N+M,L]."""
+        return self.codes if self.negatives is None else np.concatenate([self.codes, self.negatives])
 
 
 @dataclass(frozen=True)

@@ -3,13 +3,16 @@
 import json
 from collections.abc import Iterable
 from dataclasses import fields
+from typing import Any
 
 import numpy as np
 
 from app.store import DamagedRecord, RecordOfOtherVersion, StoredPage, TaskRecord, UnreadableRecord
 
 SCHEMA = 1  # version of the format; raise it with every change that older programs cannot read
-JSON_FIELDS = [field.name for field in fields(TaskRecord) if field.name != "codes"]
+SCHEMA_WITH_NEGATIVES = 2  # whose codes follow those of the classes; only records that have negatives are of it
+ARRAYS = ("codes", "negatives")
+JSON_FIELDS = [field.name for field in fields(TaskRecord) if field.name not in ARRAYS]
 # Fields that most tasks leave as they are; to write them would cost each task fifty bytes.
 DEFAULTS = {name: getattr(TaskRecord, name) for name in ("keep_images", "judged", "judged_right")}
 
@@ -17,9 +20,12 @@ DEFAULTS = {name: getattr(TaskRecord, name) for name in ("keep_images", "judged"
 def pack(record: TaskRecord) -> bytes:
     """Pack a task: the codes are float32, little-endian, [N,L]. A usual 5-way task takes under 2 KB."""
     values = {name: getattr(record, name) for name in JSON_FIELDS}
-    head = {"schema": SCHEMA} | {name: value for name, value in values.items() if value != DEFAULTS.get(name, ...)}
+    head: dict[str, Any] = {"schema": SCHEMA}
+    if record.negatives is not None:
+        head = {"schema": SCHEMA_WITH_NEGATIVES, "negatives": len(record.negatives)}
+    head |= {name: value for name, value in values.items() if value != DEFAULTS.get(name, ...)}
     line = json.dumps(head, ensure_ascii=False, separators=(",", ":"))
-    return line.encode() + b"\n" + record.codes.astype("<f4").tobytes()
+    return line.encode() + b"\n" + record.all_codes.astype("<f4").tobytes()
 
 
 def unpack(data: bytes, task_id: str) -> TaskRecord:
@@ -30,17 +36,21 @@ def unpack(data: bytes, task_id: str) -> TaskRecord:
     line, _, codes = data.partition(b"\n")
     try:
         head = json.loads(line)
-        if head["schema"] != SCHEMA:
+        if head["schema"] not in (SCHEMA, SCHEMA_WITH_NEGATIVES):
             raise RecordOfOtherVersion(
-                f"task {task_id} is a record of schema {head['schema']}, this program's is {SCHEMA}: "
+                f"task {task_id} is a record of schema {head['schema']}, this program's is {SCHEMA_WITH_NEGATIVES}: "
                 "run the same version everywhere"
             )
+        ways, negatives = len(head["shots"]), head.get("negatives", 0)
+        if type(negatives) is not int or not 0 <= negatives < 2**31:
+            raise ValueError("a number of negatives that is none")
         # A copy, since frombuffer's array is read-only.
-        per_class = np.frombuffer(codes, dtype="<f4").reshape(len(head["shots"]), -1).astype(np.float32)
-        record = TaskRecord(codes=per_class, **{name: head[name] for name in JSON_FIELDS if name in head})
+        every = np.frombuffer(codes, dtype="<f4").reshape(ways + negatives, -1).astype(np.float32)
+        own = {name: head[name] for name in JSON_FIELDS if name in head}
+        record = TaskRecord(codes=every[:ways], negatives=every[ways:] if negatives else None, **own)
     except (ValueError, KeyError, TypeError) as error:
         raise _damaged(task_id) from error
-    if record.task_id != task_id or not np.isfinite(per_class).all():
+    if record.task_id != task_id or not np.isfinite(every).all():
         raise _damaged(task_id)
     return record
 

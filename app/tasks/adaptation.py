@@ -78,6 +78,19 @@ async def adapt(
     )
 
 
+async def encode_negatives(batcher: WorkQueue, model_version: str, images: Images) -> NDArray[np.float32] | None:
+    """The codes [M,L] of images [M,R,R], each as the only example of a class of its own; None of no images.
+
+    Raises what `adapt` does.
+    """
+    if not len(images):
+        return None
+    adapted = cast(Adapted, await batcher.submit(Adapt(images, np.arange(len(images)), None, model_version)))
+    if not adapted.is_finite:
+        raise Problem(422, "adaptation turned non-finite on the negatives, so nothing was stored; check their images")
+    return adapted.codes
+
+
 async def in_pool_if_large(
     report: Callable[[Examples], Report], examples: Examples, pool: ThreadPoolExecutor
 ) -> Report:

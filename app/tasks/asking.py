@@ -44,7 +44,8 @@ class Asking(TaskBase):
         decoded = await self._decoder.decode(images, engine.read)
         head = cached.head if cached else None
         decode = engine.keeps_heads and head is None and self._cache.is_worth_a_head(task_id)
-        work = Predict(decoded, head, record.codes, record.model_version, mean_shots(record), decode)
+        codes, version_of_model = record.all_codes, record.model_version
+        work = Predict(decoded, head, codes, version_of_model, mean_shots(record), decode, record.negative_count)
         with metrics.stage("device"):
             predicted = cast(Predicted, await self._batcher.submit(work))
         for probability in predicted.probabilities.max(axis=1):

@@ -84,10 +84,11 @@ class TaskBase:
         return record, await self._decode_head(record)
 
     async def _decode_head(self, record: TaskRecord) -> Head:
-        return cast(Head, await self._batcher.submit(Decode(record.codes, record.model_version)))
+        """The head of a task's classes, then of its negatives."""
+        return cast(Head, await self._batcher.submit(Decode(record.all_codes, record.model_version)))
 
     def _cache_changed(self, changed: TaskRecord, head: Head | None, version: int) -> TaskRecord:
-        """Cache a task as the store has it after an update of the task that had this version."""
+        """Cache a task as the store has it after an update of the task that had this version, with its whole head."""
         changed = replace(changed, revision=changed.revision + 1)
         new_version = self._shared_state.bump_version(changed.task_id)
         if new_version == version + 1:  # else somebody else has changed it too, before or after

@@ -67,7 +67,10 @@ class TaskCache:
         return False
 
     def put(self, record: TaskRecord, head: Head | None, version: int = 0) -> None:
-        """Keep a task as it was when it had this version. An older revision than the one held is ignored."""
+        """Keep a task as it was when it had this version. An older revision than the one held is ignored.
+
+        So is a head that lacks the rows of the task's negatives.
+        """
         self._sweep()
         task_id = record.task_id
         held, held_version = self._records.get(task_id, (None, 0))
@@ -79,7 +82,8 @@ class TaskCache:
                 return
             light = replace(record, adaptation={}, quality=None)  # the reports are as large as all the rest
             self._records[task_id] = (light, version)
-        if head and head.size <= self._max_bytes:
+        is_whole = head is not None and len(head.bias) == len(record.codes) + record.negative_count
+        if head and is_whole and head.size <= self._max_bytes:
             self._heads[task_id], self._head_size = head, head.size
         while self.size > self._max_bytes:
             (self._heads or self._records).popitem()
@@ -114,4 +118,4 @@ class TaskCache:
 
 def _size(record: TaskRecord) -> int:
     """Bytes of a record without its reports, about."""
-    return RECORD_BYTES + record.codes.nbytes + sum(map(len, record.shots))
+    return RECORD_BYTES + record.all_codes.nbytes + sum(map(len, record.shots))

@@ -1,5 +1,6 @@
 """Makes tasks of examples."""
 
+import asyncio
 import secrets
 import time
 from collections import Counter
@@ -11,11 +12,11 @@ from app.inference.work import Head
 from app.observability import metrics
 from app.problems import Problem
 from app.store import IdempotencyRecord, PictureChanges, TaskRecord
-from app.tasks.adaptation import adapt
+from app.tasks.adaptation import adapt, encode_negatives
 from app.tasks.base import TaskBase, store_refusals
 from app.tasks.examples import pack
 from app.tasks.idempotency import idempotency_record
-from app.tasks.limits import check_lifetime, check_shots, spell_labels
+from app.tasks.limits import check_lifetime, check_negatives, check_shots, numbering_negatives, spell_labels
 from app.tasks.options import TaskLifetime, TaskOptions
 
 
@@ -29,18 +30,21 @@ class Creating(TaskBase):
         options: TaskOptions,
         owner: str,
         *,
+        negatives: Sequence[bytes] = (),
         idempotency_key: str | None = None,
         max_tasks: int | None = None,
     ) -> TaskRecord:
         """Adapt to a support set and store the task, unless the same idempotency key has made it before.
 
+        `negatives` are images of what is none of the classes; problems number them after the others.
         Raises `Problem`; nothing is stored then.
         """
         options, labels = check_lifetime(options, self._settings), spell_labels(labels, self._settings)
         check_shots(Counter(labels), self._settings)
+        check_negatives(len(images), len(negatives), self._settings)
         idempotency = None
         if idempotency_key is not None:
-            idempotency = await self._in_thread(idempotency_record, idempotency_key, images, labels, options)
+            idempotency = await self._in_thread(idempotency_record, idempotency_key, images, labels, options, negatives)
             with store_refusals(max_tasks):
                 first = await self._store.find_by_idempotency_key(owner, idempotency)
             if first:
@@ -48,21 +52,28 @@ class Creating(TaskBase):
         engine = await self._choose_model(options.model, images)
         if options.keep_images and not options.keep_support:
             raise Problem(422, "keep_images needs keep_support: pictures are kept beside the examples' features")
-        decoded = await self._decoder.decode(images, engine.read)
+        if negatives and not engine.takes_negatives:
+            raise Problem(422, f"the model {engine.info.name} can make no use of negatives: leave them out")
+        with numbering_negatives(len(images)):
+            every = await self._decoder.decode([*images, *negatives], engine.read)
+        decoded, of_negatives = every[: len(images)], every[len(images) :]
         copies = await self._decoder.small_copies(images) if options.keep_images else []
-        adaptation = await adapt(
-            self._batcher, engine.info.version, decoded, labels, earlier_shots={}, earlier=None, pool=self._pool
+        version = engine.info.version
+        adaptation, codes_of_negatives = await asyncio.gather(
+            adapt(self._batcher, version, decoded, labels, earlier_shots={}, earlier=None, pool=self._pool),
+            encode_negatives(self._batcher, version, of_negatives),
         )
         record = new_record(
             owner,
             options,
             model=engine.info.name,
-            model_version=engine.info.version,
+            model_version=version,
             shots=adaptation.shots,
             codes=adaptation.codes,
             adaptation=adaptation.report,
             quality=adaptation.quality,
             keep_images=options.keep_images,
+            negatives=codes_of_negatives,
         )
         payload = pack(adaptation.examples) if options.keep_support else None
         pictures = self._picture_changes(dict(enumerate(copies))) if options.keep_images else None

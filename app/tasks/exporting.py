@@ -1,5 +1,7 @@
 """Files of a task, to take away."""
 
+import numpy as np
+
 from app.inference.work import Head
 from app.problems import Problem, no_such_task
 from app.store import TaskRecord
@@ -14,7 +16,7 @@ class Exporting(TaskBase):
     async def parameters(self, task_id: str, owner: str) -> bytes:
         """The decoded head as a safetensors file: `fc.weight` [N,F], `fc.bias` [N], and the `codes` [N,L]."""
         record, head = await self._record_and_head(task_id, owner)
-        return head_file.write(record, head.weight, head.bias)
+        return head_file.write(record, head)
 
     async def export(self, task_id: str, owner: str) -> bytes:
         """The whole task as a zip, see `app.tasks.task_file`."""
@@ -27,7 +29,7 @@ class Exporting(TaskBase):
             head = await self._decode_head(record)
             pictures = await self._store.pictures(task_id, owner) if record.keep_images else {}
             if not record.keep_images or (await self.get(task_id, owner)).revision == record.revision:
-                parameters = head_file.write(record, head.weight, head.bias)
+                parameters = head_file.write(record, head)
                 return await self._in_thread(task_file.write, record, parameters, payload, pictures)
         raise contended()
 
@@ -58,7 +60,9 @@ class Exporting(TaskBase):
     def _graph(self, record: TaskRecord, head: Head, prepared: bool = False) -> bytes:
         engine = self._models.for_task(record)
         described = {"task_id": record.task_id, "model": record.model, "model_version": record.model_version}
-        given = engine.leo, head.weight, head.bias, record.labels, described, mean_shots(record)
+        own, others = slice(len(record.codes)), slice(len(record.codes), None)
+        negatives = np.concatenate([head.weight[others], head.bias[others, None]], axis=1)  # [M, F+1]
+        given = engine.leo, head.weight[own], head.bias[own], record.labels, described, mean_shots(record), negatives
         try:
             if prepared:
                 return prepared_to_onnx(*given)

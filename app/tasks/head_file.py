@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 from safetensors import SafetensorError
 from safetensors.numpy import load, save
 
+from app.inference.work import Head
 from app.problems import Problem
 from app.store import TaskRecord
 from app.tasks.options import AdaptationReport
@@ -19,11 +20,15 @@ AS_EXPORTED = "send what GET /tasks/{id}/parameters gave, unchanged"
 
 @dataclass(frozen=True)
 class ExportedHead:
-    """What the file holds: `weight` [N,F], `bias` [N], and the `codes` [N,L] they were decoded from."""
+    """What the file holds: `weight` [N,F], `bias` [N], and the `codes` [N,L] they were decoded from.
+
+    And codes of the task's `negatives` [M,L], if it has any.
+    """
 
     weight: NDArray[np.float32]
     bias: NDArray[np.float32]
     codes: NDArray[np.float32]
+    negatives: NDArray[np.float32] | None
     labels: list[str]
     shots: list[int]
     adaptation: dict[str, Any]
@@ -31,8 +36,8 @@ class ExportedHead:
     model_version: str
 
 
-def write(record: TaskRecord, weight: NDArray[np.float32], bias: NDArray[np.float32]) -> bytes:
-    """The file of a task's head: `weight` [N,F], `bias` [N]."""
+def write(record: TaskRecord, head: Head) -> bytes:
+    """The file of a task's head, of which the rows of its negatives are left out: their codes are there."""
     described = {
         "task_id": record.task_id,
         "model": record.model,
@@ -41,7 +46,11 @@ def write(record: TaskRecord, weight: NDArray[np.float32], bias: NDArray[np.floa
         "shots": json.dumps(list(record.shots.values())),
         "adaptation": json.dumps(record.adaptation),
     }
-    return save({"fc.weight": weight, "fc.bias": bias, "codes": record.codes}, metadata=described)
+    ways = len(record.codes)
+    tensors = {"fc.weight": head.weight[:ways], "fc.bias": head.bias[:ways], "codes": record.codes}
+    if record.negatives is not None:
+        tensors["negatives"] = record.negatives
+    return save({name: np.ascontiguousarray(tensor) for name, tensor in tensors.items()}, metadata=described)
 
 
 def read(data: bytes, max_header_bytes: int) -> ExportedHead:
@@ -66,6 +75,7 @@ def read(data: bytes, max_header_bytes: int) -> ExportedHead:
             weight=tensors["fc.weight"],
             bias=tensors["fc.bias"],
             codes=tensors["codes"],
+            negatives=tensors.get("negatives"),
             labels=json.loads(described["labels"]),
             shots=json.loads(described["shots"]),
             adaptation=AdaptationReport.model_validate_json(described["adaptation"]).model_dump(),
@@ -93,5 +103,12 @@ def _check(head: ExportedHead) -> None:
     for name, (tensor, dimensions) in tensors.items():
         if tensor.dtype != np.float32 or tensor.ndim != dimensions or len(tensor) != ways:
             raise Problem(422, f"{name} is {tensor.dtype} {list(tensor.shape)}, not float32 with {ways} rows")
+    negatives = head.negatives
+    if negatives is not None and (negatives.dtype != np.float32 or negatives.ndim != 2 or not len(negatives)):
+        raise Problem(422, f"negatives is {negatives.dtype} {list(negatives.shape)}, not float32 with rows")
+    every = {name: tensor for name, (tensor, _) in tensors.items()}
+    if negatives is not None:
+        every["negatives"] = negatives
+    for name, tensor in every.items():
         if not np.isfinite(tensor).all():
             raise Problem(422, f"{name} holds numbers that are not finite")

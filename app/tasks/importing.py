@@ -13,7 +13,7 @@ from app.tasks.adaptation import in_pool_if_large
 from app.tasks.creating import Creating, new_record
 from app.tasks.examples import pack
 from app.tasks.head_file import ExportedHead
-from app.tasks.limits import check_lifetime, check_shots, most_header_bytes, spell_labels
+from app.tasks.limits import check_lifetime, check_negatives, check_shots, most_header_bytes, spell_labels
 from app.tasks.options import ImportOptions, TaskLifetime, TaskOptions
 from app.tasks.quality_report import of_support
 from app.tasks.task_file import WholeTask
@@ -77,6 +77,8 @@ class Importing(Creating):
         if len(shots) < len(exported.labels):
             raise Problem(422, "the file's labels must differ, and not only in spaces or their form in Unicode")
         check_shots(shots, self._settings)
+        negatives = 0 if exported.negatives is None else len(exported.negatives)
+        check_negatives(sum(shots.values()), negatives, self._settings)
         record = new_record(
             owner,
             lifetime,
@@ -84,14 +86,19 @@ class Importing(Creating):
             model_version=exported.model_version,
             shots=shots,
             codes=exported.codes,
+            negatives=exported.negatives,
             adaptation=exported.adaptation,
         )
         engine = self._models.for_task(record)
         config = engine.info.config
         if exported.codes.shape[1] != config.latent_dim or exported.weight.shape[1] != config.feature_dim:
             raise Problem(422, f"codes must be [N,{config.latent_dim}] and fc.weight [N,{config.feature_dim}]")
+        if exported.negatives is not None and exported.negatives.shape[1] != config.latent_dim:
+            raise Problem(422, f"negatives must be [M,{config.latent_dim}]")
         head = await self._decode_head(record)
-        for name, given, ours in (("fc.weight", exported.weight, head.weight), ("fc.bias", exported.bias, head.bias)):
+        ways = len(shots)
+        weight, bias = head.weight[:ways], head.bias[:ways]
+        for name, given, ours in (("fc.weight", exported.weight, weight), ("fc.bias", exported.bias, bias)):
             if not np.allclose(given, ours, rtol=1e-3, atol=1e-3):
                 raise Problem(422, f"{name} is not what the file's codes decode to: it was changed after its export")
         return record, head, engine

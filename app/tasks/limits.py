@@ -1,6 +1,7 @@
 """What a task may hold, whatever door it comes in by: classes, examples, labels, a name, a lifetime."""
 
-from collections.abc import Iterable, Mapping, Sequence
+import contextlib
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import TypeVar
 
 from app.problems import Problem
@@ -38,6 +39,31 @@ def check_shots(shots: Mapping[str, int], settings: Settings) -> None:
         raise Problem(422, f"{ways} classes, but a task may have {settings.max_ways}")
     if examples > settings.max_images:
         raise Problem(422, f"{examples} examples in all, but a task may have {settings.max_images}")
+
+
+def check_negatives(images: int, negatives: int, settings: Settings) -> None:
+    """Check the number of negatives that come with so many examples. Raises `Problem` 422.
+
+    A prediction compares a picture with each of them, as with each class.
+    """
+    if negatives > settings.max_ways:
+        raise Problem(422, f"{negatives} negatives, but a task may have {settings.max_ways}: send fewer")
+    if images + negatives > settings.max_images:
+        raise Problem(
+            422, f"{images} examples and {negatives} negatives, but a task may have {settings.max_images} in all"
+        )
+
+
+@contextlib.contextmanager
+def numbering_negatives(images: int) -> Iterator[None]:
+    """Say which negative a problem is with, if its index is beyond that of so many other images."""
+    try:
+        yield
+    except Problem as problem:
+        index = problem.extra.get("index", -1)
+        if index >= images:
+            problem.detail += f"; it is negative {index - images}, counted from 0"
+        raise
 
 
 def check_image_count(images: Sequence[bytes], settings: Settings) -> None:

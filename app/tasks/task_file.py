@@ -96,6 +96,7 @@ def write(record: TaskRecord, head: bytes, payload: bytes | None, pictures: Mapp
         "keep_images": record.keep_images,
         "judged": record.judged,
         "judged_right": record.judged_right,
+        "negatives": record.negative_count,
         "examples": listed,
         "adaptation": record.adaptation,
         "quality": record.quality,

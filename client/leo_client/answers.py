@@ -105,6 +105,8 @@ class Task:
     revision: int = 0
     """How often the task was changed."""
     feedback: JudgedAnswers = JudgedAnswers()
+    negatives: int = 0
+    """How many examples of none of its classes it has."""
 
     @classmethod
     def from_json(cls, task: dict[str, Any]) -> "Task":
@@ -123,6 +125,7 @@ class Task:
             quality=None if task.get("quality") is None else Quality.from_json(task["quality"]),
             revision=task.get("revision", 0),
             feedback=read_fields(JudgedAnswers, task["feedback"]) if "feedback" in task else JudgedAnswers(),
+            negatives=task.get("negatives", 0),
         )
 
 

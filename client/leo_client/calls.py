@@ -72,6 +72,7 @@ class Calls:
         name: str | None = None,
         ttl_seconds: int | None = None,
         model: str | None = None,
+        negatives: Images = (),
         keep_support: bool = True,
         keep_images: bool = False,
         idempotency_key: str | None = None,
@@ -80,6 +81,7 @@ class Calls:
 
         Args:
             examples: the support set, as images by label or as pairs of label and image.
+            negatives: images of what is none of the classes, so that more such pictures are answered as unknown.
             name: what to call the task.
             ttl_seconds: after so many seconds the task is deleted; None keeps it.
             model: which of the service's models to use; None leaves the choice to the service.
@@ -89,7 +91,7 @@ class Calls:
                 is the same in all attempts of that call.
 
         Raises:
-            TypeError, ValueError, OSError: one of `examples` is not an image.
+            TypeError, ValueError, OSError: one of `examples` or `negatives` is not an image.
 
         Example:
             task = client.create({"ring": ["ring1.png", "ring2.png"], "ex": "ex.png"})
@@ -102,7 +104,8 @@ class Calls:
         if keep_images:
             form["keep_images"] = "1"
         headers = {"Idempotency-Key": header_value(idempotency_key or uuid.uuid4().hex, "the idempotency key")}
-        return Call("POST", "/tasks", _read_task, {"data": form, "files": _form_files(files), "headers": headers})
+        form_files = _form_files(files) + _form_files(to_files(negatives, fewest=0), "negatives")
+        return Call("POST", "/tasks", _read_task, {"data": form, "files": form_files, "headers": headers})
 
     @_method
     def add_support(self, task_id: str, examples: Examples) -> Call[Task]:
@@ -366,8 +369,8 @@ class Calls:
         return Call("GET", "/models", lambda response: [Model.from_json(each) for each in response.json()["models"]])
 
 
-def _form_files(images: list[bytes]) -> list[tuple[str, tuple[str, bytes]]]:
-    return [("images", (f"{index}", image)) for index, image in enumerate(images)]
+def _form_files(images: list[bytes], field: str = "images") -> list[tuple[str, tuple[str, bytes]]]:
+    return [(field, (f"{index}", image)) for index, image in enumerate(images)]
 
 
 def _if_match(revision: int | None) -> dict[str, str]:

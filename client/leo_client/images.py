@@ -30,11 +30,11 @@ FULL_RANGES = (1, 255, 1023, 4095, 16383, 65535)
 SHAPES = "[H,W], [H,W,1], [H,W,3] or [H,W,4]"
 
 
-def to_files(images: Images) -> list[bytes]:
+def to_files(images: Images, fewest: int = 1) -> list[bytes]:
     """Return the image files of one image or of several.
 
     Raises:
-        ValueError: there are no images.
+        ValueError: there are fewer images than `fewest`.
         TypeError, ValueError, OSError: what `to_file` raises.
     """
     if isinstance(images, Mapping):
@@ -48,7 +48,7 @@ def to_files(images: Images) -> list[bytes]:
         or not isinstance(given, Iterable)
     )
     files = [to_file(image) for image in ([given] if single else given)]
-    if not files:
+    if len(files) < fewest:
         raise ValueError("there are no images: give at least one")
     return files
 

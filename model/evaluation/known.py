@@ -129,7 +129,11 @@ def known(background: Background, features: Tensor, logits: Tensor, shots: Seque
 
     `shots` [T] is the mean number of examples of a class in each task.
     """
-    scores = score(background, features, logits)  # [T, Q]
+    return known_of_scores(background, score(background, features, logits), shots)
+
+
+def known_of_scores(background: Background, scores: Tensor, shots: Sequence[float]) -> Tensor:
+    """Turn the scores [T,Q] of tasks of so many shots [T] into `known`, [T,Q]."""
     shares = [
         background.known(own.numpy(), np.full(len(own), each, dtype=np.float32))
         for own, each in zip(scores, shots, strict=True)
@@ -137,8 +141,15 @@ def known(background: Background, features: Tensor, logits: Tensor, shots: Seque
     return torch.from_numpy(np.stack(shares))
 
 
-def score(background: Background, features: Tensor, logits: Tensor) -> Tensor:
-    """Score features [T,Q,F] with the logits [T,Q,N] of their tasks against the background, [T,Q] on the host."""
-    best = logits.amax(dim=-1)  # [T, Q]
-    scores = background.score(features.flatten(0, 1).cpu().numpy(), best.flatten().cpu().numpy())
+def score(background: Background, features: Tensor, logits: Tensor, negatives: Tensor | None = None) -> Tensor:
+    """Score features [T,Q,F] with the logits [T,Q,N] of their tasks against the background, [T,Q] on the host.
+
+    `negatives` [T,M,F+1] are heads of the tasks' negatives.
+    """
+    best, of_negatives = logits.amax(dim=-1), None  # [T, Q]
+    if negatives is not None:
+        by_negatives = features @ negatives[..., :-1].mT + negatives[..., -1].unsqueeze(1)  # [T, Q, M]
+        of_negatives = background.of_negatives(by_negatives.flatten(0, 1).cpu().numpy())
+    arrays = (features.flatten(0, 1).cpu().numpy(), best.flatten().cpu().numpy())
+    scores = background.score(*arrays, of_negatives)
     return torch.from_numpy(scores).view(best.shape)

@@ -26,7 +26,7 @@ class Queries:
     """Predictions for T tasks of at most N classes, and Q images in all."""
 
     codes: Tensor  # [T, N, L], zero for classes that a task does not have
-    present: Tensor  # [T, N], 1 for a task's classes, else 0
+    present: Tensor  # [T, N], 1 for a task's classes, -1 for its negatives, else 0
     temperatures: Tensor  # [T]
     owner: Tensor  # [Q], int64: each image's task
 
@@ -109,7 +109,8 @@ class StackedLEO:
     def classify(self, features: Tensor, queries: Queries) -> tuple[Tensor, Tensor | None]:
         """Classify features [Q,F] -> probabilities [Q,N], 0 for classes that a query's task does not have.
 
-        Also returned are the scores [Q] against the background classes, see `model.background`, if the LEO has any.
+        Also returned are the scores [Q] against the background classes and a task's negatives, see `model.background`,
+        if the LEO has a background.
 
         All images meet the classes of all tasks in one product, and each keeps its own task's logits. That is more
         arithmetic in far fewer calls, and calls are what it would wait for.
@@ -121,12 +122,16 @@ class StackedLEO:
             heads = self._leo.decoder(queries.codes, queries.present).flatten(0, 1)  # [T N, F+1]
             logits = torch.addmm(heads[:, -1], features, heads[:, :-1].T)
         number = torch.arange(len(features), device=features.device)
-        own = logits.view(len(features), tasks, ways)[number, queries.owner]  # [Q, N]
-        own = own.masked_fill(queries.present[queries.owner] == 0, -torch.inf)
+        every = logits.view(len(features), tasks, ways)[number, queries.owner]  # [Q, N]
+        present = queries.present[queries.owner]  # [Q, N]
+        own = every.masked_fill(present <= 0, -torch.inf)
         scores = None
         if self._background is not None:
             background = torch.addmm(self._background[:, -1], features, self._background[:, :-1].T)  # [Q, B]
-            scores = own.amax(dim=-1) / self._background_temperature - background.logsumexp(dim=-1)
+            by_negatives = every.masked_fill(present >= 0, -torch.inf) / self._background_temperature
+            share = (present < 0).sum(dim=-1).clamp(min=1).log()  # [Q]: together they weigh as one background class
+            beside = background.logsumexp(dim=-1).logaddexp(by_negatives.logsumexp(dim=-1) - share)
+            scores = own.amax(dim=-1) / self._background_temperature - beside
         return (own / queries.temperatures[queries.owner].unsqueeze(1)).softmax(dim=-1), scores
 
     def adapt(self, images: Tensor, features: Tensor, supports: Supports) -> Adaptations:

@@ -77,6 +77,17 @@ def test_a_whole_task_goes_there_and_back(leo: Client) -> None:
     assert leo.import_task(leo.export(task.task_id), model="omniglot").name is None
 
 
+def test_negatives_make_pictures_like_them_less_known(leo: Client) -> None:
+    drawn = {name: png(name) for name in NAMES}
+    plain, sharpened = leo.create(drawn), leo.create(drawn, negatives=[png("wave", 1), png("wave", 2)])
+    assert (plain.negatives, sharpened.negatives) == (0, 2)
+    before, after = (leo.predict(task.task_id, png("wave", 9))[0].known for task in (plain, sharpened))
+    assert before is not None
+    assert after is not None
+    assert after < before
+    assert leo.create(drawn, negatives=png("wave", 1)).negatives == 1
+
+
 def test_feedback_counts_and_teaches(leo: Client) -> None:
     task = leo.create({name: png(name) for name in NAMES})
     judged = leo.feedback(task.task_id, [("ring", "ring"), ("ring", "wave", png("wave"))])

@@ -48,7 +48,9 @@ def assert_same(found: TaskRecord | None, expected: TaskRecord) -> None:
     assert found is not None
     np.testing.assert_array_equal(found.codes, expected.codes)
     assert list(found.shots) == list(expected.shots)  # in the order of the codes
-    assert replace(found, codes=expected.codes) == expected
+    assert found.negative_count == expected.negative_count
+    np.testing.assert_array_equal(found.all_codes, expected.all_codes)
+    assert replace(found, codes=expected.codes, negatives=expected.negatives) == expected
 
 
 async def ids(store: TaskStore, owner: str = "me") -> list[str]:

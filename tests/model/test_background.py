@@ -43,6 +43,18 @@ def test_scores_of_logits_that_lack_a_common_head_are_the_same() -> None:
     )
 
 
+def test_a_negative_is_one_more_background_class_of_its_task() -> None:
+    background, chance = example(), np.random.default_rng(3)
+    features, best = chance.normal(size=(3, WIDTH)).astype(np.float32), np.array([1, 2, 3], dtype=np.float32)
+    negatives = chance.normal(size=(2, WIDTH + 1)).astype(np.float32)
+    of_negatives = background.of_negatives(features @ negatives[:, :-1].T + negatives[:, -1])
+    scores = background.joined_by(negatives).score(features, best)
+    np.testing.assert_allclose(background.score(features, best, of_negatives), scores, atol=1e-5)
+    assert (scores < background.score(features, best)).all()
+    none = np.full(3, -np.inf, dtype=np.float32)
+    np.testing.assert_allclose(background.score(features, best, none), background.score(features, best), atol=1e-6)
+
+
 @pytest.mark.parametrize(
     ("score", "shots", "known"),
     [

@@ -56,10 +56,11 @@ async def create_task(
     sent, options = await read_support(request, context.settings)
     with sent.named():
         record = await context.tasks.create(
-            sent.images,
+            sent.labelled,
             sent.labels,
             options,
             context.owner,
+            negatives=sent.negatives,
             idempotency_key=idempotency_key,
             max_tasks=context.max_tasks,
         )

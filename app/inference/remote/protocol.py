@@ -66,7 +66,7 @@ def work_to_arrays(work: Work) -> tuple[int, list[NDArray[Any]]]:
     if isinstance(work, Decode):
         return DECODE, [work.codes]
     if isinstance(work, Predict):
-        return PREDICT, [work.images, work.codes, np.array([work.shots])]
+        return PREDICT, [work.images, work.codes, np.array([work.shots, work.negatives])]
     arrays: list[NDArray[Any]] = [work.images, work.labels]
     if work.earlier:
         arrays += _support_to_arrays(work.earlier)
@@ -79,8 +79,8 @@ def work_from_arrays(kind: int, arrays: Sequence[NDArray[Any]], model_version: s
         (codes,) = arrays
         return Decode(codes, model_version)
     if kind == PREDICT:
-        images, codes, shots = arrays
-        return Predict(images, None, codes, model_version, float(shots[0]))
+        images, codes, (shots, negatives) = arrays
+        return Predict(images, None, codes, model_version, float(shots), negatives=int(negatives))
     images, labels, *earlier = arrays
     # The answer, in which the labels come back, is written over the request.
     return Adapt(images, labels.copy(), _support_from_arrays(earlier) if earlier else None, model_version)

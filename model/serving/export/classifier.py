@@ -24,6 +24,7 @@ def to_onnx(
     labels: list[str],
     metadata: dict[str, str],
     shots: float = 1.0,
+    negatives: NDArray[np.float32] | None = None,
     *,
     quantised: bool = False,
 ) -> bytes:
@@ -32,7 +33,8 @@ def to_onnx(
     Its input `picture` is uint8 [H,W,C] of any size, upright: grey, grey and alpha, RGB or RGBA. It is framed, or
     cropped, resized and normalised as `model.images` does. The output `probabilities` is [N]; it is not a number
     where a model of drawings finds no drawing. A LEO with background classes also gives `known` [1]. BatchNorm of
-    the LEO must be folded. `shots` is the mean number of examples a class, which the temperature depends on. With
+    the LEO must be folded. `shots` is the mean number of examples a class, which the temperature depends on.
+    `negatives` [M,F+1] are heads of the task's negatives, see `model.background`. With
     `quantised`, phi runs in 8 bits, as it does on the service's CPU. The file's metadata holds the labels in order,
     the side R, and `metadata`. Raises `TypeError` for a layer without an ONNX form here.
     """
@@ -46,7 +48,7 @@ def to_onnx(
     batch = pixels.reshape(1, leo.config.channels, side, side)
     scaled = Value(graph, graph.scale_pixels(batch.name), np.float32)
     shapes: dict[str, list[int | str]] = {OUTPUT: [len(labels)], KNOWN: [1]}
-    answers = _classify(graph, leo, scaled, weight, bias, shots)
+    answers = _classify(graph, leo, scaled, weight, bias, shots, negatives)
     for name, answer in answers.items():
         flat = answer.reshape(-1)
         (flat if found is None else found.where(flat, flat * np.nan)).node("Identity", output=name)
@@ -61,6 +63,7 @@ def prepared_to_onnx(
     labels: list[str],
     metadata: dict[str, str],
     shots: float = 1.0,
+    negatives: NDArray[np.float32] | None = None,
 ) -> bytes:
     """Export a classifier for batches that are prepared already: `images` [B,1,R,R] -> `probabilities` [B,N].
 
@@ -70,7 +73,7 @@ def prepared_to_onnx(
     """
     graph, side = GraphBuilder(), leo.config.resolution
     pixels = Value(graph, INPUT, np.float32)
-    answers = _classify(graph, leo, pixels, weight, bias, shots)
+    answers = _classify(graph, leo, pixels, weight, bias, shots, negatives)
     for name, answer in answers.items():
         answer.node("Identity", output=name)
     shapes: dict[str, list[int | str]] = {OUTPUT: ["batch", len(labels)], KNOWN: ["batch"]}
@@ -85,13 +88,15 @@ def _classify(
     weight: NDArray[np.float32],
     bias: NDArray[np.float32],
     shots: float,
+    negatives: NDArray[np.float32] | None,
 ) -> dict[str, Value]:
     """Add phi, the head and the calibrated softmax: [B,C,R,R] in 0..1 -> `probabilities` [B,N], perhaps `known` [B]."""
     features = Value(graph, graph.phi(leo.classifier.phi, pixels.name), np.float32)
     logits = features.node("Gemm", features.constant(weight), features.constant(bias), transB=1)
     answers = {OUTPUT: (logits / leo.config.temperature_at(shots, len(bias))).node("Softmax", axis=-1)}
     if leo.background is not None:
-        answers[KNOWN] = _known(features, logits, leo.background, shots)
+        background = leo.background if negatives is None else leo.background.joined_by(negatives)
+        answers[KNOWN] = _known(features, logits, background, shots)
     return answers
 
 

@@ -52,6 +52,21 @@ def test_a_task_from_creation_to_deletion(client: httpx.Client, support: Path, q
     assert ".onnx" in run_leo("tasks", "export", task_id, tmp_path / "a.txt", status=1, **server).stderr
 
 
+def test_negatives_come_from_files_folders_and_zips(client: httpx.Client, support: Path, tmp_path: Path) -> None:
+    server = {"LEO_URL": str(client.base_url)}
+    folder, one, text = tmp_path / "others", tmp_path / "wave.png", tmp_path / "text.png"
+    folder.mkdir()
+    for name in ("hook", "fork"):
+        (folder / f"{name}.png").write_bytes(png(name, 1))
+    one.write_bytes(png("wave", 1))
+    text.write_bytes(b"text")
+    task_id = run_leo("tasks", "create", support, "--negatives", folder, "--negatives", one, **server).stdout.strip()
+    assert client.get(f"/tasks/{task_id}").json()["negatives"] == 3
+    refused = run_leo("tasks", "create", support, "--negatives", text, status=1, **server).stderr
+    assert "text.png" in refused
+    assert "Traceback" not in refused
+
+
 def test_a_folder_that_needs_no_server(client: httpx.Client, tmp_path: Path) -> None:
     server = {"LEO_URL": str(client.base_url)}
     task_id, folder, package = create(client).json()["task_id"], tmp_path / "folder", tmp_path / "onnxruntime-web"

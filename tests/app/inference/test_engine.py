@@ -1,5 +1,7 @@
 """Work gets the same result in a shared pass as alone."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from threadpoolctl import threadpool_info, threadpool_limits
@@ -41,6 +43,8 @@ def test_a_mixed_batch_gives_each_work_the_result_it_gets_alone(engine: Engine, 
         Predict(images(2), None, codes[0]),
         Predict(images(2), None, codes[1], decode=False),
         Predict(images(1), None, codes[0], decode=False),
+        Predict(images(2), None, codes[0], negatives=2),
+        Predict(images(2), None, codes[0], decode=False, negatives=3),
     ]
     for alone, together in zip([engine.run([work])[0] for work in batch], engine.run(batch), strict=True):
         assert_alike(together, alone)
@@ -60,6 +64,28 @@ def test_answers_from_codes_equal_those_from_the_decoded_head(engine: Engine) ->
         assert (by_codes.known is None) == (by_head.known is None)
         if by_codes.known is not None and by_head.known is not None:
             np.testing.assert_allclose(by_codes.known, by_head.known, atol=1e-3)
+
+
+def test_negatives_are_no_classes_but_lower_what_is_known(engine: Engine) -> None:
+    chance = np.random.default_rng(2)
+    images = chance.integers(0, 256, (8, *engine.shape), dtype=np.uint8)
+    (adapted,) = engine.run([Adapt(images, np.arange(8))])
+    assert isinstance(adapted, Adapted)
+    codes, asked = adapted.codes, Predict(images, None, adapted.codes, negatives=3)
+    stacked = Engine(WEIGHTS / engine.info.name, "cpu", stacked=True)
+    plain, *others = (
+        each.run([Predict(images, None, codes[:5], decode=decode), replace(asked, decode=decode)])
+        for each, decode in ((engine, False), (engine, True), (stacked, False))
+    )
+    for alone, sharpened in (plain, *others):
+        assert isinstance(alone, Predicted)
+        assert isinstance(sharpened, Predicted)
+        np.testing.assert_allclose(sharpened.probabilities, alone.probabilities, atol=1e-4)
+        assert alone.known is not None
+        assert sharpened.known is not None
+        assert (sharpened.known <= alone.known + 1e-4).all()
+        assert (sharpened.known[5:] < 0.6).all()  # they are the negatives themselves
+    assert_alike(others[0][1], plain[1])
 
 
 def test_the_time_that_work_takes_is_estimated_beforehand(engine: Engine, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -325,7 +325,7 @@ def test_one_unreadable_record_hides_no_other(
         assert [each.task_id for each in page.records] == ["better", "good"]
         assert list(page.unreadable) == ["damaged", "newer"]
         assert "delete the task and create it again" in page.unreadable["damaged"]
-        assert "is a record of schema 2" in page.unreadable["newer"]
+        assert "is a record of schema 3" in page.unreadable["newer"]
         second = await store.page("me", 2, (await store.page("me", 2, None)).next_cursor)
         assert ([each.task_id for each in second.records], list(second.unreadable)) == (["good"], ["newer"])
         with pytest.raises(RecordOfOtherVersion):
@@ -339,6 +339,6 @@ def test_one_unreadable_record_hides_no_other(
         assert await store.find_by_idempotency_key("me", once) is None
 
     with_store(add)
-    damage("newer", b'"schema":1', b'"schema":2')
+    damage("newer", b'"schema":1', b'"schema":3')
     damage("damaged", b'"shots":', b'"shoes":')
     with_store(scenario)

@@ -33,6 +33,7 @@ WORKS: list[Work] = [
     Adapt(images(0), np.empty(0, dtype=np.int64), support(5), "v"),  # as after a removed example
     Adapt(images(1), np.array([0]), support(2, own_encoder=True)),
     Predict(images(9), None, codes, "v", 2.5),
+    Predict(images(2), None, codes, "v", negatives=1),
     Decode(codes, "v"),
 ]
 

@@ -1,0 +1,167 @@
+"""Examples of what is none of a task's classes: they sharpen `known`, go where the task goes, and have limits."""
+
+import base64
+import io
+import shutil
+from pathlib import Path
+from typing import Any
+
+import httpx
+import numpy as np
+import onnxruntime
+import pytest
+from PIL import Image
+from safetensors.numpy import load, save
+
+from app.settings import Settings
+from tests.helpers.drawn import png
+from tests.helpers.models import WEIGHTS
+from tests.helpers.problems import assert_problem
+from tests.helpers.serving import serving
+from tests.helpers.tasks import FIVE, OTHERS, add, create, files, predict
+from tests.helpers.zips import zip_of
+
+NEGATIVES = [png(name, seed) for name in OTHERS for seed in (50, 51)]
+QUERIES = [png(name, seed) for name in [*FIVE, *OTHERS] for seed in (20, 21)]
+
+
+def with_negatives(
+    client: httpx.Client, negatives: list[bytes] = NEGATIVES, headers: dict[str, str] | None = None, **options: str
+) -> httpx.Response:
+    """Create a task of one drawing of each character in a form with negatives."""
+    parts = files([png(name, 0) for name in FIVE]) + [("negatives", (f"{n}", data)) for n, data in enumerate(negatives)]
+    return client.post("/tasks", data={"labels": FIVE, **options}, files=parts, headers=headers)
+
+
+def known_of(client: httpx.Client, task_id: str) -> list[float]:
+    return [answer["known"] for answer in predict(client, task_id, QUERIES)]
+
+
+def test_pictures_like_the_negatives_are_less_known_and_the_classes_as_they_were(client: httpx.Client) -> None:
+    plain, sharpened = create(client).json(), with_negatives(client).json()
+    assert (plain["negatives"], sharpened["negatives"]) == (0, len(NEGATIVES))
+    assert sharpened["labels"] == plain["labels"]
+    before, after = (predict(client, task["task_id"], QUERIES, top_k=5) for task in (plain, sharpened))
+    for one, other in zip(before, after, strict=True):
+        assert other["label"] == one["label"]
+        assert other["confidence"] == pytest.approx(one["confidence"], abs=1e-3)
+        assert other["known"] <= one["known"] + 1e-3
+    foreign = slice(2 * len(FIVE), None)
+    assert sum(each["known"] for each in after[foreign]) < 0.7 * sum(each["known"] for each in before[foreign])
+    assert sum(each["unknown"] for each in after[: 2 * len(FIVE)]) <= 2
+
+
+def test_forms_json_and_zips_give_the_same_task(client: httpx.Client) -> None:
+    known = known_of(client, with_negatives(client).json()["task_id"])
+    text = [base64.b64encode(image).decode() for image in NEGATIVES]
+    support = [{"label": name, "image": base64.b64encode(png(name, 0)).decode()} for name in FIVE]
+    as_json = client.post("/tasks", json={"support": support, "negatives": text}).json()
+    assert known_of(client, as_json["task_id"]) == pytest.approx(known, abs=1e-3)
+    members = {f"set/{name}/0.png": png(name, 0) for name in FIVE}
+    members |= {f"set/_negatives/{n}.png": image for n, image in enumerate(NEGATIVES)}
+    zipped = client.post("/tasks", content=zip_of(members), headers={"Content-Type": "application/zip"}).json()
+    assert sorted(zipped["labels"]) == sorted(FIVE)
+    assert zipped["negatives"] == len(NEGATIVES)
+    assert known_of(client, zipped["task_id"]) == pytest.approx(known, abs=1e-3)
+
+
+def test_known_is_the_same_from_codes_from_a_head_and_in_a_batch(client: httpx.Client) -> None:
+    task_id = with_negatives(client).json()["task_id"]
+    for _ in range(3):  # the head is decoded once the task is asked again
+        assert known_of(client, task_id) == pytest.approx(known_of(client, task_id), abs=1e-3)
+    many = predict(client, task_id, QUERIES * 20)
+    assert [answer["known"] for answer in many] == pytest.approx(known_of(client, task_id) * 20, abs=1e-3)
+
+
+def test_negatives_stay_when_the_task_changes(client: httpx.Client) -> None:
+    task_id = with_negatives(client).json()["task_id"]
+    grown = add(client, task_id, [(name, png(name, 1)) for name in FIVE]).json()
+    assert grown["negatives"] == len(NEGATIVES)
+    plain = create(client, shots=2).json()["task_id"]
+    assert sum(known_of(client, task_id)[10:]) < 0.7 * sum(known_of(client, plain)[10:])
+    assert client.patch(f"/tasks/{task_id}", json={"name": "other"}).json()["negatives"] == len(NEGATIVES)
+    assert client.delete(f"/tasks/{task_id}/support/0").json()["negatives"] == len(NEGATIVES)
+
+
+@pytest.mark.parametrize("call", ["parameters", "export.zip"])
+def test_negatives_are_exported_and_come_back(client: httpx.Client, call: str) -> None:
+    task_id = with_negatives(client).json()["task_id"]
+    known_of(client, task_id)
+    exported = client.get(f"/tasks/{task_id}/{call}").content
+    back = client.post("/tasks/import", content=exported)
+    assert back.status_code == 201, back.text
+    assert back.json()["negatives"] == len(NEGATIVES)
+    assert known_of(client, back.json()["task_id"]) == pytest.approx(known_of(client, task_id), abs=1e-3)
+
+
+def test_the_onnx_graph_knows_the_negatives(client: httpx.Client) -> None:
+    task_id = with_negatives(client).json()["task_id"]
+    graph = client.get(f"/tasks/{task_id}/export.onnx").content
+    session = onnxruntime.InferenceSession(graph, providers=["CPUExecutionProvider"])
+    for query, answer in zip(QUERIES, predict(client, task_id, QUERIES), strict=True):
+        picture = np.asarray(Image.open(io.BytesIO(query)))[..., np.newaxis]
+        probabilities, (known,) = session.run(["probabilities", "known"], {"picture": picture})
+        assert probabilities.shape == (len(FIVE),)
+        assert known == pytest.approx(answer["known"], abs=2e-2)
+
+
+def test_a_stored_task_keeps_them(settings: Settings, tmp_path: Path) -> None:
+    changed = settings.model_copy(update={"data_dir": tmp_path})
+    with serving(changed) as client:
+        task_id = with_negatives(client).json()["task_id"]
+        known = known_of(client, task_id)
+    with serving(changed) as client:
+        assert known_of(client, task_id) == pytest.approx(known, abs=1e-3)
+
+
+def test_the_same_key_with_other_negatives_is_another_request(client: httpx.Client) -> None:
+    headers = {"Idempotency-Key": "negatives"}
+    first = with_negatives(client, headers=headers)
+    assert with_negatives(client, headers=headers).json()["task_id"] == first.json()["task_id"]
+    assert_problem(with_negatives(client, NEGATIVES[1:], headers=headers), 422, "Idempotency-Key")
+    assert_problem(with_negatives(client, [], headers=headers), 422, "Idempotency-Key")
+
+
+def test_what_cannot_be_taken_is_refused_by_name(client: httpx.Client) -> None:
+    response = with_negatives(client, [NEGATIVES[0], b"text"])
+    assert_problem(response, 422, "negative 1")
+    assert response.json()["index"] == len(FIVE) + 1
+    assert_problem(with_negatives(client, NEGATIVES[:1] * 101), 422, "101 negatives")
+    texts = client.post("/tasks", data={"labels": FIVE, "negatives": "a.png"}, files=files([png(n) for n in FIVE]))
+    assert_problem(texts, 422, "send it as a file")
+    task_id = create(client).json()["task_id"]
+    parts = [*files([png("ring", 3)]), ("negatives", ("0", NEGATIVES[0]))]
+    assert_problem(client.post(f"/tasks/{task_id}/support", data={"labels": ["ring"]}, files=parts), 422, "negatives")
+    beside_zip = [("archive", ("a.zip", zip_of({"a/0.png": png("ring"), "b/0.png": png("ex")})))]
+    assert_problem(client.post("/tasks", files=[*beside_zip, parts[-1]]), 422, "_negatives")
+
+
+def test_a_model_that_cannot_use_them_says_so(tmp_path: Path) -> None:
+    folder = tmp_path / "model"
+    shutil.copytree(WEIGHTS / "omniglot", folder)
+    (folder / "known.safetensors").unlink()
+    with serving(Settings(data_dir=tmp_path / "data", weights=folder, device="cpu")) as client:
+        assert_problem(with_negatives(client), 422, "leave them out")
+
+
+NAN = np.full((2, 64), np.nan, np.float32)
+
+
+@pytest.mark.parametrize(
+    "negatives",
+    [
+        NAN,
+        np.zeros((0, 64), np.float32),
+        np.zeros((2, 63), np.float32),
+        np.zeros((2, 64), np.float16),
+        np.zeros(64, np.float32),
+        np.zeros((101, 64), np.float32),
+        np.full((1, 64), np.inf, np.float32),
+    ],
+    ids=["not finite", "none", "of another width", "in float16", "flat", "too many", "infinite"],
+)
+def test_tampered_negatives_are_refused(client: httpx.Client, negatives: Any) -> None:
+    exported = client.get(f"/tasks/{with_negatives(client).json()['task_id']}/parameters").content
+    header = httpx.Response(200, content=exported[8 : 8 + int.from_bytes(exported[:8], "little")]).json()
+    changed = save(load(exported) | {"negatives": negatives}, metadata=header["__metadata__"])
+    assert_problem(client.post("/tasks/import", content=changed), 422, "negatives")
