@@ -21,8 +21,10 @@ class SmallCopies:
     max_bytes: int
 
     def draft(self, picture: Image.Image) -> None:
-        """Have an open JPEG decoded at a fraction of its size, where it still has the pixels that are needed."""
-        picture.draft(picture.mode, (2 * SIDES[0], 2 * SIDES[0]))
+        """Have an open JPEG decoded at a fraction of its size, its longer side twice the copy's or more."""
+        longer = max(picture.size)
+        width, height = (max(1, 2 * SIDES[0] * side // longer) for side in picture.size)
+        picture.draft(picture.mode, (width, height))
 
     def __call__(self, picture: Image.Image) -> bytes:
         """Make the copy of a picture of any mode and size."""
