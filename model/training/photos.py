@@ -54,6 +54,10 @@ class PhotoTrainer:
             parameter.requires_grad_(name.startswith(config.trained))
         raw = backbone_features(training, backbone, config.views)  # [C, D, V, W]
         self.counts = training.counts
+        places = {name: place for place, name in enumerate(training.names)}
+        sources = [torch.tensor([places[name] for name in part.names]) for part in training.by_source()]
+        enough = tuple(each for each in sources if int((self.counts[each] >= 2).sum()) >= 2)
+        self.sources = enough or (torch.arange(len(self.counts)),)  # the classes of each, tensors of their places
         plain = raw[:, :, 0].to(device)  # [C, D, W]
         if backbone.joined:
             set_part_weights(self.leo, plain, self.counts, torch.Generator().manual_seed(config.seed))
@@ -94,14 +98,21 @@ class PhotoTrainer:
         leo.eval()
 
     def _run_step(self, generator: torch.Generator) -> tuple[int, dict[str, float]]:
-        """Train on random tasks; return their number of images, and the loss and other figures by name."""
+        """Train on random tasks of one source; return their number of images, and the loss and other figures by name.
+
+        Tasks are of one source because users' tasks are, and their classes are harder to tell apart. All sources count
+        the same.
+        """
         config = self.config
+        classes = random_choice(self.sources, generator)
+        counts = self.counts[classes]
         way, shot = random_choice(config.ways, generator), random_choice(config.shots, generator)
-        way, shot, query = fit_to_data(self.counts, way, shot, config.query)
+        way, shot, query = fit_to_data(counts, way, shot, config.query)
         tasks = config.tasks_per_step(way, shot)
-        episodes = sample_episodes(self.counts, tasks, way, shot, query, generator)
+        episodes = sample_episodes(counts, tasks, way, shot, query, generator)
         views = torch.randint(self.features.shape[2], episodes.drawings.shape, generator=generator)
-        features = self.features[episodes.classes.unsqueeze(-1), episodes.drawings, views]  # [T, N, K+Q, F]
+        of_classes = classes[episodes.classes].unsqueeze(-1)  # [T, N, 1]
+        features = self.features[of_classes, episodes.drawings, views]  # [T, N, K+Q, F]
         support, labels, queries, query_labels = split_support_and_queries(features, shot)
         self.leo.train()
         loss, watch = self.leo.meta_loss_of_features(support, support, labels, queries, query_labels)

@@ -1,8 +1,11 @@
 """Random choices and the learning rate of each step, which all training runs share."""
 
 import math
+from typing import TypeVar
 
 import torch
+
+Choice = TypeVar("Choice")
 
 
 def one_cycle(done: float) -> float:
@@ -21,6 +24,6 @@ def step_generator(seed: int, step: int) -> torch.Generator:
     return torch.Generator().manual_seed(seed * 10_000_019 + step)
 
 
-def random_choice(choices: tuple[int, ...], generator: torch.Generator) -> int:
-    """Return one of the numbers, each equally likely."""
+def random_choice(choices: tuple[Choice, ...], generator: torch.Generator) -> Choice:
+    """Return one of the choices, each equally likely."""
     return choices[int(torch.randint(len(choices), (1,), generator=generator))]

@@ -80,3 +80,18 @@ def test_a_run_trains_the_parameters_that_the_config_names_and_keeps_the_best(
         assert name.startswith("classifier.fc.") or torch.equal(value, loaded.state_dict()[name]), name
     assert trainer.leo.config.backbone_sha256.startswith("579344248a93")
     assert (tmp_path / "run" / "log.csv").read_text().count("episodes") == 3
+
+
+def test_tasks_are_of_one_source_each(shop: Photos, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    folders = [write_photos(tmp_path / name, groups=4, pictures=4) for name in ("market", "kiosk")]
+    single = write_photos(tmp_path / "single", groups=4, pictures=1)  # no task can be made of it
+    photos = load_photos(*folders, single)
+    config = PhotoTrainConfig(leo=small_model(), steps=1, images_per_step=60, query=2)
+    trainer = PhotoTrainer(config, photos, shop, tmp_path / "run", CPU)
+    assert [{photos.names[place].split("/")[0] for place in each} for each in trainer.sources] == [
+        {"market"},
+        {"kiosk"},
+    ]
+    assert sum(map(len, trainer.sources)) == 16
+    assert len(list(trainer.run())) == 2
