@@ -146,6 +146,12 @@ class LEOConfig(BaseModel):
         description="logits are divided by it in the inner loop's loss. At one shot a head knows its examples almost "
         "for certain, so their loss is flat; a higher temperature shows which classes are still close",
     )
+    inner_ridge: float | None = Field(
+        None,
+        gt=0,
+        description="the inner loop's gradients are divided by the second moments of the encoded support plus this "
+        "ridge, as in Newton's method. None: plain gradient steps",
+    )
     learn_inner_lr: bool = Field(True, description="learn an alpha for each latent dimension")
     inner_lr_per_step: bool = Field(False, description="learn such alphas for each step")
     finetune_steps: int = Field(
@@ -253,6 +259,8 @@ class LEOConfig(BaseModel):
             )
         if self.code_ridge is not None and (self.attention or self.relation_over == "examples"):
             raise ValueError("code_ridge needs attention=False and relation_over='classes'")
+        if self.inner_ridge is not None and self.own_encoder:
+            raise ValueError("inner_ridge needs own_encoder=False: what is encoded must be what the head classifies")
         if self.code_evenness and self.code_ridge is None:
             raise ValueError("code_evenness needs code_ridge")
         if self.kl_weight and not self.stochastic:

@@ -33,6 +33,7 @@ from model.functional import apply_head, code_spread, cross_entropy, one_hot, pr
 from model.hub import REPOSITORY, download
 from model.networks.bent_copies import BentCopies
 from model.networks.classifier import LEOClassifier
+from model.networks.curvature import Curvature
 from model.networks.decoder import LEODecoder
 from model.networks.encoder import LEOEncoder
 from model.networks.features import FeatureExtractor
@@ -174,7 +175,8 @@ class LatentEmbeddingOptimization(nn.Module):
     ) -> Adaptation:
         """Run the inner loop: z <- z - alpha * t * grad_z loss(support), `steps` times (default: the config's).
 
-        The loss is `inner_loss`. Its gradient is multiplied by the `inner_temperature` t, which has divided it.
+        The loss is `inner_loss`. Its gradient is multiplied by the `inner_temperature` t, which has divided it; with
+        an `inner_ridge` in the config, it is divided by the support's `Curvature`.
 
         Takes initial codes [T,N,L], the classifier's features of the support set [T,S,F], and membership [T,S,N].
         The config's fine-tuning steps on the decoded heads follow, unless `steps` is 0.
@@ -187,6 +189,8 @@ class LatentEmbeddingOptimization(nn.Module):
         training = torch.is_grad_enabled()
         second_order = training and self.config.second_order
         losses = []
+        ridge = self.config.inner_ridge
+        curvature = None if ridge is None else Curvature.of(self.encoder.encode_examples(features), membership, ridge)
         with torch.enable_grad():  # the inner loop needs gradients under no_grad too
             if not codes.requires_grad:
                 codes = codes.detach().requires_grad_()
@@ -194,7 +198,8 @@ class LatentEmbeddingOptimization(nn.Module):
                 loss = self.inner_loss(self.logits(codes, features, membership), membership)  # [T]
                 # A task's loss depends on its own codes only, so the gradient of the sum is each task's own.
                 (gradient,) = torch.autograd.grad(loss.sum(), codes, create_graph=second_order)
-                codes = codes - self.step_size(step) * t * gradient  # [T, N, L]
+                direction = gradient if curvature is None else curvature.divide(gradient)
+                codes = codes - self.step_size(step) * t * direction  # [T, N, L]
                 if not training:
                     codes = codes.detach().requires_grad_()
                 losses.append(loss.detach())

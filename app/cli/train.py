@@ -72,12 +72,12 @@ def train(
     """
     from model.allocator import keep_freed_memory
     from model.training.config import PhotoTrainConfig
-    from model.training.presets import PRESETS, photo_model
+    from model.training.presets import PRESETS, photo_run
 
     keep_freed_memory()
     if preset not in PRESETS:
         fail(f"no preset called {preset!r}; there are {', '.join(PRESETS)}")
-    chosen = PRESETS[preset] if backbone is None else PhotoTrainConfig(leo=photo_model(backbone))
+    chosen = PRESETS[preset] if backbone is None else photo_run(backbone)
     config = chosen.model_copy(update={"seed": seed})
     origin: dict[str, Any] = {
         "data": ", ".join(path.name for path in data),

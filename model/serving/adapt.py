@@ -22,6 +22,7 @@ from torch import Tensor
 
 from model.devices import CORES, THREAD_POOL
 from model.leo import LatentEmbeddingOptimization
+from model.networks.curvature import Curvature
 
 MIN_TASKS_TO_SPLIT = 16  # on a CPU, a batch of so many tasks is split over the cores
 MASKED_LOGIT = -1e9  # of absent classes: its probability is 0, and 0 times it is 0, which with -inf would be NaN
@@ -201,6 +202,9 @@ class Adapter:
         projected = self._project_features(features)  # [T, S, H+L]
         projected_hidden, projected_skip = projected[..., :width], projected[..., width:]
         targets = membership * share  # [T, S, N]
+        ridge, curvature = self.leo.config.inner_ridge, None
+        if ridge is not None and steps:
+            curvature = Curvature.of(self.leo.encoder.encode_examples(features), membership, ridge)
         log_ps = []
         for step in range(steps + 1):
             first = decoder.fc1(codes).relu_()  # [T, N, H1]
@@ -221,6 +225,8 @@ class Adapter:
             gradient = _relu_backward(d_first, first) @ decoder.fc1.weight  # [T, N, L]
             if decoder.skip is not None:
                 gradient += d_skip
+            if curvature is not None:
+                gradient = curvature.divide(gradient)
             codes = codes - self.leo.step_size(step) * gradient
         last_input = hidden if decoder.skip is None else torch.cat([hidden, codes], dim=-1)  # [T, N, H+L]
         return codes, last_input, log_ps, logits

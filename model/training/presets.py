@@ -17,17 +17,25 @@ def photo_model(backbone: str) -> LEOConfig:
         feature_power=0.7,
         resolution=found.resolution,
         latent_dim=min(found.width(pooling), MAX_CODE),
-        code_ridge=0.08,
-        code_evenness=3.0,
         relation_width=32,
         decoder_skip=True,
         decoder_tied=True,
         decoder_hidden=(16, 16),
         logit_scale=12.0,
-        inner_steps=3,
-        inner_lr=0.003,
-        outer_lr=0.003,
+        inner_steps=5,
+        inner_lr=0.08,
+        inner_ridge=0.02,
+        inner_temperature=12.0,
+        outer_lr=0.001,
     )
+
+
+def photo_run(backbone: str) -> PhotoTrainConfig:
+    """Return the settings of a run on a pretrained backbone's features. Raises `BackboneError`.
+
+    Steps hardly change what the classes give to start from, so there are few.
+    """
+    return PhotoTrainConfig(leo=photo_model(backbone), steps=8, validate_every=8)
 
 
 # Small and quick, the most accurate per millisecond.
@@ -73,11 +81,10 @@ PRESETS: dict[str, DrawingTrainConfig | PhotoTrainConfig] = {
         validate_every=500,
     ),
     # Photos: LEO on the features of a frozen pretrained backbone.
-    "photos-lite0": PhotoTrainConfig(leo=photo_model("efficientnet-lite0")),
-    "photos-lite2": PhotoTrainConfig(leo=photo_model("efficientnet-lite2")),
-    # The same with CLIP's image tower beside it: far slower, and more accurate. Steps hardly change what the classes
-    # give to start from, so there are few.
-    "photos-large": PhotoTrainConfig(leo=photo_model("efficientnet-lite0+clip-vit-b16"), steps=8, validate_every=8),
+    "photos-lite0": photo_run("efficientnet-lite0"),
+    "photos-lite2": photo_run("efficientnet-lite2"),
+    # The same with CLIP's image tower beside it: far slower, and more accurate.
+    "photos-large": photo_run("efficientnet-lite0+clip-vit-b16"),
     # To compare with, as in the paper: everything but phi is trained from random weights.
     "photos-plain": PhotoTrainConfig(
         leo=LEOConfig(backbone="efficientnet-lite0", resolution=224, latent_dim=64, dropout=0.3, l2=1e-4, inner_lr=1.0),

@@ -90,6 +90,8 @@ def test_a_non_finite_task_is_known_and_harms_no_neighbour() -> None:
         {"decoder_skip": True, "decoder_tied": True, "relation_width": 5},
         {"code_ridge": 0.3, "decoder_skip": True, "decoder_tied": True},
         {"code_ridge": 0.3, "code_evenness": 1.8, "decoder_skip": True},
+        {"inner_ridge": 0.3, "decoder_skip": True, "decoder_tied": True},
+        {"inner_ridge": 2.0, "inner_temperature": 3.0, "inner_lr_per_step": True, "finetune_steps": 1},
         {"decoder_skip": True, "decoder_rank": 40},
         {"decoder_rank": 50, "finetune_steps": 2},
         {"decoder_conditioned": True},
