@@ -24,17 +24,18 @@ export class ApiError extends Error {
 }
 
 /**
- * Send `content`, a form or what is made into JSON, and return the parsed answer, or the whole one as a blob.
+ * Send `content`, a form, a file or what is made into JSON, and return the parsed answer, or the whole one as a blob.
  * Throws `ApiError`. After a 401 it asks the visitor for a key and tries again.
  */
 export async function call(method, path, content, { headers = {}, signal, as = "json", keepalive = false } = {}) {
-  const isForm = content instanceof FormData;
-  const body = isForm || !content ? content : JSON.stringify(content);
+  const isJson = content && !(content instanceof FormData) && !(content instanceof Blob);
+  const body = isJson ? JSON.stringify(content) : content;
   for (;;) {
     const key = currentKey();
     const sent = { ...headers };
     if (key) sent.Authorization = `Bearer ${key}`;
-    if (body && !isForm) sent["Content-Type"] = "application/json";
+    if (isJson) sent["Content-Type"] = "application/json";
+    if (content instanceof Blob) sent["Content-Type"] = "application/octet-stream";
     const response = await answer(path, { method, body, headers: sent, keepalive }, signal);
     if (response.status === 401) {
       if (key === currentKey()) await askForKey(key !== ""); // else another call has got a new key meanwhile
@@ -47,7 +48,7 @@ export async function call(method, path, content, { headers = {}, signal, as = "
 
 async function answer(path, request, signal) {
   const patience = new AbortController();
-  const timer = setTimeout(() => patience.abort(), request.body instanceof FormData ? UPLOAD_PATIENCE : PATIENCE);
+  const timer = setTimeout(() => patience.abort(), typeof request.body === "object" ? UPLOAD_PATIENCE : PATIENCE);
   const stop = () => patience.abort();
   signal?.addEventListener("abort", stop);
   try {
@@ -74,7 +75,7 @@ export function pauseAfter(error, tries) {
 /** Why there is no answer yet, in a sentence. */
 export function describe(error, pause) {
   const soon = `Trying again in ${Math.max(1, Math.round(pause))} s.`;
-  if (error.status === 0 && !navigator.onLine) return "You are offline. It goes on by itself once you are back.";
+  if (error.status === 0 && !navigator.onLine) return "You are offline. This goes on by itself once you are back.";
   if (error.status === 0) return `The server does not answer. ${soon}`;
   if (error.status === 429) return `The server asks you to slow down. ${soon}`;
   return `The server is busy. ${soon}`;

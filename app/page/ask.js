@@ -15,7 +15,8 @@ import { makeBars, markPending, showAnswer } from "./verdict.js";
 let task = null;
 let answer = null; // the latest prediction
 let photo = null; // {id, blob, name} of the photo on the pad, if it shows one
-let callbacks; // `lost(error)`, `again()` and `correct(example, label)`
+let lesson = null; // the example that was made of what is on the pad
+let callbacks; // `lost(error)`, `again()` and `correct(corrections)`
 
 export const askPad = new Pad(byId("ask-pad"), (time) => padChanged(time));
 const live = new LiveAnswers({ ask, show: receive, begin: markPending, delay: showNote, fail });
@@ -30,6 +31,7 @@ export function setUpAsking(given) {
 }
 
 function padChanged(time) {
+  lesson = null;
   if (!askPad.picture) photo = null;
   keepQuestion();
   live.changed(time);
@@ -45,6 +47,7 @@ function keepQuestion() {
 export async function showQuestion() {
   const { question } = draft;
   if (askPad.drawing) return;
+  lesson = null;
   photo = question?.blob ? question : null;
   askPad.show(question?.strokes ?? [], photo && (await bitmapOf(photo)));
 }
@@ -75,8 +78,8 @@ export function stopAsking() {
 export async function askFiles(found) {
   const { pictures, others } = sift(found);
   if (pictures.length > 1) {
-    if (!task) return showNote("Create a classifier first. Then drop the photos here again.");
-    if (others) showNote(`${plural(others, "file")} left out: not pictures.`);
+    if (!task) return showNote("Create a classifier first. Then show it these photos again.");
+    if (others) showNote(`${plural(others, "file")} left out: ${others === 1 ? "it is not a picture" : "they are not pictures"}.`);
     return askAboutAll(task, pictures);
   }
   const read = pictures.length ? await readPhoto(pictures[0].file) : null;
@@ -121,7 +124,8 @@ function showNote(text, action = "") {
 
 /** The visitor says that what is on the pad belongs to this class. */
 function correct(label) {
-  if (askPad.empty) return;
-  callbacks.correct(photo ? ofPhoto(photo) : ofStrokes(askPad.strokes.map((stroke) => [...stroke])), label);
+  if (askPad.empty || !answer) return;
+  lesson ??= photo ? ofPhoto(photo) : ofStrokes(askPad.strokes.map((stroke) => [...stroke]));
+  callbacks.correct([{ example: lesson, label, answer: answer.label }]);
 }
 

@@ -10,16 +10,19 @@ import { readPhotos } from "./photos.js";
 import { isUnknown, percent } from "./verdict.js";
 
 const PART = 16; // photos in a request
+const MOST_MISTAKES = 40; // that are judged at once, and
+const MISTAKE_BYTES = 4 * 2 ** 20; // so large together
 const THUMB_SIDE = 88;
 const NONE = "none of these";
 
 let batch = null; // {task, photos: [{path, label, photo, answer, row}], stop}
-let correct; // (examples, label) => teach them
+let correct; // (corrections) => teach them
 
 export function setUpBatch(callback) {
   correct = callback;
   byId("batch-close").addEventListener("click", closeBatch);
   byId("batch-csv").addEventListener("click", () => saveAs("answers.csv", csv()));
+  byId("batch-learn").addEventListener("click", learnFromMistakes);
   byId("batch-stop").addEventListener("click", () => batch?.stop.abort());
 }
 
@@ -94,6 +97,39 @@ async function run(mine) {
   showSummary();
 }
 
+const mistakes = () => batch.photos.filter((each) => each.answer && batch.task.labels.includes(each.label) && !isRight(each));
+
+/** Add as examples what would teach most, as the server sees it: of each class a few that it is furthest from. */
+async function learnFromMistakes() {
+  const mine = batch;
+  let bytes = 0;
+  const found = mistakes()
+    .slice(0, MOST_MISTAKES)
+    .filter(({ photo }) => (bytes += photo.blob.size) <= MISTAKE_BYTES);
+  const form = new FormData();
+  for (const { photo, label } of found) {
+    form.append("images", photo.blob, photo.name);
+    form.append("labels", label);
+  }
+  byId("batch-learn").disabled = true;
+  try {
+    const { wrong } = await call("POST", `tasks/${mine.task.task_id}/evaluate`, form, { signal: mine.stop.signal });
+    if (batch !== mine) return;
+    const worth = wrong.filter((each) => each.worth_adding).map(({ index }) => found[index]);
+    if (worth.length) return correct(worth.map((each) => correctionOf(each)));
+    byId("batch-note").textContent = "It has the right class for all of these. It says “None of these” too easily.";
+  } catch (error) {
+    if (batch === mine) byId("batch-note").textContent = error.message;
+  } finally {
+    byId("batch-learn").disabled = false;
+  }
+}
+
+function correctionOf(each, label = each.label) {
+  each.example ??= ofPhoto(each.photo);
+  return { example: each.example, label, answer: each.answer.label };
+}
+
 /** Ask about a part; a photo that the server cannot read is left out. */
 async function askPart({ task }, part, signal) {
   while (part.length) {
@@ -130,7 +166,7 @@ function makeRow(each) {
   const canvas = makeCanvas(THUMB_SIDE, THUMB_SIDE);
   const name = make("td", { className: "path", textContent: each.path, title: each.path });
   each.row = make("tr", {}, make("td", {}, canvas), name, make("td", { className: "said" }), make("td", { className: "share" }), make("td"));
-  const learn = button(`Learn as ${each.label}`, () => correct(ofPhoto(each.photo), each.label), { hidden: true });
+  const learn = button(`Learn as ${each.label}`, () => correct([correctionOf(each)]), { hidden: true });
   each.row.lastChild.append(teachChoice(each), learn);
   return each.row;
 }
@@ -147,7 +183,7 @@ function teachChoice(each) {
   choice.add(new Option("It was…", ""));
   for (const wanted of ["pointerdown", "focus"]) choice.addEventListener(wanted, offer);
   choice.addEventListener("change", () => {
-    correct(ofPhoto(each.photo), choice.value);
+    correct([correctionOf(each, choice.value)]);
     choice.value = "";
   });
   return choice;
@@ -179,6 +215,7 @@ export function showSummary() {
   const of = batch.isLabelled && answered.length ? `: ${right} right, ${percent(right / answered.length)}` : "";
   byId("batch-title").textContent = `${answered.length} of ${plural(batch.photos.length, "photo")} answered${of}`;
   byId("batch-csv").disabled = answered.length === 0;
+  byId("batch-learn").hidden = !mayWrite() || !byId("batch-stop").hidden || mistakes().length === 0;
   const labelled = answered.filter(({ label }) => label !== null);
   const pairs = labelled.map((each) => [each.label || "(no folder)", said(each)]);
   byId("confusion").hidden = pairs.length === 0;

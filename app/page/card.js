@@ -10,9 +10,9 @@ const THUMB_SIDE = 88; // pixels
 
 export class Card {
   /**
-   * Calls `changed()` after every change of the name or the examples, `removed(card)` to have the card removed,
-   * `exampleRemoved(card, example)` after an example was, `found(card, files)` with files chosen, `opened(card, example)`
-   * to have an example shown large.
+   * Calls `changed()` after every change of the name or the examples, `removed(card)` and
+   * `exampleRemoved(card, example)` to have the card or an example removed, `found(card, files)` with files chosen,
+   * `opened(card, example)` to have an example shown large.
    */
   constructor({ id = newId(), position = nextPosition(), name = "" }, callbacks) {
     this.id = id;
@@ -25,7 +25,7 @@ export class Card {
     this.drawing = null; // {id, position} of what is on the pad
     this.examples = []; // without the drawing on the pad
     this.wantsPad = false; // whether a class of photos shows its pad all the same
-    this.held = 0; // examples that only the server has
+    this.held = 0; // examples that the server has and does not list
     this.thumbs = find(".thumbs");
     this.items = new Map(); // the thumbnails by their examples' ids
     this.callbacks = callbacks;
@@ -97,7 +97,13 @@ export class Card {
     this.#changed();
   }
 
-  /** How many examples only the server has: they can be neither seen nor changed here. */
+  rename(name) {
+    this.field.value = name;
+    this.#showThumbs();
+    this.#changed();
+  }
+
+  /** How many examples the server has and does not list: they can be neither seen nor changed here. */
   hold(count) {
     this.held = count;
     this.field.readOnly = count > 0;
@@ -137,22 +143,19 @@ export class Card {
     if (!this.pad.empty || this.pad.cleared) return this.pad.undo();
     const last = this.examples.at(-1);
     if (!last) return;
-    if (!last.strokes) return this.#remove(last);
+    if (!last.strokes) return this.callbacks.exampleRemoved(this, last);
     this.take(last);
     this.pad.show(last.strokes);
     this.drawing = { id: last.id, position: last.position }; // it is still the same example
     this.#changed();
   }
 
-  #remove(example) {
-    this.take(example);
-    this.callbacks.exampleRemoved(this, example);
-  }
-
   /** Classes of photos need no pad, until somebody wants to draw. */
   #showPad() {
-    const photos = this.examples.some(({ blob }) => blob);
-    this.element.classList.toggle("has-photos", photos && this.pad.empty && !this.wantsPad);
+    const photos = this.examples.some(({ strokes, remote, drawn }) => !strokes && !(remote && drawn));
+    const isPadHidden = photos && this.pad.empty && !this.wantsPad;
+    this.element.classList.toggle("has-photos", isPadHidden);
+    this.element.querySelector(".another span").textContent = isPadHidden ? "Draw" : "Another";
   }
 
   #showThumbs() {
@@ -177,7 +180,7 @@ export class Card {
     const open = make("button", { type: "button", title: "Look at this example" }, canvas);
     open.addEventListener("click", () => this.callbacks.opened(this, example));
     open.addEventListener("keydown", (event) => {
-      if (event.key === "Delete" || event.key === "Backspace") this.#remove(example);
+      if (event.key === "Delete" || event.key === "Backspace") this.callbacks.exampleRemoved(this, example);
     });
     const item = listItem();
     item.append(open);

@@ -7,16 +7,14 @@ import { offerUndo } from "./undo.js";
 
 const LETTERS = [..."ABCDEFGHIJKLMNOPQRSTUVWXYZ"];
 const FIRST = LETTERS.slice(0, 5); // the names of the cards that a visitor finds
+const GONE = "The server has deleted it already, and this browser never had its picture.";
 
 let cards = [];
-let callbacks; // `changed()`, `found(card, files)` and `opened(card, example)`, see Card
+let callbacks; // those of Card, `follow(change, examples)` and `canReturn(example)`
 
+/** `follow(change, examples)` makes a change that the task takes over; `canReturn` says whether one can be undone. */
 export function setUpClasses(given) {
-  callbacks = {
-    ...given,
-    removed: removeCard,
-    exampleRemoved: (card, example) => offerUndo(`Removed an example of ${card.name}`, () => putBack(card, example)),
-  };
+  callbacks = { ...given, removed: removeCard, exampleRemoved: removeExample };
   showClasses([], []);
 }
 
@@ -73,40 +71,56 @@ export function addClass() {
 
 function removeCard(card) {
   const index = cards.indexOf(card);
-  cards.splice(index, 1);
-  card.element.remove();
+  const remove = () => {
+    cards.splice(index, 1);
+    card.element.remove();
+    callbacks.changed();
+  };
+  callbacks.follow(remove, card.all());
   const neighbour = cards[Math.min(index, cards.length - 1)];
   (neighbour?.field ?? byId("add")).focus();
-  if (!card.empty || !isSpare(card)) offerUndo(`Removed ${card.name || "a class"}`, () => bringBack(card));
-  callbacks.changed();
+  if (card.empty && isSpare(card)) return;
+  offerUndo(`Removed ${card.name || "a class"}`, () => {
+    const lost = card.all().filter((each) => !callbacks.canReturn(each));
+    if (lost.length) showError(GONE);
+    for (const each of lost) card.take(each);
+    callbacks.follow(() => bringBack(card), card.all());
+  });
 }
 
+/** Show a card again, which may have been removed. */
 function bringBack(card) {
   if (!cards.some(({ id }) => id === card.id)) cards.push(card);
   arrange();
   callbacks.changed();
 }
 
-/** Put an example back to its class, which may have been removed meanwhile. */
-export function putBack(card, example) {
+function putBack(card, example) {
   bringBack(card);
   cards.find(({ id }) => id === card.id).add([example]);
 }
 
-/** Move an example to another class. */
+/** Move an example to another class, which can be undone. */
 export function moveExample(from, example, to) {
-  from.take(example);
-  to.add([example]);
-  offerUndo(`Moved an example from ${from.name} to ${to.name}`, () => {
+  const move = () => {
+    from.take(example);
+    to.add([example]);
+  };
+  callbacks.follow(move, []);
+  const moveBack = () => {
     to.take(example);
     putBack(from, example);
-  });
+  };
+  offerUndo(`Moved an example from ${from.name} to ${to.name}`, () => callbacks.follow(moveBack, []));
 }
 
 /** Remove an example, which can be undone. */
 export function removeExample(card, example) {
-  card.take(example);
-  callbacks.exampleRemoved(card, example);
+  callbacks.follow(() => card.take(example), [example]);
+  offerUndo(`Removed an example of ${card.name}`, () => {
+    if (!callbacks.canReturn(example)) return showError(GONE);
+    callbacks.follow(() => putBack(card, example), [example]);
+  });
 }
 
 /** The card of this name. If there is none: a spare one, which is given the name, or a new one. */
@@ -135,20 +149,17 @@ export const allExamples = () =>
 
 export const countDrawn = () => cards.filter((card) => !card.empty || card.held).length;
 
-/** Whether the cards can make a task; if not, say why. `alone`: they must do without what the server has. */
+/** Whether the cards can make a task. If only names are wrong, say so. */
 export function checkClasses() {
   const drawn = cards.filter((card) => !card.empty || card.held);
+  if (drawn.length < 2) return false;
   const refuse = (text, element) => {
     showError(text);
     element?.focus();
     return false;
   };
-  if (drawn.length < 2) {
-    const blank = cards.find((card) => card.empty);
-    return refuse("Draw a sign in at least two boxes first.", blank?.pad.canvas);
-  }
   const unnamed = drawn.find((card) => !card.name);
-  if (unnamed) return refuse("One class has no name yet.", unnamed.field);
+  if (unnamed) return refuse("One class has no name yet. Give it one.", unnamed.field);
   const repeated = drawn.find((card, i) => drawn.slice(0, i).some((earlier) => earlier.name === card.name));
   if (repeated) return refuse(`Two classes are called ${repeated.name}. Rename one of them.`, repeated.field);
   return true;

@@ -1,7 +1,7 @@
 // The panel "Use it from your code": a tab for each language and a button to copy.
 
 import { byId } from "./dom.js";
-import { keptUntil, lifetimeChoice, takeawayButtons } from "./keeping.js";
+import { keptUntil, lifetimeChoice, takeawayChoices } from "./keeping.js";
 import { currentKey } from "./key.js";
 import * as snippets from "./snippets.js";
 import { rejection } from "./verdict.js";
@@ -32,7 +32,7 @@ export function showCode(created, changed) {
   byId("lasts").textContent = `It is ${kept}.`;
   const failed = (text) => (byId("use-note").textContent = text);
   failed("");
-  byId("takeaway").replaceChildren(...takeawayButtons(task, failed), lifetimeChoice(task, changed, failed));
+  byId("takeaway").replaceChildren(...takeawayChoices(task, failed), lifetimeChoice(task, changed, failed));
   refreshCode();
 }
 

@@ -1,18 +1,27 @@
-// Corrects an answer: what was asked about becomes an example of the class that the visitor names.
+// Corrects answers: what was asked about becomes an example of the class that the visitor names.
 
-import { allCards, cardNamed } from "./classes.js";
-import { createTask, isUpToDate } from "./task.js";
+import { allCards, cardNamed, moveExample } from "./classes.js";
+import { plural } from "./dom.js";
 import { offerUndo } from "./undo.js";
+import { follow } from "./updating.js";
 
-/** Add an example to a class and, if nothing else has changed, to the task at once. */
-export async function correct(example, label) {
-  const wasUpToDate = isUpToDate();
-  const card = cardNamed(label);
-  card.add([example]);
-  offerUndo(`Learned this as ${label}`, () => {
-    const isReady = isUpToDate();
-    allCards().find(({ id }) => id === card.id)?.take(example);
-    if (isReady) createTask({ quietly: true });
-  });
-  if (wasUpToDate) await createTask({ quietly: true });
+const holderOf = ({ id }) => allCards().find((card) => card.examples.some((each) => each.id === id));
+
+/**
+ * Add examples to classes and, if nothing else waits, to the task at once. `corrections` lists {example, label,
+ * answer}: `answer` is what the task said of it. Whoever changes their mind about one has it moved.
+ */
+export function correct(corrections) {
+  const fresh = corrections.filter(({ example }) => !holderOf(example));
+  for (const { example, label } of corrections) {
+    const holder = holderOf(example);
+    if (holder && holder.name !== label) moveExample(holder, example, cardNamed(label));
+  }
+  if (!fresh.length) return;
+  const examples = fresh.map(({ example }) => example);
+  const add = () => fresh.forEach(({ example, label }) => cardNamed(label).add([example]));
+  const take = () => examples.forEach((example) => holderOf(example)?.take(example));
+  follow(add, examples, new Map(fresh.map(({ example, answer }) => [example.id, answer])));
+  const added = fresh.length === 1 ? `Added this as an example of ${fresh[0].label}` : `Added ${plural(fresh.length, "example")}`;
+  offerUndo(added, () => follow(take, []));
 }

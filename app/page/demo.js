@@ -7,7 +7,8 @@ import { draft, draftChanged } from "./drafts.js";
 import { nextPosition } from "./example.js";
 import { startNew } from "./session.js";
 import { SIGNS, varied } from "./signs.js";
-import { createTask, isUpToDate } from "./task.js";
+import { isUpToDate } from "./task.js";
+import { createTask } from "./updating.js";
 
 const PAUSE = 18; // milliseconds between two points
 

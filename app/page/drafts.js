@@ -7,8 +7,10 @@ import { FOLDER, newId } from "./dom.js";
 const DELAY = 150; // milliseconds that changes are gathered before they are written
 
 /**
- * The open classifier. `task` is what the server said of it last, or null. `sent` lists [id, label] of the examples in
- * the task, in the server's order; `former` the ids of tasks that it replaced. `question` is what the large pad shows, `model` the chosen model or "".
+ * The open classifier. `task` is what the server said of it last, or null. `sent` lists [id, label, number] of the
+ * examples in the task; the number is the server's, null until it is known. `former` lists the ids of tasks that it
+ * replaced. `question` is what the large pad shows, `model` the chosen model or "", and `keepImages` whether the
+ * server shall keep the pictures too.
  */
 export let draft = blankDraft();
 
@@ -24,12 +26,13 @@ let onother = () => {}; // called when any classifier has changed, in this tab o
 const tabs = "BroadcastChannel" in window ? new BroadcastChannel(`leo-drafts${FOLDER}`) : null;
 
 function blankDraft() {
-  return { id: newId(), name: "", model: "", task: null, sent: [], former: [], question: null, updated: Date.now() };
+  const choices = { name: "", model: "", keepImages: false };
+  return { id: newId(), ...choices, task: null, sent: [], former: [], question: null, updated: Date.now() };
 }
 
 /** A record as this version writes it. What another version wrote differently, or what is damaged, is left out. */
 function sound(record) {
-  const { id, name, model, task, sent, former, question, updated } = record;
+  const { id, name, model, keepImages, task, sent, former, question, updated } = record;
   const text = (value) => (typeof value === "string" ? value : "");
   const isTask = text(task?.task_id) && Array.isArray(task.labels) && Array.isArray(task.adaptation?.losses);
   const isQuestion = question?.blob instanceof Blob || Array.isArray(question?.strokes);
@@ -37,6 +40,7 @@ function sound(record) {
     id,
     name: text(name),
     model: text(model),
+    keepImages: keepImages === true,
     task: isTask ? task : null,
     sent: Array.isArray(sent) ? sent.filter(Array.isArray) : [],
     former: Array.isArray(former) ? former : [],
@@ -146,6 +150,12 @@ async function reload() {
   if (await load(id, true)) return true;
   if (stored.has(id) && draft.id === id) ongone();
   return true;
+}
+
+/** Write what was changed here and show what other tabs have written, whether or not word of it has come. */
+export async function catchUp() {
+  await save();
+  await load(draft.id, true);
 }
 
 /** All classifiers that this browser keeps, the latest first. */

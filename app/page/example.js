@@ -1,4 +1,5 @@
-// One example of a class: strokes drawn on the pad, or a photo made small. Examples never change; others replace them.
+// One example of a class: strokes drawn on the pad, a photo made small, or one whose picture is not in this browser.
+// Examples never change; others replace them.
 
 import { makeCanvas, newId } from "./dom.js";
 import { paintPicture, paintStrokes, strokesAsFile } from "./drawing.js";
@@ -16,6 +17,12 @@ export const ofStrokes = (strokes) => ({ id: newId(), position: nextPosition(), 
 /** `photo` is what `shrink` returned. */
 export const ofPhoto = ({ blob, name, drawn }, position = nextPosition()) => ({ id: newId(), position, blob, name, drawn });
 
+/** An example that others have added to a task: its picture, or `remote` without one. Each tab gives it the same id. */
+export function ofServer(taskId, number, blob, drawn) {
+  const example = { id: `${taskId}-${number}`, position: nextPosition(), name: `example ${number}`, drawn };
+  return blob ? { ...example, blob } : { ...example, remote: true };
+}
+
 /** The file that is sent. */
 export const asFile = ({ blob, strokes }) => blob ?? strokesAsFile(strokes);
 
@@ -24,6 +31,7 @@ export const isDrawn = ({ strokes, drawn }) => Boolean(strokes || drawn);
 /** Paint the example on a square canvas. `colour` is that of strokes. */
 export async function paint(canvas, example, colour) {
   const context = canvas.getContext("2d");
+  if (example.remote) return paintRemote(context, canvas.width, colour);
   if (example.strokes) {
     context.clearRect(0, 0, canvas.width, canvas.height);
     return paintStrokes(context, example.strokes, canvas.width, colour);
@@ -32,6 +40,17 @@ export async function paint(canvas, example, colour) {
   context.clearRect(0, 0, canvas.width, canvas.height);
   paintPicture(context, bitmap, canvas.width);
   bitmap.close?.();
+}
+
+/** Three dots, for a picture that is not here. */
+function paintRemote(context, side, colour) {
+  context.clearRect(0, 0, side, side);
+  context.fillStyle = colour;
+  for (const x of [0.32, 0.5, 0.68]) {
+    context.beginPath();
+    context.arc(x * side, side / 2, side * 0.05, 0, 2 * Math.PI);
+    context.fill();
+  }
 }
 
 /** The photo as a bitmap, or a card with its name if the browser cannot show it, as with HEIC in most. */

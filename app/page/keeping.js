@@ -5,13 +5,20 @@ import { call } from "./api.js";
 import { byId, button, make, saveAs } from "./dom.js";
 import { keysNeeded, mayWrite } from "./key.js";
 
-const DAY = 86400;
+export const DAY = 86400; // seconds
 const LIFETIMES = [
   ["1 day", DAY],
   ["1 week", 7 * DAY],
   ["30 days", 30 * DAY],
   ["1 year", 365 * DAY],
   ["until it is deleted", null],
+];
+
+const FILES = [
+  ["whole, to open it here or on another server", "export.zip"],
+  ["with a page that runs it without a server", "standalone.zip"],
+  ["as an ONNX graph", "export.onnx"],
+  ["as its weights alone (safetensors)", "parameters"],
 ];
 
 const formatTime = (time) => new Date(time).toLocaleString([], { dateStyle: "medium", timeStyle: "short" });
@@ -22,7 +29,7 @@ export const keptUntil = ({ expires_at: end }) => (end ? `kept until ${formatTim
 export function lifetimeChoice(task, changed, failed) {
   const choice = make("select", { className: "lifetime" });
   choice.setAttribute("aria-label", "How long the server keeps it, from now");
-  choice.add(new Option("Keep it for…", ""));
+  choice.add(new Option("Keep it on the server for…", ""));
   for (const [text, seconds] of LIFETIMES) choice.add(new Option(text, JSON.stringify(seconds)));
   choice.hidden = !mayWrite();
   choice.addEventListener("change", async () => {
@@ -36,26 +43,28 @@ export function lifetimeChoice(task, changed, failed) {
   return choice;
 }
 
-/** Buttons that share a task and save it as files. */
-export function takeawayButtons(task, failed) {
-  const saving = (text, path, name) =>
-    button(text, async () => {
-      try {
-        saveAs(name, await call("GET", `tasks/${task.task_id}/${path}`, null, { as: "blob" }));
-      } catch (error) {
-        failed(error.message);
-      }
-    });
-  return [
-    button("Share", () => share(task)),
-    saving("Save to run without a server", "standalone.zip", `${task.task_id}.zip`),
-    saving("Save as ONNX", "export.onnx", `${task.task_id}.onnx`),
-    saving("Save the head", "parameters", `${task.task_id}.safetensors`),
-  ];
+/** What shares a task and saves it as a file. */
+export function takeawayChoices(task, failed) {
+  const choice = make("select");
+  choice.setAttribute("aria-label", "Save this classifier as a file");
+  choice.add(new Option("Save it…", ""));
+  for (const [text, path] of FILES) choice.add(new Option(text, path));
+  choice.addEventListener("change", async () => {
+    const path = choice.value;
+    choice.value = "";
+    try {
+      const suffix = path === "parameters" ? "head.safetensors" : path;
+      saveAs(`${task.task_id}-${suffix}`, await call("GET", `tasks/${task.task_id}/${path}`, null, { as: "blob" }));
+    } catch (error) {
+      failed(error.message);
+    }
+  });
+  return [button("Share", () => share(task)), choice];
 }
 
 function share(task) {
   byId("share-link").value = linkTo(task.task_id);
+  byId("share-pictures").textContent = task.keep_images ? "They see its pictures, too." : "They do not get your pictures.";
   byId("share-key").hidden = !keysNeeded();
   byId("share").showModal();
   byId("share-link").select();

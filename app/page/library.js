@@ -3,7 +3,8 @@
 import { ApiError, call } from "./api.js";
 import { button, byId, listItem, make, plural, span } from "./dom.js";
 import { changeDraft, draft, forgetDraft, keptDrafts, onClassifiersChanged, keptClasses, save } from "./drafts.js";
-import { keptUntil, lifetimeChoice, takeawayButtons } from "./keeping.js";
+import { onFilesChosen } from "./files.js";
+import { DAY, keptUntil, lifetimeChoice, takeawayChoices } from "./keeping.js";
 import { keysNeeded, mayWrite } from "./key.js";
 import { duplicate, openKept, openTask, startNew } from "./session.js";
 import { offerUndo } from "./undo.js";
@@ -14,6 +15,7 @@ const PAGE = 100; // tasks that the server is asked for
 export function setUpLibrary() {
   byId("library-open").addEventListener("click", openLibrary);
   byId("library-new").addEventListener("click", () => closing(() => startNew()));
+  onFilesChosen(byId("library-import"), ([{ file }]) => importFile(file));
   onClassifiersChanged(() => byId("library").open && list());
 }
 
@@ -29,6 +31,17 @@ async function closing(action) {
 }
 
 const failed = (text) => (byId("library-note").textContent = text);
+
+/** Open a classifier that was saved as a file, here or on another server. */
+async function importFile(file) {
+  failed(`Opening ${file.name}…`);
+  try {
+    const { task_id: id } = await call("POST", `tasks/import?ttl_seconds=${DAY}`, file);
+    await closing(() => openTask(id));
+  } catch (error) {
+    failed(error.message);
+  }
+}
 
 let listing = 0; // counts the lists asked for, so that a late one does not replace a newer one
 
@@ -83,7 +96,7 @@ function keptRow(kept, classes, tasks) {
   actions.append(open, button("Duplicate", () => closing(() => duplicate(kept.id))));
   if (kept.task && !isGone(kept.task, tasks)) {
     const changed = (task) => changeDraft(kept.id, { task }).then(list);
-    actions.append(...takeawayButtons(kept.task, failed), lifetimeChoice(kept.task, changed, failed));
+    actions.append(...takeawayChoices(kept.task, failed), lifetimeChoice(kept.task, changed, failed));
   }
   actions.append(button("Delete", () => remove(kept, title), { className: "quiet" }));
   row.append(name, span("about", about(kept, labels, tasks)), actions);
@@ -99,7 +112,7 @@ function about({ task, updated }, labels, tasks) {
   const count = plural((task?.labels ?? labels).length, "class", "classes");
   const changed = `changed ${new Date(updated).toLocaleDateString([], { dateStyle: "medium" })}`;
   if (!task) return `${count} · not created yet · ${changed}`;
-  if (isGone(task, tasks)) return `${count} · no longer on the server: open it and create it again`;
+  if (isGone(task, tasks)) return `${count} · no longer on the server: open it, and create it again`;
   return `${count} · ${keptUntil(task)}`;
 }
 

@@ -17,10 +17,11 @@ import { rename, setUpLibrary } from "./library.js";
 import { setUpMessages, showError, showNotice } from "./messages.js";
 import { chosenModel, offerModels } from "./models.js";
 import { setUpSession, startNew } from "./session.js";
-import { classesEdited, createTask, refreshTask, taskLost } from "./task.js";
+import { classesEdited, refreshTask, taskLost } from "./task.js";
 import { teach } from "./teaching.js";
 import { setUpTheme } from "./theme.js";
 import { setUpUndo } from "./undo.js";
+import { canReturn, createTask, follow } from "./updating.js";
 import { showRejection } from "./verdict.js";
 import { openViewer, setUpViewer } from "./viewer.js";
 
@@ -52,7 +53,7 @@ function filesArrived(found, element) {
 const zoneOf = (element) => element.closest?.(".card, #ask") ?? byId("teach");
 
 setUpMessages();
-setUpClasses({ changed: edited, found: (card, found) => teach(found, card), opened: openViewer });
+setUpClasses({ changed: edited, found: (card, found) => teach(found, card), opened: openViewer, follow, canReturn });
 setUpTheme(() => {
   redrawClasses();
   askPad.draw();
@@ -74,6 +75,11 @@ byId("start-over").addEventListener("click", () => startNew());
 byId("ask").addEventListener("pointerdown", stopDemo);
 byId("reject").addEventListener("input", rejectionMoved);
 byId("kind").addEventListener("change", modelChosen);
+byId("keep-images").addEventListener("change", () => {
+  draft.keepImages = byId("keep-images").checked;
+  edited();
+});
+document.addEventListener("visibilitychange", () => document.hidden || refreshTask()); // others may have changed it
 byId("name").addEventListener("change", () => rename(draft, byId("name").value.trim()));
 onFolderChosen(byId("folder"), (found) => teach(found));
 onDropped(zoneOf, filesArrived);

@@ -19,6 +19,6 @@ export async function offerModels() {
   const models = Object.entries(await (await fetch("page/models.json")).json());
   for (const [name, kind] of models) if (kind === "photos") photoModels.add(name);
   if (photoModels.size === 0 || photoModels.size === models.length) return;
-  for (const [name, kind] of models) byId("kind").add(new Option(`${kind} (${name})`, name));
+  for (const [name, kind] of models) byId("kind").add(new Option(`${kind} (model ${name})`, name));
   document.body.classList.add("photos");
 }

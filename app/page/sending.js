@@ -6,24 +6,28 @@ import { asFile } from "./example.js";
 
 const PART_IMAGES = 24;
 const PART_BYTES = 4 * 2 ** 20;
+const MOST_CHANGES = 8; // that others make to a task before one gives up
 
 /**
- * Create a task, or add to `task`. `examples` lists {example, card, label}. Calls `received(task, part, isNew)` after
- * each part, `progress(done, total)`, `tell(text)` while it waits for the server, and `refuse(each, reason)` for a
- * photo that the server cannot read, which is left out. Throws `ApiError`, whose `part` was the one under way.
+ * Create a task, or add to `task`. `examples` lists {example, card, label}, with `predicted` where it corrects that
+ * answer. Calls `received(task, part, isNew)` after each part, `progress(text, done, total)`, `tell(text)` while it
+ * waits for the server, `refuse(each, reason)` for a photo that the server cannot read, which is left out, and
+ * `caughtUp(part, isDoubtful)`, see `addition`. Throws `ApiError`, whose `part` was the one under way.
  */
-export async function send(task, examples, options, { received, progress, tell, refuse, signal }) {
-  const parts = intoParts(examples);
+export async function send(task, examples, options, { received, progress, tell, refuse, caughtUp, signal }) {
+  const isJudged = ({ predicted }) => predicted !== undefined;
+  const parts = [...intoParts(examples.filter((each) => !isJudged(each))), ...intoParts(examples.filter(isJudged))];
   let done = 0;
-  progress(done, examples.length);
+  progress("Sending examples", done, examples.length);
   while (parts.length) {
     let part = parts.shift();
     while (part.length) {
       signal.throwIfAborted();
       try {
         const isNew = task === null;
-        task = await patiently(isNew ? creation(part, options, signal) : addition(task, part, signal), tell, signal);
-        received(task, part, isNew);
+        const attempt = isNew ? creation(part, options, signal) : addition(task, part, signal, caughtUp);
+        task = await patiently(attempt, tell, signal);
+        await received(task, part, isNew);
         break;
       } catch (error) {
         error.part = part;
@@ -40,7 +44,7 @@ export async function send(task, examples, options, { received, progress, tell, 
       }
     }
     done += part.length;
-    progress(done, examples.length);
+    progress("Sending examples", done, examples.length);
   }
   return task;
 }
@@ -66,36 +70,43 @@ function intoParts(examples) {
 
 function form(part) {
   const made = new FormData();
-  for (const { example, label } of part) {
+  for (const { example, label, predicted } of part) {
     made.append("images", asFile(example), example.name ?? "drawing.png");
     made.append("labels", label);
+    if (predicted !== undefined) made.append("predicted", predicted);
   }
   return made;
 }
 
-function creation(part, { name, model, ttl }, signal) {
+function creation(part, { name, model, ttl, keepImages }, signal) {
   const content = form(part);
   content.append("name", name);
   if (model) content.append("model", model);
   if (ttl) content.append("ttl_seconds", ttl);
+  if (keepImages) content.append("keep_images", "true");
   const headers = { "Idempotency-Key": newId() }; // an answer that was lost makes no second task
   return () => call("POST", "tasks", content, { headers, signal });
 }
 
-function addition(task, part, signal) {
-  const path = `tasks/${task.task_id}`;
-  const count = ({ shots }) => Object.values(shots).reduce((sum, each) => sum + each, 0);
-  let doubtful = false; // whether the server may have added the part although its answer was lost
+/**
+ * Add a part to the task that is known, and to no other state of it: so no part is added twice, whatever answers are
+ * lost. `caughtUp(part, isDoubtful)` resolves to the {task} as it is now, and whether a doubtful part `isIn` it.
+ */
+function addition(task, part, signal, caughtUp) {
+  let isDoubtful = false; // whether the server may have added the part although its answer was lost
+  const path = part[0].predicted === undefined ? "support" : "feedback";
   return async () => {
-    if (doubtful) {
-      const now = await call("GET", path, null, { signal });
-      if (count(now) >= count(task) + part.length) return now;
-    }
-    try {
-      return await call("POST", `${path}/support`, form(part), { signal });
-    } catch (error) {
-      doubtful = error.status === 0;
-      throw error;
+    for (let tries = 0; ; tries++) {
+      try {
+        const headers = { "If-Match": `"${task.revision}"` };
+        return await call("POST", `tasks/${task.task_id}/${path}`, form(part), { headers, signal });
+      } catch (error) {
+        isDoubtful ||= error.temporary;
+        if (error.status !== 412 || tries === MOST_CHANGES) throw error;
+      }
+      const now = await caughtUp(part, isDoubtful);
+      if (now.isIn) return now.task;
+      task = now.task;
     }
   };
 }

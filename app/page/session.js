@@ -4,7 +4,7 @@ import { fromAddress, showInAddress } from "./address.js";
 import { call } from "./api.js";
 import { showQuestion, stopAsking } from "./ask.js";
 import { classRecords, showClasses } from "./classes.js";
-import { byId, newId, recall, remember } from "./dom.js";
+import { byId, newId, plural, recall, remember } from "./dom.js";
 import { draft, draftOfTask, openDraft, openNew, recordsOf, setUpDrafts } from "./drafts.js";
 import { nextPosition } from "./example.js";
 import { showNotice } from "./messages.js";
@@ -12,6 +12,7 @@ import { chooseModel } from "./models.js";
 import { refreshTask, resetTask, showNoTask, showTask } from "./task.js";
 import { stopReading } from "./teaching.js";
 import { forgetChanges, offerUndo } from "./undo.js";
+import { stopUpdating } from "./updating.js";
 
 const LAST = "last"; // under which the browser remembers the last classifier
 
@@ -27,6 +28,7 @@ export async function setUpSession() {
   });
   addEventListener("hashchange", follow);
   await follow();
+  if (!draft.task) showNoTask();
 }
 
 /** Open what the address names; without a name the last one. */
@@ -44,13 +46,16 @@ async function show(classes, examples, isRemote) {
   if (isRemote) {
     showInAddress(draft, true);
   } else {
+    for (const dialog of document.querySelectorAll("dialog[open]:not(#library)")) dialog.close(); // of the former one
     stopReading();
+    stopUpdating();
     resetTask();
     forgetChanges();
     stopAsking();
   }
   if (document.activeElement !== byId("name")) byId("name").value = draft.name;
   chooseModel(draft.model);
+  byId("keep-images").checked = draft.keepImages;
   showClasses(classes, examples);
   const mine = draft;
   await showQuestion();
@@ -83,8 +88,10 @@ export async function openTask(taskId) {
     );
   }
   const classes = task.labels.map((name) => ({ id: newId(), position: nextPosition(), name, drawing: null }));
-  await openNew({ name: task.name === "playground" ? "" : (task.name ?? ""), task }, classes);
+  const name = task.name === "playground" ? "" : (task.name ?? "");
+  await openNew({ name, task, keepImages: task.keep_images }, classes);
   showInAddress(draft);
+  await refreshTask(); // which lists its examples
 }
 
 /** Begin anew; what was open stays in "My classifiers", and can be brought back at once. */
@@ -110,8 +117,11 @@ export async function duplicate(id) {
     id: ids.get(each.id),
     drawing: each.drawing && { ...each.drawing, id: newId() },
   }));
-  const copied = examples.map((each) => ({ ...each, id: newId(), class: ids.get(each.class) }));
+  const here = examples.filter(({ remote }) => !remote);
+  const copied = here.map((each) => ({ ...each, id: newId(), class: ids.get(each.class) }));
   const name = `Copy of ${found.name || namesOf(classes, examples).join(", ")}`.slice(0, 100);
-  await openNew({ name, model: found.model }, copies, copied);
+  await openNew({ name, model: found.model, keepImages: found.keepImages }, copies, copied);
   showInAddress(draft);
+  const left = examples.length - here.length;
+  if (left) showNotice(`${plural(left, "example")} could not be copied: this browser does not have their pictures.`);
 }

@@ -13,7 +13,11 @@ export const rejection = () => byId("reject").value / 100;
 export const isUnknown = (answer) => typeof answer.known === "number" && answer.known < rejection();
 
 export function showRejection() {
-  byId("reject-value").textContent = percent(rejection());
+  const share = percent(rejection());
+  byId("reject-value").textContent =
+    rejection() === 0
+      ? "Never: it always names a class."
+      : `${share}: it finds out most other things, and turns away about ${share} of your own.`;
 }
 
 /** `correct(label)` is called when the visitor says that it was this class. */

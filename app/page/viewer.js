@@ -38,7 +38,7 @@ function show(card, example) {
   byId("viewer-picture").replaceChildren(canvas);
   paint(canvas, example, getComputedStyle(byId("viewer")).color);
   byId("viewer-title").textContent = `${card.name || "Without a name"}, example ${index + 1} of ${card.examples.length}`;
-  byId("viewer-name").textContent = example.name ?? "";
+  byId("viewer-name").textContent = example.remote ? "Its picture is not in this browser, and the server does not keep it." : (example.name ?? "");
   byId("viewer-move").replaceChildren(new Option("Move to…", ""));
   for (const other of allCards()) if (other !== card) byId("viewer-move").add(new Option(other.name || "Without a name", other.id));
   byId("viewer-before").disabled = index <= 0;
@@ -56,7 +56,7 @@ function step(by) {
 function leaving(action) {
   const index = indexOfShown();
   const { card } = shown;
-  action();
+  if (index >= 0) action(); // else another tab was faster
   const next = card.examples[Math.min(index, card.examples.length - 1)];
   if (next) show(card, next);
   else byId("viewer").close();

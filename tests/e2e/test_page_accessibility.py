@@ -64,6 +64,10 @@ def test_axe_finds_no_serious_violation(
             elif state == "share":
                 page.locator("#takeaway").get_by_role("button", name="Share").click()
             assert page.evaluate("document.documentElement.scrollWidth <= innerWidth"), f"{state} scrolls sideways"
+            narrow = (
+                "[...document.querySelectorAll('dialog[open]')].every((each) => each.scrollWidth <= each.clientWidth)"
+            )
+            assert page.evaluate(narrow), f"{state} scrolls sideways"
             page.screenshot(path=tmp_path / f"{state}.png")
             found = Axe().run(page).response["violations"]
             page.keyboard.press("Escape")

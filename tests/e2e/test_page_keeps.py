@@ -44,7 +44,7 @@ def test_a_reload_keeps_drawings_task_and_answer(
         visit.ask(shaky(CHARACTERS[FIVE[3]], 9))
         visit.expect_verdict(FIVE[3])
         assert page.url == address
-        expect(page.locator("#create")).to_have_text("Create classifier")  # nothing has changed
+        expect(page.locator("#create")).to_be_hidden()  # nothing has changed
         assert visit.wrong == []
 
 
@@ -81,7 +81,9 @@ def test_classifiers_are_opened_renamed_copied_kept_longer_and_deleted(browser: 
 
         rows.nth(1).locator("input").fill("renamed")
         page.keyboard.press("Enter")
-        rows.filter(has=page.locator("input[aria-label='Name of renamed']")).locator("select").select_option("1 year")
+        rows.filter(has=page.locator("input[aria-label='Name of renamed']")).locator(".lifetime").select_option(
+            "1 year"
+        )
         page.wait_for_function(
             f"fetch('tasks/{task_id}').then((a) => a.json()).then((t) => t.name === 'renamed' && "
             "Date.parse(t.expires_at) > Date.now() + 360 * 86400e3)"
@@ -123,13 +125,13 @@ def test_every_removal_can_be_undone(browser: Browser, client: httpx.Client) -> 
     with Visit(browser, client, DESKTOP) as visit:
         page = visit.page
         visit.teach(FIVE)
+        address = page.url
         page.locator(".card .remove").nth(1).click()
         expect(page.locator(".card")).to_have_count(4)
-        expect(page.locator("#create")).to_have_text("Create it again")
+        expect(page.locator("#status")).to_contain_text("Ready: 4 classes")
         page.click("#toast-undo")
         assert drawn_cards(page) == FIVE
-        expect(page.locator("#create")).to_have_text("Create classifier")
-        expect(page.locator("#status")).to_contain_text("Ready")
+        expect(page.locator("#status")).to_contain_text("Ready: 5 classes")
 
         page.locator(".card .another").nth(0).click()
         expect(page.locator("#status")).to_contain_text("Ready")  # a drawing that is kept is still the same example
@@ -143,9 +145,9 @@ def test_every_removal_can_be_undone(browser: Browser, client: httpx.Client) -> 
         expect(page.locator(".card").nth(1).locator(".thumbs li")).to_have_count(1)
         page.keyboard.press("Control+z")
         expect(page.locator(".card").nth(0).locator(".thumbs li")).to_have_count(1)
-        expect(page.locator("#status")).to_contain_text("Ready")
+        expect(page.locator("#status")).to_contain_text("Ready: 5 classes")
+        expect(page).to_have_url(address)  # it is the same task all the time
 
-        address = page.url
         page.click("#start-over")
         expect(page.locator(".card .pad.drawn")).to_have_count(0)
         page.click("#toast-undo")
@@ -165,7 +167,7 @@ def test_every_removal_can_be_undone(browser: Browser, client: httpx.Client) -> 
         expect(page.locator("#ask-pad")).not_to_have_class("pad drawn")
 
 
-def test_new_examples_extend_the_same_task_and_changes_make_another(browser: Browser, client: httpx.Client) -> None:
+def test_changes_keep_the_task_and_its_address(browser: Browser, client: httpx.Client) -> None:
     with Visit(browser, client, DESKTOP) as visit:
         page = visit.page
         visit.teach(FIVE[:3])
@@ -183,10 +185,33 @@ def test_new_examples_extend_the_same_task_and_changes_make_another(browser: Bro
         page.locator(".name").nth(3).fill("renamed")
         page.click("#create")
         expect(page.locator("#bars")).to_contain_text("renamed")
+        assert page.url == address
+        assert client.get(f"/tasks/{old}").json()["shots"] == {FIVE[0]: 2, FIVE[1]: 1, FIVE[2]: 1, "renamed": 1}
+        # A drawing that is drawn anew replaces the one before.
+        page.locator(".card > .pad canvas").nth(1).press("Delete")
+        visit.draw(page.locator(".card > .pad canvas").nth(1), shaky(CHARACTERS[FIVE[1]], 7))
+        page.click("#create")
+        expect(page.locator("#status")).to_contain_text("Ready: 4 classes")
+        assert client.get(f"/tasks/{old}").json()["shots"] == {FIVE[0]: 2, FIVE[1]: 1, FIVE[2]: 1, "renamed": 1}
+        assert len(client.get(f"/tasks/{old}/support").json()["examples"]) == 5
+        assert page.url == address
+
+
+def test_another_model_makes_another_task(browser: Browser, both: httpx.Client) -> None:
+    with Visit(browser, both, DESKTOP) as visit:
+        page = visit.page
+        page.select_option("#kind", "omniglot")
+        visit.teach(FIVE[:3])
+        address = page.url
+        old = address.rpartition("=")[2]
+        page.select_option("#kind", label=page.locator("#kind option").filter(has_text="photos (").inner_text())
+        expect(page.locator("#create")).to_have_text("Create it again")
+        page.click("#create")
+        expect(page.locator("#status")).to_contain_text("Ready: 3 classes. Now show it another photo.")
         assert page.url != address
-        assert client.get(f"/tasks/{old}").status_code == 200  # code may still use it, for a day
+        assert both.get(f"/tasks/{old}").status_code == 200  # code may still use it, for a day
         page.goto(address)
-        expect(page.locator(".name").nth(3)).to_have_value("renamed")  # the old address leads to what replaced it
+        expect(page.locator("#status")).to_contain_text("Ready: 3 classes. Now show it another photo.")
 
 
 def pixels(page: Page) -> str:
@@ -232,7 +257,7 @@ def test_a_link_opens_the_task_elsewhere_and_it_can_be_extended(browser: Browser
         page = visit.page
         page.goto(link)
         expect(page.locator(".card")).to_have_count(3)
-        expect(page.locator(".held").first).to_have_text("1 example on the server")
+        expect(page.locator(".card .thumbs li")).to_have_count(3)  # without pictures
         visit.ask(shaky(CHARACTERS[FIVE[1]], 9))
         visit.expect_verdict(FIVE[1])
         visit.draw(page.locator(".card canvas").first, shaky(CHARACTERS[FIVE[0]], 5))

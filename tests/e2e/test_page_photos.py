@@ -81,7 +81,9 @@ def test_the_chosen_model_is_used(browser: Browser, both: httpx.Client) -> None:
 def test_with_one_kind_of_model_there_is_nothing_to_choose(browser: Browser, client: httpx.Client) -> None:
     with Visit(browser, client, DESKTOP) as visit:
         expect(visit.page.locator("#kind")).to_be_hidden()
-        expect(visit.page.locator("header p")).to_have_text("Draw a few signs. Get a classifier.", use_inner_text=True)
+        expect(visit.page.locator("header p")).to_have_text(
+            "Give it a few drawings of each kind. It learns to tell them apart.", use_inner_text=True
+        )
 
 
 def test_real_photos_of_two_products_are_told_apart(browser: Browser, both: httpx.Client, tmp_path: Path) -> None:

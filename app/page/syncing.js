@@ -1,0 +1,89 @@
+// Brings the page in step with a task that was changed elsewhere: by another browser, or by code.
+
+import { ApiError, call } from "./api.js";
+import { pair } from "./changes.js";
+import { allCards, allExamples, cardNamed } from "./classes.js";
+import { changeDraft, draft, save } from "./drafts.js";
+import { ofServer } from "./example.js";
+import { takesPhotos } from "./models.js";
+
+const MOST_TRIES = 5; // to read a task and its examples while others keep changing it
+const TOGETHER = 24; // pictures that are shown at once
+
+/** Whether the server may have other examples than the page knows of. */
+export function isBehind({ task, sent }) {
+  const shots = Object.values(task.shots).reduce((sum, each) => sum + each, 0);
+  return shots !== sent.length || sent.some(([, , number]) => typeof number !== "number");
+}
+
+/**
+ * Read a classifier's task and its examples, and show what others have added, moved or removed. `doubtful` lists
+ * [id, label] of what was sent without an answer; returns whether all of it is in the task.
+ */
+export async function sync(mine, doubtful = []) {
+  const [task, listed] = await readBoth(mine.task.task_id);
+  const withThem = pair([...mine.sent, ...doubtful], listed);
+  const areIn = doubtful.every(([id]) => withThem.pairs.some(([paired]) => paired === id));
+  const { pairs, others } = areIn ? withThem : pair(mine.sent, listed);
+  const before = new Map(mine.sent);
+  mine.task = task;
+  mine.sent = pairs;
+  if (mine !== draft) {
+    await changeDraft(mine.id, { task, sent: pairs });
+  } else {
+    follow(before, pairs);
+    await save();
+    await showOthers(mine, others);
+  }
+  return areIn;
+}
+
+async function readBoth(id) {
+  for (let tries = 1; ; tries++) {
+    const task = await call("GET", `tasks/${id}`);
+    const { examples, revision } = await call("GET", `tasks/${id}/support`);
+    if (revision === task.revision) return [task, examples];
+    if (tries === MOST_TRIES) throw new ApiError(409, { detail: "Others keep changing this classifier." }, 1);
+  }
+}
+
+/** Do to the cards what was done to the task: `before` has the examples' labels as the page knew them. */
+function follow(before, pairs) {
+  const labels = new Map(pairs);
+  const moves = new Map(); // for each card the examples that have another label now, by that label
+  for (const { example, card, label } of allExamples()) {
+    const [known, now] = [before.get(example.id), labels.get(example.id)];
+    if (now === undefined && (known !== undefined || example.remote)) card.take(example);
+    if (now === undefined || known === undefined || now === known || label !== known) continue;
+    if (!moves.has(card)) moves.set(card, new Map());
+    moves.get(card).set(now, [...(moves.get(card).get(now) ?? []), example]);
+  }
+  for (const [card, byLabel] of moves) for (const [label, examples] of byLabel) move(examples, card, label);
+}
+
+function move(examples, card, label) {
+  const isRenamed = examples.length === card.all().length && !allCards().some(({ name }) => name === label);
+  if (isRenamed) return card.rename(label);
+  for (const example of examples) card.take(example);
+  cardNamed(label).add(examples);
+}
+
+/** Show examples that others have added: their pictures, where the task keeps them. */
+async function showOthers(mine, others) {
+  const { task } = mine;
+  for (let start = 0; start < others.length; start += TOGETHER) {
+    const part = others.slice(start, start + TOGETHER);
+    const pictures = task.keep_images ? await Promise.all(part.map(({ index }) => picture(task, index))) : [];
+    if (mine !== draft || mine.task.task_id !== task.task_id) return;
+    const known = new Set(mine.sent.map(([, , number]) => number));
+    part.forEach(({ index, label }, i) => {
+      if (known.has(index)) return;
+      const example = ofServer(task.task_id, index, pictures[i], !takesPhotos(task.model));
+      mine.sent = [...mine.sent, [example.id, label, index]];
+      cardNamed(label).add([example]);
+    });
+    await save();
+  }
+}
+
+const picture = (task, index) => call("GET", `tasks/${task.task_id}/support/${index}/image`, null, { as: "blob" }).catch(() => null);
