@@ -1,7 +1,7 @@
 """How soon the page's bars follow the hand, in a real browser; and the README's picture of the page.
 
 python -m bench.page              times 300 answers while drawing, writes bench/results/page.json
-python -m bench.page --picture    draws docs/page.png and docs/page-steps.png only
+python -m bench.page --picture    draws docs/page.png, docs/page-steps.png and docs/page-folders.png only
 """
 
 import argparse
@@ -18,7 +18,7 @@ from app.settings import Settings
 from bench.common import ROOT, write_results
 from model.checkpoint import read_info
 from tests.helpers.page import PHONE, Visit
-from tests.helpers.photographed import COLOURS, coloured
+from tests.helpers.photographed import COLOURS, coloured, jpeg, product
 from tests.helpers.serving import serving
 
 CHROMIUM = "/usr/bin/chromium"
@@ -46,38 +46,75 @@ def draw_picture(page: Page) -> None:
 
 
 def draw_steps(browser: Browser, url: str, folder: Path) -> None:
-    """A phone's screen at each step, from a folder of photos to the answers, side by side into docs/page-steps.png."""
+    """What a newcomer with a phone sees, step by step, from the open page to a right answer: docs/page-steps.png."""
+    snaps: dict[str, list[Path]] = {}
+    for name in ("orange", "lime", "carton"):
+        snaps[name] = [folder / f"{name}{seed}.jpg" for seed in range(5)]
+        for seed, file in enumerate(snaps[name]):
+            file.write_bytes(jpeg(product(name, seed)))
+    with httpx.Client(base_url=url) as client, Visit(browser, client, PHONE) as visit:
+        page, cards, screens = visit.page, visit.page.locator(".card"), []
+        screens.append(screen(page, "header"))
+        for n, (name, files) in enumerate(snaps.items()):
+            cards.nth(n).locator("input[type=file]").set_input_files(files[:4])
+            cards.nth(n).locator(".name").fill(name)
+            expect(cards.nth(n).locator(".thumbs li")).to_have_count(4)
+            if n == 0:
+                screens.append(screen(page, "#teach"))
+        page.locator("#status").evaluate("(element) => element.scrollIntoView({block: 'end'})")
+        screens.append(shot(page))
+        page.click("#create")
+        expect(page.locator("#status")).to_contain_text("Ready", timeout=60_000)
+        screens.append(screen(page, "#ask"))
+        page.locator("#ask input[type=file]").set_input_files(snaps["lime"][4])
+        visit.expect_verdict("lime")
+        screens.append(screen(page, "#ask"))
+    save_strip(screens, "page-steps.png")
+
+
+def draw_folders(browser: Browser, url: str, folder: Path) -> None:
+    """The same with folders of photos, and answers about sixteen at once: docs/page-folders.png."""
     for colour in COLOURS[:4]:
         for seed in range(16):
             file = folder / ("teach" if seed < 12 else "ask") / colour / f"{seed}.jpg"
             file.parent.mkdir(parents=True, exist_ok=True)
             file.write_bytes(coloured(colour, seed))
     with httpx.Client(base_url=url) as client, Visit(browser, client, PHONE) as visit:
-        page, shots = visit.page, []
-
-        def shoot(at: str) -> None:
-            page.locator(at).evaluate("(element) => element.scrollIntoView({block: 'start'})")
-            shots.append(Image.open(io.BytesIO(page.screenshot())).convert("RGB"))
-
-        shoot("header")
+        page, screens = visit.page, []
         visit.drop("#teach .title", folder / "teach")
         expect(page.locator(".card .thumbs li")).to_have_count(48, timeout=60_000)
-        shoot("#teach")
+        screens.append(screen(page, "#teach"))
+        page.locator(".card .thumbs button").first.click()
+        screens.append(shot(page))
+        page.keyboard.press("Escape")
         page.click("#create")
         expect(page.locator("#status")).to_contain_text("Ready", timeout=60_000)
-        page.locator("#ask input[type=file]").set_input_files(folder / "ask" / "lime" / "13.jpg")
-        visit.expect_verdict("lime")
-        shoot("#ask")
         visit.drop("#ask .title", folder / "ask")
         expect(page.locator("#batch-title")).to_contain_text("16 of 16 photos answered", timeout=60_000)
-        shoot("#batch")
+        screens.append(screen(page, "#batch"))
+        screens.append(screen(page, "#use"))
+    save_strip(screens, "page-folders.png")
+
+
+def screen(page: Page, at: str) -> Image.Image:
+    """What a phone shows when it is scrolled to an element."""
+    page.locator(at).evaluate("(element) => element.scrollIntoView({block: 'start'})")
+    return shot(page)
+
+
+def shot(page: Page) -> Image.Image:
+    """What the browser shows now."""
+    return Image.open(io.BytesIO(page.screenshot())).convert("RGB")
+
+
+def save_strip(screens: list[Image.Image], name: str) -> None:
+    """Screens of a phone side by side, as a picture in docs/."""
     width, height, gap = PHONE["width"], PHONE["height"], 24
-    strip = Image.new("RGB", (len(shots) * (width + gap) - gap, height), "white")
-    for n, shot in enumerate(shots):
-        strip.paste(shot, (n * (width + gap), 0))
-    out = ROOT / "docs" / "page-steps.png"
-    strip.quantize(96, dither=Image.Dither.NONE).save(out, optimize=True)
-    print(f"wrote {out.relative_to(ROOT)}")
+    strip = Image.new("RGB", (len(screens) * (width + gap) - gap, height), "white")
+    for n, each in enumerate(screens):
+        strip.paste(each, (n * (width + gap), 0))
+    strip.quantize(96, dither=Image.Dither.NONE).save(ROOT / "docs" / name, optimize=True)
+    print(f"wrote docs/{name}")
 
 
 def time_answers(page: Page) -> dict[str, float]:
@@ -112,7 +149,8 @@ def main() -> None:
             page = example(browser, str(client.base_url))
             if given.picture:
                 draw_picture(page)
-                draw_steps(browser, str(client.base_url), Path(folder) / "photos")
+                draw_steps(browser, str(client.base_url), Path(folder))
+                draw_folders(browser, str(client.base_url), Path(folder) / "photos")
             else:
                 measured = time_answers(page)
                 version = read_info(settings.weights).version
