@@ -113,7 +113,7 @@ def save_strip(screens: list[Image.Image], name: str) -> None:
     strip = Image.new("RGB", (len(screens) * (width + gap) - gap, height), "white")
     for n, each in enumerate(screens):
         strip.paste(each, (n * (width + gap), 0))
-    strip.quantize(96, dither=Image.Dither.NONE).save(ROOT / "docs" / name, optimize=True)
+    strip.quantize(200, dither=Image.Dither.NONE).save(ROOT / "docs" / name, optimize=True)
     print(f"wrote docs/{name}")
 
 

@@ -29,7 +29,7 @@ export const keptUntil = ({ expires_at: end }) => (end ? `kept until ${formatTim
 export function lifetimeChoice(task, changed, failed) {
   const choice = make("select", { className: "lifetime" });
   choice.setAttribute("aria-label", "How long the server keeps it, from now");
-  choice.add(new Option("Keep it on the server for…", ""));
+  choice.add(new Option("Keep it for…", ""));
   for (const [text, seconds] of LIFETIMES) choice.add(new Option(text, JSON.stringify(seconds)));
   choice.hidden = !mayWrite();
   choice.addEventListener("change", async () => {

@@ -10,7 +10,7 @@ import { draft, save } from "./drafts.js";
 import { showLearning } from "./learning.js";
 import { keysNeeded } from "./key.js";
 import { showError, showStatus } from "./messages.js";
-import { chosenModel } from "./models.js";
+import { chosenModel, takesPhotos } from "./models.js";
 import { hideQuality, showQuality } from "./quality.js";
 import { changed, next, progress, ready } from "./status.js";
 import { isBehind, sync } from "./syncing.js";
@@ -81,6 +81,7 @@ export function showTask(quietly) {
   document.body.classList.add("taught");
   const hint = next(task);
   byId("ask-hint").textContent = hint[0].toUpperCase() + hint.slice(1);
+  byId("ask-pad-hint").textContent = takesPhotos(task.model) ? "press Photos below, or drop one here" : "draw here";
   showHeld();
   showLearning(task);
   showCode(task, (changed) => {
