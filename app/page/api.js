@@ -7,6 +7,8 @@ const UPLOAD_PATIENCE = 300_000; // the same for a form, which takes long over a
 const LONGEST_WAIT = 30; // seconds that a refused call waits to be made again
 const MOST_TRIES = 8;
 
+export const PICTURE = /^image \d+ /; // what a problem with a picture begins with
+
 /** An answer that is not a success. `index` is the position of the image at fault, or null. */
 export class ApiError extends Error {
   constructor(status, problem, retryAfter = null) {
@@ -14,6 +16,11 @@ export class ApiError extends Error {
     this.status = status; // 0: there was no answer
     this.index = problem.index ?? null;
     this.retryAfter = retryAfter; // seconds
+  }
+
+  /** Whether the picture with this index cannot be read; else its label may be at fault. */
+  get isAboutPicture() {
+    return this.status === 422 && this.index !== null && PICTURE.test(this.message);
   }
 
   /** Whether the same call may succeed later. */

@@ -1,6 +1,6 @@
 // Sends examples in parts, so that hundreds of photos need no large request, and an interruption costs one part.
 
-import { call, patiently } from "./api.js";
+import { call, patiently, PICTURE } from "./api.js";
 import { newId } from "./dom.js";
 import { asFile } from "./example.js";
 
@@ -37,9 +37,9 @@ export async function send(task, examples, options, { received, progress, tell, 
           part = part.slice(0, half);
           continue;
         }
-        const bad = error.status === 422 ? part[error.index] : undefined;
+        const bad = error.isAboutPicture ? part[error.index] : undefined;
         if (!bad?.example.blob || part.length === 1) throw error;
-        refuse(bad, error.message);
+        refuse(bad, error.message.replace(PICTURE, "This picture "));
         part = part.filter((each) => each !== bad);
       }
     }

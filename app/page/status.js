@@ -18,6 +18,7 @@ export function progress() {
 /** What is said while the cards and the task differ. */
 export function changed({ fresh, moved, removed }) {
   if (!mayWrite()) return "";
+  if (!fresh.length && !moved.length && !removed.length) return "To use this choice, create the classifier again.";
   if (countDrawn() < 2) return "A classifier needs two classes. Fill another box; until then it stays as it was.";
   const onlyNew = !moved.length && !removed.length && fresh.length;
   return onlyNew

@@ -10,10 +10,11 @@ import { takesPhotos } from "./models.js";
 const MOST_TRIES = 5; // to read a task and its examples while others keep changing it
 const TOGETHER = 24; // pictures that are shown at once
 
-/** Whether the server may have other examples than the page knows of. */
+/** Whether the server may have other examples than the page knows of, or may spell a label in another way. */
 export function isBehind({ task, sent }) {
   const shots = Object.values(task.shots).reduce((sum, each) => sum + each, 0);
-  return shots !== sent.length || sent.some(([, , number]) => typeof number !== "number");
+  const isKnown = ([, label, number]) => typeof number === "number" && Object.hasOwn(task.shots, label);
+  return shots !== sent.length || !sent.every(isKnown);
 }
 
 /**

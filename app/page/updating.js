@@ -1,7 +1,7 @@
 // Makes the task what the cards show: creates it, or adds, moves and removes its examples one after the other.
 
 import { showTaskInAddress } from "./address.js";
-import { ApiError, call, patiently } from "./api.js";
+import { ApiError, call, patiently, PICTURE } from "./api.js";
 import { allExamples, checkClasses } from "./classes.js";
 import { FOLDER, plural } from "./dom.js";
 import { catchUp, changeDraft, draft, save } from "./drafts.js";
@@ -106,7 +106,10 @@ function failed(error, signal) {
   if (error.status === 404 || (error.status === 409 && isWhole())) taskLost(error);
   else showError(error.message);
   const source = error instanceof ApiError && error.part?.[error.index];
-  if (source) source.card.flag(source.example.id, error.message);
+  if (!source) return;
+  if (error.isAboutPicture) return source.card.flag(source.example.id, error.message.replace(PICTURE, "This picture "));
+  showError(`The name “${source.label}” cannot be used: ${error.message}`);
+  source.card.field.focus();
 }
 
 async function createAnew(mine, told) {
