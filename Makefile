@@ -224,8 +224,10 @@ $(VENV)/generator/bin/openapi-python-client: $(INSTALLED)
 # What is installed, with versions and licences, for whoever must know: dist/sbom.json, in CycloneDX's format. It is not
 # committed, as it describes an environment and not the source.
 sbom: $(VENV)/sbom/bin/cyclonedx-py
-	@mkdir -p dist
-	$(VENV)/sbom/bin/cyclonedx-py environment --pyproject pyproject.toml --output-reproducible --of JSON \
+	@mkdir -p build dist
+	@# The version is in app/__init__.py, where cyclonedx-py does not look.
+	@sed "s/^dynamic = .*/version = $$(sed -n 's/^__version__ = //p' app/__init__.py)/" pyproject.toml > build/pyproject.toml
+	$(VENV)/sbom/bin/cyclonedx-py environment --pyproject build/pyproject.toml --output-reproducible --of JSON \
 		--output-file dist/sbom.json $(BIN)/python
 
 $(VENV)/sbom/bin/cyclonedx-py: $(INSTALLED)
