@@ -208,7 +208,12 @@ class Calls:
 
     @_method
     def update(
-        self, task_id: str, *, name: str | NotGiven | None = NOT_GIVEN, ttl_seconds: int | NotGiven | None = NOT_GIVEN
+        self,
+        task_id: str,
+        *,
+        name: str | NotGiven | None = NOT_GIVEN,
+        ttl_seconds: int | NotGiven | None = NOT_GIVEN,
+        revision: int | None = None,
     ) -> Call[Task]:
         """Change a task's name or time limit; what is not given stays as it is.
 
@@ -216,6 +221,10 @@ class Calls:
             task_id: which task.
             name: the new name; None removes it.
             ttl_seconds: the task is deleted in so many seconds from now; None keeps it.
+            revision: change it only if the task is still at this revision; None changes it in any case.
+
+        Raises:
+            PreconditionFailed: the task is at another revision.
 
         Example:
             client.update(task.task_id, name="signs", ttl_seconds=None)
@@ -224,7 +233,8 @@ class Calls:
             text(name, "the name")
         changes = {"name": name, "ttl_seconds": ttl_seconds}
         given = {key: value for key, value in changes.items() if not isinstance(value, NotGiven)}
-        return Call("PATCH", path_of(task_id), _read_task, {"json": given})
+        options = {"json": given, "headers": _if_match(revision)}
+        return Call("PATCH", path_of(task_id), _read_task, options, repeatable=revision is None)
 
     @_method
     def import_head(self, data: bytes, *, name: str | None = None, ttl_seconds: int | None = None) -> Call[Task]:

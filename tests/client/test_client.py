@@ -106,6 +106,8 @@ def test_examples_are_listed_removed_and_relabelled(leo: Client) -> None:
     assert leo.relabel_example(task.task_id, 5, "new").labels == [*NAMES, "new"]
     with pytest.raises(ProblemError, match="412"):
         leo.remove_example(task.task_id, 0, revision=removed.revision)
+    with pytest.raises(ProblemError, match="412"):
+        leo.update(task.task_id, name="late", revision=removed.revision)
     with pytest.raises(ProblemError, match="404"):
         leo.remove_example(task.task_id, 2)
 
@@ -317,6 +319,7 @@ def test_a_deletion_whose_answer_was_lost_is_done(url: str) -> None:
 def test_a_change_of_one_revision_is_never_repeated(url: str) -> None:
     calls: list[Callable[[Client], object]] = [
         lambda leo: leo.delete("any", revision=3),
+        lambda leo: leo.update("any", name="x", revision=3),
         lambda leo: leo.remove_example("any", 0, revision=3),
         lambda leo: leo.relabel_example("any", 0, "ring", revision=3),
     ]

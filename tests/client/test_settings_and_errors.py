@@ -160,7 +160,8 @@ from leo_client import AsyncClient, Client, NotFound, Prediction, Task, TooManyR
 
 with Client(timeout=5, retries=1) as leo:
     task: Task = leo.create({"ring": ["1.png", "2.png"], "ex": [b"..."]}, name="signs")
-    task = leo.update(task.task_id, name=None, ttl_seconds=3600)
+    longest: int = leo.models()[0].limits.max_ttl_seconds
+    task = leo.update(task.task_id, name=None, ttl_seconds=longest, revision=task.revision)
     margins: list[float] = [each.margin for each in (task.quality.classes if task.quality else [])]
     try:
         answer: Prediction = leo.predict(task.task_id, "3.png", top_k=2)[0]
@@ -176,6 +177,7 @@ WRONG = {
     "leo.update('a', ttl_seconds='soon')": "arg-type",
     "leo.get('a').quality['suspects']": "index",
     "leo.predict('a', 7)": "arg-type",
+    "leo.models()[0]['name']": "index",
 }
 
 

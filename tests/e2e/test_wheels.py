@@ -9,6 +9,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+import trustme
 
 import app
 from app.settings import PROJECT
@@ -97,8 +98,10 @@ def test_the_service_runs_from_an_empty_folder(python: Path, empty: Path, url: s
         for number in ("", "2"):
             (empty / f"{name}{number}.png").write_bytes(png(name, len(number)))
     (empty / "what.png").write_bytes(png("ex", 7))
-    (snippet, *_) = re.findall(r"```python\n(.*?)```", (PROJECT / "client" / "README.md").read_text(), re.DOTALL)
-    assert run(python, empty, "python", "-c", snippet.replace("http://127.0.0.1:8000", url)) == "ex\n"
+    first, second = re.findall(r"```python\n(.*?)```", (PROJECT / "client" / "README.md").read_text(), re.DOTALL)
+    assert run(python, empty, "python", "-c", first.replace("http://127.0.0.1:8000", url)) == "ex\n"
+    trustme.CA().cert_pem.write_to_path(empty / "company.pem")
+    assert run(python, empty, "python", "-c", second, LEO_URL=url) == "['omniglot', 'photos-lite0']\n"
     listed = run(python, empty, "leo", "tasks", "list", LEO_URL=url)
     assert len(listed.splitlines()) > 3
     page = run(python, empty, "python", "-c", f"import httpx; print(httpx.get('{url}/').text[:15])")
