@@ -11,6 +11,7 @@ from app.http.turns import (
     OVERLOAD_SECONDS,
     PERMITS,
     PERMITS_ALONE,
+    Permit,
     Share,
     TooMany,
     Turns,
@@ -222,5 +223,56 @@ def test_a_permit_that_comes_as_its_request_is_cancelled_is_not_lost() -> None:
                 await waits
             assert not await turns.take(ANN)
         assert shared_state.load.own(slot_of(ANN)) == OWN
+
+    asyncio.run(scenario())
+
+
+def test_a_permit_that_is_laid_down_goes_to_the_next_and_comes_back_in_turn() -> None:
+    async def scenario() -> None:
+        shared_state = SharedState()
+        turns = Turns(100, 30.0, shared_state)
+        asked = Asked(turns)
+        await asked.ask(ANN, OWN + 1)
+        assert asked.order == [ANN] * OWN
+        permit, back = Permit(turns, ANN), asyncio.Event()
+        released = []
+        permit.when_over(lambda: released.append(True))
+
+        async def wait_for_something() -> None:
+            async with permit.laid_down():
+                await back.wait()
+
+        waiting = asyncio.create_task(wait_for_something())
+        await asyncio.sleep(0)
+        await asyncio.sleep(0)
+        assert asked.order == [ANN] * (OWN + 1)  # another has it
+        assert shared_state.load.own(slot_of(ANN)) == OWN + 1  # and the request counts as under way
+        back.set()
+        await asyncio.sleep(0)
+        await asyncio.sleep(0)
+        assert not waiting.done()  # until one is given back
+        await asked.end(ANN)
+        await waiting
+        for _ in range(2):  # the second time changes nothing
+            permit.give_back()
+        assert (shared_state.load.own(slot_of(ANN)), released) == (OWN - 1, [True])
+
+    asyncio.run(scenario())
+
+
+def test_a_request_that_fails_while_its_permit_is_laid_down_gives_back_only_its_place() -> None:
+    async def scenario() -> None:
+        shared_state = SharedState()
+        turns = Turns(100, 30.0, shared_state)
+        assert await turns.take(ANN) is False
+        permit = Permit(turns, ANN)
+        with pytest.raises(ValueError, match="no answer"):
+            async with permit.laid_down():
+                raise ValueError("no answer")
+        permit.give_back()
+        assert shared_state.load.own(slot_of(ANN)) == 0
+        asked = Asked(turns)
+        await asked.ask(ANN, OWN + 1)
+        assert len(asked.order) == OWN  # no permit was made or lost
 
     asyncio.run(scenario())
