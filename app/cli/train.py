@@ -59,6 +59,14 @@ def train(
     start: Annotated[
         Path | None, typer.Option(help="Folder of a trained model of the same shape, to continue from on this data.")
     ] = None,
+    most: Annotated[
+        int | None,
+        typer.Option(
+            min=2,
+            help="Photos of each class that are used, the first ones: a large backbone takes long for each.",
+            show_default="all",
+        ),
+    ] = None,
     seed: Annotated[int, typer.Option(help="The same seed gives the same weights, on the same data and machine.")] = 0,
     device: Device = "auto",
 ) -> None:
@@ -85,9 +93,10 @@ def train(
         "seed": seed,
     }
     if isinstance(config, PhotoTrainConfig):
-        _train_on_photos(
-            config, name or (preset if backbone is None else "photos"), data, out, find_device(device), origin
-        )
+        name = name or (preset if backbone is None else "photos")
+        _train_on_photos(config, name, data, most, out, find_device(device), origin)
+    elif most is not None:
+        fail("--most is for photos: leave it out with drawings")
     elif config.distill > 0 and teacher is None:
         fail(f"{preset} learns from a trained model: give --teacher weights/omniglot")
     else:
@@ -154,11 +163,18 @@ def _train_on_drawings(
 
 
 def _train_on_photos(
-    config: "PhotoTrainConfig", name: str, data: list[Path], out: Path, device: "torch.device", origin: dict[str, Any]
+    config: "PhotoTrainConfig",
+    name: str,
+    data: list[Path],
+    most: int | None,
+    out: Path,
+    device: "torch.device",
+    origin: dict[str, Any],
 ) -> None:
     from model.training.photos import PhotoTrainer
 
     photos = load_photos(data)
+    photos = photos if most is None else photos.first(most)
     training, validation = photos.split("train"), photos.split("validation")
     note(f"{len(photos)} classes, {len(validation)} of them held back for validation")
     note("computing the backbone's features, once: this takes some minutes")

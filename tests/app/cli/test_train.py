@@ -4,6 +4,7 @@ import json
 from pathlib import Path
 
 import pytest
+from safetensors.torch import load_file
 
 from model.training import presets
 from tests.helpers.command import leo_output
@@ -74,11 +75,14 @@ def test_any_folder_of_classes_trains_a_model_of_drawings(
 def test_any_folder_of_classes_trains_a_model_of_photos(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)  # features are kept under the working directory
     for name in PRODUCTS:
-        for seed in range(2):
+        for seed in range(3):
             (tmp_path / "shop" / name).mkdir(parents=True, exist_ok=True)
             (tmp_path / "shop" / name / f"{seed}.jpg").write_bytes(jpeg(product(name, seed)))
-    output = leo_output("train", "--data", "shop", "--out", "run", "--preset", "photos-lite0", "--device", "cpu")
+    asked = ("--data", "shop", "--out", "run", "--preset", "photos-lite0", "--most", 2, "--device", "cpu")
+    output = leo_output("train", *asked)
     assert "2 of them held back for validation" in output
+    features = [load_file(path)["features"] for path in (tmp_path / ".cache" / "photos").iterdir()]
+    assert [len(each) for each in features] == [2] * len(PRODUCTS)
     card = json.loads((tmp_path / "run" / "model" / "config.json").read_text())["card"]
     assert card["validation_classes"] == ["brick", "orange"]
 
@@ -88,3 +92,9 @@ def test_too_few_classes_to_hold_some_back_is_one_line(tmp_path: Path) -> None:
     for preset in ("omniglot", "photos-lite0"):
         output = leo_output("train", "--data", data, "--out", tmp_path / "run", "--preset", preset, status=1)
         assert "error: 3 classes are too few to hold some back for validation: give at least 4" in output
+
+
+def test_most_is_for_photos(tmp_path: Path) -> None:
+    data = write_classes(tmp_path / "signs", 4, 2)
+    output = leo_output("train", "--data", data, "--out", tmp_path / "run", "--most", 2, status=1)
+    assert "error: --most is for photos" in output
