@@ -89,8 +89,8 @@ def photos_held_out() -> list[str]:
         *lines,
         "",
         f"{found['episodes']} tasks each, the same for all backbones; in brackets LEO's accuracy less that of the best "
-        "of cosine prototypes, nearest neighbour and a logistic head on the backbone's own features, and what LEO's "
-        "steps add. LEO's parts were set from the other sources' classes. Milliseconds are those of one core "
+        "of prototypes, centred or not, and a logistic head on the backbone's own features, and what LEO's steps add. "
+        "LEO's parts were set from the other sources' classes. Milliseconds are those of one core "
         f"({found['date']}: `python -m bench.photos_held_out`).",
         "",
         "![Accuracy on a source left out against milliseconds](photos-held-out.png)",

@@ -10,7 +10,7 @@ import httpx
 import pytest
 
 from app.settings import PROJECT, Settings
-from bench import accuracy, image, performance, scaling
+from bench import accuracy, image, performance, photos_tables, scaling
 from tests.helpers.drawn import png
 
 GUIDES = sorted((PROJECT / "docs").glob("*.md"))
@@ -107,6 +107,11 @@ def test_the_figures_of_the_image_are_those_of_the_results_file() -> None:
 def test_tables_of_accuracy_are_those_of_the_results_files() -> None:
     document = accuracy.DOCUMENT.read_text()
     assert accuracy.written(document) == document, "run: python -m bench.accuracy"
+
+
+def test_tables_of_photos_are_those_of_the_results_files() -> None:
+    document = photos_tables.DOCUMENT.read_text()
+    assert photos_tables.written(document) == document, "run: python -m bench.photos_tables"
 
 
 def test_tables_of_performance_are_those_of_the_results_files() -> None:
