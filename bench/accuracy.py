@@ -6,7 +6,7 @@ python -m bench.accuracy
 from itertools import groupby
 from typing import Any
 
-from bench import cards
+from bench import cards, known_tables, targets
 from bench.common import ROOT, read_results
 from bench.tables import between_marks, header
 
@@ -17,8 +17,13 @@ def tables() -> str:
     """Everything between the document's two marks: sections of tables."""
     kinds = ("compare", "compare-alphabet", "compare-gradient")
     sections = {
-        "The shipped models": [cards.drawings(), cards.photos(), cards.photos_held_out()],
-        "Pictures of other classes": [strangers_among_drawings(), strangers_among_photos()],
+        "The shipped models": [cards.drawings(), targets.table(), cards.photos(), cards.photos_held_out()],
+        "Pictures of other classes": [
+            strangers_among_drawings(),
+            strangers_among_photos(),
+            known_tables.negatives(),
+            known_tables.thresholds(),
+        ],
         "LEO beside other methods": [*map(compared, kinds)],
         "What each part contributes": [choices(), views(), views_of_queries()],
         "Feature extractors": [extractors()],
