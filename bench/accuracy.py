@@ -25,7 +25,7 @@ def tables() -> str:
             known_tables.thresholds(),
         ],
         "LEO beside other methods": [*map(compared, kinds)],
-        "What each part contributes": [choices(), views(), views_of_queries()],
+        "What each part contributes": [choices(), views(), views_of_queries(), distilled()],
         "Feature extractors": [extractors()],
         "Speed of training": [speed()],
     }
@@ -204,6 +204,24 @@ def views_of_queries() -> list[str]:
         f"The shipped `{found['model']}`, with queries averaged over several views as the support is, on "
         f"{found['split']}; {found['episodes']} tasks; in brackets the difference to the first row, on the same tasks, "
         f"95 % interval ({found['date']}, version {found['model_version']}).",
+    ]
+
+
+def distilled() -> list[str]:
+    """What a phi that was taught its own mean over several views would be worth."""
+    found = read_results("distilled_views")
+    settings = [(row["way"], row["shot"], ", one alphabet" if row["within"] else "") for row in found["rows"]]
+    cells = [
+        f"{100 * row['shipped']['mean']:.2f} ({_plus_minus(row['difference']['mean'], row['difference']['ci95'])})"
+        for row in found["rows"]
+    ]
+    return [
+        *_head("phi taught its own mean over nine views, %", settings),
+        "| as shipped, and the gain | " + " | ".join(cells) + " |",
+        "",
+        f"{found['steps']} steps of {found['batch']} drawings, in which the distance of one view to the mean fell from "
+        f"{found['distances'][0]:.3f} to {found['distances'][-1]:.3f}; {found['episodes']} tasks, paired, 95 % "
+        f"interval ({found['date']}: `python -m bench.distilled_views`).",
     ]
 
 
