@@ -18,6 +18,7 @@ let collect; // () => {classes, examples, blank}: what the page shows, as record
 let show; // (classes, examples, isRemote) => shows records on the page
 let onkept; // called after the open classifier was written
 let ongone; // called if another tab has deleted the open classifier
+let leaving; // called before another classifier is opened, while what is shown can still be written
 let stored = new Map(); // for each record's id what was written last, as text
 let saves = 0; // how often anything was written
 let timer = null;
@@ -50,7 +51,7 @@ function sound(record) {
 }
 
 export function setUpDrafts(callbacks) {
-  ({ collect, show, onkept, ongone } = callbacks);
+  ({ collect, show, onkept, ongone, leaving } = callbacks);
   tabs?.addEventListener("message", ({ data }) => {
     onother();
     if (data.changed === draft.id) reload();
@@ -105,12 +106,14 @@ export function announce(id) {
 
 /** Open a classifier that this browser keeps. False if it keeps no such one. */
 export async function openDraft(id) {
+  leaving();
   await save();
   return load(id, false);
 }
 
 /** Begin a new classifier, with these properties, and show these classes. */
 export async function openNew(properties = {}, classes = [], examples = []) {
+  leaving();
   await save();
   draft = { ...blankDraft(), ...properties };
   stored = new Map();

@@ -25,6 +25,7 @@ export async function setUpSession() {
       showInAddress(draft, true);
     },
     ongone: () => startNew(),
+    leaving: stopReading,
   });
   addEventListener("hashchange", follow);
   await follow();
@@ -47,7 +48,6 @@ async function show(classes, examples, isRemote) {
     showInAddress(draft, true);
   } else {
     for (const dialog of document.querySelectorAll("dialog[open]:not(#library)")) dialog.close(); // of the former one
-    stopReading();
     stopUpdating();
     resetTask();
     forgetChanges();

@@ -4,7 +4,7 @@ import { addCard, allCards, cardNamed, dropSpares } from "./classes.js";
 import { plural } from "./dom.js";
 import { nextPosition, ofPhoto } from "./example.js";
 import { byFolder, sift } from "./files.js";
-import { hideProgress, showError, showProgress } from "./messages.js";
+import { hideProgress, showError, showNotice, showProgress } from "./messages.js";
 import { readPhotos } from "./photos.js";
 
 const TOGETHER = 150; // milliseconds that photos are gathered before they are shown
@@ -55,6 +55,7 @@ async function read(targets, others) {
     for (const [card, examples] of ready) card.add(examples);
     ready.clear();
   };
+  mine.signal.addEventListener("abort", add); // what was read stays in the classifier that it was for
   await readPhotos(
     targets.map(({ file }) => file),
     (photo, index) => {
@@ -70,11 +71,15 @@ async function read(targets, others) {
   clearTimeout(timer);
   add();
   hideProgress();
-  if (!targets.some(({ card }) => card.element.isConnected)) return; // another classifier is open
+  if (!targets.some(({ card }) => card.element.isConnected)) return done < targets.length && tellUnread(targets.length - done);
   if (mine.signal.aborted) showError(`Stopped after ${done} of ${plural(targets.length, "photo")}.`);
   else if (bad) showError(unreadable(bad));
 }
 
+/** Another classifier was opened, or all these classes were removed. */
+const tellUnread = (count) =>
+  showNotice(`${plural(count, "photo was", "photos were")} not read yet, and so ${count === 1 ? "is" : "are"} not in the classifier that you left.`);
+
 /** What is said about files that are left out. */
 export const unreadable = (count) =>
-  count === 1 ? "That file is not a picture that can be read." : `${count} files were left out: they are not pictures that can be read.`;
+  count === 1 ? "One file was left out: it is not a picture that can be read." : `${count} files were left out: they are not pictures that can be read.`;

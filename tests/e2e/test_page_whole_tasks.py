@@ -230,3 +230,23 @@ def test_the_page_learns_from_its_mistakes_in_a_labelled_folder(
         assert shots(both, page) == {"blue": 4, "red": 4 + taught}
         page.click("#toast-undo")
         wait_until(lambda: shots(both, page) == {"blue": 4, "red": 4})
+
+
+def test_photos_not_read_before_leaving_are_counted(browser: Browser, both: httpx.Client, tmp_path: Path) -> None:
+    count = 80
+    with Visit(browser, both, PHONE) as visit:
+        page = visit.page
+        visit.drop("#teach .title", *photos(tmp_path, "red", "blue", count=count // 2))
+        expect(page.locator(".card")).to_have_count(2)
+        page.evaluate("document.getElementById('start-over').click()")
+        expect(page.locator(".card")).to_have_count(5)
+        page.go_back()
+        expect(page.locator(".card")).to_have_count(2)
+        notice = page.locator("#notice-text")
+
+        def accounted_for() -> bool:
+            """Whether each photo is in the classifier, or said not to be."""
+            unread = re.match(r"\d+", notice.text_content() or "")
+            return page.locator(".card .thumbs li").count() + int(unread[0] if unread else 0) == count
+
+        wait_until(accounted_for)
