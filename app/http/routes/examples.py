@@ -57,7 +57,7 @@ async def get_example(task_id: str, index: int, response: Response, context: Con
     "`keep_images=true` have it.",
     response_class=Response,
     # Its types are not declared: generators leave out an operation with a type that they do not know.
-    responses=problems(401, 403, 404, 422, 429, 503),
+    responses=problems(401, 403, 404, 409, 422, 429, 503),
 )
 async def get_example_image(task_id: str, index: int, context: ContextDep) -> Response:
     picture = await context.tasks.picture(task_id, index, context.owner)
