@@ -132,7 +132,7 @@ class TaskStore(Protocol):
         """
 
     async def find_by_idempotency_key(self, owner: str, idempotency: IdempotencyRecord) -> TaskRecord | None:
-        """The record first made with an `Idempotency-Key`, or None; None too once its task is gone.
+        """The record that `add` or `update` stored with an `Idempotency-Key`, or None; None too once its task is gone.
 
         Raises `IdempotencyConflict` if it came from a different request.
         """
@@ -147,12 +147,18 @@ class TaskStore(Protocol):
         """The pictures of a task's examples, or that of one of them, by the examples' numbers in their order."""
 
     async def update(
-        self, record: TaskRecord, *, support: bytes | None = None, pictures: PictureChanges | None = None
+        self,
+        record: TaskRecord,
+        *,
+        support: bytes | None = None,
+        idempotency: IdempotencyRecord | None = None,
+        pictures: PictureChanges | None = None,
     ) -> bool:
         """Replace a task, and its payload if one is given, provided that the stored one is still at `record.revision`.
 
-        The stored record gets the next revision and expires at `record.expires_at`. Returns False if the task is gone
-        or another request has changed it meanwhile: read it again and retry. Raises `TooManyPictures`.
+        The stored record gets the next revision and expires at `record.expires_at`; `find_by_idempotency_key` returns
+        it from then on. Returns False if the task is gone, or another request has changed it or used `idempotency`
+        meanwhile: read it again and retry. Raises `IdempotencyConflict` and `TooManyPictures`.
         """
 
     async def delete(self, task_id: str, owner: str, revision: int | None = None) -> bool:

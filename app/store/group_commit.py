@@ -4,21 +4,24 @@ bench/results/store.json holds how many writes a second that makes.
 """
 
 import asyncio
+import contextlib
 import fcntl
 import sqlite3
 import threading
+import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future
-from contextlib import contextmanager
 from pathlib import Path
 from queue import Empty, SimpleQueue
 from typing import Any, NamedTuple, TypeVar, cast
 
 from app.store import StoreLost, StoreUnavailable
+from app.store.reserve import Reserve
 from app.store.sqlite_file import SCHEMA_VERSION, UNTIL_THEN, Files, schema_version
 
 WRITE_TIMEOUT = 5.0  # seconds that a write may take, its wait for others included
 CLOSE_TIMEOUT = 10.0  # seconds
+EMPTY_LOG_EVERY = 1.0  # seconds between tries to make room in a log for which the disk has none
 LOCKED = {sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED}
 DAMAGED = {sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB}
 
@@ -30,6 +33,7 @@ class Write(NamedTuple):
 
     call: Callable[[], Any]
     result: "Future[Any]"
+    makes_room: bool
 
 
 class GroupCommit:
@@ -44,13 +48,17 @@ class GroupCommit:
         """`connection` is used by this thread alone from now on. Raises `OSError`."""
         self._connection, self._files, self._path = connection, files, path
         self._turn = path.with_name(f"{path.name}-lock").open("ab", buffering=0)
+        self._reserve = Reserve(path.with_name(f"{path.name}-reserve"))
         self._waiting: SimpleQueue[Write | None] = SimpleQueue()  # None ends the thread
+        self._empty_log_at = 0.0  # by the monotonic clock: until then creations need not try to make room in the log
         self._closed = False
         self._thread = threading.Thread(target=self._work, name="store", daemon=True)
         self._thread.start()
 
-    async def submit(self, call: Callable[[], Returned]) -> Returned:
+    async def submit(self, call: Callable[[], Returned], *, makes_room: bool = False) -> Returned:
         """Run a function that writes through the connection; it is on disk when this returns.
+
+        One that `makes_room`, since it deletes, is given the reserve if the disk is full.
 
         What the function raises is raised here, and its writes are undone; `sqlite3.Error` becomes `StoreUnavailable`.
         A write that its caller no longer waits for is dropped if it has not begun.
@@ -58,7 +66,7 @@ class GroupCommit:
         if self._closed:
             raise StoreUnavailable("the task store is closed")
         result: Future[Any] = Future()
-        self._waiting.put(Write(call, result))
+        self._waiting.put(Write(call, result, makes_room))
         try:
             async with asyncio.timeout(WRITE_TIMEOUT):
                 return cast(Returned, await asyncio.wrap_future(result))
@@ -82,6 +90,7 @@ class GroupCommit:
                 with self._in_turn():
                     group += [write for write in [first, *self._others()] if _begins(write)]
                     outcomes = self._write(group)
+                    self._reserve.fill_now_and_then()
                 failure = self._sync()
             except Exception as error:
                 group = group or [write for write in [first] if _begins(write)]
@@ -93,7 +102,7 @@ class GroupCommit:
                 else:
                     write.result.set_result(outcome)
 
-    @contextmanager
+    @contextlib.contextmanager
     def _in_turn(self) -> Iterator[None]:
         """While no other process writes. Raises `OSError`."""
         fcntl.flock(self._turn, fcntl.LOCK_EX)
@@ -120,10 +129,39 @@ class GroupCommit:
             return self._transaction(group)
         except (sqlite3.Error, StoreUnavailable) as error:
             failure = self._unavailable(error)
-            is_for_all = isinstance(failure, StoreLost) or getattr(error, "sqlite_errorcode", 0) & 0xFF in LOCKED
-            if len(group) == 1 or is_for_all:
+            code = getattr(error, "sqlite_errorcode", 0) & 0xFF
+            if isinstance(failure, StoreLost) or code in LOCKED:
                 return [failure] * len(group)
+            if len(group) == 1:
+                return [self._write_on_full_disk(group[0]) if code == sqlite3.SQLITE_FULL else failure]
         return [outcome for write in group for outcome in self._write([write])]
+
+    def _write_on_full_disk(self, write: Write) -> Any:
+        """Do a write in the room that the log takes, or in the reserve if it deletes: its result, or an exception.
+
+        What was deleted from the database makes room in it, but whatever is written goes through the log.
+        """
+        if write.makes_room:
+            self._reserve.spend()
+        elif time.monotonic() < self._empty_log_at:
+            return _disk_is_full(self._path)
+        self._empty_log()
+        try:
+            (outcome,) = self._transaction([write])
+        except sqlite3.Error as error:
+            return self._unavailable(error)
+        if write.makes_room:
+            self._empty_log()
+            self._reserve.fill()
+        return outcome
+
+    def _empty_log(self) -> None:
+        """Move the log into the database, and give its room back, unless the database needs more than there is."""
+        try:
+            self._connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+            self._empty_log_at = 0.0
+        except sqlite3.Error:
+            self._empty_log_at = time.monotonic() + EMPTY_LOG_EVERY
 
     def _check_usable(self) -> None:
         """Raises `StoreLost` or `sqlite3.Error` where a write would be of no use."""
@@ -175,9 +213,16 @@ def _begins(write: Write) -> bool:
 
 def unavailable(error: sqlite3.Error, path: Path) -> StoreUnavailable:
     """An error of SQLite, as the error of a store."""
-    if getattr(error, "sqlite_errorcode", 0) & 0xFF in DAMAGED:
+    code = getattr(error, "sqlite_errorcode", 0) & 0xFF
+    if code in DAMAGED:
         return StoreLost(
             f"{path} is damaged ({error}): stop the service, and restore a backup or save what can be read with "
             f"`sqlite3 {path.name} .recover`"
         )
+    if code == sqlite3.SQLITE_FULL:
+        return _disk_is_full(path)
     return StoreUnavailable(f"the task store failed: {error}")
+
+
+def _disk_is_full(path: Path) -> StoreUnavailable:
+    return StoreUnavailable(f"the disk of {path} is full: free some space there, or delete tasks")

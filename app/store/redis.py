@@ -7,7 +7,7 @@ The owner in braces is a hash tag: all of one owner's keys are in one slot of a 
     leo:{owner}:support:ID   the payload stored with the task
     leo:{owner}:pictures:ID  hash of the pictures of the task's examples by their numbers
     leo:{owner}:bytes        sorted set of the ids of tasks with pictures, by the bytes of these
-    leo:{owner}:once:KEY     hash of the `digest`, `task` and first `record` of an Idempotency-Key
+    leo:{owner}:once:KEY     hash of the `digest` of an Idempotency-Key, and of the `task` and `record` it made
     leo:{owner}:number       counter of created tasks
     leo:{owner}:tasks        sorted set of task ids by that number, for paging
     leo:{owner}:expiries     sorted set of task ids by expiry, for removing expired ones from `tasks`
@@ -45,6 +45,7 @@ from app.store import (
     parse_cursor,
 )
 from app.store.record import pack, unpack, unpack_page
+from app.store.redis_errors import describe
 from app.store.redis_scripts import ADD, COUNT, DELETE, UPDATE
 
 log = logging.getLogger(__name__)
@@ -108,11 +109,11 @@ class RedisStore:
             # It is a replica now. Its address may lead to the new primary, so the next call connects anew.
             if isinstance(self._redis, Redis):
                 await self._redis.connection_pool.disconnect(inuse_connections=False)
-            raise StoreUnavailable(f"Redis is a replica now: {error}") from error
+            raise StoreUnavailable(f"Redis is a replica now: {describe(error)}") from error
         except MovedError as error:
             raise StoreUnavailable("Redis is a cluster: LEO_STORE_URL must begin with redis+cluster://") from error
         except (RedisError, RedisClusterException, OSError) as error:
-            raise StoreUnavailable(f"Redis failed: {error}") from error
+            raise StoreUnavailable(f"Redis failed: {describe(error)}") from error
 
     async def _execute(self, *command: str | int) -> Any:
         # Any, since redis-py's own type lists the answers of all its modes. Here strings are bytes.
@@ -127,15 +128,10 @@ class RedisStore:
         max_tasks: int | None = None,
         pictures: PictureChanges | None = None,
     ) -> TaskRecord:
-        replay = [idempotency.digest, idempotency.key, IDEMPOTENCY_SECONDS] if idempotency else ["", "", ""]
+        arguments = self._script_arguments(record, support, idempotency, pictures)
         async with self._calling():
             outcome, *first = await self._add(
-                keys=[self._prefix(record.owner)],
-                args=[
-                    *self._script_arguments(record, support, pictures),
-                    *replay,
-                    "" if max_tasks is None else max_tasks,
-                ],
+                keys=[self._prefix(record.owner)], args=[*arguments, "" if max_tasks is None else max_tasks]
             )
         if outcome == b"full":
             raise TooManyTasks
@@ -172,17 +168,22 @@ class RedisStore:
         return {number: found[field] for number, field in sorted((int(field), field) for field in found)}
 
     async def update(
-        self, record: TaskRecord, *, support: bytes | None = None, pictures: PictureChanges | None = None
+        self,
+        record: TaskRecord,
+        *,
+        support: bytes | None = None,
+        idempotency: IdempotencyRecord | None = None,
+        pictures: PictureChanges | None = None,
     ) -> bool:
         updated = replace(record, revision=record.revision + 1)
+        arguments = self._script_arguments(updated, support, idempotency, pictures)
         async with self._calling():
-            outcome = await self._update(
-                keys=[self._prefix(record.owner)],
-                args=[*self._script_arguments(updated, support, pictures), record.revision],
-            )
-        if outcome == 2:
+            outcome = await self._update(keys=[self._prefix(record.owner)], args=[*arguments, record.revision])
+        if outcome == b"no room":
             raise TooManyPictures
-        return bool(outcome)
+        if outcome == b"conflict":
+            raise IdempotencyConflict
+        return bool(outcome == b"updated")
 
     async def delete(self, task_id: str, owner: str, revision: int | None = None) -> bool:
         prefix = self._prefix(owner)
@@ -226,7 +227,11 @@ class RedisStore:
         return f"leo:{{{owner or self._no_owner}}}:"
 
     def _script_arguments(
-        self, record: TaskRecord, support: bytes | None, pictures: PictureChanges | None
+        self,
+        record: TaskRecord,
+        support: bytes | None,
+        idempotency: IdempotencyRecord | None,
+        pictures: PictureChanges | None,
     ) -> list[str | bytes | int]:
         """The ARGV that `ADD` and `UPDATE` begin with."""
         payload: list[str | bytes | int] = ["0", b""] if support is None else ["1", support]
@@ -236,7 +241,10 @@ class RedisStore:
         added = [part for each in changes.added.items() for part in each]
         removed = "" if changes.removed is None else changes.removed
         changed = [changes.max_bytes, removed, len(changes.added), *added]
-        return [self._prefix(record.owner), record.task_id, pack(record), *payload, expires, *changed]
+        once: list[str | bytes | int] = ["", "", ""]
+        if idempotency:
+            once = [idempotency.digest, idempotency.key, IDEMPOTENCY_SECONDS]
+        return [self._prefix(record.owner), record.task_id, pack(record), *payload, expires, *changed, *once]
 
 
 def _client(url: str) -> Redis | RedisCluster:
@@ -269,7 +277,7 @@ def _client(url: str) -> Redis | RedisCluster:
 
 
 def _first_record(first: list[bytes], idempotency: IdempotencyRecord) -> TaskRecord:
-    """The record first made with an Idempotency-Key. Raises `IdempotencyConflict` if the request was different."""
+    """The record stored with an Idempotency-Key. Raises `IdempotencyConflict` if the request was different."""
     task_id, digest, packed = first
     if digest != idempotency.digest:
         raise IdempotencyConflict

@@ -6,11 +6,14 @@
 # Redis runs a script atomically. KEYS holds only the owner's prefix, from which a cluster finds the slot.
 # ARGV of the first two: the owner's prefix, the id, the record, '1' and the payload or '0' and '', the expiry in
 # milliseconds since 1970 or '', the most bytes of pictures, the number of the picture to remove or '', how many are
-# added, and the number and picture of each. `first` is where further ARGV begin.
+# added, the number and picture of each, then the digest of the Idempotency-Key or '', the key, and the seconds to keep
+# it. `last` is what each script has beside these.
 WRITE = """
 local prefix, id, record, has_payload, payload, expires = ARGV[1], ARGV[2], ARGV[3], ARGV[4], ARGV[5], ARGV[6]
 local most_bytes, removed, added = tonumber(ARGV[7]), ARGV[8], tonumber(ARGV[9])
 local first = 10 + 2 * added
+local digest, once = ARGV[first], prefix .. 'once:' .. ARGV[first + 1]
+local remembered, last = ARGV[first + 2], ARGV[first + 3]
 local task, support = prefix .. 'task:' .. id, prefix .. 'support:' .. id
 local pictures, bytes = prefix .. 'pictures:' .. id, prefix .. 'bytes'
 local tasks, expiries = prefix .. 'tasks', prefix .. 'expiries'
@@ -52,43 +55,43 @@ local function write()
         redis.call('PEXPIREAT', pictures, expires)
         redis.call('ZADD', expiries, expires, id)
     end
+    if digest ~= '' then
+        redis.call('HSET', once, 'task', id, 'digest', digest, 'record', record)
+        redis.call('EXPIRE', once, remembered)
+    end
+end
+local function made_before()
+    if digest == '' then return nil end
+    local made = redis.call('HMGET', once, 'task', 'digest', 'record')
+    return made[1] and redis.call('EXISTS', prefix .. 'task:' .. made[1]) == 1 and made
 end
 """
-# Further ARGV: the Idempotency-Key's digest or '', the key, the seconds to keep it, and the most live tasks or ''.
+# The last argument: the most live tasks or ''.
 ADD = (
     WRITE
     + """
-local digest, once = ARGV[first], prefix .. 'once:' .. ARGV[first + 1]
-local remembered, most = ARGV[first + 2], ARGV[first + 3]
 forget_expired()
-if digest ~= '' then
-    local made = redis.call('HMGET', once, 'task', 'digest', 'record')
-    if made[1] and redis.call('EXISTS', prefix .. 'task:' .. made[1]) == 1 then
-        return {'made', made[1], made[2], made[3]}
-    end
-end
-if most ~= '' and redis.call('ZCARD', tasks) >= tonumber(most) then return {'full'} end
+local made = made_before()
+if made then return {'made', made[1], made[2], made[3]} end
+if last ~= '' and redis.call('ZCARD', tasks) >= tonumber(last) then return {'full'} end
 if not has_room() then return {'no room'} end
 redis.call('ZADD', tasks, redis.call('INCR', prefix .. 'number'), id)
 write()
-if digest ~= '' then
-    redis.call('HSET', once, 'task', id, 'digest', digest, 'record', record)
-    redis.call('EXPIRE', once, remembered)
-end
 return {'added'}
 """
 )
-# Further ARGV: the revision to replace.
+# The last argument: the revision to replace.
 UPDATE = (
     WRITE
     + """
-local stored = redis.call('GET', task)
-if not stored then return 0 end
-if cjson.decode(string.match(stored, '^[^\\n]*')).revision ~= tonumber(ARGV[first]) then return 0 end
+local stored, made = redis.call('GET', task), made_before()
+if made and made[2] ~= digest then return 'conflict' end
+if not stored or made then return 'changed' end
+if cjson.decode(string.match(stored, '^[^\\n]*')).revision ~= tonumber(last) then return 'changed' end
 forget_expired()
-if not has_room() then return 2 end
+if not has_room() then return 'no room' end
 write()
-return 1
+return 'updated'
 """
 )
 # A Redis that has reached its `maxmemory` refuses every command between MULTI and EXEC. In a script it refuses only

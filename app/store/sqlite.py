@@ -92,8 +92,6 @@ class SQLiteStore:
                 first = _find_by_key(self._writer, record.owner, idempotency)
                 if first:
                     return first
-                # One that has expired would block the new row.
-                execute("DELETE FROM once WHERE owner = ? AND key = ?", (record.owner, idempotency.key))
             if max_tasks is not None:
                 (live,) = execute(
                     f"SELECT count(*) FROM tasks WHERE owner = ? AND {ALIVE}", (record.owner, now)
@@ -108,11 +106,8 @@ class SQLiteStore:
                 execute("INSERT INTO support VALUES (?, ?)", (number, support))
             if pictures is not None and number is not None:
                 _change_pictures(self._writer, number, record.owner, pictures)
-            if idempotency:
-                execute(
-                    "INSERT INTO once VALUES (?, ?, ?, ?, ?, ?)",
-                    (record.owner, idempotency.key, idempotency.digest, number, packed, now + IDEMPOTENCY_SECONDS),
-                )
+            if idempotency and number is not None:
+                _remember(self._writer, number, record.owner, idempotency, packed)
             return record
 
         return await self._commits.submit(call)
@@ -163,17 +158,25 @@ class SQLiteStore:
         return await self._read(call)
 
     async def update(
-        self, record: TaskRecord, *, support: bytes | None = None, pictures: PictureChanges | None = None
+        self,
+        record: TaskRecord,
+        *,
+        support: bytes | None = None,
+        idempotency: IdempotencyRecord | None = None,
+        pictures: PictureChanges | None = None,
     ) -> bool:
         def call() -> bool:
             execute, next_revision = self._writer.execute, record.revision + 1
+            if idempotency and _find_by_key(self._writer, record.owner, idempotency):
+                return False
+            packed = pack(replace(record, revision=next_revision))
             row = execute(
                 f"UPDATE tasks SET revision = ?, expires_at = ?, record = ? "
                 f"WHERE task_id = ? AND owner = ? AND revision = ? AND {ALIVE} RETURNING number",
                 (
                     next_revision,
                     record.expires_at,
-                    pack(replace(record, revision=next_revision)),
+                    packed,
                     record.task_id,
                     record.owner,
                     record.revision,
@@ -184,19 +187,22 @@ class SQLiteStore:
                 execute("INSERT OR REPLACE INTO support VALUES (?, ?)", (row["number"], support))
             if row and pictures is not None:
                 _change_pictures(self._writer, row["number"], record.owner, pictures)
+            if row and idempotency:
+                _remember(self._writer, row["number"], record.owner, idempotency, packed)
             return row is not None
 
         return await self._commits.submit(call)
 
     async def delete(self, task_id: str, owner: str, revision: int | None = None) -> bool:
         def call() -> bool:
+            self._delete_expired()
             deleted = self._writer.execute(
                 f"DELETE FROM tasks WHERE task_id = ? AND owner = ? AND revision = coalesce(?, revision) AND {ALIVE}",
                 (task_id, owner, revision, time.time()),
             )
             return deleted.rowcount > 0
 
-        return await self._commits.submit(call)
+        return await self._commits.submit(call, makes_room=True)
 
     async def page(self, owner: str, limit: int, cursor: str | None) -> StoredPage:
         before = parse_cursor(cursor)
@@ -253,8 +259,18 @@ def _change_pictures(connection: sqlite3.Connection, number: int, owner: str, ch
         raise TooManyPictures
 
 
+def _remember(
+    connection: sqlite3.Connection, number: int, owner: str, idempotency: IdempotencyRecord, packed: bytes
+) -> None:
+    """Remember that the request with this Idempotency-Key stored this record of the task with this number."""
+    connection.execute(  # in place of one that has expired
+        "INSERT OR REPLACE INTO once VALUES (?, ?, ?, ?, ?, ?)",
+        (owner, idempotency.key, idempotency.digest, number, packed, time.time() + IDEMPOTENCY_SECONDS),
+    )
+
+
 def _find_by_key(connection: sqlite3.Connection, owner: str, idempotency: IdempotencyRecord) -> TaskRecord | None:
-    """The record first made with an Idempotency-Key. Raises `IdempotencyConflict` if the request was different."""
+    """The record stored with an Idempotency-Key. Raises `IdempotencyConflict` if the request was different."""
     now = time.time()
     row = connection.execute(
         "SELECT once.digest, once.record, tasks.task_id FROM once JOIN tasks USING (number) "

@@ -141,9 +141,25 @@ def open_files(
             files = Files(path)
             undo.pop_all()
     except (OSError, sqlite3.Error, StoreUnavailable) as error:
-        raise StoreUnavailable(f"cannot use the task store {path}: {error}") from error
+        raise StoreUnavailable(f"cannot use the task store {path}: {error}{_advice(error, path)}") from error
     opened[:] = files.identities
     return writer, reader, files
+
+
+def _advice(error: Exception, path: Path) -> str:
+    """How to fix what keeps the database from being opened, where SQLite's own words say nothing of it."""
+    code = getattr(error, "sqlite_errorcode", 0) & 0xFF
+    if code == sqlite3.SQLITE_NOTADB:
+        return "; something else has written it. Move it away, or set LEO_DATA_DIR to another folder"
+    if code == sqlite3.SQLITE_CORRUPT:
+        return f"; restore a backup, or save what can be read with `sqlite3 {path.name} .recover`"
+    if code in (sqlite3.SQLITE_CANTOPEN, sqlite3.SQLITE_READONLY) or isinstance(error, OSError):
+        return f". The service must be able to write to {path.parent} and to the files in it; or set LEO_DATA_DIR"
+    if code == sqlite3.SQLITE_FULL:
+        return f": free some space in {path.parent}"
+    if code in (sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED):
+        return ": another program has locked it; close that, or set LEO_DATA_DIR to another folder"
+    return ""
 
 
 def _connect(path: Path) -> sqlite3.Connection:

@@ -145,10 +145,35 @@ def test_a_full_disk_fails_writes_until_there_is_room(path: Path) -> None:
         adding = [store.add(record(f"t{n}"), support=b"x" * 100_000) for n in range(5)]
         small = store.add(record("small"))
         *refused, _ = await asyncio.gather(*adding, small, return_exceptions=True)
-        assert {str(error) for error in refused} == {"the task store failed: database or disk is full"}
+        (said,) = {str(error) for error in refused}
+        assert said == f"the disk of {path} is full: free some space there, or delete tasks"
         assert await ids(store) == ["small", "a"]
         store._writer.execute("PRAGMA max_page_count=100000")
         await store.add(record("b"), support=b"x" * 100_000)
         await store.close()
 
     asyncio.run(scenario())
+
+
+def test_a_file_that_is_no_database_is_named_with_what_to_do(path: Path) -> None:
+    path.parent.mkdir(parents=True)
+    path.write_bytes(b"not a database, but long enough to be taken for one" * 100)
+
+    async def scenario() -> None:
+        with pytest.raises(StoreUnavailable, match=r"not a database.*Move it away, or set LEO_DATA_DIR"):
+            await SQLiteStore.open(path)
+
+    asyncio.run(scenario())
+
+
+def test_a_file_that_another_program_holds_is_named_with_what_to_do(path: Path) -> None:
+    path.parent.mkdir(parents=True)
+    holder = sqlite3.connect(path, isolation_level=None)
+    holder.execute("BEGIN EXCLUSIVE")
+
+    async def scenario() -> None:
+        with pytest.raises(StoreUnavailable, match="another program has locked it"):
+            await SQLiteStore.open(path)
+
+    asyncio.run(scenario())
+    holder.close()

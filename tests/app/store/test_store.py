@@ -298,6 +298,34 @@ def test_one_idempotency_key_makes_one_task(with_store: WithStore) -> None:
     with_store(scenario)
 
 
+def test_one_idempotency_key_changes_a_task_once(with_store: WithStore) -> None:
+    once, other = IdempotencyRecord("key", b"digest"), IdempotencyRecord("key", b"another")
+
+    async def scenario(store: TaskStore) -> None:
+        made = [await store.add(record(task_id)) for task_id in ("a", "b")]
+        changed = [replace(each, name="changed") for each in made]
+        assert await store.update(changed[0], idempotency=once)
+        stored = replace(changed[0], revision=1)
+        assert_same(await store.find_by_idempotency_key("me", once), stored)
+        assert not await store.update(stored, idempotency=once)  # it has been made
+        assert_same(await store.get("a", "me"), stored)
+        for each in (stored, changed[1]):
+            with pytest.raises(IdempotencyConflict):
+                await store.update(each, idempotency=other)
+        with pytest.raises(IdempotencyConflict):
+            await store.add(record("c"), idempotency=other)
+        assert_same(await store.get("b", "me"), made[1])
+        assert await store.update(replace(stored, name="again"))
+        assert_same(await store.find_by_idempotency_key("me", once), stored)  # as it was first answered
+        await store.delete("a", "me")
+        assert await store.find_by_idempotency_key("me", once) is None
+        assert await store.update(changed[1], idempotency=other)
+        assert not await store.update(replace(record("gone"), revision=3), idempotency=IdempotencyRecord("k", b"d"))
+        assert await store.find_by_idempotency_key("me", IdempotencyRecord("k", b"d")) is None
+
+    with_store(scenario)
+
+
 def test_an_owner_has_no_more_tasks_than_it_may(with_store: WithStore) -> None:
     async def scenario(store: TaskStore) -> None:
         adding = [store.add(record(f"t{n}"), max_tasks=3) for n in range(6)]
