@@ -14,6 +14,7 @@ from fastapi.responses import JSONResponse
 from fastapi_offline import FastAPIOffline
 
 from app import __version__, problems
+from app.http.bodies import CreateTask, Feedback, LabelledImages, PredictImages, RelabelExample
 from app.http.fetching import Fetcher
 from app.http.keys import Keys
 from app.http.middleware.admission import Admission
@@ -26,8 +27,8 @@ from app.http.middleware.other_pages import OtherPages, OwnNames
 from app.http.middleware.path_prefix import AddRootPath, StripPathPrefix
 from app.http.openapi import TAGS, complete_openapi
 from app.http.rates import Rates
-from app.http.routes import examples, page, service, tasks
-from app.http.schemas import CreateTask, Feedback, LabelledImages, PredictImages, ProblemDocument, RelabelExample
+from app.http.routes import asking, examples, files, page, service, tasks
+from app.http.schemas import ProblemDocument
 from app.http.turns import Turns
 from app.inference.batcher import INLINE_SECONDS, INLINE_SECONDS_BESIDE_WORKERS, Batcher
 from app.inference.models import Models, engine_elsewhere, engine_here
@@ -106,9 +107,9 @@ def create_app(
     app.add_middleware(RequestLog)
     problems.install(app)
     # Most requests are predictions, and routes are tried one after the other.
-    app.router.routes.insert(0, tasks.PREDICT)
-    app.include_router(tasks.router)
-    app.include_router(examples.router)
+    app.router.routes.insert(0, asking.PREDICT)
+    for each in (asking, tasks, files, examples):
+        app.include_router(each.router)
     app.include_router(service.router)
     page.install(app, app.state.models, app.state.keys)
 

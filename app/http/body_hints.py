@@ -7,7 +7,7 @@ import string
 from pydantic import BaseModel, ValidationError
 from starlette.datastructures import Headers
 
-from app.http.schemas import Feedback, PredictImages, RelabelExample
+from app.http.bodies import Feedback, PredictImages, RelabelExample
 from app.problems import Problem, describe_validation_errors
 from app.tasks.options import UpdateTask
 

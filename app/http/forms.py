@@ -7,9 +7,9 @@ from typing import Any
 from pydantic import ValidationError
 
 from app.http import body_hints
+from app.http.bodies import CreateTask, LabelledImages
 from app.http.json_images import URL
 from app.http.multipart import Part, parse
-from app.http.schemas import CreateTask, LabelledImages
 from app.problems import Problem, describe_validation_errors
 from app.settings import Settings
 from app.tasks.zip_files import ZIP
@@ -39,11 +39,23 @@ def files_of(form: list[Part], name: str = "images", first: int = 0) -> list[byt
     for index, part in enumerate(images, first):
         if not part.is_file:
             as_file = f"send it as a file (curl: -F {name}=@a.png)"
-            hint = "send URLs in a JSON body" if URL.match(part.text) else as_file
+            hint = "send URLs in a JSON body" if URL.match(part.data.decode("latin-1")) else as_file
             raise Problem(422, f"image {index} was sent as text; {hint}", index=index)
         if part.data.startswith(ZIP):
             raise Problem(422, f"image {index} is a zip: send it in the field {ARCHIVE!r}", index=index)
     return [part.data for part in images]
+
+
+def texts_of(form: list[Part], name: str) -> list[str]:
+    """The text fields of a form that have this name. Raises `Problem` 422 with the index of one that is no text."""
+    texts: list[str] = []
+    for part in form:
+        if part.name == name and not part.is_file:
+            try:
+                texts.append(part.text)
+            except Problem as problem:
+                raise Problem(problem.status, problem.detail, index=len(texts)) from None
+    return texts
 
 
 def archive_of(form: list[Part]) -> bytes | None:

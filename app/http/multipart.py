@@ -22,11 +22,15 @@ class Part:
 
     @property
     def text(self) -> str:
-        """The data as text: UTF-8, as browsers and curl send it, or Latin-1 if it is not valid UTF-8."""
+        """The data as text. Raises `Problem` 422 if it is not UTF-8, which browsers and HTTP libraries send."""
         try:
             return self.data.decode()
-        except UnicodeDecodeError:
-            return self.data.decode("latin-1")
+        except UnicodeDecodeError as error:
+            raise Problem(
+                422,
+                f"field {self.name[:100]!r} is not UTF-8, from byte {error.start} (0x{self.data[error.start]:02X}) on: "
+                "send text in UTF-8",
+            ) from None
 
 
 def parse(body: bytes, content_type: str, *, max_files: int, max_fields: int, max_field_bytes: int) -> list[Part]:

@@ -6,7 +6,7 @@ from typing import Any
 from fastapi import FastAPI
 from pydantic import BaseModel
 
-from app.http.schemas import ABOUT_NEGATIVES
+from app.http.bodies import ABOUT_NEGATIVES
 from app.problems import MEDIA_TYPE
 from model.images.formats import NAMES
 

@@ -12,11 +12,11 @@ from fastapi import Request
 from pydantic import BaseModel, ValidationError
 
 from app.http import body_hints, zips
+from app.http.bodies import CreateTask, Feedback, LabelledImages, PredictImages, RelabelExample
 from app.http.fetching import Fetcher
-from app.http.forms import ARCHIVE, IMAGES_OF_JSON, archive_of, check_options, files_of, options_of, read_form
+from app.http.forms import ARCHIVE, IMAGES_OF_JSON, archive_of, check_options, files_of, options_of, read_form, texts_of
 from app.http.json_images import read_images
 from app.http.middleware.admission import PERMIT
-from app.http.schemas import CreateTask, Feedback, LabelledImages, PredictImages, RelabelExample
 from app.http.turns import Permit
 from app.inference.client import unless_client_leaves
 from app.observability import metrics
@@ -26,6 +26,7 @@ from app.tasks.changing import Judgement
 from app.tasks.limits import check_image_count, numbering_negatives
 from app.tasks.options import TaskOptions, UpdateTask
 from app.tasks.zip_files import ZIP
+from model.data.sources import shown
 
 # What is parsed on the event loop at most: so many bytes take 0.6 ms (8 MB 49 ms), so many parts 0.7 ms (2,000 7 ms).
 LARGE_BODY, MANY_PARTS = 2**18, 200
@@ -54,7 +55,7 @@ class Pictures:
                 raise
             file = self.names[index]
             problem.extra["file"] = file
-            problem.detail = f"{file[:200]}: {problem.detail}"
+            problem.detail = f"{shown(file[:200])}: {problem.detail}"
             raise
 
 
@@ -203,10 +204,10 @@ def _examples(
             return _of_zip(archive, settings, schema, options)
         images = files_of(form)
         check_image_count(images, settings)
-        label_parts = [part for part in form if part.name == "labels"]
-        labels = [part.text for part in label_parts if not part.is_file]
+        labels = texts_of(form, "labels")
         if len(labels) != len(images):
-            raise body_hints.label_count_problem(len(images), labels, len(label_parts) > len(labels))
+            labels_are_files = any(part.name == "labels" and part.is_file for part in form)
+            raise body_hints.label_count_problem(len(images), labels, labels_are_files)
         with numbering_negatives(len(images)):
             images += files_of(form, "negatives", len(images))
     return Examples(images, urls=urls, labels=labels, options=options)
@@ -254,9 +255,7 @@ def _feedback(content_type: str, body: bytes, settings: Settings) -> tuple[list[
         form = read_form(content_type, body, settings, fields_an_image=2)
         if unknown := next((part.name for part in form if part.name not in ("images", "labels", "predicted")), None):
             raise body_hints.unknown_field(unknown, ["predicted", "labels", "images"])
-        predicted, labels = (
-            [part.text for part in form if part.name == name and not part.is_file] for name in ("predicted", "labels")
-        )
+        predicted, labels = texts_of(form, "predicted"), texts_of(form, "labels")
         images = files_of(form)
         if len(predicted) != len(labels) or (images and len(images) != len(labels)):
             raise Problem(

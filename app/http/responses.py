@@ -6,7 +6,7 @@ from itertools import repeat
 from typing import Any
 
 import numpy as np
-from fastapi import Response
+from fastapi import Request, Response
 from numpy.typing import NDArray
 from pydantic_core import to_json
 
@@ -135,3 +135,8 @@ def quality_to_schema(stored: dict[str, Any] | None, labels: list[str]) -> schem
             for first, second, similarity in stored["near_duplicates"]
         ],
     )
+
+
+def location_of(record: TaskRecord, request: Request) -> str:
+    """The path of a task, as clients see it."""
+    return f"{request.scope.get('root_path', '')}/tasks/{record.task_id}"

@@ -1,4 +1,4 @@
-"""Permits to work, which those who wait for one get in turn."""
+"""Permits to work on a request: owners take turns, each waits for a bounded time, and too much is refused."""
 
 import asyncio
 import contextlib

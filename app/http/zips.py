@@ -1,4 +1,4 @@
-"""Zips of pictures as bodies: read in memory, by the one reader of folders and zips, within a request's limits."""
+"""Zips of pictures as request bodies: unpacked in memory, within the limits of any other body."""
 
 from app.problems import Problem
 from app.settings import Settings

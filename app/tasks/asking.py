@@ -1,4 +1,4 @@
-"""Asks tasks about pictures."""
+"""What is asked of a task: predictions for pictures, and how right it is on labelled ones."""
 
 import asyncio
 from collections.abc import Sequence

@@ -14,7 +14,15 @@ from app.observability import metrics
 from app.problems import Problem, no_such_task
 from app.settings import Settings
 from app.shared_state import SharedState
-from app.store import IdempotencyConflict, PictureChanges, TaskRecord, TaskStore, TooManyPictures, TooManyTasks
+from app.store import (
+    IdempotencyConflict,
+    IdempotencyRecord,
+    PictureChanges,
+    TaskRecord,
+    TaskStore,
+    TooManyPictures,
+    TooManyTasks,
+)
 from app.tasks.cache import TaskCache
 from app.tasks.examples import Examples, unpack
 
@@ -53,6 +61,13 @@ class TaskBase:
         if record is None:
             raise no_such_task()
         return record
+
+    async def _first_answer(self, owner: str, idempotency: IdempotencyRecord | None) -> TaskRecord | None:
+        """What the request with this `Idempotency-Key` was answered, if it came before. Raises `Problem` 422."""
+        if idempotency is None:
+            return None
+        with store_refusals():
+            return await self._store.find_by_idempotency_key(owner, idempotency)
 
     def _picture_changes(self, added: Mapping[int, bytes], removed: int | None = None) -> PictureChanges:
         return PictureChanges(added, self._settings.kept_bytes, removed)
@@ -115,7 +130,7 @@ def store_refusals(max_tasks: int | None = None) -> Iterator[None]:
         yield
     except IdempotencyConflict:
         raise Problem(
-            422, "this Idempotency-Key was used for another support set or other options; take a new key"
+            422, "this Idempotency-Key was used for another request, or with other content; take a new key"
         ) from None
     except TooManyPictures:
         raise Problem(

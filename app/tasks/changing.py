@@ -12,15 +12,34 @@ from app.inference.engine import Engine
 from app.inference.work import Images
 from app.observability import metrics
 from app.problems import Problem, no_such_task
-from app.store import TaskRecord
+from app.store import IdempotencyRecord, TaskRecord
 from app.tasks.adaptation import adapt, in_pool_if_large
 from app.tasks.base import MOST_TRIES, TaskBase, contended, store_refusals
 from app.tasks.examples import Examples, no_such_example, pack
+from app.tasks.idempotency import record_of_call
 from app.tasks.limits import check_lifetime, check_shots, spell_labels
 from app.tasks.options import UpdateTask
 from app.tasks.quality_report import ExampleReport, of_examples
+from app.tasks.spelling import normalise
 
-Revisions = AbstractSet[int] | None  # those at which a change may be made; None for any
+
+@dataclass(frozen=True)
+class Terms:
+    """On which terms a caller makes a change."""
+
+    revisions: AbstractSet[int] | None = None  # those at which it may be made; None for any
+    idempotency_key: str | None = None  # under which it is made once only, however often it is asked for
+
+
+ANY_TERMS = Terms()
+
+
+@dataclass(frozen=True)
+class Change:
+    """A change that is asked for: the revisions at which it may be made, and by what a repeated request is known."""
+
+    revisions: AbstractSet[int] | None
+    once: IdempotencyRecord | None
 
 
 @dataclass(frozen=True)
@@ -63,16 +82,29 @@ class Changing(TaskBase):
     """The ways in which a task changes, and its end."""
 
     async def add_support(
+        self, task_id: str, images: Sequence[bytes], labels: Sequence[str], owner: str, terms: Terms = ANY_TERMS
+    ) -> TaskRecord:
+        """Adapt a task again, to its earlier examples and these. Raises `Problem`; the task is then as it was."""
+        change = await self._new_change(terms, "add", task_id, *images, *map(normalise, labels))
+        return await self._add_examples(task_id, images, labels, owner, change)
+
+    async def _new_change(self, terms: Terms, call: str, *content: str | bytes) -> Change:
+        """A change on these terms; the content is all that decides what it does."""
+        if terms.idempotency_key is None:
+            return Change(terms.revisions, None)
+        once = await self._in_thread(record_of_call, terms.idempotency_key, call, *content)
+        return Change(terms.revisions, once)
+
+    async def _add_examples(
         self,
         task_id: str,
         images: Sequence[bytes],
         labels: Sequence[str],
         owner: str,
-        *,
-        revisions: Revisions = None,
+        change: Change,
         judged: Judged = NOTHING_JUDGED,
     ) -> TaskRecord:
-        """Adapt a task again, to its earlier examples and these. Raises `Problem`; the task is then as it was."""
+        """Add examples to a task, and count answers that were judged with them."""
         decoded: Images | None = None
         copies: list[bytes] = []
 
@@ -86,9 +118,9 @@ class Changing(TaskBase):
                 copies = await self._decoder.small_copies(images) if record.keep_images else []
             return Edit(examples, earlier, decoded, classes, copies)
 
-        return await self._change_examples(task_id, owner, revisions, added, judged)
+        return await self._change_examples(task_id, owner, change, added, judged)
 
-    async def remove_example(self, task_id: str, number: int, owner: str, *, revisions: Revisions = None) -> TaskRecord:
+    async def remove_example(self, task_id: str, number: int, owner: str, terms: Terms = ANY_TERMS) -> TaskRecord:
         """Adapt a task again, without one of its examples. Raises `Problem`; the task is then as it was."""
 
         async def removed(record: TaskRecord, examples: Examples, engine: Engine) -> Edit:
@@ -97,10 +129,11 @@ class Changing(TaskBase):
             del labels[place]
             return Edit(examples.without(place), labels, _no_images(engine), [], removed=number)
 
-        return await self._change_examples(task_id, owner, revisions, removed)
+        change = await self._new_change(terms, "remove", task_id, str(number))
+        return await self._change_examples(task_id, owner, change, removed)
 
     async def relabel_example(
-        self, task_id: str, number: int, label: str, owner: str, *, revisions: Revisions = None
+        self, task_id: str, number: int, label: str, owner: str, terms: Terms = ANY_TERMS
     ) -> TaskRecord:
         """Adapt a task again, with another label for one of its examples. Raises `Problem`; it is then as it was."""
 
@@ -113,13 +146,14 @@ class Changing(TaskBase):
             labels[place] = spelled
             return Edit(examples, labels, _no_images(engine), [])
 
-        return await self._change_examples(task_id, owner, revisions, relabelled)
+        change = await self._new_change(terms, "relabel", task_id, str(number), normalise(label))
+        return await self._change_examples(task_id, owner, change, relabelled)
 
     async def _change_examples(
         self,
         task_id: str,
         owner: str,
-        revisions: Revisions,
+        change: Change,
         edit: Callable[[TaskRecord, Examples, Engine], Awaitable[Edit | None]],
         judged: Judged = NOTHING_JUDGED,
     ) -> TaskRecord:
@@ -128,20 +162,22 @@ class Changing(TaskBase):
         `edit` is called again if another caller changes the task meanwhile.
         """
         for _ in range(MOST_TRIES):
+            if first := await self._first_answer(owner, change.once):
+                return first
             version = self._shared_state.version(task_id)
             record, examples = await self._with_examples(task_id, owner)
-            _check_revision(record, revisions)
+            _check_revision(record, change.revisions)
             engine = self._models.for_task(record)
-            change = await edit(record, examples, engine)
-            if change is None:
+            edited = await edit(record, examples, engine)
+            if edited is None:
                 return record
-            self._check_labels([*change.kept_labels, *change.labels])
-            shots, kept = change.kept.with_labels(change.kept_labels, record.labels)
+            self._check_labels([*edited.kept_labels, *edited.labels])
+            shots, kept = edited.kept.with_labels(edited.kept_labels, record.labels)
             adaptation = await adapt(
                 self._batcher,
                 engine.info.version,
-                change.images,
-                change.labels,
+                edited.images,
+                edited.labels,
                 earlier_shots=shots,
                 earlier=kept,
                 pool=self._pool,
@@ -155,10 +191,12 @@ class Changing(TaskBase):
             )
             pictures = None
             if record.keep_images:
-                added = dict(enumerate(change.copies, start=kept.next_number))
-                pictures = self._picture_changes(added, change.removed)
+                added = dict(enumerate(edited.copies, start=kept.next_number))
+                pictures = self._picture_changes(added, edited.removed)
             with store_refusals():
-                is_changed = await self._store.update(changed, support=pack(adaptation.examples), pictures=pictures)
+                is_changed = await self._store.update(
+                    changed, support=pack(adaptation.examples), idempotency=change.once, pictures=pictures
+                )
             if is_changed:
                 return self._cache_changed(changed, adaptation.head, version)
         raise contended()
@@ -172,7 +210,7 @@ class Changing(TaskBase):
         record, examples = await self._with_examples(task_id, owner)
         return record, await in_pool_if_large(of_examples, examples, self._pool)
 
-    async def update(self, task_id: str, changes: UpdateTask, owner: str, *, revisions: Revisions = None) -> TaskRecord:
+    async def update(self, task_id: str, changes: UpdateTask, owner: str, terms: Terms = ANY_TERMS) -> TaskRecord:
         """Change a task's name or time to live. Raises `Problem`."""
         changes = check_lifetime(changes, self._settings)
         given = changes.model_dump(exclude_unset=True)
@@ -184,10 +222,12 @@ class Changing(TaskBase):
                 changed = replace(changed, expires_at=None if seconds is None else time.time() + seconds)
             return changed
 
-        return await self._change_record(task_id, owner, revisions, updated)
+        as_json = changes.model_dump_json(exclude_unset=True)
+        change = await self._new_change(terms, "update", task_id, as_json)
+        return await self._change_record(task_id, owner, change, updated)
 
     async def judge(
-        self, task_id: str, judgements: Sequence[Judgement], owner: str, *, revisions: Revisions = None
+        self, task_id: str, judgements: Sequence[Judgement], owner: str, terms: Terms = ANY_TERMS
     ) -> TaskRecord:
         """Count which answers were right, and add the pictures that came along as examples. Raises `Problem`."""
         spelled = spell_labels([text for each in judgements for text in (each.predicted, each.label)], self._settings)
@@ -197,21 +237,27 @@ class Changing(TaskBase):
         pictured = [
             (each.image, label) for each, label in zip(judgements, labels, strict=True) if each.image is not None
         ]
+        sent = [part for each in judgements for part in (each.predicted, each.label, each.image or b"")]
+        change = await self._new_change(terms, "judge", task_id, *sent)
         if not pictured:
-            return await self._change_record(task_id, owner, revisions, judged.counted)
+            return await self._change_record(task_id, owner, change, judged.counted)
         images, of_images = [image for image, _ in pictured], [label for _, label in pictured]
-        return await self.add_support(task_id, images, of_images, owner, revisions=revisions, judged=judged)
+        return await self._add_examples(task_id, images, of_images, owner, change, judged)
 
     async def _change_record(
-        self, task_id: str, owner: str, revisions: Revisions, change: Callable[[TaskRecord], TaskRecord]
+        self, task_id: str, owner: str, change: Change, edit: Callable[[TaskRecord], TaskRecord]
     ) -> TaskRecord:
         """Change what a record holds beside its codes and examples."""
         for _ in range(MOST_TRIES):
+            if first := await self._first_answer(owner, change.once):
+                return first
             version = self._shared_state.version(task_id)
             record = await self.get(task_id, owner)
-            _check_revision(record, revisions)
-            changed = change(record)
-            if await self._store.update(changed):
+            _check_revision(record, change.revisions)
+            changed = edit(record)
+            with store_refusals():
+                is_changed = await self._store.update(changed, idempotency=change.once)
+            if is_changed:
                 cached = self._cache.get(task_id, owner)
                 is_current = cached is not None and cached.record.revision == record.revision
                 return self._cache_changed(changed, cached.head if cached and is_current else None, version)
@@ -228,7 +274,7 @@ class Changing(TaskBase):
             raise no_such_example()
         return found[number]
 
-    async def delete(self, task_id: str, owner: str, *, revisions: Revisions = None) -> None:
+    async def delete(self, task_id: str, owner: str, *, revisions: AbstractSet[int] | None = None) -> None:
         """Delete a task, of one of these revisions if any are given. Raises `Problem` 404 or 412."""
         revision = None
         if revisions is not None:
@@ -248,7 +294,7 @@ def _no_images(engine: Engine) -> Images:
     return np.empty((0, *engine.shape), dtype=np.uint8)
 
 
-def _check_revision(record: TaskRecord, revisions: Revisions) -> None:
+def _check_revision(record: TaskRecord, revisions: AbstractSet[int] | None) -> None:
     if revisions is not None and record.revision not in revisions:
         raise Problem(
             412,

@@ -1,4 +1,4 @@
-"""Makes tasks of examples."""
+"""Makes tasks from labelled examples, or finds the one that the same request made before."""
 
 import asyncio
 import secrets
@@ -15,7 +15,7 @@ from app.store import IdempotencyRecord, PictureChanges, TaskRecord
 from app.tasks.adaptation import adapt, encode_negatives
 from app.tasks.base import TaskBase, store_refusals
 from app.tasks.examples import pack
-from app.tasks.idempotency import idempotency_record
+from app.tasks.idempotency import record_of_creation
 from app.tasks.limits import check_lifetime, check_negatives, check_shots, numbering_negatives, spell_labels
 from app.tasks.options import TaskLifetime, TaskOptions
 
@@ -44,11 +44,22 @@ class Creating(TaskBase):
         check_negatives(len(images), len(negatives), self._settings)
         idempotency = None
         if idempotency_key is not None:
-            idempotency = await self._in_thread(idempotency_record, idempotency_key, images, labels, options, negatives)
-            with store_refusals(max_tasks):
-                first = await self._store.find_by_idempotency_key(owner, idempotency)
-            if first:
+            idempotency = await self._in_thread(record_of_creation, idempotency_key, images, labels, options, negatives)
+            if first := await self._first_answer(owner, idempotency):
                 return first
+        return await self._create(images, labels, options, owner, idempotency, max_tasks, negatives)
+
+    async def _create(
+        self,
+        images: Sequence[bytes],
+        labels: Sequence[str],
+        options: TaskOptions,
+        owner: str,
+        idempotency: IdempotencyRecord | None,
+        max_tasks: int | None,
+        negatives: Sequence[bytes] = (),
+    ) -> TaskRecord:
+        """Adapt to a support set that was checked, and store the task."""
         engine = await self._choose_model(options.model, images)
         if options.keep_images and not options.keep_support:
             raise Problem(422, "keep_images needs keep_support: pictures are kept beside the examples' features")

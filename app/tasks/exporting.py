@@ -1,4 +1,4 @@
-"""Files of a task, to take away."""
+"""A task as files to take away: its head, the whole task, an ONNX graph, a folder that needs no service."""
 
 import numpy as np
 

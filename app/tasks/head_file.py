@@ -15,7 +15,17 @@ from app.store import TaskRecord
 from app.tasks.options import AdaptationReport
 
 MOST_NAME_CHARACTERS = 100  # of a model, which an answer may repeat
-AS_EXPORTED = "send what GET /tasks/{id}/parameters gave, unchanged"
+AS_EXPORTED = "send what GET /tasks/{id}/parameters or GET /tasks/{id}/export.zip gave, unchanged"
+# How other files begin that people send instead.
+OTHER_FILES = {
+    b"\x08": "an ONNX graph, which holds no task that could be asked again",
+    b"{": "JSON",
+    b"\x80": "a pickle of Python",
+    b"PK": "an empty or incomplete zip",
+    b"\x89PNG": "a picture",
+    b"\xff\xd8\xff": "a picture",
+    b"<": "a web page or XML",
+}
 
 
 @dataclass(frozen=True)
@@ -59,9 +69,12 @@ def read(data: bytes, max_header_bytes: int) -> ExportedHead:
         raise Problem(422, f"the body is empty: {AS_EXPORTED}")
     header_bytes = int.from_bytes(data[:8], "little")
     if header_bytes > max_header_bytes:
-        raise Problem(
-            422, f"the body is not a safetensors file of a head: its header has {header_bytes} bytes; {AS_EXPORTED}"
-        )
+        if data[8:9] == b"{":
+            reason = f"its header has {header_bytes} bytes, and no head's has over {max_header_bytes}"
+        else:
+            other = next((kind for beginning, kind in OTHER_FILES.items() if data.startswith(beginning)), None)
+            reason = f"it looks like {other or 'a file of another kind'}"
+        raise Problem(422, f"the body is no safetensors file of a head: {reason}; {AS_EXPORTED}")
     try:
         # safetensors' numpy reader drops the metadata; its place in the file is part of the format.
         described = json.loads(data[8 : 8 + header_bytes]).get("__metadata__", {})

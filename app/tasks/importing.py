@@ -1,5 +1,6 @@
 """Makes tasks of what was exported: of a head, or of a whole task. All limits of created tasks hold."""
 
+from collections import Counter
 from dataclasses import replace
 
 import numpy as np
@@ -7,12 +8,13 @@ import numpy as np
 from app.inference.engine import Engine
 from app.inference.work import Head
 from app.problems import Problem
-from app.store import PictureChanges, TaskRecord
+from app.store import IdempotencyRecord, PictureChanges, TaskRecord
 from app.tasks import head_file, task_file
 from app.tasks.adaptation import in_pool_if_large
 from app.tasks.creating import Creating, new_record
 from app.tasks.examples import pack
 from app.tasks.head_file import ExportedHead
+from app.tasks.idempotency import record_of_call
 from app.tasks.limits import check_lifetime, check_negatives, check_shots, most_header_bytes, spell_labels
 from app.tasks.options import ImportOptions, TaskLifetime, TaskOptions
 from app.tasks.quality_report import of_support
@@ -24,32 +26,54 @@ class Importing(Creating):
     """How an exported task comes back, here or in another service."""
 
     async def import_task(
-        self, data: bytes, options: ImportOptions, owner: str, *, max_tasks: int | None = None
+        self,
+        data: bytes,
+        options: ImportOptions,
+        owner: str,
+        *,
+        idempotency_key: str | None = None,
+        max_tasks: int | None = None,
     ) -> TaskRecord:
-        """Make a task from a file that `parameters` or `export` gave. Raises `Problem`; nothing is stored then."""
+        """Make a task from a file that `parameters` or `export` gave, unless the same idempotency key has made it.
+
+        Raises `Problem`; nothing is stored then.
+        """
+        once = None
+        if idempotency_key is not None:
+            once = await self._in_thread(record_of_call, idempotency_key, "import", data, options.model_dump_json())
+            if first := await self._first_answer(owner, once):
+                return first
         lifetime = TaskLifetime(name=options.name, ttl_seconds=options.ttl_seconds)
         if data.startswith(ZIP):
             whole = await self._in_thread(task_file.read, data, self._settings)
             if options.name is None:
                 lifetime = lifetime.model_copy(update={"name": whole.manifest.name})
             lifetime = check_lifetime(lifetime, self._settings)
-            return await self._import_whole(whole, lifetime, options.model, owner, max_tasks)
+            return await self._import_whole(whole, lifetime, options.model, owner, once, max_tasks)
         if options.model is not None:
             raise Problem(422, "a head fits one model alone: leave model out, or import a zip with pictures")
         lifetime = check_lifetime(lifetime, self._settings)
         exported = await self._in_thread(head_file.read, data, most_header_bytes(self._settings))
         record, head, _ = await self._restored(exported, lifetime, owner)
-        return await self._add(record, head, None, None, max_tasks)
+        return await self._add(record, head, None, once, max_tasks)
 
     async def _import_whole(
-        self, whole: WholeTask, lifetime: TaskLifetime, model: str | None, owner: str, max_tasks: int | None
+        self,
+        whole: WholeTask,
+        lifetime: TaskLifetime,
+        model: str | None,
+        owner: str,
+        once: IdempotencyRecord | None,
+        max_tasks: int | None,
     ) -> TaskRecord:
         """Restore a task as it was, or make it anew from its pictures, on a model that was asked for."""
         if model is not None and self._models.by_name(model).info.version != whole.manifest.model_version:
             if not whole.pictures:
                 raise Problem(422, "the zip does not hold a picture of every example, which another model needs")
             options = TaskOptions(**lifetime.model_dump(), model=model, keep_images=whole.manifest.keep_images)
-            return await self.create(whole.pictures, whole.labels, options, owner, max_tasks=max_tasks)
+            labels = spell_labels(whole.labels, self._settings)
+            check_shots(Counter(labels), self._settings)
+            return await self._create(whole.pictures, labels, options, owner, once, max_tasks)
         try:
             record, head, engine = await self._restored(whole.head, lifetime, owner)
             record = replace(record, judged=whole.manifest.judged, judged_right=whole.manifest.judged_right)
@@ -59,7 +83,7 @@ class Importing(Creating):
             raise
         examples = await self._in_thread(task_file.read_examples, whole, record, engine.info.config)
         if examples is None:
-            return await self._add(record, head, None, None, max_tasks)
+            return await self._add(record, head, None, once, max_tasks)
         quality = await in_pool_if_large(of_support, examples, self._pool)
         pictures: PictureChanges | None = None
         if whole.manifest.keep_images and whole.pictures:
@@ -67,7 +91,7 @@ class Importing(Creating):
             copies = await self._decoder.small_copies(whole.pictures)
             pictures = self._picture_changes(dict(zip(examples.numbers.tolist(), copies, strict=True)))
         record = replace(record, quality=quality, keep_images=pictures is not None)
-        return await self._add(record, head, pack(examples), None, max_tasks, pictures)
+        return await self._add(record, head, pack(examples), once, max_tasks, pictures)
 
     async def _restored(
         self, exported: ExportedHead, lifetime: TaskLifetime, owner: str

@@ -1,20 +1,18 @@
 """Every call of the service, described once for the sync and the async client."""
 
 import base64
-import functools
 import uuid
-from collections.abc import Callable, Coroutine, Iterable
+from collections.abc import Iterable
 from enum import Enum
-from typing import Any, Concatenate, ParamSpec, Protocol, cast, overload
+from typing import Any
 
 import httpx
 
 from leo_client.answers import Evaluation, Example, Model, Prediction, Task, TaskPage, read_fields
-from leo_client.call import Answer, Call
+from leo_client.call import Call
 from leo_client.checks import header_value, path_of, text
 from leo_client.images import Examples, Image, Images, labels_and_files, to_file, to_files
-
-Parameters = ParamSpec("Parameters")
+from leo_client.method import method
 
 
 class NotGiven(Enum):
@@ -27,44 +25,13 @@ class NotGiven(Enum):
 NOT_GIVEN = NotGiven.NOT_GIVEN
 
 
-class _Sync(Protocol):
-    """A client that sends a call and waits for the answer."""
-
-    def _send(self, call: Call[Answer]) -> Answer: ...
-
-
-class _Async(Protocol):
-    """A client whose answers are awaited."""
-
-    async def _send(self, call: Call[Answer]) -> Answer: ...
-
-
-class _Method(Protocol[Parameters, Answer]):
-    """The type of a method that returns an answer on a sync client, and a coroutine of it on an async one."""
-
-    @overload
-    def __get__(self, client: _Sync, owner: type) -> Callable[Parameters, Answer]: ...
-    @overload
-    def __get__(self, client: _Async, owner: type) -> Callable[Parameters, Coroutine[Any, Any, Answer]]: ...
-
-
-def _method(describe: Callable[Concatenate[Any, Parameters], Call[Answer]]) -> _Method[Parameters, Answer]:
-    """Turn a function that describes a call into a method that sends it, as its client does."""
-
-    @functools.wraps(describe)
-    def send(client: Any, /, *args: Parameters.args, **kwargs: Parameters.kwargs) -> Any:
-        return client._send(describe(client, *args, **kwargs))
-
-    return cast(_Method[Parameters, Answer], send)
-
-
 class Calls:
     """The methods of `Client` and `AsyncClient`. One annotated with `Call[Task]` returns a `Task` once it is sent.
 
     Every method raises `ProblemError` if the service refuses the call, and `Unreachable` if it does not answer.
     """
 
-    @_method
+    @method
     def create(
         self,
         examples: Examples,
@@ -97,34 +64,34 @@ class Calls:
             task = client.create({"ring": ["ring1.png", "ring2.png"], "ex": "ex.png"})
         """
         labels, files = labels_and_files(examples)
-        options = _given(name=name, ttl_seconds=ttl_seconds, model=model)
-        form = {"labels": labels} | {key: str(value) for key, value in options.items()}
+        given = _given(name=name, ttl_seconds=ttl_seconds, model=model)
+        form = {"labels": labels} | {key: str(value) for key, value in given.items()}
         if not keep_support:
             form["keep_support"] = "0"
         if keep_images:
             form["keep_images"] = "1"
-        headers = {"Idempotency-Key": header_value(idempotency_key or uuid.uuid4().hex, "the idempotency key")}
         form_files = _form_files(files) + _form_files(to_files(negatives, fewest=0), "negatives")
-        return Call("POST", "/tasks", _read_task, {"data": form, "files": form_files, "headers": headers})
+        options = {"data": form, "files": form_files, "headers": _once(idempotency_key)}
+        return Call("POST", "/tasks", _read_task, options)
 
-    @_method
-    def add_support(self, task_id: str, examples: Examples) -> Call[Task]:
+    @method
+    def add_support(self, task_id: str, examples: Examples, *, idempotency_key: str | None = None) -> Call[Task]:
         """Add examples of old or new classes to a task, and adapt it again.
-
-        The call is sent once only: if an answer were lost, a second attempt would add the same examples again.
 
         Args:
             task_id: which task.
             examples: images by label, or pairs of label and image.
+            idempotency_key: calls with the same key add the examples once. None takes a new key for each call, which
+                is the same in all attempts of that call.
 
         Raises:
             TypeError, ValueError, OSError: one of `examples` is not an image.
         """
         labels, files = labels_and_files(examples)
-        form = {"data": {"labels": labels}, "files": _form_files(files)}
-        return Call("POST", f"{path_of(task_id)}/support", _read_task, form, repeatable=False)
+        form = {"data": {"labels": labels}, "files": _form_files(files), "headers": _once(idempotency_key)}
+        return Call("POST", f"{path_of(task_id)}/support", _read_task, form)
 
-    @_method
+    @method
     def evaluate(self, task_id: str, examples: Examples) -> Call[Evaluation]:
         """See how right a task is on labelled images that are no examples of it. Nothing is stored.
 
@@ -140,16 +107,21 @@ class Calls:
         read = Evaluation.from_json
         return Call("POST", f"{path_of(task_id)}/evaluate", lambda response: read(response.json()), form)
 
-    @_method
-    def feedback(self, task_id: str, answers: Iterable[tuple[str, str] | tuple[str, str, Image]]) -> Call[Task]:
+    @method
+    def feedback(
+        self,
+        task_id: str,
+        answers: Iterable[tuple[str, str] | tuple[str, str, Image]],
+        *,
+        idempotency_key: str | None = None,
+    ) -> Call[Task]:
         """Say which answers were right; the task counts them. Pictures are added as examples.
-
-        The call is sent once only: if an answer were lost, a second attempt would count it again.
 
         Args:
             task_id: which task.
             answers: the label that was answered, and the right one; with the image, it is added to the examples under
                 the right label.
+            idempotency_key: calls with the same key count once, as with `add_support`.
 
         Raises:
             TypeError, ValueError, OSError: one of the images is not an image.
@@ -163,10 +135,10 @@ class Calls:
             if images:
                 answer["image"] = base64.b64encode(to_file(images[0])).decode()
             judged.append(answer)
-        options = {"json": {"answers": judged}}
-        return Call("POST", f"{path_of(task_id)}/feedback", _read_task, options, repeatable=False)
+        options = {"json": {"answers": judged}, "headers": _once(idempotency_key)}
+        return Call("POST", f"{path_of(task_id)}/feedback", _read_task, options)
 
-    @_method
+    @method
     def examples(self, task_id: str) -> Call[list[Example]]:
         """List a task's support examples, in the order they were sent."""
 
@@ -175,7 +147,7 @@ class Calls:
 
         return Call("GET", f"{path_of(task_id)}/support", read)
 
-    @_method
+    @method
     def remove_example(self, task_id: str, index: int, *, revision: int | None = None) -> Call[Task]:
         """Remove a support example, and adapt the task again to the others.
 
@@ -185,15 +157,13 @@ class Calls:
             revision: remove it only if the task is still at this revision; None removes it in any case.
 
         Raises:
-            NotFound: there is no such example; so too if the answer to a first attempt was lost.
+            NotFound: there is no such example.
             PreconditionFailed: the task is at another revision.
         """
-        options = {"headers": _if_match(revision)}
-        path = f"{path_of(task_id)}/support/{index}"
-        # A second attempt would name a revision that the first may have changed.
-        return Call("DELETE", path, _read_task, options, repeatable=revision is None)
+        options = {"headers": _if_match(revision) | _once(None)}
+        return Call("DELETE", f"{path_of(task_id)}/support/{index}", _read_task, options)
 
-    @_method
+    @method
     def relabel_example(self, task_id: str, index: int, label: str, *, revision: int | None = None) -> Call[Task]:
         """Give a support example another label, of an old class or a new one, and adapt the task again.
 
@@ -203,10 +173,10 @@ class Calls:
             label: its label from now on.
             revision: change it only if the task is still at this revision; None changes it in any case.
         """
-        options = {"json": {"label": text(label, "the label")}, "headers": _if_match(revision)}
-        return Call("PATCH", f"{path_of(task_id)}/support/{index}", _read_task, options, repeatable=revision is None)
+        options = {"json": {"label": text(label, "the label")}, "headers": _if_match(revision) | _once(None)}
+        return Call("PATCH", f"{path_of(task_id)}/support/{index}", _read_task, options)
 
-    @_method
+    @method
     def update(
         self,
         task_id: str,
@@ -233,10 +203,10 @@ class Calls:
             text(name, "the name")
         changes = {"name": name, "ttl_seconds": ttl_seconds}
         given = {key: value for key, value in changes.items() if not isinstance(value, NotGiven)}
-        options = {"json": given, "headers": _if_match(revision)}
-        return Call("PATCH", path_of(task_id), _read_task, options, repeatable=revision is None)
+        options = {"json": given, "headers": _if_match(revision) | _once(None)}
+        return Call("PATCH", path_of(task_id), _read_task, options)
 
-    @_method
+    @method
     def import_head(self, data: bytes, *, name: str | None = None, ttl_seconds: int | None = None) -> Call[Task]:
         """Create a task from a head that `parameters` returned.
 
@@ -248,11 +218,11 @@ class Calls:
         options = {
             "params": _given(name=name, ttl_seconds=ttl_seconds),
             "content": data,
-            "headers": {"Content-Type": "application/octet-stream"},
+            "headers": {"Content-Type": "application/octet-stream"} | _once(None),
         }
-        return Call("POST", "/tasks/import", _read_task, options, repeatable=False)
+        return Call("POST", "/tasks/import", _read_task, options)
 
-    @_method
+    @method
     def import_task(
         self, data: bytes, *, name: str | None = None, ttl_seconds: int | None = None, model: str | None = None
     ) -> Call[Task]:
@@ -268,11 +238,11 @@ class Calls:
         options = {
             "params": _given(name=name, ttl_seconds=ttl_seconds, model=model),
             "content": data,
-            "headers": {"Content-Type": "application/zip"},
+            "headers": {"Content-Type": "application/zip"} | _once(None),
         }
-        return Call("POST", "/tasks/import", _read_task, options, repeatable=False)
+        return Call("POST", "/tasks/import", _read_task, options)
 
-    @_method
+    @method
     def predict(
         self,
         task_id: str,
@@ -306,12 +276,12 @@ class Calls:
         options = {"params": _given(top_k=top_k, reject=reject, threshold=threshold), "files": files}
         return Call("POST", f"{path_of(task_id)}/predict", read, options)
 
-    @_method
+    @method
     def get(self, task_id: str) -> Call[Task]:
         """Read a task."""
         return Call("GET", path_of(task_id), _read_task)
 
-    @_method
+    @method
     def page(
         self,
         *,
@@ -333,7 +303,7 @@ class Calls:
         options = {"params": _given(limit=limit, cursor=cursor, name=name, label=label, model=model)}
         return Call("GET", "/tasks", lambda response: TaskPage.from_json(response.json()), options)
 
-    @_method
+    @method
     def delete(self, task_id: str, *, revision: int | None = None) -> Call[None]:
         """Delete a task, for good.
 
@@ -348,32 +318,32 @@ class Calls:
         options = {"headers": _if_match(revision)}
         return Call("DELETE", path_of(task_id), lambda _: None, options, repeatable=revision is None, removes=True)
 
-    @_method
+    @method
     def parameters(self, task_id: str) -> Call[bytes]:
         """Download a task's head as a safetensors file: `fc.weight` [N,F] and `fc.bias` [N]."""
         return Call("GET", f"{path_of(task_id)}/parameters", _read_content)
 
-    @_method
+    @method
     def export(self, task_id: str) -> Call[bytes]:
         """Download the whole task as a zip, with the pictures if it keeps them."""
         return Call("GET", f"{path_of(task_id)}/export.zip", _read_content)
 
-    @_method
+    @method
     def picture(self, task_id: str, index: int) -> Call[bytes]:
         """Download the picture of a support example, a PNG or JPEG, of a task that keeps them."""
         return Call("GET", f"{path_of(task_id)}/support/{index}/image", _read_content)
 
-    @_method
+    @method
     def onnx(self, task_id: str) -> Call[bytes]:
         """Download the whole classifier, feature extractor and head, as an ONNX graph."""
         return Call("GET", f"{path_of(task_id)}/export.onnx", _read_content)
 
-    @_method
+    @method
     def standalone(self, task_id: str) -> Call[bytes]:
         """Download a zip of a folder that needs no service: the classifier, a page that runs it, and a Python file."""
         return Call("GET", f"{path_of(task_id)}/standalone.zip", _read_content)
 
-    @_method
+    @method
     def models(self) -> Call[list[Model]]:
         """List the models that are loaded, with their limits and cards; the default model comes first."""
         return Call("GET", "/models", lambda response: [Model.from_json(each) for each in response.json()["models"]])
@@ -381,6 +351,11 @@ class Calls:
 
 def _form_files(images: list[bytes], field: str = "images") -> list[tuple[str, tuple[str, bytes]]]:
     return [(field, (f"{index}", image)) for index, image in enumerate(images)]
+
+
+def _once(key: str | None) -> dict[str, str]:
+    """The header by which all attempts of a call do its work once."""
+    return {"Idempotency-Key": header_value(key or uuid.uuid4().hex, "the idempotency key")}
 
 
 def _if_match(revision: int | None) -> dict[str, str]:

@@ -16,8 +16,8 @@ from leo_client.connecting import Service, connect, proxy_between
 class Client(Calls):
     """A client of the service. It may be shared by threads.
 
-    A call that fails because the service is busy or away is sent again, if that does no harm. A creation carries
-    an `Idempotency-Key`, so that it makes one task however often it is sent.
+    A call that fails because the service is busy or away is sent again, if that does no harm. A creation, an import
+    and what adds examples carry an `Idempotency-Key`, so that they are done once however often they are sent.
 
     Args:
         base_url: where the service listens. None takes LEO_URL from the environment, or else http://127.0.0.1:8000.

@@ -16,7 +16,7 @@ import pytest
 from PIL import Image
 
 from app.settings import PROJECT
-from leo_client import AsyncClient, Client, NotFound, ProblemError, Unreachable
+from leo_client import AsyncClient, Client, NotFound, ProblemError, Task, Unreachable
 from leo_client.images import to_file
 from tests.helpers.drawn import CHARACTERS, canvas, png, shaky
 
@@ -289,13 +289,59 @@ def test_the_async_client_retries_as_often_as_it_may(url: str) -> None:
     assert asyncio.run(send_to_a_busy_server(retries=4)) == (422, 3)
 
 
-def test_adding_support_is_never_repeated(url: str) -> None:
-    attempts: list[httpx.Request] = []
-    with Client(url) as leo:
-        leo._http = httpx.Client(transport=busy_twice(attempts), base_url=url)
-        with pytest.raises(ProblemError, match="busy"):
-            leo.add_support("any", {"ring": png("ring")})
-    assert len(attempts) == 1
+def test_all_attempts_of_a_change_carry_one_idempotency_key(url: str) -> None:
+    calls: list[Callable[[Client], object]] = [
+        lambda leo: leo.add_support("any", {"ring": png("ring")}),
+        lambda leo: leo.feedback("any", [("ring", "ex")]),
+        lambda leo: leo.import_head(b"head"),
+        lambda leo: leo.import_task(b"zip"),
+        lambda leo: leo.remove_example("any", 0, revision=3),
+        lambda leo: leo.relabel_example("any", 0, "ring", revision=3),
+        lambda leo: leo.update("any", name="x", revision=3),
+    ]
+    keys = set()
+    for call in calls:
+        attempts: list[httpx.Request] = []
+        with Client(url) as leo:
+            leo._http = httpx.Client(transport=busy_twice(attempts), base_url=url)
+            with pytest.raises(ProblemError) as refused:
+                call(leo)
+        assert refused.value.status == 422
+        assert len(attempts) == 3
+        (key,) = {request.headers["Idempotency-Key"] for request in attempts}
+        keys.add(key)
+    assert len(keys) == len(calls)
+
+
+def test_a_change_whose_answer_was_lost_is_made_once(leo: Client, url: str) -> None:
+    class LosesFirstAnswer(httpx.HTTPTransport):
+        def handle_request(self, request: httpx.Request) -> httpx.Response:
+            response = super().handle_request(request)
+            nonlocal sent
+            sent += 1
+            if sent == 1:
+                response.close()
+                raise httpx.RemoteProtocolError("the connection was lost", request=request)
+            return response
+
+    sent = 0
+    task = leo.create({name: png(name) for name in NAMES[:2]})
+    exported = leo.export(task.task_id)
+    before = len(list(leo.tasks()))
+    calls: list[Callable[[Client], Task]] = [
+        lambda losing: losing.add_support(task.task_id, {"zed": png("zed")}),
+        lambda losing: losing.feedback(task.task_id, [(NAMES[0], NAMES[0])]),
+        lambda losing: losing.remove_example(task.task_id, 2),
+        lambda losing: losing.import_task(exported),
+        lambda losing: losing.import_head(leo.parameters(task.task_id)),
+    ]
+    for call in calls:
+        sent = 0
+        with httpx.Client(transport=LosesFirstAnswer()) as http, Client(url, http_client=http) as losing:
+            call(losing)
+        assert sent == 2
+    assert leo.get(task.task_id).revision == 3
+    assert len(list(leo.tasks())) == before + 2
 
 
 def test_a_deletion_whose_answer_was_lost_is_done(url: str) -> None:
@@ -316,20 +362,13 @@ def test_a_deletion_whose_answer_was_lost_is_done(url: str) -> None:
             leo.delete("any")  # nothing was lost here
 
 
-def test_a_change_of_one_revision_is_never_repeated(url: str) -> None:
-    calls: list[Callable[[Client], object]] = [
-        lambda leo: leo.delete("any", revision=3),
-        lambda leo: leo.update("any", name="x", revision=3),
-        lambda leo: leo.remove_example("any", 0, revision=3),
-        lambda leo: leo.relabel_example("any", 0, "ring", revision=3),
-    ]
-    for call in calls:
-        attempts: list[httpx.Request] = []
-        with Client(url) as leo:
-            leo._http = httpx.Client(transport=busy_twice(attempts), base_url=url)
-            with pytest.raises(ProblemError, match="busy"):
-                call(leo)
-        assert [request.headers["If-Match"] for request in attempts] == ['"3"']
+def test_a_deletion_of_one_revision_is_never_repeated(url: str) -> None:
+    attempts: list[httpx.Request] = []
+    with Client(url) as leo:
+        leo._http = httpx.Client(transport=busy_twice(attempts), base_url=url)
+        with pytest.raises(ProblemError, match="busy"):
+            leo.delete("any", revision=3)
+    assert [request.headers["If-Match"] for request in attempts] == ['"3"']
 
 
 def test_importing_the_client_imports_nothing_heavy() -> None:

@@ -1,4 +1,4 @@
-"""The Python client, used as people use it by mistake: each mistake gets an error that says how to mend it."""
+"""The Python client, used as people use it by mistake: each mistake gets an error that says how to fix it."""
 
 import asyncio
 import io
@@ -383,7 +383,9 @@ def test_every_attempt_of_a_creation_carries_the_same_key(answering: Callable[[A
                 leo.create({"ring": RING, "ex": RING})
         with pytest.raises(ProblemError):
             leo.add_support("any", {"ring": RING})
-    assert len(keys) == 9
-    assert len(set(keys[:4])) == len(set(keys[4:8])) == 1
-    assert keys[0] != keys[4]
-    assert keys[8] is None
+        with pytest.raises(ProblemError):
+            leo.delete("any", revision=1)
+    assert len(keys) == 13
+    assert len(set(keys[:4])) == len(set(keys[4:8])) == len(set(keys[8:12])) == 1
+    assert len({*keys[:12]}) == 3
+    assert keys[12] is None

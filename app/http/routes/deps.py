@@ -3,8 +3,10 @@
 import re
 from dataclasses import dataclass
 from typing import Annotated
+from urllib.parse import unquote_to_bytes
 
 from fastapi import Depends, Header, Request
+from starlette.types import Scope
 
 from app.http.keys import Key, Keys
 from app.inference import client
@@ -13,6 +15,7 @@ from app.inference.readiness import Readiness
 from app.problems import Problem
 from app.settings import Settings
 from app.shared_state import SharedState
+from app.tasks.changing import Terms
 from app.tasks.service import Tasks
 
 ANONYMOUS = ""  # the owner of every task if no keys are configured
@@ -24,7 +27,7 @@ IdempotencyKey = Annotated[
         max_length=255,
         pattern=r"^[\x21-\x7e]+$",
         description="a name you choose for this request: a repeated request with the same name within 24 hours "
-        "gets the first answer again and makes no second task",
+        "gets the first answer again, and nothing is done twice",
     ),
 ]
 
@@ -57,6 +60,13 @@ def _revisions(
 IfMatch = Annotated[frozenset[int] | None, Depends(_revisions)]
 
 
+def _terms(revisions: IfMatch = None, idempotency_key: IdempotencyKey = None) -> Terms:
+    return Terms(revisions, idempotency_key)
+
+
+TermsDep = Annotated[Terms, Depends(_terms)]  # those of every change of a task: `If-Match` and `Idempotency-Key`
+
+
 @dataclass(frozen=True)
 class Context:
     """The services and the request's key. One dependency for all, since FastAPI takes 20 µs to resolve each."""
@@ -85,9 +95,20 @@ class Context:
         return self.key.max_tasks if self.key else None
 
 
+def check_query_is_utf8(scope: Scope) -> None:
+    """Raise `Problem` 422 if what follows the question mark is not UTF-8, which would be read as another text."""
+    query = scope["query_string"]
+    if b"%" in query:
+        try:
+            unquote_to_bytes(query).decode()
+        except UnicodeDecodeError:
+            raise Problem(422, "what follows the question mark is not UTF-8: send text in UTF-8, as %C3%A9") from None
+
+
 async def get_context(request: Request) -> Context:
     """The context of a request. Async: FastAPI runs sync functions in a thread, which costs half a millisecond."""
     client.receive.set(request.receive)
+    check_query_is_utf8(request.scope)
     state = request.app.state
     key = request.scope.get("state", {}).get("key")
     return Context(state.tasks, state.models, state.readiness, state.settings, state.shared_state, state.keys, key)

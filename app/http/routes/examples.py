@@ -3,10 +3,11 @@
 from fastapi import APIRouter, Request, Response
 
 from app.http import schemas
+from app.http.bodies import LabelledImages, RelabelExample
 from app.http.openapi import CLASSES_ZIP, FILES, LABELS, body_of, json_body, problems
 from app.http.parsing import read_label, read_labelled
 from app.http.responses import answer_task, example_to_schema, set_etag
-from app.http.routes.deps import ContextDep, IfMatch
+from app.http.routes.deps import ContextDep, TermsDep
 from app.tasks.examples import no_such_example
 
 router = APIRouter(prefix="/tasks/{task_id}/support", tags=["examples"])
@@ -29,14 +30,14 @@ async def list_examples(task_id: str, response: Response, context: ContextDep) -
     summary="Add support examples, of known or new classes",
     description="The task adapts again to all its examples and keeps its id. New classes follow the known ones.",
     responses=problems(401, 403, 404, 409, 412, 413, 415, 422, 429, 503, 507),
-    openapi_extra=body_of(schemas.LabelledImages, {"images": FILES, "labels": LABELS, "archive": CLASSES_ZIP}),
+    openapi_extra=body_of(LabelledImages, {"images": FILES, "labels": LABELS, "archive": CLASSES_ZIP}),
 )
 async def add_support(
-    task_id: str, request: Request, response: Response, context: ContextDep, revisions: IfMatch = None
+    task_id: str, request: Request, response: Response, context: ContextDep, terms: TermsDep
 ) -> schemas.Task:
     sent = await read_labelled(request, context.settings)
     with sent.named():
-        record = await context.tasks.add_support(task_id, sent.images, sent.labels, context.owner, revisions=revisions)
+        record = await context.tasks.add_support(task_id, sent.images, sent.labels, context.owner, terms)
     return answer_task(record, response)
 
 
@@ -70,13 +71,13 @@ async def get_example_image(task_id: str, index: int, context: ContextDep) -> Re
     description="The task adapts again, from the features that it keeps of its examples. A class without examples is "
     "removed, and a new one follows the known ones.",
     responses=problems(401, 403, 404, 409, 412, 413, 415, 422, 429, 503),
-    openapi_extra=json_body(schemas.RelabelExample),
+    openapi_extra=json_body(RelabelExample),
 )
 async def relabel_example(
-    task_id: str, index: int, request: Request, response: Response, context: ContextDep, revisions: IfMatch = None
+    task_id: str, index: int, request: Request, response: Response, context: ContextDep, terms: TermsDep
 ) -> schemas.Task:
     label = await read_label(request, context.settings)
-    record = await context.tasks.relabel_example(task_id, index, label, context.owner, revisions=revisions)
+    record = await context.tasks.relabel_example(task_id, index, label, context.owner, terms)
     return answer_task(record, response)
 
 
@@ -88,6 +89,6 @@ async def relabel_example(
     responses=problems(401, 403, 404, 409, 412, 422, 429, 503),
 )
 async def remove_example(
-    task_id: str, index: int, response: Response, context: ContextDep, revisions: IfMatch = None
+    task_id: str, index: int, response: Response, context: ContextDep, terms: TermsDep
 ) -> schemas.Task:
-    return answer_task(await context.tasks.remove_example(task_id, index, context.owner, revisions=revisions), response)
+    return answer_task(await context.tasks.remove_example(task_id, index, context.owner, terms), response)
