@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, TypeVar
 import typer
 from rich.cells import cell_len
 
-from app.cli.common import Format, console, defused, fail, note, warn_of_left_out
+from app.cli.common import Format, console, defused, fail, note, printable, warn_of_left_out
 
 if TYPE_CHECKING:
     from leo_client import Prediction
@@ -108,6 +108,11 @@ def warn_of_suspect(file: "File", looks_like: str) -> None:
     note(f"{file} looks more like {looks_like}", heading="worth a look: ", style="yellow")
 
 
+def one_line(text: str) -> str:
+    """Text as a cell: its control characters and ends of lines written out."""
+    return printable(text).replace("\n", "\\n").replace("\t", "\\t")
+
+
 class Answers:
     """Prints predictions to standard output as they are found, as a context manager."""
 
@@ -145,6 +150,7 @@ class Answers:
             "known": None if prediction.known is None else round(prediction.known, 6),
         }
         if self._form is Format.CSV:
+            answer["label"] = one_line(prediction.label)
             csv.writer(sys.stdout, lineterminator="\n").writerow(map(defused, answer.values()))
             return
         top = [{"label": score.label, "confidence": round(score.confidence, 6)} for score in prediction.top_k]
@@ -159,7 +165,8 @@ class Answers:
             label = f"none of these ({prediction.label}?)" if prediction.unknown else prediction.label
             others = ", ".join(f"{score.label} {100 * score.confidence:.1f}" for score in prediction.top_k[1:])
             known = "-" if prediction.known is None else f"{100 * prediction.known:.1f}"
-            rows.append([str(file), label, f"{100 * prediction.confidence:.1f}", known, others])
+            cells = [str(file), label, f"{100 * prediction.confidence:.1f}", known, others]
+            rows.append([one_line(cell) for cell in cells])
         if self._widths is None:
             self._widths = [max(map(cell_len, column)) for column in zip(*rows, strict=True)]
         for row in rows:

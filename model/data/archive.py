@@ -64,8 +64,10 @@ class Archive(Source):
         """
         super().__init__(path)
         self._is_on_disk = data is None
+        # A program was given a path, which may be a folder too; whoever sent the zip can only send another.
+        self._anew = "give the folder" if data is None else "zip the files anew"
         self._compressions = READ_COMPRESSIONS if data is None else BOUNDED_COMPRESSIONS
-        self._zip = _open(self, data)
+        self._zip = self._open(data)
         self._members = self._zip.infolist()
         self._check_size(len(self._members))
         self._hidden: set[str] = set()  # each hidden folder once, not all that lies in it
@@ -78,7 +80,8 @@ class Archive(Source):
             name = _name(raw, member)
             if name and self._is_usable(name, member):
                 if name in found:
-                    self.left_out.add("listed twice in the zip, the last is read", name)
+                    last = ", the last is read" if self._is_on_disk else ""
+                    self.left_out.add(f"listed twice in the zip{last}", name)
                 found[name] = File(name, self, place)
         self.files = by_name(found.values())
         for name in sorted(self._hidden):
@@ -110,6 +113,31 @@ class Archive(Source):
             raise DataError(f"cannot read {file}: the zip ends within it; make it again")
         return b"".join(parts)
 
+    def _open(self, data: bytes | None) -> zipfile.ZipFile:
+        """Open the zip, or say what the file is instead and what to do. Raises `DataError`."""
+        refused = f"{self} is neither a folder nor a readable zip" if self._is_on_disk else f"{self} cannot be read"
+        try:
+            with open(self.path, "rb") if data is None else io.BytesIO(data) as file:
+                head = file.read(TAR_AT + len(TAR))
+            other = next((kind for beginning, kind in OTHER_ARCHIVES.items() if head.startswith(beginning)), None)
+            if other or head[TAR_AT:] == TAR:  # looked at first, as a tar may end with a zip that it holds
+                raise DataError(f"{refused}: it is {other or 'a tar archive'}; unpack it and {self._anew}")
+            return zipfile.ZipFile(self.path if data is None else io.BytesIO(data))
+        except DataError:
+            raise
+        except UnicodeDecodeError as error:
+            raise DataError(
+                f"{refused}: a name in it is marked as UTF-8 and is not; unpack it and {self._anew}"
+            ) from error
+        except OSError as error:
+            raise DataError(f"{refused}: {error.strerror or error}") from error
+        except DAMAGE as error:
+            if head.startswith(b"PK"):
+                again = "copy or download it again" if self._is_on_disk else "send the whole file"
+                raise DataError(f"{refused}: it is damaged or incomplete ({error}); {again}") from error
+            instead = "give a folder or a zip" if self._is_on_disk else "send a zip"
+            raise DataError(f"{refused}: it is a file of another kind; {instead}") from error
+
     def _is_usable(self, name: str, member: zipfile.ZipInfo) -> bool:
         """Whether a member is a file to be read. Notes its folders, and why it is left out."""
         *folders, last = name.rstrip("/").split("/")
@@ -137,10 +165,10 @@ class Archive(Source):
         if stat.S_ISLNK(member.external_attr >> 16):
             return "a link in a zip"
         if member.flag_bits & ENCRYPTED:
-            return "encrypted, unpack it with its password and give the folder"
+            return f"encrypted, unpack it with its password and {self._anew}"
         if member.compress_type not in self._compressions:
             packed = COMPRESSIONS.get(member.compress_type, f"method {member.compress_type}")
-            return f"compressed with {packed}, which is not read, unpack it and give the folder"
+            return f"compressed with {packed}, which is not read, unpack it and {self._anew}"
         if member.file_size == 0:
             return "an empty file"
         if member.file_size > MAX_FILE_BYTES:
@@ -178,27 +206,3 @@ def _unicode_path(extra: bytes, raw: bytes) -> bytes | None:
             return extra[9 : 4 + length]
         extra = extra[4 + length :]
     return None
-
-
-def _open(archive: Source, data: bytes | None) -> zipfile.ZipFile:
-    """Open a zip, or say what the file is instead and what to do. Raises `DataError`."""
-    refused = f"{archive} is neither a folder nor a readable zip"
-    try:
-        with open(archive.path, "rb") if data is None else io.BytesIO(data) as file:
-            head = file.read(TAR_AT + len(TAR))
-        other = next((kind for beginning, kind in OTHER_ARCHIVES.items() if head.startswith(beginning)), None)
-        if other or head[TAR_AT:] == TAR:  # looked at first, as a tar may end with a zip that it holds
-            raise DataError(f"{refused}: it is {other or 'a tar archive'}; unpack it and give the folder")
-        return zipfile.ZipFile(archive.path if data is None else io.BytesIO(data))
-    except DataError:
-        raise
-    except UnicodeDecodeError as error:
-        raise DataError(
-            f"{refused}: a name in it is marked as UTF-8 and is not; unpack it and give the folder"
-        ) from error
-    except OSError as error:
-        raise DataError(f"{refused}: {error.strerror or error}") from error
-    except DAMAGE as error:
-        if head.startswith(b"PK"):
-            raise DataError(f"{refused}: it is damaged or incomplete ({error}); copy or download it again") from error
-        raise DataError(f"{refused}: it is a file of another kind; give a folder or a zip") from error

@@ -67,7 +67,7 @@ class LeftOut:
         self._counts[reason] = self._counts.get(reason, 0) + 1
         examples = self._examples.setdefault(reason, [])
         if len(examples) < self.EXAMPLES:
-            examples.append(name if len(name) <= LONGEST_SHOWN else f"{name[:LONGEST_SHOWN]}...")
+            examples.append(shown(name if len(name) <= LONGEST_SHOWN else f"{name[:LONGEST_SHOWN]}..."))
 
 
 class Source(ABC):
@@ -80,7 +80,7 @@ class Source(ABC):
         self.left_out = LeftOut()
 
     def __str__(self) -> str:
-        return readable(os.fsencode(self.path))
+        return shown(readable(os.fsencode(self.path)))
 
     @property
     def name(self) -> str:
@@ -104,12 +104,13 @@ class Source(ABC):
 class File:
     """A file in a folder or archive."""
 
-    name: str  # from the source on, as people read it: CLASS/1.jpg
+    name: str  # from the source on, as it is written: CLASS/1.jpg; print `str` of the file, or `shown` of this
     source: Source
     place: str | int  # where the source finds it
 
     def __str__(self) -> str:
-        return f"{self.source}/{self.name}" if str(self.source) != "." else self.name
+        name = shown(self.name)
+        return f"{self.source}/{name}" if str(self.source) != "." else name
 
     @property
     def folders(self) -> tuple[str, ...]:
@@ -142,14 +143,17 @@ def is_hidden(name: str) -> bool:
 
 
 def readable(raw: bytes, legacy: Callable[[bytes], str] | None = None) -> str:
-    """Decode a file's name to text that can be printed, in Unicode's normal form C.
+    """Decode a file's name to text, in Unicode's normal form C.
 
-    Names that are not UTF-8 were written by older systems: `legacy` decodes them, by default as Latin-1. Control
-    characters are shown as escapes, so that a name is always one line and cannot steer a terminal.
+    Names that are not UTF-8 were written by older systems: `legacy` decodes them, by default as Latin-1.
     """
     try:
         name = raw.decode()
     except UnicodeDecodeError:
         name = legacy(raw) if legacy else raw.decode("latin-1")
-    shown = CONTROL.sub(lambda found: found[0].encode("unicode_escape").decode(), name)
-    return unicodedata.normalize("NFC", shown)
+    return unicodedata.normalize("NFC", name)
+
+
+def shown(name: str) -> str:
+    """A name with its control characters as escapes, so that it is always one line and cannot steer a terminal."""
+    return CONTROL.sub(lambda found: found[0].encode("unicode_escape").decode(), name)

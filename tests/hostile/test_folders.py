@@ -180,6 +180,18 @@ def test_names_that_are_not_utf8(support: Path, query: Path) -> None:
         assert "fenêtre.png" in result.stdout.decode()
 
 
+def test_a_folder_whose_name_can_be_no_label_is_named_with_the_character(
+    client: httpx.Client, support: Path, query: Path
+) -> None:
+    (support / "ring").rename(support / "a\nb")
+    refused = run_leo("tasks", "create", support, status=1, LEO_URL=str(client.base_url)).stderr
+    assert "U+000A LINE FEED" in refused
+    assert f"{support}/a\\nb/1.png" in refused
+    assert len(refused.splitlines()) == 1
+    for form in ("json", "csv", "table"):
+        assert "a\\nb" in run_leo("classify", support, query, "--format", form).stdout
+
+
 def test_accents_written_in_two_ways_are_one_class(support: Path, query: Path) -> None:
     (support / "ring").rename(support / "caf\u00e9")
     (support / "cafe\u0301").mkdir()

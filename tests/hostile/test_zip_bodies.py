@@ -11,6 +11,7 @@ import pytest
 from app.http import zips
 from app.problems import Problem
 from app.settings import Settings
+from model.data.sources import CONTROL
 from tests.helpers.drawn import CHARACTERS, encoded, photo, png
 from tests.helpers.problems import assert_problem
 from tests.helpers.serving import serving
@@ -63,6 +64,10 @@ def with_lying_size(members: dict[str, bytes], size: int) -> bytes:
     return bytes(data)
 
 
+def listed_twice() -> bytes:
+    return zip_of(FOLDERS | {"tee/A.png": png("tee", 8), "tee/B.png": png("ell")}).replace(b"tee/A.png", b"tee/B.png")
+
+
 # To bring so many marks into their order takes seconds, in which nothing else of the process runs.
 UNORDERED = "a" + "\u0301" * 10_000 + "\u0316" * 10_000
 
@@ -86,6 +91,11 @@ BAD: dict[str, tuple[bytes, int, str]] = {
     "bzip2": (zip_of(FOLDERS, zipfile.ZIP_BZIP2), 422, "bzip2"),
     "LZMA": (zip_of(FOLDERS, zipfile.ZIP_LZMA), 422, "LZMA"),
     "a bad label": (zip_of(FOLDERS | {"a\u202eb/9.png": png("tee")}), 422, "U+202E"),
+    "a line break in a label": (zip_of(FOLDERS | {"a\nb/9.png": png("tee")}), 422, "U+000A LINE FEED"),
+    "an escape in a label": (zip_of(FOLDERS | {"a\x1b[31m/9.png": png("tee")}), 422, "U+001B ESCAPE"),
+    "an end of line in a label": (zip_of(FOLDERS | {"a\x85b/9.png": png("tee")}), 422, "U+0085"),
+    "a name that it lists twice": (listed_twice(), 422, "listed twice in the zip"),
+    "a 7z archive": (b"7z\xbc\xaf\x27\x1c" + bytes(600), 422, "7z archive; unpack it and zip the files anew"),
     "a long label": (zip_of(FOLDERS | {"a" * 101 + "/9.png": png("tee")}), 422, "101 characters"),
     "a bomb": (zip_of(FOLDERS | {"tee/9.png": bytes(10**8)}, zipfile.ZIP_DEFLATED), 413, "unpacked"),
     "many bombs": (
@@ -108,6 +118,9 @@ def test_a_bad_zip_is_refused_and_said(client: httpx.Client, kind: str) -> None:
     data, status, said = BAD[kind]
     problem = assert_problem(send(client, data), status, said)
     assert len(problem["detail"]) < 1000
+    assert "the last is read" not in problem["detail"]  # nothing is
+    assert "give the folder" not in problem["detail"]  # none can be given over HTTP
+    assert not CONTROL.search(problem["detail"])
     assert_problem(client.post("/tasks", files={"archive": ("a.zip", data)}), status, said)
 
 
