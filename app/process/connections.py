@@ -6,11 +6,14 @@ framing of chunks, pipelined requests, answers that nobody reads, and how many c
 
 import asyncio
 import resource
+import secrets
 from typing import Any
 
 import httptools
 from uvicorn.protocols.http.httptools_impl import STATUS_LINE
 
+from app.http.middleware.headers import API_HEADERS
+from app.observability.logs import log_request
 from app.problems import Problem
 from app.process.answers import SingleWriteProtocol
 
@@ -31,7 +34,9 @@ SWEEP_SECONDS = 1.0
 HEADERS_TOO_LARGE = Problem(431, f"the request's line and headers are over the limit of {HEADER_BYTES} bytes")
 HEADERS_TOO_LATE = Problem(408, f"the request's headers did not arrive within {HEADER_SECONDS:g} s; send it again")
 TOO_MUCH_FRAMING = Problem(400, "the body's chunks are too small for their number; send larger ones, or its length")
-NOT_HTTP = Problem(400, "this is not a request of HTTP/1.1")
+NOT_HTTP = Problem(
+    400, "this is not a request of HTTP/1.1; write other characters than ASCII in its URL percent-encoded, as %C3%A9"
+)
 TOO_MANY_PIPELINED = Problem(503, "too many requests wait for the answers before theirs")  # never sent
 
 
@@ -250,8 +255,13 @@ class BoundedProtocol(SingleWriteProtocol):
                 return
             self.cycle.disconnected = True  # its handler waits for the rest of the body
             self.cycle.message_event.set()
-        response = problem.response()
-        headers = [*response.raw_headers, (b"connection", b"close")]
+        from app.observability import metrics  # not at the top: it imports prometheus_client, see `app.process.serve`
+
+        response, request_id = problem.response(), secrets.token_hex(16)
+        own = ((b"x-request-id", request_id.encode()), (b"connection", b"close"))
+        headers = [*response.raw_headers, *API_HEADERS.items(), *own]
+        metrics.observe_request("none", "none", problem.status, 0.0)
+        log_request("none", "none", problem.status, request_id, 0.0)
         lines = b"".join(name + b": " + value + b"\r\n" for name, value in headers)
         self.transport.write(STATUS_LINE[problem.status] + lines + b"\r\n" + bytes(response.body))
         self.transport.flush()  # type: ignore[attr-defined]

@@ -1,6 +1,5 @@
 """Writes one log line for each request, counts and times it, and gives it a request id."""
 
-import logging
 import re
 import secrets
 import time
@@ -10,7 +9,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from app.http.middleware.admission import REFUSED_AS_OVERLOAD
 from app.observability import metrics
-from app.observability.logs import log
+from app.observability.logs import log_request
 
 REQUEST_ID_FORMAT = re.compile(r"[A-Za-z0-9_-]{1,64}")
 
@@ -49,9 +48,6 @@ class RequestLog:
             # The route's template instead of the path: task ids would make a new time series each.
             method, route = scope["method"], getattr(scope.get("route"), "path", "none")
             metrics.observe_request(method, route, status, seconds)
-            if log.isEnabledFor(logging.INFO) and REFUSED_AS_OVERLOAD not in scope:
-                # Not `log.info`, which takes time to look up the calling line; see `app.observability.logs`.
-                fields = {"method": method, "route": route, "status": status, "request_id": request_id}
-                fields["milliseconds"] = round(1000 * seconds, 1)
-                log.handle(log.makeRecord(log.name, logging.INFO, __file__, 0, "request", (), None, extra=fields))
+            if REFUSED_AS_OVERLOAD not in scope:
+                log_request(method, route, status, request_id, 1000 * seconds)
             structlog.contextvars.reset_contextvars(**bound)
