@@ -20,6 +20,7 @@ from safetensors import SafetensorError
 from safetensors.numpy import load, save
 
 MOST_KEPT = 256  # numbers of shots whose quantiles are kept
+LARGEST_EXPONENT = 85  # of e in float32, less a margin
 LEAST_GAP = 1e-6  # between two scores, so that dividing by it is safe
 
 
@@ -44,20 +45,34 @@ class Background:
         scaled = self.heads / np.float32(self.temperature)
         return np.ascontiguousarray(scaled[:, :-1].T), np.ascontiguousarray(scaled[:, -1])
 
+    @cached_property
+    def _factors(self) -> NDArray[np.float32] | None:
+        """The exponential of the bias [B]; None if that of logits of features of length 1 may be too large or small."""
+        weight, bias = self._scaled
+        largest = np.linalg.norm(weight, axis=0).max() + np.abs(bias).max() + np.log(len(bias))
+        return np.exp(bias) if largest < LARGEST_EXPONENT else None
+
     def score(
         self,
         features: NDArray[np.float32],
         best: NDArray[np.float32],
         of_negatives: NDArray[np.float32] | None = None,
+        *,
+        normalised: bool = False,
     ) -> NDArray[np.float32]:
         """Compute the scores [Q] of features [Q,F] whose highest logit among the task's classes is `best` [Q].
 
         `of_negatives` [Q] is what the function of that name gives, minus infinity for tasks without negatives.
+        `normalised`: each query's features have length 1, which saves half of the time.
         """
         weight, bias = self._scaled
-        logits = features @ weight + bias  # [Q, B]
-        highest = logits.max(axis=1)
-        beside = highest + np.log(np.exp(logits - highest[:, None]).sum(axis=1))  # [Q]
+        logits = features @ weight  # [Q, B], without their bias
+        if normalised and self._factors is not None:
+            beside = np.log(np.exp(logits, out=logits) @ self._factors)  # [Q]
+        else:
+            logits += bias
+            highest = logits.max(axis=1)
+            beside = highest + np.log(np.exp(logits - highest[:, None]).sum(axis=1))
         if of_negatives is not None:
             beside = np.logaddexp(beside, of_negatives)
         scores: NDArray[np.float32] = best / np.float32(self.temperature) - beside
@@ -75,14 +90,14 @@ class Background:
         weighed[:, -1] -= self.temperature * np.log(max(1, len(heads)))
         return replace(self, heads=np.concatenate([self.heads, weighed]))
 
-    def known(self, scores: NDArray[np.float32], shots: NDArray[np.float32]) -> NDArray[np.float32]:
+    def known(self, scores: NDArray[np.float32], shots: NDArray[np.float32] | float) -> NDArray[np.float32]:
         """Turn scores [Q] into the share of pictures of a task's own classes that score lower, [Q] in 0..1.
 
-        `shots` [Q] is the mean number of examples of a class in each picture's task.
+        `shots` is the mean number of examples of a class in each picture's task [Q], or one number where it is the
+        same for all, as in most batches: that takes a tenth of the time.
         """
-        if (shots == shots[:1]).all():  # as in most batches: a tenth of the time
-            by_shots = self._of_one(float(shots[0])) if len(shots) else self.quantiles[0]
-            return np.interp(scores, by_shots, self.levels).astype(np.float32)
+        if not isinstance(shots, np.ndarray):
+            return np.interp(scores, self._of_one(shots), self.levels).astype(np.float32)
         quantiles = self.quantiles_at(shots)  # [Q, P]
         above = (quantiles <= scores[:, None]).sum(axis=1).clip(1, len(self.levels) - 1)  # [Q]
         query = np.arange(len(scores))

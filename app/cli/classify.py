@@ -167,12 +167,10 @@ def _known(
     background: "Background | None", features: "torch.Tensor", logits: "torch.Tensor", shots: float
 ) -> "list[float] | list[None]":
     """Compute how much each query [B,F] looks like the task's classes, from its logits [B,N]; None: nobody knows."""
-    import numpy as np
-
     if background is None:
         return [None] * len(features)
     scores = background.score(features.cpu().numpy(), logits.amax(dim=-1).cpu().numpy())
-    known: list[float] = background.known(scores, np.full(len(scores), shots, dtype=np.float32)).tolist()
+    known: list[float] = background.known(scores, shots).tolist()
     return known
 
 

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from app.inference.support_features import SupportFeatures
-from app.inference.work import Adapt, Adapted, Decode, Head, Images, Predict, Predicted, Result, Work
+from app.inference.work import Adapt, Adapted, Decode, Head, Images, Predict, Predicted, Result, Work, by_row
 from model.devices import use_one_thread
 from model.leo import LatentEmbeddingOptimization
 from model.serving.adapt import AdaptedTask, Adapter, Support
@@ -121,14 +121,14 @@ class CpuPass:
             if negatives and background:
                 beside = np.full(len(features), -np.inf, dtype=np.float32) if beside is None else beside
                 beside[rows] = background.of_negatives(own[:, ways:])
-        by_request = [self._leo.config.temperature_at(work.shots, work.ways) for work in works]
-        temperatures = np.repeat(np.array(by_request, dtype=np.float32), heights)  # [B]
         highest = logits.max(axis=1)  # [B]
-        probabilities = softmax(logits / temperatures[:, None])  # [B, most N]
+        temperatures = by_row([self._leo.config.temperature_at(work.shots, work.ways) for work in works], heights)
+        probabilities = softmax(logits, highest, temperatures)  # [B, most N]
         known = None
         if background:
-            shots = np.repeat(np.array([work.shots for work in works], dtype=np.float32), heights)  # [B]
-            known = background.known(background.score(features.numpy(), highest, beside), shots)  # [B]
+            normalised = self._leo.config.normalise_features
+            scores = background.score(features.numpy(), highest, beside, normalised=normalised)  # [B]
+            known = background.known(scores, by_row([work.shots for work in works], heights))  # [B]
         return [
             Predicted(probabilities[rows, :ways], head, None if known is None else known[rows])
             for (rows, ways, _), head in zip(places, heads, strict=True)
@@ -205,8 +205,12 @@ def _joined(parts: list[NDArray[Number]]) -> NDArray[Number]:
     return parts[0] if len(parts) == 1 else np.concatenate(parts)
 
 
-def softmax(logits: NDArray[np.float32]) -> NDArray[np.float32]:
-    """Probabilities of each row's logits; 0 where a logit is minus infinity."""
-    powers = np.exp(logits - logits.max(axis=-1, keepdims=True))
-    probabilities: NDArray[np.float32] = powers / powers.sum(axis=-1, keepdims=True)
-    return probabilities
+def softmax(
+    logits: NDArray[np.float32], highest: NDArray[np.float32], temperature: NDArray[np.float32] | float
+) -> NDArray[np.float32]:
+    """Probabilities of each row's logits [B,N], whose highest are `highest` [B]; 0 where a logit is minus infinity."""
+    powers = logits - highest[:, None]
+    powers /= temperature[:, None] if isinstance(temperature, np.ndarray) else temperature
+    np.exp(powers, out=powers)
+    powers /= powers.sum(axis=1, keepdims=True)
+    return powers

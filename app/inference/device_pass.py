@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from app.inference.support_features import SupportFeatures
-from app.inference.work import Adapt, Adapted, Decode, Head, Predict, Predicted, Result, Work
+from app.inference.work import Adapt, Adapted, Decode, Head, Predict, Predicted, Result, Work, by_row
 from model.devices import use_one_thread
 from model.leo import LatentEmbeddingOptimization
 from model.serving.adapt import pad_membership
@@ -141,7 +141,7 @@ class DevicePass:
 
     def _known(self, scores: NDArray[np.float32], works: list[Predict]) -> NDArray[np.float32]:
         assert self._background is not None  # noqa: S101, else there are no scores
-        shots = np.array([work.shots for work in works]).repeat([len(work.images) for work in works])
+        shots = by_row([work.shots for work in works], [len(work.images) for work in works])
         return self._background.known(scores, shots)
 
     def _hand_out_adaptations(

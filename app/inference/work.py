@@ -105,6 +105,17 @@ Work = Adapt | Predict | Decode
 Result = Adapted | Predicted | Head
 
 
+def by_row(numbers: Sequence[float], heights: Sequence[int]) -> NDArray[np.float32] | float:
+    """A number of each request for each of its rows [B], or one number if it is the same for all, as in most batches.
+
+    `heights`: how many rows each request has.
+    """
+    first = numbers[0]
+    if all(number == first for number in numbers):
+        return first
+    return np.repeat(np.array(numbers, dtype=np.float32), heights)
+
+
 class WorkQueue(Protocol):
     """A queue before one device or several: `Batcher` in this process, or `DeviceQueue` to other processes."""
 

@@ -134,10 +134,7 @@ def known(background: Background, features: Tensor, logits: Tensor, shots: Seque
 
 def known_of_scores(background: Background, scores: Tensor, shots: Sequence[float]) -> Tensor:
     """Turn the scores [T,Q] of tasks of so many shots [T] into `known`, [T,Q]."""
-    shares = [
-        background.known(own.numpy(), np.full(len(own), each, dtype=np.float32))
-        for own, each in zip(scores, shots, strict=True)
-    ]
+    shares = [background.known(own.numpy(), each) for own, each in zip(scores, shots, strict=True)]
     return torch.from_numpy(np.stack(shares))
 
 

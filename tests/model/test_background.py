@@ -126,3 +126,35 @@ def test_a_file_that_does_not_belong_to_the_model_is_refused(tmp_path: Path, dat
     (tmp_path / BACKGROUND).write_bytes(data)
     with pytest.raises(CheckpointError, match=r"known\.safetensors.*leo calibrate"):
         read_background(tmp_path, info)
+
+
+@pytest.mark.parametrize("queries", [1, 2, 64, 300])
+def test_scores_of_normalised_features_are_the_same(shipped: LatentEmbeddingOptimization, queries: int) -> None:
+    assert shipped.background is not None
+    chance, width = np.random.default_rng(queries), shipped.config.feature_dim
+    features = chance.normal(size=(queries, width)).astype(np.float32)
+    features /= np.linalg.norm(features, axis=1, keepdims=True)
+    best = chance.normal(size=queries, scale=10).astype(np.float32)
+    expected = shipped.background.score(features, best)
+    found = shipped.background.score(features, best, normalised=True)
+    np.testing.assert_allclose(found, expected, atol=1e-5)
+    for shots in (1.0, 3.0):
+        known = shipped.background.known(found, shots)
+        np.testing.assert_allclose(known, shipped.background.known(expected, shots), atol=1e-6)
+
+
+@pytest.mark.parametrize("length", [10, 1000])
+def test_long_heads_do_not_overflow(length: float) -> None:
+    background = replace(example(), heads=length * example().heads)
+    features = np.eye(2, WIDTH, dtype=np.float32)
+    best = np.array([1e4, -1e4], dtype=np.float32)
+    found = background.score(features, best, normalised=True)
+    assert np.isfinite(found).all()
+    np.testing.assert_allclose(found, background.score(features, best), rtol=1e-5)
+
+
+def test_known_of_one_number_of_shots_is_that_of_each() -> None:
+    scores = np.linspace(-20, 20, 50, dtype=np.float32)
+    for shots in (1.0, 2.5, 100.0):
+        each = example().known(scores, np.full(50, shots, dtype=np.float32))
+        np.testing.assert_allclose(example().known(scores, shots), each, atol=1e-6)
