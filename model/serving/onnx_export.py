@@ -5,7 +5,8 @@ from torch import Tensor
 
 from model.networks.features import FeatureExtractor, FrozenBackbone
 from model.serving.adapt import Adapter
-from model.serving.onnx_graph import CODES, FEATURES, INPUT, LOGITS, GraphBuilder, QuantisedGraphBuilder
+from model.serving.onnx_graph import CODES, FEATURES, INPUT, LOGITS, GraphBuilder
+from model.serving.quantised_graph import QuantisedGraphBuilder
 
 
 def phi_to_onnx(phi: FeatureExtractor, side: int, *, quantised: bool = False) -> bytes:

@@ -12,7 +12,8 @@ from model.leo import LatentEmbeddingOptimization
 from model.serving.export.drawings import drawing_to_input
 from model.serving.export.photos import photo_to_input
 from model.serving.export.values import Value
-from model.serving.onnx_graph import INPUT, OUTPUT, GraphBuilder, QuantisedGraphBuilder
+from model.serving.onnx_graph import INPUT, OUTPUT, GraphBuilder
+from model.serving.quantised_graph import QuantisedGraphBuilder
 
 PICTURE, KNOWN = "picture", "known"
 
