@@ -1,4 +1,4 @@
-"""How soon the page's bars follow the hand, in a real browser; and the README's picture of the page.
+"""How soon the page shows the answer to what a hand draws, in a real browser; and the README's picture of the page.
 
 python -m bench.page              times 300 answers while drawing, writes bench/results/page.json
 python -m bench.page --picture    draws docs/page.png, docs/page-steps.png and docs/page-folders.png only

@@ -1,4 +1,4 @@
-"""What it would bring to see queries in several views too: averaged over bent copies, as the support is.
+"""Whether queries should be seen in several views too: averaged over bent copies, as the support is.
 
 The shipped model answers the same tasks from the validation alphabets; differences are paired with the first row's,
 where a query is seen once, as the service does. phi runs once for each view, so a prediction takes so many times as

@@ -1,4 +1,4 @@
-"""What the views of the support and the inner loop's temperature are worth, and what they cost.
+"""What it is worth to see each support drawing in several views, and to temper the inner loop, and what that costs.
 
 Every row has the shipped weights. Only `support_views` and `inner_temperature` differ. All answer the same tasks from
 the validation alphabets; differences are paired with the first row's. The time is that of the engine for a 5-way 1-shot

@@ -1,4 +1,4 @@
-"""Tasks of drawings made and asked for over HTTP."""
+"""Creates tasks of drawings over HTTP and asks them, for benchmarks."""
 
 import json
 import random

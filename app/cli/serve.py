@@ -1,4 +1,4 @@
-"""`leo serve`."""
+"""`leo serve`: run the service until a signal stops it."""
 
 import importlib.util
 import os

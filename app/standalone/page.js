@@ -1,3 +1,4 @@
+// The page of an exported classifier: pictures that are chosen, dropped or drawn, and their answers.
 const MOST_SHOWN = 5; // classes of each answer
 const FOREIGN = 0.05; // pictures that are less known are probably of none of the classes
 const byId = (id) => document.getElementById(id);

@@ -1,5 +1,6 @@
-"""Meta-training of a LEO on drawings, in two stages. A run can be killed at any moment: it resumes, and ends with the
-same weights.
+"""Meta-training of a LEO on drawings, in two stages, which can be killed at any moment.
+
+A run that is started again resumes, and ends with the same weights.
 
 1. `pretrain`: supervised pretraining of phi and the encoder's linear map, see `model.training.pretraining`.
 2. `episodes`: the whole model is trained through the inner loop, on tasks of mixed ways and shots.

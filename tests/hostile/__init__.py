@@ -1,1 +1,1 @@
-"""Files and bodies that nobody sends by mistake."""
+"""Hostile callers and failing dependencies, against the service, its client and its commands."""
