@@ -122,9 +122,32 @@ def device_process() -> list[str]:
     ]
 
 
+def supervisors() -> list[str]:
+    """The service's own supervisor beside gunicorn and uvicorn."""
+    results = read_results("supervisors")
+    names = list(results["load"]["supervisors"])
+    under_load, kills, broken = (
+        [results[part]["supervisors"][name] for name in names] for part in ("load", "kills", "broken")
+    )
+    rows = {
+        "predictions a second": [f"{each['per_second']:.0f}" for each in under_load],
+        "median, ms": [f"{each['p50_ms']:.1f}" for each in under_load],
+        "ready after, s": [f"{each['start_seconds']:.1f}" for each in under_load],
+        "memory, MB": [f"{each['megabytes']:.0f}" for each in under_load],
+        f"requests that failed over {kills[0]['kills']} kills": [str(each["failed"]) for each in kills],
+        "a killed worker is back after, median, s": [f"{each['back_after_seconds_median']:.1f}" for each in kills],
+        f"of {broken[0]['asked']} requests answered while a worker cannot start": [
+            str(each["answered"]) for each in broken
+        ],
+    }
+    lines = header("two workers, 16 clients", names)
+    lines += [f"| {title} | " + " | ".join(cells) + " |" for title, cells in rows.items()]
+    return [*lines, "", f"{where_and_when(results['load'])}, under other load: `python -m bench.supervisors`."]
+
+
 def written(document: str) -> str:
     """The document with its tables brought up to date."""
-    for part in (latency, throughput, stages, overload, device_process):
+    for part in (latency, throughput, stages, overload, device_process, supervisors):
         document = between_marks(document, "\n".join(part()), part.__name__)
     return document
 

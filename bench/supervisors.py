@@ -10,6 +10,7 @@ bench/results/supervisors.json. Ten minutes.
     python -m bench.supervisors
 """
 
+import argparse
 import contextlib
 import itertools
 import os
@@ -21,7 +22,7 @@ import sys
 import tempfile
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -35,7 +36,7 @@ from app.process.connections import Connections, allow_open_files
 from app.process.serve import SWITCH_INTERVAL, freeze_garbage, serve
 from app.settings import Settings
 from app.shared_state import SharedState
-from bench.common import ROOT, WEIGHTS, write_results
+from bench.common import ROOT, WEIGHTS, write_section
 from bench.requests import prediction
 from bench.service import family
 from model.allocator import keep_freed_memory
@@ -43,9 +44,9 @@ from tests.helpers.ports import free_port
 from tests.helpers.tasks import FIVE, create
 
 SUPERVISORS = ("own", "gunicorn", "uvicorn")
-WORKERS, CLIENTS, ROUNDS, SECONDS, WARM_UP = 2, 16, 3, 6.0, 2.0
-KILLS, PAUSE, PATIENCE = 20, 1.0, 180.0  # seconds between two kills at least, and until a worker must be back
-BREAK_SECONDS = 20.0  # that a worker has to fail in
+WORKERS, CLIENTS, SECONDS, WARM_UP = 2, 16, 6.0, 2.0
+PAUSE, PATIENCE = 1.0, 180.0  # seconds between two kills at least, and until a worker must be back
+BREAK_SECONDS, ASKED = 20.0, 40  # seconds that a worker has to fail in, then requests
 
 STATE = SharedState(WORKERS)
 
@@ -77,7 +78,13 @@ app = Named()
 
 def protocol() -> dict[str, Any]:
     """uvicorn's settings, as `leo serve` has them."""
-    return {"http": Connections(allow_open_files()), "ws": "none", "access_log": False, "timeout_keep_alive": 75}
+    return {
+        "http": Connections(allow_open_files()),
+        "ws": "none",
+        "access_log": False,
+        "lifespan": "on",
+        "timeout_keep_alive": 75,
+    }
 
 
 def serve_with(supervisor: str) -> None:
@@ -215,7 +222,7 @@ def measure(supervisor: str) -> dict[str, float]:
         }
 
 
-def kill_workers(supervisor: str) -> dict[str, Any]:
+def kill_workers(supervisor: str, kills: int) -> dict[str, Any]:
     """What is lost when workers are killed under load, one after the other, and how soon each is back."""
     with Server(supervisor, WEIGHTS / "omniglot") as server:
         requests, stopped, counts = server.predictions(), threading.Event(), dict[str, int]()
@@ -226,13 +233,13 @@ def kill_workers(supervisor: str) -> dict[str, Any]:
                     return
                 yield request
 
-        def load() -> None:
-            counts.update(closed_loop(server.url, until_stopped(), CLIENTS, PATIENCE * KILLS).statuses)
+        def keep_asking() -> None:
+            counts.update(closed_loop(server.url, until_stopped(), CLIENTS, PATIENCE * kills).statuses)
 
-        thread = threading.Thread(target=load)
+        thread = threading.Thread(target=keep_asking)
         thread.start()
         back = []
-        for number in range(KILLS):
+        for number in range(kills):
             time.sleep(PAUSE)
             alive = server.workers()
             os.kill(sorted(alive)[number % WORKERS], signal.SIGKILL)
@@ -241,7 +248,7 @@ def kill_workers(supervisor: str) -> dict[str, Any]:
         thread.join()
         answered = counts.pop("200", 0)
         return {
-            "kills": KILLS,
+            "kills": kills,
             "answered": answered,
             "failed": sum(counts.values()),
             "failed_by_status": counts,
@@ -250,8 +257,8 @@ def kill_workers(supervisor: str) -> dict[str, Any]:
         }
 
 
-def serves_on(supervisor: str) -> bool:
-    """Whether the other worker still serves after one was killed that cannot start again, as its weights are gone."""
+def broken(supervisor: str) -> dict[str, Any]:
+    """What becomes of requests when a worker is killed that cannot start again, as its weights are gone."""
     with tempfile.TemporaryDirectory() as folder:
         weights = Path(shutil.copytree(WEIGHTS / "omniglot", Path(folder) / "omniglot"))
         with Server(supervisor, weights) as server:
@@ -259,23 +266,38 @@ def serves_on(supervisor: str) -> bool:
             weights.rename(weights.with_name("gone"))
             os.kill(min(alive), signal.SIGKILL)
             time.sleep(BREAK_SECONDS)
-            return server.process.poll() is None and server.answering() == max(alive)
+            answered = [server.answering() for _ in range(ASKED)]
+            return {"asked": ASKED, "answered": ASKED - answered.count(None), "runs": server.process.poll() is None}
 
 
-def main() -> None:
-    """Measure all supervisors in turn, and write what was found."""
+def load(rounds: int) -> dict[str, Any]:
+    """The medians of all supervisors in turn."""
     turns: dict[str, list[dict[str, float]]] = {name: [] for name in SUPERVISORS}
-    for _ in range(ROUNDS):
+    for _ in range(rounds):
         for name in SUPERVISORS:
             turns[name].append(measure(name))
             print(name, turns[name][-1], flush=True)
-    figures: dict[str, Any] = {}
-    for name, measured in turns.items():
-        medians = {key: round(statistics.median(turn[key] for turn in measured), 3) for key in measured[0]}
-        figures[name] = medians | {"killed": kill_workers(name), "other_worker_serves_on": serves_on(name)}
-        print(name, figures[name], flush=True)
-    what = f"{WORKERS} workers under different supervisors, predictions by {CLIENTS} clients"
-    write_results("supervisors", what, rounds=ROUNDS, seconds=SECONDS, supervisors=figures)
+    return {
+        name: {key: round(statistics.median(turn[key] for turn in measured), 3) for key in measured[0]}
+        for name, measured in turns.items()
+    }
+
+
+def main() -> None:
+    """Measure the sections asked for, of all supervisors, and write what was found."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--rounds", type=int, default=4)
+    parser.add_argument("--kills", type=int, default=20)
+    parser.add_argument("--only", default="load,kills,broken")
+    given = parser.parse_args()
+    sections: dict[str, Callable[[], dict[str, Any]]] = {
+        "load": lambda: load(given.rounds),
+        "kills": lambda: {name: kill_workers(name, given.kills) for name in SUPERVISORS},
+        "broken": lambda: {name: broken(name) for name in SUPERVISORS},
+    }
+    for section in given.only.split(","):
+        found = sections[section]()
+        write_section("supervisors", section, {"workers": WORKERS, "clients": CLIENTS, "supervisors": found})
 
 
 if __name__ == "__main__":
