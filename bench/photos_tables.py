@@ -38,6 +38,28 @@ def left_out() -> list[str]:
     ]
 
 
+def steps() -> list[str]:
+    """The attempts to make the inner steps pay."""
+    found = read_results("photos_steps")
+    titles = [f"{shot}-shot: off, gain of steps, end less the first start" for shot in SHOTS]
+    lines = header("start and steps, mean over sources left out", titles)
+    for backbone in found["backbones"]:
+        for attempt in backbone["attempts"]:
+            cells = [
+                f"{100 * row['off']:.2f}, {_signed(row['gain'], row['gain_ci95'])}, "
+                f"{_signed(row['against_ridge'], row['against_ridge_ci95'])}"
+                for row in attempt["mean"]
+            ]
+            lines.append(f"| {attempt['attempt']} | " + " | ".join(cells) + " |")
+    first = found["backbones"][0]
+    return [
+        *lines,
+        "",
+        f"{first['episodes']} 5-way tasks of each of {len(first['attempts'][0]['sources'])} sources, "
+        f"{first['backbone']} ({found['date']}: `python -m bench.photos_steps`).",
+    ]
+
+
 def _rows(model: dict[str, Any], shot: int) -> list[dict[str, Any]]:
     return [row for source in model["sources"] for row in source["rows"] if row["shot"] == shot]
 
@@ -66,7 +88,9 @@ def _signed(value: float, ci95: float) -> str:
 
 def written(document: str) -> str:
     """The document with its tables brought up to date."""
-    return between_marks(document, "\n".join(left_out()), "left_out")
+    for part in (left_out, steps):
+        document = between_marks(document, "\n".join(part()), part.__name__)
+    return document
 
 
 if __name__ == "__main__":
