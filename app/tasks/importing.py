@@ -114,6 +114,7 @@ class Importing(Creating):
             adaptation=exported.adaptation,
         )
         engine = self._models.for_task(record)
+        record = replace(record, model=engine.info.name)  # not what the file calls it: metrics have it as a label
         config = engine.info.config
         if exported.codes.shape[1] != config.latent_dim or exported.weight.shape[1] != config.feature_dim:
             raise Problem(422, f"codes must be [N,{config.latent_dim}] and fc.weight [N,{config.feature_dim}]")
