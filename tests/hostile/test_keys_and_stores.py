@@ -223,7 +223,7 @@ def test_one_unreadable_task_hides_no_other(embedded: Embedded) -> None:
     page = embedded.get("/tasks").json()
     assert [task["task_id"] for task in page["tasks"]] == [good]
     reasons = {each["task_id"]: each["reason"] for each in page["unreadable"]}
-    assert "is a record of schema 9, this program's is 1" in reasons[newer]
+    assert "is a record of schema 9, this program's is 2" in reasons[newer]
     assert "is damaged" in reasons[damaged]
     assert_problem(embedded.get(f"/tasks/{newer}"), 409, newer, "schema 9", "same version everywhere")
     assert_problem(embedded.server.predict_ring(newer), 409, "schema 9")
