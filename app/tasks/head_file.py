@@ -74,7 +74,7 @@ def read(data: bytes, max_header_bytes: int) -> ExportedHead:
         else:
             other = next((kind for beginning, kind in OTHER_FILES.items() if data.startswith(beginning)), None)
             reason = f"it looks like {other or 'a file of another kind'}"
-        raise Problem(422, f"the body is no safetensors file of a head: {reason}; {AS_EXPORTED}")
+        raise Problem(422, f"the body is not a safetensors file of a head: {reason}; {AS_EXPORTED}")
     try:
         # safetensors' numpy reader drops the metadata; its place in the file is part of the format.
         described = json.loads(data[8 : 8 + header_bytes]).get("__metadata__", {})

@@ -136,9 +136,9 @@ def test_files_that_are_not_exported_heads_are_refused_with_the_reason(client: h
         (altered({"shots": "[999,1,1,1,1]"}), 422, "1003 examples"),
         (many_ways(1), 422, "at least 2 classes"),
         (many_ways(101), 422, "101 classes"),
-        (exported.replace(b'"__metadata__":{', b'"__metadata__":nul', 1), 422, "no safetensors file"),
+        (exported.replace(b'"__metadata__":{', b'"__metadata__":nul', 1), 422, "not a safetensors file"),
         (without_metadata, 422, "metadata"),
-        ((2**24).to_bytes(8, "little") + b" " * 2**24, 422, "header"),
+        ((2**24).to_bytes(8, "little") + b"{" * 2**24, 422, "header"),
         (altered({"model_version": "older"}), 409, "older"),
     ]
     for data, status, said in cases:
