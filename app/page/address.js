@@ -8,17 +8,31 @@ export function fromAddress() {
 
 const address = (hash) => `${location.pathname}${location.search}${hash}`;
 
+// The address of what is open. While someone goes back or forward the browser's is another already, and not to be
+// replaced by what still happens to the former classifier.
+let settled = location.hash;
+
+/** What the address names is open now. */
+export const settleAddress = () => (settled = location.hash);
+
+function replace(hash) {
+  if (location.hash !== settled) return;
+  history.replaceState(null, "", address(hash));
+  settleAddress();
+}
+
 /** The same classifier has got a task, or another one. */
 export function showTaskInAddress(id) {
-  if (location.hash !== `#task=${id}`) history.replaceState(null, "", address(`#task=${id}`));
+  if (location.hash !== `#task=${id}`) replace(`#task=${id}`);
 }
 
 /** Another classifier was opened: going back leads to the one before. */
-export function showInAddress({ id, task }, replace = false) {
+export function showInAddress({ id, task }, isSame = false) {
   const hash = task ? `#task=${task.task_id}` : `#draft=${id}`;
   if (location.hash === hash) return;
-  if (replace) history.replaceState(null, "", address(hash));
-  else history.pushState(null, "", address(hash));
+  if (isSame) return replace(hash);
+  history.pushState(null, "", address(hash));
+  settleAddress();
 }
 
 export const linkTo = (taskId) => new URL(address(`#task=${taskId}`), location.href).href;

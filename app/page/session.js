@@ -1,6 +1,6 @@
 // Which classifier is open: the one in the address, the last one, a new one, a copy.
 
-import { fromAddress, showInAddress } from "./address.js";
+import { fromAddress, settleAddress, showInAddress } from "./address.js";
 import { call } from "./api.js";
 import { showQuestion, stopAsking } from "./ask.js";
 import { classRecords, showClasses } from "./classes.js";
@@ -16,6 +16,8 @@ import { stopUpdating } from "./updating.js";
 
 const LAST = "last"; // under which the browser remembers the last classifier
 
+let following; // one after the other, as someone who goes back and forward at once reaches the address shown last
+
 export async function setUpSession() {
   setUpDrafts({
     collect: () => classRecords(draft.id),
@@ -27,19 +29,21 @@ export async function setUpSession() {
     ongone: () => startNew(),
     leaving: stopReading,
   });
-  addEventListener("hashchange", follow);
-  await follow();
+  addEventListener("hashchange", () => (following = following.then(follow, follow)));
+  await (following = follow());
   if (!draft.task) showNoTask();
 }
 
 /** Open what the address names; without a name the last one. */
 async function follow() {
+  const address = location.hash;
   const { task, draft: id } = fromAddress();
   if (task) {
     if (task !== draft.task?.task_id) await openTask(task);
   } else if (id !== draft.id) {
     await openKept(id || recall("localStorage", LAST), true);
   }
+  if (location.hash === address) settleAddress();
 }
 
 /** Show the open classifier. `isRemote`: another tab has changed it. */
@@ -66,8 +70,12 @@ async function show(classes, examples, isRemote) {
 
 /** Open a classifier that this browser keeps. `isFirst`: without a new entry in the history. */
 export async function openKept(id, isFirst = false) {
+  const address = location.hash;
   if (!id || !(await openDraft(id))) return false;
-  showInAddress(draft, isFirst);
+  if (location.hash === address) {
+    settleAddress();
+    showInAddress(draft, isFirst);
+  } // else the address leads elsewhere by now
   remember("localStorage", LAST, draft.id);
   refreshTask();
   return true;
