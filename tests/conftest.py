@@ -1,5 +1,6 @@
 """Fixtures that tests share: models, data, and a running service."""
 
+import logging
 import os
 from collections.abc import Iterator
 from pathlib import Path
@@ -17,6 +18,15 @@ from tests.helpers.serving import serving
 # Servers and commands that tests start run this checkout, wherever another one is installed.
 CHECKOUT = [str(PROJECT), str(PROJECT / "client")]
 os.environ["PYTHONPATH"] = os.pathsep.join(filter(None, [*CHECKOUT, os.environ.get("PYTHONPATH")]))
+
+
+@pytest.fixture(autouse=True)
+def log_to_open_streams() -> None:
+    """Forget handlers of earlier tests that configured the log inside a captured command, whose stream is closed."""
+    root = logging.getLogger()
+    for handler in root.handlers[:]:
+        if isinstance(handler, logging.StreamHandler) and getattr(handler.stream, "closed", False):
+            root.removeHandler(handler)
 
 
 @pytest.fixture(scope="session")
