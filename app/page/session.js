@@ -16,7 +16,7 @@ import { stopUpdating } from "./updating.js";
 
 const LAST = "last"; // under which the browser remembers the last classifier
 
-let following; // one after the other, as someone who goes back and forward at once reaches the address shown last
+let following; // settles when the page shows what the address names; each change of the address waits for the last
 
 export async function setUpSession() {
   setUpDrafts({
@@ -72,10 +72,11 @@ async function show(classes, examples, isRemote) {
 export async function openKept(id, isFirst = false) {
   const address = location.hash;
   if (!id || !(await openDraft(id))) return false;
+  // Someone who has gone back or forward meanwhile is followed next.
   if (location.hash === address) {
     settleAddress();
     showInAddress(draft, isFirst);
-  } // else the address leads elsewhere by now
+  }
   remember("localStorage", LAST, draft.id);
   refreshTask();
   return true;
