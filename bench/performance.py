@@ -142,7 +142,7 @@ def supervisors() -> list[str]:
     }
     lines = header("two workers, 16 clients", names)
     lines += [f"| {title} | " + " | ".join(cells) + " |" for title, cells in rows.items()]
-    return [*lines, "", f"{where_and_when(results['load'])}, under other load: `python -m bench.supervisors`."]
+    return [*lines, "", f"{where_and_when(results['load'])}: `python -m bench.supervisors`."]
 
 
 def written(document: str) -> str:
