@@ -15,6 +15,7 @@ from fastapi_offline import FastAPIOffline
 
 from app import __version__, problems
 from app.http.bodies import CreateTask, Feedback, LabelledImages, PredictImages, RelabelExample
+from app.http.door import Door
 from app.http.fetching import Fetcher
 from app.http.keys import Keys
 from app.http.middleware.admission import Admission
@@ -88,16 +89,14 @@ def create_app(
     app.state.models = Models.load(settings, engine_elsewhere if board else here)
     rates = Rates(shared_state.rate_owners, shared_state.rate_states)
     app.state.keys = Keys(settings.keys_file, rates) if settings.keys_file else None
+    turns = Turns(settings.queue_requests, settings.request_timeout, shared_state)
+    app.state.door = Door(turns, app.state.keys)
     # The middleware added last is the first that a request passes.
     prefix = settings.root_path.rstrip("/")
     if prefix:
         app.add_middleware(AddRootPath, prefix=prefix)
     app.add_middleware(HeadAsGet)
-    app.add_middleware(
-        Admission,
-        bodies=Bodies(settings.max_body_bytes, settings.queue_bytes),
-        turns=Turns(settings.queue_requests, settings.request_timeout, shared_state),
-    )
+    app.add_middleware(Admission, bodies=Bodies(settings.max_body_bytes, settings.queue_bytes), turns=turns)
     app.add_middleware(KeyCheck, keys=app.state.keys)
     if app.state.keys is None:
         app.add_middleware(OtherPages, own=OwnNames(settings.host, settings.allowed_hosts))

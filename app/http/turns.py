@@ -2,6 +2,8 @@
 
 import asyncio
 import contextlib
+import logging
+import math
 import time
 import zlib
 from collections import deque
@@ -11,6 +13,8 @@ from typing import Literal, NamedTuple
 
 from app.problems import Problem, overloaded
 from app.shared_state import SHARE_SLOTS, SharedState
+
+log = logging.getLogger(__name__)
 
 Kind = Literal["small", "large", "read"]
 
@@ -32,8 +36,12 @@ class Share(NamedTuple):
     kind: Kind
 
 
-class TooMany(Exception):
+class TooMany(Problem):
     """A request of a share that has as many under way as it may have."""
+
+    def __init__(self) -> None:
+        detail = "as many of your requests are under way as the service allows; try again shortly"
+        super().__init__(503, detail, retry_after=1)
 
 
 class Turns:
@@ -41,7 +49,8 @@ class Turns:
 
     A share may have `most` requests that wait or run, in all workers together, so as many clients that each wait for
     their answer are never refused. A share that asks for more overloads the service: for half a minute, or until a
-    second passes without a refusal, none of its requests may wait.
+    second passes without a refusal, none of its requests may wait. Those that do are refused too: what is accepted
+    under overload is answered soon.
     """
 
     def __init__(
@@ -57,21 +66,38 @@ class Turns:
         self._running: dict[Share, int] = {}
         self._free = ALL_PERMITS
         self._latest_owner, self._alone_from = "", 0.0
+        self._refused, self._refused_at, self._report_at = 0, -math.inf, -math.inf  # of all shares, in this worker
         self._queues: dict[Share, deque[asyncio.Future[None]]] = {}  # the share whose turn is next before the others
 
-    def admits(self, share: Share) -> bool:
-        """Whether a request of the share may come in now."""
+    @property
+    def has_refused_lately(self) -> bool:
+        """Whether this worker has refused a request within the last second or so."""
+        return self._clock() < self._refused_at + CALM_SECONDS
+
+    def admits(self, share: Share, coming: int = 0) -> bool:
+        """Whether a request of the share may come in now, besides those that are `coming` in and do not count yet.
+
+        Call it once more for a request that came in, but never again for one that it has refused: those are counted.
+        """
         load, slot, now = self._load, slot_of(share), self._clock()
         if share.owner != self._latest_owner:
             self._latest_owner, self._alone_from = share.owner, now + ALONE_SECONDS
-        if load.own(slot) < self._permits(share.kind):
+        if load.own(slot) + coming < self._permits(share.kind):
             return True
         calm_at = min(load.overloaded_since[slot] + OVERLOAD_SECONDS, load.refused_at[slot] + CALM_SECONDS)
         if now >= calm_at:
-            if load.all(slot) < self._most:
+            if load.all(slot) + coming < self._most:
                 return True
             load.overloaded_since[slot] = now
-        load.refused_at[slot] = now
+        load.refused_at[slot] = self._refused_at = now
+        waiting = self._queues.pop(share, ())
+        for turn in waiting:
+            if not turn.done():
+                turn.set_exception(TooMany())
+        self._refused += 1 + len(waiting)
+        if now >= self._report_at:  # a line for each would cost as much as the refusal
+            log.warning("refused %d requests, whose owners have too many under way", self._refused)
+            self._refused, self._report_at = 0, now + 1
         return False
 
     def _permits(self, kind: Kind) -> int:
@@ -105,6 +131,8 @@ class Turns:
         try:
             async with asyncio.timeout(self._seconds):
                 await turn
+        except TooMany:
+            raise
         except BaseException as error:
             if turn.done() and not turn.cancelled():  # the permit came at the same moment
                 self.lay_down(share)

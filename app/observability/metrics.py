@@ -132,6 +132,11 @@ def observe_request(method: str, route: str, status: int, seconds: float) -> Non
     duration.observe(seconds)
 
 
+def count_refusal(method: str, status: int) -> None:
+    """Count a request that was refused where it came in. Its time is none of the service's answers, and is left out."""
+    _request_metrics(method, "none", status)[0].inc()
+
+
 @contextmanager
 def stage(name: str) -> Iterator[None]:
     """Time a stage of a request, and record it as a span if the request is traced."""

@@ -7,12 +7,13 @@ framing of chunks, pipelined requests, answers that nobody reads, and how many c
 import asyncio
 import resource
 import secrets
+from collections.abc import Callable
 from typing import Any
 
 import httptools
-from uvicorn.protocols.http.httptools_impl import STATUS_LINE
+from uvicorn.protocols.http.httptools_impl import STATUS_LINE, RequestResponseCycle
 
-from app.http.middleware.headers import API_HEADERS
+from app.http.middleware.refusal import lines_and_body
 from app.observability.logs import log_request
 from app.problems import Problem
 from app.process.answers import SingleWriteProtocol
@@ -53,9 +54,13 @@ def allow_open_files() -> int:
 class Connections:
     """All connections of one process, looked over once a second. Call it to make a new one, as uvicorn does."""
 
-    def __init__(self, most: int = CONNECTIONS) -> None:
-        """`most`: open connections, above which the one that has kept the service waiting longest is closed."""
-        self._most = most
+    def __init__(self, most: int = CONNECTIONS, refusal: Callable[[Any], bytes | None] = lambda _: None) -> None:
+        """`most`: open connections, above which the one that has kept the service waiting longest is closed.
+
+        `refusal` is asked about each request when its headers have come: None, or the 503 that it gets, from the
+        answer's second line on.
+        """
+        self._most, self.refusal = most, refusal
         self._open: set[BoundedProtocol] = set()
         # Those whose client has yet to send a whole request, the one that began to wait first before the others.
         self._waiting: dict[BoundedProtocol, None] = {}
@@ -122,7 +127,7 @@ class BoundedProtocol(SingleWriteProtocol):
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         """Begin to count; a client that sends nothing is closed as one between two requests is."""
         super().connection_made(transport)
-        self.timeout_keep_alive_task = self.loop.call_later(self.timeout_keep_alive, self.timeout_keep_alive_handler)
+        self._close_if_idle()
         self._connections.opened(self)
 
     def connection_lost(self, exc: Exception | None) -> None:
@@ -192,8 +197,11 @@ class BoundedProtocol(SingleWriteProtocol):
     def on_message_complete(self) -> None:
         """Begin to count anew with the next message."""
         self._message_since, self._in_headers, self._framing_bytes, self._discarded_bytes = None, True, 0, 0
-        self._connections.waits_for_service(self)
         super().on_message_complete()
+        if not self._has_answered:
+            self._connections.waits_for_service(self)
+        elif self.timeout_keep_alive_task is None:  # the answer was sent before the end of the request
+            self._close_if_idle()
 
     def on_response_complete(self) -> None:
         """Wait for the client again."""
@@ -201,6 +209,18 @@ class BoundedProtocol(SingleWriteProtocol):
         super().on_response_complete()
         if self.flow.write_paused:  # no further request before this answer has been read
             self.flow.pause_reading()
+
+    def _start_asgi_task(self, cycle: RequestResponseCycle, app: Any) -> None:
+        """Begin to answer a request, by the app, or at once if it is refused."""
+        refusal = self._connections.refusal(cycle.scope) if cycle.keep_alive else None
+        if refusal is None:
+            self._unset_keepalive_if_required()  # one before it in the same read may have been refused
+            super()._start_asgi_task(cycle, app)
+            return
+        cycle.response_started = cycle.response_complete = True
+        defaults = b"".join([name + b": " + value + b"\r\n" for name, value in cycle.default_headers])
+        self.transport.write(STATUS_LINE[503] + defaults + refusal)
+        self.on_response_complete()
 
     def resume_writing(self) -> None:
         """Read further requests once the client has read its answers."""
@@ -257,17 +277,19 @@ class BoundedProtocol(SingleWriteProtocol):
             self.cycle.message_event.set()
         from app.observability import metrics  # not at the top: it imports prometheus_client, see `app.process.serve`
 
-        response, request_id = problem.response(), secrets.token_hex(16)
-        own = ((b"x-request-id", request_id.encode()), (b"connection", b"close"))
-        headers = [*response.raw_headers, *API_HEADERS.items(), *own]
+        request_id = secrets.token_hex(16)
         metrics.observe_request("none", "none", problem.status, 0.0)
         log_request("none", "none", problem.status, request_id, 0.0)
-        lines = b"".join(name + b": " + value + b"\r\n" for name, value in headers)
-        self.transport.write(STATUS_LINE[problem.status] + lines + b"\r\n" + bytes(response.body))
+        own = ((b"x-request-id", request_id.encode()), (b"connection", b"close"))
+        self.transport.write(STATUS_LINE[problem.status] + lines_and_body(problem, *own))
         self.transport.flush()  # type: ignore[attr-defined]
         self.transport.write_eof()
         self.cycle = None  # type: ignore[assignment]
         self._linger()
+
+    def _close_if_idle(self) -> None:
+        """Close the connection if nothing comes for a while."""
+        self.timeout_keep_alive_task = self.loop.call_later(self.timeout_keep_alive, self.timeout_keep_alive_handler)
 
     def _linger(self) -> None:
         """Discard whatever still comes, so that the client reads its answer before the connection ends."""

@@ -187,7 +187,8 @@ def run(
         access_log=False,
         timeout_keep_alive=75,  # seconds; longer than gateways keep idle connections, which never find one closed then
         timeout_graceful_shutdown=math.ceil(settings.stop_seconds),
-        http=Connections(allow_open_files()),  # type: ignore[arg-type]  # makes protocols, as their class would
+        # It makes protocols, as their class would.
+        http=Connections(allow_open_files(), service.state.door.refusal),  # type: ignore[arg-type]
         ws="none",
     )
     DrainingServer(config, service, settings.drain_seconds, ready).run(sockets)

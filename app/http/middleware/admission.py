@@ -1,9 +1,6 @@
 """Admits requests: receives the body, then waits for a permit to work; refuses what is too much, unread."""
 
 import ipaddress
-import logging
-import math
-import time
 from functools import lru_cache
 from typing import Any
 
@@ -11,12 +8,11 @@ from starlette.requests import ClientDisconnect
 from starlette.responses import Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from app.http.keys import Key
 from app.http.middleware.body import Bodies, has_body, replay
 from app.http.middleware.refusal import refuse
 from app.http.turns import Kind, Permit, Share, TooMany, Turns
-from app.problems import CLIENT_CLOSED_REQUEST, Problem, overloaded
-
-log = logging.getLogger(__name__)
+from app.problems import CLIENT_CLOSED_REQUEST, Problem
 
 # What supervisors and monitors ask, who must be answered also while the service refuses others.
 ALWAYS_ADMITTED = {"/healthz", "/readyz", "/metrics"}
@@ -24,8 +20,7 @@ SMALL_BODY = 2**16  # bytes
 LARGE_BODY = 2**18  # bytes; a request of more is one of those that take long
 REFUSED_AS_OVERLOAD = "leo.refused"  # set in the scope of such a request: the log counts these in one line a second
 PERMIT = "leo.permit"  # in the scope of a request that has one: its `Permit`
-OVERLOADED = overloaded("as many of your requests are under way as the service allows; try again shortly")
-OVERLOADED_RESPONSE = OVERLOADED.response()
+TOO_MANY_RESPONSE = TooMany().response()
 
 
 class Admission:
@@ -38,7 +33,6 @@ class Admission:
 
     def __init__(self, app: ASGIApp, bodies: Bodies, turns: Turns) -> None:
         self.app, self._bodies, self._turns = app, bodies, turns
-        self._refused, self._report_at = 0, -math.inf
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Handle one request as an ASGI app."""
@@ -79,16 +73,11 @@ class Admission:
 
     async def _refuse(self, scope: Scope, receive: Receive, send: Send) -> None:
         scope[REFUSED_AS_OVERLOAD] = True
-        self._refused += 1
-        now = time.monotonic()
-        if now >= self._report_at:  # a line for each would cost as much as the refusal
-            log.warning("refused %d requests, whose owners have too many under way", self._refused)
-            self._refused, self._report_at = 0, now + 1
         if self._bodies.check_declared(scope) <= SMALL_BODY:
             # Most of a small body has arrived already. Keeping the connection costs less than accepting a new one.
-            await OVERLOADED_RESPONSE(scope, receive, send)
+            await TOO_MANY_RESPONSE(scope, receive, send)
         else:
-            await refuse(OVERLOADED, scope, receive, send)
+            await refuse(TooMany(), scope, receive, send)
 
 
 def kind_of(scope: Scope, body_bytes: int) -> Kind:
@@ -100,10 +89,13 @@ def kind_of(scope: Scope, body_bytes: int) -> Kind:
 
 def owner_of(scope: Scope) -> str:
     """Whose share a request counts in: its key's owner, or the address that it comes from where no keys are in use."""
-    key = scope.get("state", {}).get("key")
+    return share_owner(scope.get("state", {}).get("key"), scope.get("client"))
+
+
+def share_owner(key: Key | None, client: tuple[str, int] | None) -> str:
+    """The same of a key and a client's address and port."""
     if key is not None:
         return f"key:{key.owner}"
-    client = scope.get("client")
     return network_of(client[0]) if client else ""
 
 

@@ -5,6 +5,7 @@ import asyncio
 from starlette.datastructures import Headers
 from starlette.types import Receive, Scope, Send
 
+from app.http.middleware.headers import API_HEADERS
 from app.problems import Problem
 
 # A client that is still sending reads the answer only if its bytes are accepted meanwhile: discard up to this much.
@@ -28,3 +29,10 @@ async def refuse(problem: Problem, scope: Scope, receive: Receive, send: Send) -
     except TimeoutError:
         pass
     await send({"type": "http.response.body"})
+
+
+def lines_and_body(problem: Problem, *own: tuple[bytes, bytes]) -> bytes:
+    """What follows an answer's status line, for a problem that no app reports: header lines, an empty one, the body."""
+    response = problem.response()
+    headers = [*response.raw_headers, *API_HEADERS.items(), *own]
+    return b"".join(name + b": " + value + b"\r\n" for name, value in headers) + b"\r\n" + bytes(response.body)

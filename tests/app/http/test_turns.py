@@ -30,6 +30,7 @@ class Asked:
     def __init__(self, turns: Turns) -> None:
         self._turns = turns
         self.order: list[Share] = []
+        self.refused: list[Share] = []
         self.tasks: list[asyncio.Task[None]] = []
 
     async def ask(self, share: Share, count: int = 1) -> None:
@@ -37,8 +38,12 @@ class Asked:
         await asyncio.sleep(0)
 
     async def _take(self, share: Share) -> None:
-        await self._turns.take(share)
-        self.order.append(share)
+        try:
+            await self._turns.take(share)
+        except TooMany:
+            self.refused.append(share)
+        else:
+            self.order.append(share)
 
     async def end(self, share: Share) -> None:
         """One request of the share is done."""
@@ -115,21 +120,55 @@ def test_a_share_that_asks_for_too_many_is_refused_until_it_is_calm() -> None:
 
     async def scenario() -> None:
         nonlocal now
-        turns = Turns(20, 30.0, clock=lambda: now)
+        shared_state = SharedState()
+        turns = Turns(20, 30.0, shared_state, clock=lambda: now)
         asked = Asked(turns)
+        await asked.ask(BOB, 20)
         await asked.ask(ANN, 20)
         with pytest.raises(TooMany):
             await turns.take(ANN)
-        for _ in range(20 - OWN):
-            assert not turns.admits(ANN)
-            await asked.end(ANN)
+        await asyncio.sleep(0)
+        assert asked.refused == [ANN] * (20 - OWN)  # those that waited too
+        assert shared_state.load.own(slot_of(ANN)) == OWN
+        assert not turns.admits(ANN)
         await asked.end(ANN)
         assert turns.admits(ANN)  # none waits
         await asked.ask(ANN)
+        assert asked.order.count(ANN) == OWN + 1
         assert not turns.admits(ANN)
         now += CALM_SECONDS
         assert turns.admits(ANN)
-        await asyncio.gather(*asked.tasks)
+        assert BOB not in asked.refused
+        for task in asked.tasks:
+            task.cancel()
+        await asyncio.gather(*asked.tasks, return_exceptions=True)
+
+    asyncio.run(scenario())
+
+
+def test_a_request_whose_permit_is_laid_down_is_told_if_it_is_refused() -> None:
+    async def scenario() -> None:
+        shared_state = SharedState()
+        turns = Turns(OWN + 1, 30.0, shared_state)
+        asked = Asked(turns)
+        await asked.ask(ANN, OWN)
+        permit, back = Permit(turns, ANN), asyncio.Event()
+
+        async def wait_for_something() -> None:
+            async with permit.laid_down():
+                await back.wait()
+
+        waiting = asyncio.create_task(wait_for_something())
+        await asyncio.sleep(0)
+        await asked.ask(ANN)  # has the permit
+        back.set()
+        await asyncio.sleep(0)
+        assert not turns.admits(ANN)
+        with pytest.raises(Problem, match="under way") as refused:
+            await waiting
+        assert refused.value.status == 503
+        permit.give_back()
+        assert shared_state.load.own(slot_of(ANN)) == OWN
 
     asyncio.run(scenario())
 

@@ -13,6 +13,12 @@ from app.process.connections import CONNECTIONS, PIPELINED_REQUESTS, SPARE_FILES
 
 MOST = 5
 REQUEST = b"GET / HTTP/1.1\r\nHost: test\r\n\r\n"
+BODY = REQUEST.replace(b"/ ", b"/smuggled ")  # looks like a request
+REFUSED = b"POST /refused HTTP/1.1\r\nHost: test\r\nContent-Length: %d\r\n\r\n" % len(BODY) + BODY
+
+
+def refusal(scope: Scope) -> bytes | None:
+    return b"content-length: 4\r\n\r\nbusy" if scope["path"] == "/refused" else None
 
 
 async def app(_: Scope, __: Receive, send: Send) -> None:
@@ -23,7 +29,7 @@ async def app(_: Scope, __: Receive, send: Send) -> None:
 @pytest.fixture
 def port() -> Iterator[int]:
     with socket.create_server(("127.0.0.1", 0)) as listening:
-        config = uvicorn.Config(app, http=Connections(MOST), ws="none", lifespan="off", log_config=None)  # type: ignore[arg-type]
+        config = uvicorn.Config(app, http=Connections(MOST, refusal), ws="none", lifespan="off", log_config=None)  # type: ignore[arg-type]
         server = uvicorn.Server(config)
         thread = threading.Thread(target=server.run, args=([listening],))
         thread.start()
@@ -79,6 +85,46 @@ def test_of_too_many_pipelined_requests_the_first_are_answered(port: int) -> Non
             received += more
     assert received.count(b"HTTP/1.1 200 OK") == PIPELINED_REQUESTS + 1
     assert received.count(b"connection: close") == 1
+
+
+def received(connection: socket.socket, answers: int) -> bytes:
+    found = b""
+    while found.count(b"HTTP/1.1 ") < answers or not found.endswith((b"busy", b"ok")):
+        more = connection.recv(65536)
+        assert more
+        found += more
+    return found
+
+
+def test_a_refused_request_is_answered_before_its_body_comes_and_the_body_is_no_request(port: int) -> None:
+    with connect(port) as connection:
+        for _ in range(3):
+            connection.sendall(REFUSED[: -len(BODY)])
+            assert received(connection, 1).startswith(b"HTTP/1.1 503 Service Unavailable\r\n")
+            for part in (BODY[:9], BODY[9:] + REQUEST):
+                connection.sendall(part)
+            assert received(connection, 1).startswith(b"HTTP/1.1 200 OK\r\n")
+
+
+def test_refusals_and_answers_are_in_the_order_of_the_requests(port: int) -> None:
+    with connect(port) as connection:
+        connection.sendall((REQUEST + REFUSED + REFUSED) * 2 + REQUEST)
+        answers = received(connection, 7)
+        statuses = [answer[:3] for answer in answers.split(b"HTTP/1.1 ")[1:]]
+        assert statuses == [b"200", b"503", b"503"] * 2 + [b"200"]
+        assert is_answered(connection)
+
+
+def test_a_client_that_was_refused_can_be_the_one_that_has_waited_longest(port: int) -> None:
+    connections = [connect(port) for _ in range(MOST)]
+    for connection in connections:
+        connection.sendall(REFUSED)
+        received(connection, 1)
+    connections.append(connect(port))
+    assert is_answered(connections[-1])
+    assert [is_answered(connection) for connection in connections] == [False, True, True, True, True, True]
+    for connection in connections:
+        connection.close()
 
 
 def test_as_many_files_are_allowed_as_connections_need() -> None:
