@@ -22,7 +22,7 @@ from model.data.photos import load_photos
 from model.evaluation.accuracy import ClassifiedTasks, Setting, classify_tasks, sample_tasks
 from model.evaluation.diagnostics import UNKNOWN_CLASSES
 from model.evaluation.extracted_features import ExtractedFeatures, extract_leo_features
-from model.evaluation.known import known_of_scores, score
+from model.evaluation.known import cohesions, score
 from model.evaluation.unknown_detection import FALSE_REJECTION, foreign_accepted
 from model.leo import LatentEmbeddingOptimization
 
@@ -66,16 +66,19 @@ def measure(
 def scores_of(
     method: LeoMethod, part: ClassifiedTasks, foreign: Tensor, negatives: Tensor | None
 ) -> tuple[Tensor, ...]:
-    """Score the own queries and the foreign ones of some tasks, as the service does: [T,Q] and [T,U]."""
+    """Score the own queries and the foreign ones of some tasks, less their shifts: [T,Q] and [T,U]."""
     heads = None
     if negatives is not None:  # each is the only example of a class
         heads = method.adapt(negatives, torch.eye(negatives.shape[1]).expand(len(negatives), -1, -1)).heads
     background = method.leo.background
     assert background is not None  # noqa: S101, the shipped models have one
     logits = method.logits(part.state, foreign)
+    cohesion = cohesions(method.support_features(part.support), part.state.membership)
+    shots = part.tasks.mean_shots
+    shifts = torch.tensor([background.shift(k, c) for k, c in zip(shots, cohesion, strict=True)]).unsqueeze(1)
     return (
-        score(background, method.classifier_features(part.queries), part.logits, heads),
-        score(background, method.classifier_features(foreign), logits, heads),
+        score(background, method.classifier_features(part.queries), part.logits, heads) - shifts,
+        score(background, method.classifier_features(foreign), logits, heads) - shifts,
     )
 
 
@@ -83,7 +86,8 @@ def row_of(leo: LatentEmbeddingOptimization, setting: Setting, choice: Choice, s
     """The figures of one choice, from scores of own and foreign queries."""
     kind, count = choice
     own, foreign = scores
-    known = [known_of_scores(leo.background, each, [float(setting.shots[0])] * len(each)) for each in scores]
+    assert leo.background is not None  # noqa: S101, the shipped models have one
+    known = [torch.from_numpy(leo.background.known(each.numpy(), float(setting.shots[0]))) for each in scores]
     rejected = [float((each < FALSE_REJECTION).double().mean()) for each in known]
     row = {
         "way": setting.way,

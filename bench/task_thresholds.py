@@ -23,7 +23,7 @@ from model.baselines.leo import LeoMethod
 from model.checkpoint import read_info
 from model.data.episodes import sample_episodes, sample_unknown_classes
 from model.data.omniglot import Drawings, load_drawings
-from model.evaluation.known import score
+from model.evaluation.known import cohesions, score
 from model.evaluation.unknown_detection import FALSE_REJECTION
 from model.functional import apply_head, one_hot
 from model.images.resize import to_side
@@ -32,11 +32,12 @@ from model.leo import LatentEmbeddingOptimization
 WAYS, QUERIES, FOREIGN = 5, 15, 5
 SHOTS = (1, 5)
 AT_ONCE = 20
-NOTHING, SELF, VIEW_OUT, EXAMPLE_OUT = (
+NOTHING, SELF, VIEW_OUT, EXAMPLE_OUT, COHESION = (
     "nothing",
     "support by its own head",
     "leave one view out",
     "leave one example out",
+    "cohesion of the support",
 )
 Scores = NDArray[np.float32]
 Measured = tuple[
@@ -94,6 +95,7 @@ def measure(scoring: Scoring, views: Tensor, shot: int, tasks: int) -> Measured:
         statistics = {SELF: own_class.mean(dim=1), VIEW_OUT: _tenth(_without_each_view(scoring, support, membership))}
         if shot > 1:
             statistics[EXAMPLE_OUT] = _tenth(_without_each_example(scoring, support, membership, shot))
+            statistics[COHESION] = torch.tensor(cohesions(mean, membership))
         scores = [scoring.of_queries(heads, each[:, :, 0], membership).numpy() for each in (queries, foreign)]
         parts.append((scores[0], scores[1], {name: values.numpy() for name, values in statistics.items()}))
     every = {name: np.concatenate([part[2][name] for part in parts]) for name in parts[0][2]}

@@ -5,11 +5,15 @@ A model therefore brings the heads of a few other classes. A picture that fits o
 best class is probably of neither. In speaker verification scores are normalised by a cohort of other speakers for the
 same reason. Nothing more is needed of a task than its head, so every task that was ever stored has a score.
 
+The pictures of some tasks score higher than those of others, and where classes have several examples, the support says
+so: the more alike they are, the higher the scores. So `known` is calibrated for tasks of any cohesion, see `shift`.
+
 A task may have negatives: examples of what is none of its classes. They join its background, and weigh together as
 much as one class of it, however many they are: so pictures that are not like them keep their scores.
 """
 
 import json
+from collections.abc import Sequence
 from dataclasses import dataclass, fields, replace
 from functools import cached_property
 from typing import Self
@@ -37,7 +41,10 @@ class Background:
     temperature: float  # T
     shots: NDArray[np.float32]  # [K], rising: mean examples of a class in the tasks that were measured
     levels: NDArray[np.float32]  # [P], rising from 0 to 1
-    quantiles: NDArray[np.float32]  # [K, P]: scores below which the share `levels` of own pictures are
+    # [K, P]: scores, less their task's shift, below which the share `levels` of own pictures are
+    quantiles: NDArray[np.float32]
+    # [K, 4]: how fast scores rise with a task's cohesion, and its mean, least and largest value where it was measured
+    by_cohesion: NDArray[np.float32] | None = None
 
     @cached_property
     def _scaled(self) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
@@ -90,14 +97,24 @@ class Background:
         weighed[:, -1] -= self.temperature * np.log(max(1, len(heads)))
         return replace(self, heads=np.concatenate([self.heads, weighed]))
 
+    def shift(self, shots: float, cohesion: float | None) -> float:
+        """How much higher than usual the pictures of a task's own classes score, to be taken off their scores.
+
+        `cohesion` is that of the task's support, see `model.evaluation.support_report`. Without it the shift is 0, as
+        it is where classes have a single example.
+        """
+        if self.by_cohesion is None or cohesion is None:
+            return 0.0
+        return shift_at(self._of_one(shots)[1], cohesion)
+
     def known(self, scores: NDArray[np.float32], shots: NDArray[np.float32] | float) -> NDArray[np.float32]:
-        """Turn scores [Q] into the share of pictures of a task's own classes that score lower, [Q] in 0..1.
+        """Turn scores [Q], less their task's shift, into the share of own pictures that score lower, [Q] in 0..1.
 
         `shots` is the mean number of examples of a class in each picture's task [Q], or one number where it is the
         same for all, as in most batches: that takes a tenth of the time.
         """
         if not isinstance(shots, np.ndarray):
-            return np.interp(scores, self._of_one(shots), self.levels).astype(np.float32)
+            return np.interp(scores, self._of_one(shots)[0], self.levels).astype(np.float32)
         quantiles = self.quantiles_at(shots)  # [Q, P]
         above = (quantiles <= scores[:, None]).sum(axis=1).clip(1, len(self.levels) - 1)  # [Q]
         query = np.arange(len(scores))
@@ -106,35 +123,48 @@ class Background:
         known: NDArray[np.float32] = self.levels[above - 1] + share * (self.levels[above] - self.levels[above - 1])
         return known
 
-    def _of_one(self, shots: float) -> NDArray[np.float32]:
-        """The quantiles [P] at one number of shots, kept for the next time."""
+    def _of_one(self, shots: float) -> tuple[NDArray[np.float32], list[float]]:
+        """The quantiles [P] and the row of `by_cohesion` at one number of shots, kept for the next time."""
         if shots not in self._kept:
             if len(self._kept) >= MOST_KEPT:
                 self._kept.clear()
-            self._kept[shots] = self.quantiles_at(np.array([shots], dtype=np.float32))[0]
+            one = np.array([shots], dtype=np.float32)
+            of_cohesion = [] if self.by_cohesion is None else self._at(one, self.by_cohesion)[0].tolist()
+            self._kept[shots] = (self.quantiles_at(one)[0], of_cohesion)
         return self._kept[shots]
 
     @cached_property
-    def _kept(self) -> dict[float, NDArray[np.float32]]:
+    def _kept(self) -> dict[float, tuple[NDArray[np.float32], list[float]]]:
         return {}
 
     def quantiles_at(self, shots: NDArray[np.float32]) -> NDArray[np.float32]:
-        """The quantiles [Q,P] at numbers of shots [Q]: between those measured, by the logarithm of the shots."""
+        """The quantiles [Q,P] at numbers of shots [Q]."""
+        return self._at(shots, self.quantiles)
+
+    def _at(self, shots: NDArray[np.float32], measured: NDArray[np.float32]) -> NDArray[np.float32]:
+        """Rows of what was measured [K,M] at numbers of shots [Q], between them by the logarithm: [Q,M]."""
         place = np.interp(np.log(shots), np.log(self.shots), np.arange(len(self.shots)))  # [Q]
         row = place.astype(np.int64)
         following = np.minimum(row + 1, len(self.shots) - 1)
         between = (place - row).astype(np.float32)[:, None]  # [Q, 1]
-        quantiles: NDArray[np.float32] = (1 - between) * self.quantiles[row] + between * self.quantiles[following]
-        return quantiles
+        rows: NDArray[np.float32] = (1 - between) * measured[row] + between * measured[following]
+        return rows
 
     def less(self, head: NDArray[np.float32]) -> Self:
         """Subtract a head [F+1] from all heads, for scores of logits that lack it too."""
         return replace(self, heads=self.heads - head)
 
 
+def shift_at(row: Sequence[float], cohesion: float) -> float:
+    """The shift of a task of this cohesion, by a row of `Background.by_cohesion`."""
+    slope, usual, least, largest = row
+    return slope * (min(max(cohesion, least), largest) - usual)
+
+
 def pack(background: Background, version: str) -> bytes:
     """Pack the background of the model of this version into safetensors bytes; heads take two bytes a number."""
-    arrays = {field.name: np.asarray(getattr(background, field.name), dtype=np.float32) for field in fields(Background)}
+    held = {field.name: getattr(background, field.name) for field in fields(Background)}
+    arrays = {name: np.asarray(value, dtype=np.float32) for name, value in held.items() if value is not None}
     return save({**arrays, "heads": arrays["heads"].astype(np.float16)}, {"version": version})
 
 
@@ -150,6 +180,10 @@ def unpack(data: bytes) -> tuple[str, Background]:
         raise ValueError(f"{type(error).__name__}: {error}") from error
     sizes = (len(background.shots), len(background.levels))
     is_finite = all(np.isfinite(array).all() for array in arrays.values())
-    if not is_finite or not temperature > 0 or background.heads.ndim != 2 or background.quantiles.shape != sizes:
+    by_cohesion = background.by_cohesion
+    sizes_fit = background.heads.ndim == 2 and background.quantiles.shape == sizes
+    if by_cohesion is not None and by_cohesion.shape != (len(background.shots), 4):
+        sizes_fit = False
+    if not is_finite or not temperature > 0 or not sizes_fit:
         raise ValueError("its arrays do not belong together")
     return version, background

@@ -91,7 +91,8 @@ def classify(
         (task,) = Adapter(leo).adapt([examples])
         if not task.is_finite:
             fail("the inner loop diverged on these examples: look for broken pictures or wrong labels among them")
-        for suspect in report_on_support(of_classifier.cpu().numpy(), targets).suspects:
+        report = report_on_support(of_classifier.cpu().numpy(), targets)
+        for suspect in report.suspects:
             warn_of_suspect(read[suspect.index], classes[suspect.looks_like])
         shots = len(read) / len(classes)
         temperature = leo.config.temperature_at(shots, len(classes))
@@ -101,7 +102,7 @@ def classify(
             for some, (of_queries,) in _extract(query_files, leo, [of_query]):
                 logits = of_queries @ task.weight.T + task.bias  # [B, N]
                 probabilities = (logits / temperature).softmax(dim=-1).cpu().numpy()
-                known = _known(leo.background, of_queries, logits, shots)
+                known = _known(leo.background, of_queries, logits, shots, report.cohesion)
                 pairs = zip(probabilities, known, strict=True)
                 answers.write(some, [_predict(classes, *pair, top, reject, threshold) for pair in pairs])
                 answered += len(some)
@@ -164,13 +165,17 @@ def _choose_weights(files: "list[File]") -> Path:
 
 
 def _known(
-    background: "Background | None", features: "torch.Tensor", logits: "torch.Tensor", shots: float
+    background: "Background | None",
+    features: "torch.Tensor",
+    logits: "torch.Tensor",
+    shots: float,
+    cohesion: float | None,
 ) -> "list[float] | list[None]":
     """Compute how much each query [B,F] looks like the task's classes, from its logits [B,N]; None: nobody knows."""
     if background is None:
         return [None] * len(features)
     scores = background.score(features.cpu().numpy(), logits.amax(dim=-1).cpu().numpy())
-    known: list[float] = background.known(scores, shots).tolist()
+    known: list[float] = background.known(scores - background.shift(shots, cohesion), shots).tolist()
     return known
 
 

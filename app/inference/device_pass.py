@@ -141,8 +141,9 @@ class DevicePass:
 
     def _known(self, scores: NDArray[np.float32], works: list[Predict]) -> NDArray[np.float32]:
         assert self._background is not None  # noqa: S101, else there are no scores
-        shots = by_row([work.shots for work in works], [len(work.images) for work in works])
-        return self._background.known(scores, shots)
+        heights = [len(work.images) for work in works]
+        shifts = by_row([self._background.shift(work.shots, work.cohesion) for work in works], heights)
+        return self._background.known(scores - shifts, by_row([work.shots for work in works], heights))
 
     def _hand_out_adaptations(
         self, works: list[Adapt], arrays: Iterator[NDArray[Any]]

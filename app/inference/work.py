@@ -63,6 +63,7 @@ class Predict:
     # Without a head: decode one and return it, where the engine keeps heads; if False, take the logits from the codes.
     decode: bool = True
     negatives: int = 0
+    cohesion: float | None = None  # of the task's support
 
     @property
     def ways(self) -> int:

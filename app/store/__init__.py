@@ -71,6 +71,7 @@ class TaskRecord:
     judged: int = 0  # answers that callers have said to be right or wrong
     judged_right: int = 0
     negatives: NDArray[np.float32] | None = None  # [M, L], a code of each example of none of the classes
+    cohesion: float | None = None  # of its support, where classes have several examples; see `Background.shift`
 
     @property
     def labels(self) -> list[str]:

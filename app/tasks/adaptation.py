@@ -31,6 +31,7 @@ class Adaptation:
     examples: Examples
     report: dict[str, Any]  # with the fields of `AdaptationReport`
     quality: dict[str, Any]
+    cohesion: float | None  # of the support
 
 
 async def adapt(
@@ -64,6 +65,7 @@ async def adapt(
         )
     metrics.observe_adaptation(adapted.losses)
     examples = numbered(adapted.support, earlier)
+    quality, cohesion = await in_pool_if_large(quality_report.of_support, examples, pool)
     return Adaptation(
         shots=shots,
         codes=adapted.codes,
@@ -74,7 +76,8 @@ async def adapt(
             "support_accuracy": adapted.support_accuracy,
             "milliseconds": round(1000 * seconds, 3),
         },
-        quality=await in_pool_if_large(quality_report.of_support, examples, pool),
+        quality=quality,
+        cohesion=cohesion,
     )
 
 

@@ -45,7 +45,8 @@ class Asking(TaskBase):
         head = cached.head if cached else None
         decode = engine.keeps_heads and head is None and self._cache.is_worth_a_head(task_id)
         codes, version_of_model = record.all_codes, record.model_version
-        work = Predict(decoded, head, codes, version_of_model, mean_shots(record), decode, record.negative_count)
+        own = mean_shots(record), decode, record.negative_count, record.cohesion
+        work = Predict(decoded, head, codes, version_of_model, *own)
         with metrics.stage("device"):
             predicted = cast(Predicted, await self._batcher.submit(work))
         for probability in predicted.probabilities.max(axis=1):

@@ -188,6 +188,7 @@ class Changing(TaskBase):
                 codes=adaptation.codes,
                 adaptation=adaptation.report,
                 quality=adaptation.quality,
+                cohesion=adaptation.cohesion,
             )
             pictures = None
             if record.keep_images:

@@ -83,6 +83,7 @@ class Creating(TaskBase):
             codes=adaptation.codes,
             adaptation=adaptation.report,
             quality=adaptation.quality,
+            cohesion=adaptation.cohesion,
             keep_images=options.keep_images,
             negatives=codes_of_negatives,
         )

@@ -62,7 +62,8 @@ class Exporting(TaskBase):
         described = {"task_id": record.task_id, "model": record.model, "model_version": record.model_version}
         own, others = slice(len(record.codes)), slice(len(record.codes), None)
         negatives = np.concatenate([head.weight[others], head.bias[others, None]], axis=1)  # [M, F+1]
-        given = engine.leo, head.weight[own], head.bias[own], record.labels, described, mean_shots(record), negatives
+        about_support = mean_shots(record), record.cohesion
+        given = engine.leo, head.weight[own], head.bias[own], record.labels, described, *about_support, negatives
         try:
             if prepared:
                 return prepared_to_onnx(*given)

@@ -2,10 +2,11 @@
 
 import json
 from dataclasses import dataclass
-from typing import Any
+from typing import Annotated, Any
 
 import numpy as np
 from numpy.typing import NDArray
+from pydantic import Field, TypeAdapter
 from safetensors import SafetensorError
 from safetensors.numpy import load, save
 
@@ -16,6 +17,7 @@ from app.tasks.options import AdaptationReport
 
 MOST_NAME_CHARACTERS = 100  # of a model, which an answer may repeat
 AS_EXPORTED = "send what GET /tasks/{id}/parameters or GET /tasks/{id}/export.zip gave, unchanged"
+COHESION: TypeAdapter[float | None] = TypeAdapter(Annotated[float, Field(ge=-1, le=1)] | None)
 # How other files begin that people send instead.
 OTHER_FILES = {
     b"\x08": "an ONNX graph, which holds no task that could be asked again",
@@ -42,6 +44,7 @@ class ExportedHead:
     labels: list[str]
     shots: list[int]
     adaptation: dict[str, Any]
+    cohesion: float | None
     model: str
     model_version: str
 
@@ -56,6 +59,8 @@ def write(record: TaskRecord, head: Head) -> bytes:
         "shots": json.dumps(list(record.shots.values())),
         "adaptation": json.dumps(record.adaptation),
     }
+    if record.cohesion is not None:
+        described["cohesion"] = json.dumps(record.cohesion)
     ways = len(record.codes)
     tensors = {"fc.weight": head.weight[:ways], "fc.bias": head.bias[:ways], "codes": record.codes}
     if record.negatives is not None:
@@ -92,13 +97,16 @@ def read(data: bytes, max_header_bytes: int) -> ExportedHead:
             labels=json.loads(described["labels"]),
             shots=json.loads(described["shots"]),
             adaptation=AdaptationReport.model_validate_json(described["adaptation"]).model_dump(),
+            cohesion=COHESION.validate_json(described.get("cohesion", "null")),
             model=str(described["model"])[:MOST_NAME_CHARACTERS],
             model_version=str(described["model_version"])[:MOST_NAME_CHARACTERS],
         )
     except KeyError as error:
         raise Problem(422, f"the file lacks {error.args[0]}: {AS_EXPORTED}") from None
     except (ValueError, TypeError, RecursionError):
-        raise Problem(422, "the file's labels, shots or adaptation are not what this service writes") from None
+        raise Problem(
+            422, "the file's labels, shots, adaptation or cohesion are not what this service writes"
+        ) from None
     _check(head)
     return head
 

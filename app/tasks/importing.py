@@ -84,13 +84,13 @@ class Importing(Creating):
         examples = await self._in_thread(task_file.read_examples, whole, record, engine.info.config)
         if examples is None:
             return await self._add(record, head, None, once, max_tasks)
-        quality = await in_pool_if_large(of_support, examples, self._pool)
+        quality, cohesion = await in_pool_if_large(of_support, examples, self._pool)
         pictures: PictureChanges | None = None
         if whole.manifest.keep_images and whole.pictures:
             # Copied once more: nothing else shows that these are pictures, and hold nothing but a picture.
             copies = await self._decoder.small_copies(whole.pictures)
             pictures = self._picture_changes(dict(zip(examples.numbers.tolist(), copies, strict=True)))
-        record = replace(record, quality=quality, keep_images=pictures is not None)
+        record = replace(record, quality=quality, cohesion=cohesion, keep_images=pictures is not None)
         return await self._add(record, head, pack(examples), once, max_tasks, pictures)
 
     async def _restored(
@@ -112,6 +112,7 @@ class Importing(Creating):
             codes=exported.codes,
             negatives=exported.negatives,
             adaptation=exported.adaptation,
+            cohesion=exported.cohesion,
         )
         engine = self._models.for_task(record)
         record = replace(record, model=engine.info.name)  # not what the file calls it: metrics have it as a label

@@ -21,11 +21,14 @@ class ExampleReport:
     duplicates: list[int]  # numbers of examples of other classes that show nearly the same
 
 
-def of_support(examples: Examples) -> dict[str, Any]:
-    """Report on a support set, with classes as numbers; `app.http.responses.quality_to_schema` adds the labels."""
+def of_support(examples: Examples) -> tuple[dict[str, Any], float | None]:
+    """Report on a support set, with classes as numbers; `app.http.responses.quality_to_schema` adds the labels.
+
+    Returns its cohesion beside it.
+    """
     support, numbers = examples.support, examples.numbers.tolist()
     found = report_on_support(support.features, support.labels)
-    return {
+    report = {
         "agreement": [None if share is None else round(share, DECIMALS) for share in found.agreement],
         "margin": [round(margin, DECIMALS) for margin in found.margin],
         "nearest": found.nearest,
@@ -38,6 +41,7 @@ def of_support(examples: Examples) -> dict[str, Any]:
             for each in found.near_duplicates
         ],
     }
+    return report, None if found.cohesion is None else round(found.cohesion, DECIMALS)
 
 
 def of_examples(examples: Examples) -> list[ExampleReport]:

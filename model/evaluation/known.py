@@ -1,6 +1,8 @@
 """Calibrating `known`: choosing background classes, and measuring how pictures of a task's own classes score."""
 
+import itertools
 from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
 
 import numpy as np
 import torch
@@ -8,12 +10,13 @@ from numpy.typing import NDArray
 from scipy.cluster.vq import kmeans2
 from torch import Tensor
 
-from model.background import Background
+from model.background import Background, shift_at
 from model.baselines.leo import LeoMethod
 from model.data.photos import Photos
 from model.data.sources import DataError
 from model.evaluation.accuracy import ClassifiedTasks, Setting, classify_tasks, feasible_settings, sample_tasks
 from model.evaluation.extracted_features import ExtractedFeatures, Pictures, extract_leo_features
+from model.evaluation.support_report import report_on_support
 from model.leo import LatentEmbeddingOptimization
 
 BACKGROUND_CLASSES = 64  # more separate hardly better
@@ -22,7 +25,20 @@ TASKS_A_CLASS = 2  # in which each training class lends its head to the backgrou
 ROUNDS = 20  # of k-means
 TASKS = 200  # 5-way tasks of each kind whose queries are scored; fewer of more ways, so that all kinds count the same
 SHOTS = (1, 2, 3, 5, 10)
+LOW = 0.05  # share of a task's own pictures whose highest score is fitted by its cohesion
 LEVELS = (0, 0.005, 0.01, 0.02, 0.03, 0.05, 0.075, 0.1, 0.15, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 1)
+
+
+@dataclass(frozen=True)
+class TaskScores:
+    """Scores of a task's own queries, and the cohesion of its support."""
+
+    of_queries: NDArray[np.float32]  # [Q]
+    cohesion: float | None
+
+    def shifted(self, row: Sequence[float]) -> NDArray[np.float32]:
+        """The scores less the task's shift by a row of `Background.by_cohesion`."""
+        return self.of_queries if self.cohesion is None else self.of_queries - shift_at(row, self.cohesion)
 
 
 def calibrate_on(leo: LatentEmbeddingOptimization, pictures: Pictures) -> Background:
@@ -53,16 +69,35 @@ def calibrate_known(
     """
     heads = background_heads(leo, training, seed)
     background = Background(heads, leo.config.temperature, *(np.empty(0, dtype=np.float32) for _ in range(3)))
-    shots, quantiles = [], []
+    shots, quantiles, by_cohesion = list[int](), list[NDArray[np.float64]](), list[list[float]]()
     for shot in SHOTS:
         scores = own_scores(leo, background, validation, shot, tasks, seed)
-        if len(scores):
+        if scores:
             shots.append(shot)
-            quantiles.append(np.quantile(scores, LEVELS))
+            by_cohesion.append(fit_cohesion(scores))
+            shifted = [each.shifted(by_cohesion[-1]) for each in scores]
+            quantiles.append(np.quantile(np.concatenate(shifted), LEVELS))
     if not shots:
         raise DataError("the data is too small to measure how pictures of a task's own classes score: add pictures")
-    rows = (np.array(values, dtype=np.float32) for values in (shots, LEVELS, quantiles))
+    for fewer, more in reversed(list(itertools.pairwise(by_cohesion))):
+        if not any(fewer):  # single examples have no cohesion; between them and several the slope alone changes
+            fewer[1:] = more[1:]
+    rows = (np.array(values, dtype=np.float32) for values in (shots, LEVELS, quantiles, by_cohesion))
     return Background(heads, leo.config.temperature, *rows)
+
+
+def fit_cohesion(scores: Sequence[TaskScores]) -> list[float]:
+    """Fit how fast the scores below which 5 % of a task's own pictures lie rise with its cohesion.
+
+    Returns a row of `Background.by_cohesion`, zeros if no task has a cohesion.
+    """
+    measured = [(each.cohesion, np.quantile(each.of_queries, LOW)) for each in scores if each.cohesion is not None]
+    if not measured:
+        return [0.0, 0.0, 0.0, 0.0]
+    cohesion, lowest = np.array(measured).T
+    usual = float(cohesion.mean())
+    slope = float(((cohesion - usual) * lowest).sum() / max(((cohesion - usual) ** 2).sum(), 1e-9))
+    return [max(0.0, slope), usual, float(cohesion.min()), float(cohesion.max())]
 
 
 def background_heads(
@@ -94,17 +129,28 @@ def own_scores(
     shot: int,
     tasks: int,
     seed: int,
-) -> NDArray[np.float32]:
-    """Score pictures of the tasks' own classes, [M]: of few ways and many, with classes from anywhere or of one group.
+) -> list[TaskScores]:
+    """Score pictures of tasks' own classes: of few ways and many, with classes from anywhere or of one group.
 
     Empty if no data set is large enough for tasks of so many shots.
     """
-    method, scores = LeoMethod(leo), []
+    method, scores = LeoMethod(leo), list[TaskScores]()
     for extracted in validation:
         for setting in settings_of_shot(extracted, shot):
             sampled = sample_tasks(extracted, setting, max(1, tasks * 5 // setting.way), seed)
-            scores += [score_queries(background, method, part) for part in classify_tasks(method, extracted, sampled)]
-    return torch.cat([part.flatten() for part in scores]).numpy() if scores else np.empty(0, dtype=np.float32)
+            for part in classify_tasks(method, extracted, sampled):
+                of_queries = score_queries(background, method, part).numpy()
+                of_support = cohesions(method.support_features(part.support), part.state.membership)
+                scores += [TaskScores(*each) for each in zip(of_queries, of_support, strict=True)]
+    return scores
+
+
+def cohesions(support: Tensor, membership: Tensor) -> list[float | None]:
+    """The cohesion of each task's support: the features [T,S,F] that the service keeps, and membership [T,S,N]."""
+    features, labels = support.cpu().numpy(), membership.argmax(dim=-1).cpu().numpy()
+    present = (membership.sum(dim=-1) > 0).cpu().numpy()  # [T, S], False for padding
+    parts = zip(features, labels, present, strict=True)
+    return [report_on_support(own[real], numbers[real]).cohesion for own, numbers, real in parts]
 
 
 def settings_of_shot(extracted: ExtractedFeatures, shot: int) -> list[Setting]:
@@ -124,18 +170,15 @@ def score_queries(background: Background, method: LeoMethod, part: ClassifiedTas
     return score(background, method.classifier_features(part.queries), part.logits)
 
 
-def known(background: Background, features: Tensor, logits: Tensor, shots: Sequence[float]) -> Tensor:
+def known(
+    background: Background, features: Tensor, logits: Tensor, shots: Sequence[float], cohesion: Sequence[float | None]
+) -> Tensor:
     """Compute what the service answers as `known` for features [T,Q,F] and logits [T,Q,N]: [T,Q] on the host.
 
-    `shots` [T] is the mean number of examples of a class in each task.
+    `shots` [T] is the mean number of examples of a class in each task, and `cohesion` [T] what `cohesions` gives.
     """
-    return known_of_scores(background, score(background, features, logits), shots)
-
-
-def known_of_scores(background: Background, scores: Tensor, shots: Sequence[float]) -> Tensor:
-    """Turn the scores [T,Q] of tasks of so many shots [T] into `known`, [T,Q]."""
-    shares = [background.known(own.numpy(), each) for own, each in zip(scores, shots, strict=True)]
-    return torch.from_numpy(np.stack(shares))
+    parts = zip(score(background, features, logits).numpy(), shots, cohesion, strict=True)
+    return torch.from_numpy(np.stack([background.known(own - background.shift(k, c), k) for own, k, c in parts]))
 
 
 def score(background: Background, features: Tensor, logits: Tensor, negatives: Tensor | None = None) -> Tensor:

@@ -4,6 +4,8 @@ Each example is classified as if it were a query: its own class is represented b
 examples, every other class by its mean, and the nearest by cosine wins. An example whose own class does not win is a
 suspect: its label may be wrong. A class with a single example has no others to compare it with. Its own cosine counts
 as 1, so the margin only says how near the nearest other class is.
+
+The support's cohesion is how alike the examples of a class are: the mean of their cosines to their own class.
 """
 
 from dataclasses import dataclass
@@ -49,6 +51,7 @@ class SupportReport:
     rivals: list[int]  # the nearest other class
     suspects: list[Suspect]
     near_duplicates: list[NearDuplicate]
+    cohesion: float | None  # mean cosine of an example to its own class; None if no class has several
 
 
 def report_on_support(features: NDArray[np.floating], labels: NDArray[np.int64]) -> SupportReport:
@@ -86,6 +89,7 @@ def report_on_support(features: NDArray[np.floating], labels: NDArray[np.int64])
         rivals=[int(n) for n in rival],
         suspects=[Suspect(i, int(rival[i]), float(margin[i])) for i in suspects[:MAX_REPORTED]],
         near_duplicates=_near_duplicates(cosines, labels),
+        cohesion=None if alone.all() else float(to_rest[~alone].mean().clip(-1, 1)),
     )
 
 

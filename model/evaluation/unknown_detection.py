@@ -15,6 +15,7 @@ from model.background import Background
 from model.baselines.leo import LeoState
 from model.baselines.method import class_means
 from model.evaluation.accuracy import mean_and_ci95
+from model.evaluation.known import cohesions
 from model.evaluation.known import known as known_share
 
 #: The scores that tables of results may show, the better first: `known` needs background classes.
@@ -42,7 +43,10 @@ def detection_scores(
     weights = F.normalize(state.heads[..., :-1], dim=-1)  # [T, N, F]
     means = F.normalize(class_means(support, state.membership), dim=-1)  # [T, N, F]
     directions = F.normalize(queries, dim=-1)  # [T, Q, F]
-    of_background = {} if background is None else {"known": known_share(background, queries, logits, shots)}
+    of_background = {}
+    if background is not None:
+        cohesion = cohesions(support, state.membership)
+        of_background["known"] = known_share(background, queries, logits, shots, cohesion)
     return of_background | {
         "probability": (logits / temperature).softmax(dim=-1).amax(dim=-1),
         "logit": top[..., 0],

@@ -22,6 +22,7 @@ def example(width: int = WIDTH) -> Background:
         shots=np.array([1, 4], dtype=np.float32),
         levels=np.array([0, 0.5, 1], dtype=np.float32),
         quantiles=np.array([[0, 2, 4], [2, 4, 8]], dtype=np.float32),
+        by_cohesion=np.array([[0, 0.5, 0.2, 0.8], [10, 0.5, 0.2, 0.8]], dtype=np.float32),
     )
 
 
@@ -75,11 +76,35 @@ def test_known_is_the_share_of_own_pictures_that_score_lower(score: float, shots
     np.testing.assert_allclose(among_others[0], known, atol=1e-6)
 
 
+@pytest.mark.parametrize(
+    ("shots", "cohesion", "shift"),
+    [
+        (4, 0.5, 0),  # as usual
+        (4, 0.7, 2),
+        (4, 0.3, -2),
+        (4, 0.9, 3),  # more than was measured
+        (4, -1, -3),
+        (100, 0.7, 2),
+        (2, 0.7, 1),  # half way between 1 and 4, in the logarithm
+        (1, 0.7, 0),
+        (4, None, 0),
+    ],
+)
+def test_scores_shift_with_the_cohesion(shots: float, cohesion: float | None, shift: float) -> None:
+    assert example().shift(shots, cohesion) == pytest.approx(shift, abs=1e-5)
+    assert replace(example(), by_cohesion=None).shift(shots, cohesion) == 0
+
+
 def test_the_file_holds_all_and_names_its_version() -> None:
     version, found = unpack(pack(example(), "abc"))
     assert version == "abc"
-    for name in ("heads", "shots", "levels", "quantiles", "temperature"):
+    for name in ("heads", "shots", "levels", "quantiles", "temperature", "by_cohesion"):
         np.testing.assert_array_equal(getattr(found, name), getattr(example(), name))
+
+
+def test_a_file_that_knows_nothing_of_cohesion_is_read() -> None:
+    _, found = unpack(pack(replace(example(), by_cohesion=None), "abc"))
+    assert found.by_cohesion is None
 
 
 def saved(folder: Path) -> LatentEmbeddingOptimization:
@@ -111,8 +136,17 @@ def test_a_model_brings_its_background_along_until_it_is_trained_further(tmp_pat
         pack(example(WIDTH + 1), "VERSION"),
         pack(replace(example(), quantiles=np.full((2, 3), np.nan)), "VERSION"),
         pack(replace(example(), shots=np.ones(3)), "VERSION"),
+        pack(replace(example(), by_cohesion=np.ones((2, 3))), "VERSION"),
     ],
-    ids=["empty", "noise", "another model's", "another width", "not finite", "sizes that do not fit"],
+    ids=[
+        "empty",
+        "noise",
+        "another model's",
+        "another width",
+        "not finite",
+        "sizes that do not fit",
+        "no rows of four",
+    ],
 )
 def test_a_file_that_does_not_belong_to_the_model_is_refused(tmp_path: Path, data: bytes) -> None:
     saved(tmp_path)

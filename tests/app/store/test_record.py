@@ -16,6 +16,7 @@ def test_a_record_is_the_same_after_packing() -> None:
         five_way_record("b"),
         record("c", revision=3, quality={"suspects": []}),
         with_negatives("d"),
+        record("e", cohesion=0.731),
     ):
         assert_same(unpack(pack(made), made.task_id), made)
 

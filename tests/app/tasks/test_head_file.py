@@ -91,6 +91,23 @@ def test_an_exported_head_is_imported_as_the_same_classifier(client: httpx.Clien
     assert add(client, back["task_id"], [("ring", png("ring"))]).status_code == 409
 
 
+def test_a_head_brings_the_cohesion_of_its_support_along_and_may_lack_it(client: httpx.Client) -> None:
+    exported = client.get(f"/tasks/{create(client, FIVE, shots=3).json()['task_id']}/parameters").content
+    header = json.loads(exported[8 : 8 + int.from_bytes(exported[:8], "little")])["__metadata__"]
+    assert 0 < float(header.pop("cohesion")) < 1
+    queries = [png(name, 9) for name in FIVE]
+    known = []
+    for cohesion in ({}, {"cohesion": "-1"}, {"cohesion": "1"}):
+        back = imported(client, save(load(exported), metadata=header | cohesion))
+        assert back.status_code == 201, back.text
+        known.append([answer["known"] for answer in predict(client, back.json()["task_id"], queries)])
+    for usual, loose, tight in zip(*known, strict=True):
+        assert loose >= usual >= tight  # own pictures of a loose task score lower, and are as known
+    assert sum(known[1]) > sum(known[2])
+    single = client.get(f"/tasks/{create(client, FIVE).json()['task_id']}/parameters").content
+    assert b'"cohesion"' not in single
+
+
 def test_files_that_are_not_exported_heads_are_refused_with_the_reason(client: httpx.Client) -> None:
     exported = client.get(f"/tasks/{create(client, FIVE).json()['task_id']}/parameters").content
     tensors = load(exported)
@@ -125,6 +142,11 @@ def test_files_that_are_not_exported_heads_are_refused_with_the_reason(client: h
         (altered({"labels": '["a"]'}), 422, "one shot count each"),
         (altered({"shots": '[1,1,1,1,"x"]'}), 422, "shots"),
         (altered({"adaptation": '{"losses":[NaN]}'}), 422, "adaptation"),
+        (altered({"cohesion": "NaN"}), 422, "cohesion"),
+        (altered({"cohesion": "1.01"}), 422, "cohesion"),
+        (altered({"cohesion": "-1e999"}), 422, "cohesion"),
+        (altered({"cohesion": "[" * 5000}), 422, "cohesion"),
+        (altered({"cohesion": ""}), 422, "cohesion"),
         (altered({"adaptation": json.dumps(report | {"losses": [0.1] * 10_000})}), 422, "adaptation"),
         (altered({"labels": json.dumps(["", *FIVE[1:]])}), 422, "a label is empty"),
         (altered({"labels": json.dumps(["nul\0", *FIVE[1:]])}), 422, "control characters"),

@@ -29,6 +29,7 @@ def test_examples_added_later_count_as_much_as_those_sent_at_first(each_model: h
     for one, other in zip(*(predict(each_model, t["task_id"], queries) for t in (grown, whole)), strict=True):
         assert one["label"] == other["label"]
         assert one["confidence"] == pytest.approx(other["confidence"], abs=5e-3)  # what is kept is float16
+        assert one["known"] == pytest.approx(other["known"], abs=2e-2)
     assert [answer["label"] for answer in predict(each_model, task["task_id"], queries)] == FIVE
 
 

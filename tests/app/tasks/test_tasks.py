@@ -151,6 +151,9 @@ def test_known_does_not_depend_on_how_the_task_came_here(client: httpx.Client) -
     head = client.get(f"/tasks/{task_id}/parameters").content
     imported = client.post("/tasks/import", content=head, headers={"Content-Type": "application/octet-stream"}).json()
     assert [answer["known"] for answer in predict(client, imported["task_id"], images)] == pytest.approx(cold, abs=1e-3)
+    whole = client.get(f"/tasks/{task_id}/export.zip").content
+    imported = client.post("/tasks/import", content=whole).json()
+    assert [answer["known"] for answer in predict(client, imported["task_id"], images)] == pytest.approx(cold, abs=1e-3)
     many = predict(client, task_id, images * 40)
     assert [answer["known"] for answer in many] == pytest.approx(cold * 40, abs=1e-3)
 

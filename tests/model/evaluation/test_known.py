@@ -10,7 +10,7 @@ from model.data.sources import DataError
 from model.evaluation.accuracy import Setting
 from model.evaluation.diagnostics import diagnose
 from model.evaluation.extracted_features import extract_leo_features
-from model.evaluation.known import BACKGROUND_CLASSES, calibrate_known, calibrate_on, known
+from model.evaluation.known import BACKGROUND_CLASSES, TaskScores, calibrate_known, calibrate_on, fit_cohesion, known
 from model.leo import LatentEmbeddingOptimization
 from tests.helpers.drawn import write_omniglot
 from tests.helpers.models import WEIGHTS, tiny
@@ -37,6 +37,26 @@ def test_as_many_own_pictures_are_rejected_as_asked_for(drawings: Drawings) -> N
         assert found.row.foreign_accepted == found.foreign_accepted["known"]
 
 
+def test_tasks_of_any_cohesion_lose_as_many() -> None:
+    chance = np.random.default_rng(0)
+    cohesion = chance.uniform(0.2, 0.9, 400)
+    scores = [TaskScores((8 * one + chance.normal(size=200)).astype(np.float32), float(one)) for one in cohesion]
+    row = fit_cohesion(scores)
+    assert row == pytest.approx([8, cohesion.mean(), cohesion.min(), cohesion.max()], abs=0.2)
+    shifted = np.stack([each.shifted(row) for each in scores])
+    lost = (shifted < np.quantile(shifted, 0.05)).mean(axis=1)
+    assert lost.max() < 0.15  # without the shift, all of some tasks
+    assert fit_cohesion([TaskScores(scores[0].of_queries, None)]) == [0, 0, 0, 0]
+
+
+def test_single_examples_shift_nothing(drawings: Drawings) -> None:
+    background = calibrate_on(tiny(decoder_skip=True).eval(), drawings)
+    assert background.by_cohesion is not None
+    assert background.shots[0] == 1
+    assert background.by_cohesion[0, 0] == 0
+    np.testing.assert_array_equal(background.by_cohesion[0, 1:], background.by_cohesion[1, 1:])
+
+
 def test_calibrating_twice_gives_the_same(drawings: Drawings) -> None:
     leo = tiny(decoder_skip=True).eval()
     one, other = calibrate_on(leo, drawings), calibrate_on(leo, drawings)
@@ -57,8 +77,9 @@ def test_the_evaluation_sees_what_the_service_answers() -> None:
     generator = torch.Generator().manual_seed(0)
     features = torch.nn.functional.normalize(torch.randn(2, 6, leo.config.feature_dim, generator=generator), dim=-1)
     logits = 20 * torch.rand(2, 6, 5, generator=generator)
-    found = known(leo.background, features, logits, [1.0, 5.0])
-    for task, shots in enumerate((1, 5)):
+    found = known(leo.background, features, logits, [1.0, 5.0], [None, 0.4])
+    for task, (shots, cohesion) in enumerate(((1, None), (5, 0.4))):
         scores = leo.background.score(features[task].numpy(), logits[task].amax(dim=-1).numpy())
+        scores = scores - leo.background.shift(shots, cohesion)
         expected = leo.background.known(scores, np.full(6, shots, dtype=np.float32))
         np.testing.assert_allclose(found[task].numpy(), expected)

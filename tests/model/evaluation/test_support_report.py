@@ -24,6 +24,15 @@ def test_a_report_by_hand() -> None:
     assert all(pair.similarity >= DUPLICATE_COSINE for pair in report.near_duplicates)
 
 
+def test_cohesion_by_hand() -> None:
+    # Cosines to the rest of the own class: 1 and 1, then 0.6 and 0.6; the only example of class 2 has no others.
+    features = np.array([[1, 0], [2, 0], [0, 1], [0.8, 0.6], [1, 1]], dtype=np.float32)
+    report = report_on_support(features, np.array([0, 0, 1, 1, 2]))
+    assert report.cohesion == pytest.approx(0.8)
+    alone = report_on_support(features[[0, 2]], np.array([0, 1]))
+    assert alone.cohesion is None
+
+
 def test_the_only_example_of_a_class_is_no_suspect() -> None:
     features = np.eye(3, dtype=np.float32)
     report = report_on_support(features, np.array([0, 1, 2]))
