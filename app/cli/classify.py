@@ -10,8 +10,8 @@ import typer
 
 from app.cli.common import Format, app, fail, note
 from app.cli.models import load_model, one_line_errors
-from app.cli.options import DEFAULT_WEIGHTS, Device, FormatOption, Queries, Reject, Support, Threshold, Top
-from app.cli.predictions import LEFT_OUT_STATUS, Answers, chunks, counting, find_queries, find_support, warn_of_suspect
+from app.cli.options import DEFAULT_WEIGHTS, Device, FormatOption, Negatives, Queries, Reject, Support, Threshold, Top
+from app.cli.predictions import LEFT_OUT_STATUS, Answers, chunks, counting, find_examples, find_queries, warn_of_suspect
 from model.shipped import model_folder
 
 if TYPE_CHECKING:
@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from model.data.sources import DataError, File
     from model.images.reader import Reader
     from model.leo import LatentEmbeddingOptimization
+    from model.serving.adapt import AdaptedTask
 
 PHOTO_WEIGHTS = DEFAULT_WEIGHTS.parent / "photos-lite0"
 AT_ONCE = 16  # pictures that phi takes in one call; on 300 photos at once its activations would take 4 GB
@@ -46,6 +47,7 @@ def classify(
     reject: Reject = 0.05,
     threshold: Threshold = 0.0,
     top: Top = 1,
+    negatives: Negatives = None,
     form: FormatOption = Format.TABLE,
     device: Device = "auto",
 ) -> None:
@@ -53,9 +55,9 @@ def classify(
 
     The examples are SUPPORT/CLASS/PICTURE.png (or jpg, webp, ...): the
     folders' names are the labels, and classes may have different numbers of
-    examples. Answers are printed as they are found. Standard error says
-    which model answers, what was left out, and which examples look
-    mislabelled.
+    examples. Pictures in SUPPORT/_negatives are of none of the classes.
+    Answers are printed as they are found. Standard error says which model
+    answers, what was left out, and which examples look mislabelled.
 
     Exit status: 0 if every picture was answered, 3 if some could not be
     read and the others were answered, 1 if there is no answer at all.
@@ -64,20 +66,14 @@ def classify(
     import torch
 
     from model.evaluation.support_report import report_on_support
-    from model.serving.adapt import Adapter
-    from model.serving.adapt import Support as SupportFeatures
 
-    labels, files = find_support(support)
+    labels, files, negative_files = find_examples(support, negatives)
     query_files, all_usable = find_queries(queries)
     leo, info = load_model(model or _choose_weights(files), device)
-    of_support: list[Callable[[torch.Tensor], torch.Tensor]] = [leo.support_features]
-    if leo.encoder.features is not None:
-        of_support.append(partial(leo.features, leo.encoder.features))
+    if negative_files and not (leo.background and leo.decoder.is_plain):
+        fail(f"the model {info.name} can make no use of negatives: leave them out")
     with torch.inference_mode():
-        read, parts = [], []
-        for some, features in _extract(files, leo, of_support):
-            read += some
-            parts.append(features)
+        read, of_classifier, of_encoder = _extract_support(files, leo)
         kept = set(read)
         labels = [label for label, file in zip(labels, files, strict=True) if file in kept]
         classes = list(dict.fromkeys(labels))
@@ -86,14 +82,11 @@ def classify(
         chosen = "" if model else "; chosen by what the examples look like, --model names another"
         note(f"model {info.name} {info.version}: {len(classes)} classes, {len(read)} examples{chosen}")
         targets = np.array([classes.index(label) for label in labels])
-        of_classifier, of_encoder = (torch.cat([part[n] for part in parts]) for n in (0, -1))  # [S, F]
-        examples = SupportFeatures(of_classifier, of_encoder, targets)
-        (task,) = Adapter(leo).adapt([examples])
-        if not task.is_finite:
-            fail("the inner loop diverged on these examples: look for broken pictures or wrong labels among them")
+        task = _adapt(leo, of_classifier, of_encoder, targets)
         report = report_on_support(of_classifier.cpu().numpy(), targets)
         for suspect in report.suspects:
             warn_of_suspect(read[suspect.index], classes[suspect.looks_like])
+        background, negatives_read = _join_background(leo, negative_files)
         shots = len(read) / len(classes)
         temperature = leo.config.temperature_at(shots, len(classes))
         answered = 0
@@ -102,12 +95,62 @@ def classify(
             for some, (of_queries,) in _extract(query_files, leo, [of_query]):
                 logits = of_queries @ task.weight.T + task.bias  # [B, N]
                 probabilities = (logits / temperature).softmax(dim=-1).cpu().numpy()
-                known = _known(leo.background, of_queries, logits, shots, report.cohesion)
+                known = _known(background, of_queries, logits, shots, report.cohesion)
                 pairs = zip(probabilities, known, strict=True)
                 answers.write(some, [_predict(classes, *pair, top, reject, threshold) for pair in pairs])
                 answered += len(some)
-    if answered < len(query_files) or len(read) < len(files) or not all_usable:
+    all_read = len(read) + negatives_read == len(files) + len(negative_files)
+    if answered < len(query_files) or not all_read or not all_usable:
         raise typer.Exit(LEFT_OUT_STATUS if answered else 1)
+
+
+def _extract_support(
+    files: "list[File]", leo: "LatentEmbeddingOptimization"
+) -> "tuple[list[File], torch.Tensor, torch.Tensor]":
+    """Extract the features [S,F] of examples for the classifier and for the encoder, and say which cannot be read."""
+    import torch
+
+    extractors: list[Callable[[torch.Tensor], torch.Tensor]] = [leo.support_features]
+    if leo.encoder.features is not None:
+        extractors.append(partial(leo.features, leo.encoder.features))
+    read: list[File] = []
+    parts = []
+    for some, features in _extract(files, leo, extractors):
+        read += some
+        parts.append(features)
+    of_classifier, of_encoder = (torch.cat([part[n] for part in parts] or [torch.empty(0)]) for n in (0, -1))
+    return read, of_classifier, of_encoder
+
+
+def _adapt(
+    leo: "LatentEmbeddingOptimization",
+    of_classifier: "torch.Tensor",
+    of_encoder: "torch.Tensor",
+    targets: "NDArray[np.int64]",
+) -> "AdaptedTask":
+    """Run the inner loop on examples' features [S,F] and class numbers [S]."""
+    from model.serving.adapt import Adapter, Support
+
+    (task,) = Adapter(leo).adapt([Support(of_classifier, of_encoder, targets)])
+    if not task.is_finite:
+        fail("the inner loop diverged on these examples: look for broken pictures or wrong labels among them")
+    return task
+
+
+def _join_background(leo: "LatentEmbeddingOptimization", negatives: "list[File]") -> "tuple[Background | None, int]":
+    """Add files of what is none of the classes to the model's background. Return it, and how many could be read."""
+    import numpy as np
+    import torch
+
+    if leo.background is None or not negatives:
+        return leo.background, 0
+    read, of_classifier, of_encoder = _extract_support(negatives, leo)
+    if not read:
+        return leo.background, 0
+    # Each is the only example of a class of its own.
+    task = _adapt(leo, of_classifier, of_encoder, np.arange(len(read)))
+    heads = torch.cat([task.weight, task.bias.unsqueeze(1)], dim=1)  # [M, F+1]
+    return leo.background.joined_by(heads.cpu().numpy()), len(read)
 
 
 def _extract(

@@ -36,6 +36,14 @@ Support = Annotated[
     Path,
     typer.Argument(parser=given_path, help="Folder or zip that holds one folder of pictures for each class."),
 ]
+Negatives = Annotated[
+    list[Path] | None,
+    typer.Option(
+        parser=given_path,
+        help="A picture, or a folder or zip of them, of what is none of the classes; may be repeated. A folder "
+        "`_negatives` beside the classes means the same.",
+    ),
+]
 Queries = Annotated[
     list[Path],
     typer.Argument(parser=given_path, metavar="QUERY", help="Pictures to classify, or folders or zips of them."),

@@ -4,14 +4,22 @@ import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import UTC
-from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from app.cli.common import Format, app, fail, note, print_rows
-from app.cli.options import FormatOption, Queries, Reject, Support, Threshold, Top
-from app.cli.predictions import LEFT_OUT_STATUS, Answers, chunks, counting, find_queries, find_support, warn_of_suspect
+from app.cli.options import FormatOption, Negatives, Queries, Reject, Support, Threshold, Top
+from app.cli.predictions import (
+    LEFT_OUT_STATUS,
+    Answers,
+    chunks,
+    counting,
+    find_examples,
+    find_queries,
+    find_support,
+    warn_of_suspect,
+)
 from app.cli.task_ids import TaskId, full_id
 
 if TYPE_CHECKING:
@@ -60,15 +68,11 @@ def create(
     keep_images: Annotated[
         bool, typer.Option("--keep-images", help="Store small copies of the pictures, for `leo tasks export`.")
     ] = False,
-    negatives: Annotated[
-        list[Path] | None,
-        typer.Option(help="A picture, or a folder or zip of them, of what is none of the classes. May be repeated."),
-    ] = None,
+    negatives: Negatives = None,
     url: Url = LOCAL,
 ) -> None:
     """Make a task from a folder of examples and print its id."""
-    labels, files = find_support(support)
-    of_none = find_queries(negatives)[0] if negatives else []
+    labels, files, of_none = find_examples(support, negatives)
     with server(url) as client, naming_the_file([*files, *of_none]):
         task = client.create(
             read_examples(labels, files),

@@ -26,6 +26,7 @@ from app.tasks.changing import Judgement
 from app.tasks.limits import check_image_count, numbering_negatives
 from app.tasks.options import TaskOptions, UpdateTask
 from app.tasks.zip_files import ZIP
+from model.data.classes import NEGATIVES, is_of_negatives
 from model.data.sources import shown
 
 # What is parsed on the event loop at most: so many bytes take 0.6 ms (8 MB 49 ms), so many parts 0.7 ms (2,000 7 ms).
@@ -200,7 +201,7 @@ def _examples(
         options = options_of(form, schema)
         if (archive := archive_of(form)) is not None:
             if any(part.name == "negatives" for part in form):
-                raise Problem(422, f"put the negatives into the zip, in a folder {zips.NEGATIVES!r}")
+                raise Problem(422, f"put the negatives into the zip, in a folder {NEGATIVES!r}")
             return _of_zip(archive, settings, schema, options)
         images = files_of(form)
         check_image_count(images, settings)
@@ -218,7 +219,7 @@ def _of_zip(
 ) -> Examples:
     """The examples in a zip of folders and, where a task is created, its negatives. Raises `Problem` 413 or 422."""
     every = list(zip(*zips.read_labelled(data, settings), strict=True))  # image, label and name of each
-    is_negative = [schema is CreateTask and label.rpartition("/")[2] == zips.NEGATIVES for _, label, _ in every]
+    is_negative = [schema is CreateTask and is_of_negatives(label) for _, label, _ in every]
     own = [each for each, negative in zip(every, is_negative, strict=True) if not negative]
     of_none = [each for each, negative in zip(every, is_negative, strict=True) if negative]
     images, names = [image for image, *_ in (*own, *of_none)], [name for *_, name in (*own, *of_none)]

@@ -6,7 +6,6 @@ from app.tasks.zip_files import open_zip, read_files
 from model.data.classes import NO_PICTURE, classes_of, find_pictures
 from model.data.sources import HIDDEN, DataError, File, Source
 
-NEGATIVES = "_negatives"  # the folder of pictures of none of the classes
 KINDS = ("application/zip", "application/x-zip-compressed", "application/x-zip")
 AS_FOLDERS = "send a zip with a folder of pictures for each class"
 

@@ -27,6 +27,7 @@ OTHER_PICTURES = (
     *(".svg", ".jp2", ".jxl", ".psd", ".ico", ".pdf"),
     *(".raw", ".cr2", ".cr3", ".nef", ".arw", ".dng", ".orf", ".rw2"),
 )
+NEGATIVES = "_negatives"  # the folder of what is none of the classes, where a task is made of folders
 NO_PICTURE = "not a picture by its name"  # why such files are left out
 ARCHIVES = (".zip", ".tar", ".tgz", ".gz", ".7z", ".rar")
 
@@ -129,6 +130,11 @@ def classes_of(source: Source) -> ClassFolders:
             f"{', '.join(SUFFIXES)}){left_out}"
         )
     return ClassFolders(source, dict(sorted(classes.items())), around, str(source.left_out))
+
+
+def is_of_negatives(label: str) -> bool:
+    """Whether pictures with this label, CLASS or GROUP/CLASS, are of none of the classes."""
+    return NEGATIVES in label.split("/")
 
 
 def find_level(holding: Iterable[tuple[str, ...]]) -> tuple[int, int]:

@@ -5,6 +5,7 @@ import io
 import json
 from pathlib import Path
 
+import httpx
 import pytest
 
 from tests.helpers.command import run_leo
@@ -53,3 +54,62 @@ def test_errors_are_one_line(support: Path, queries: Path, tmp_path: Path) -> No
         lines = run_leo("classify", *arguments, status=1).stderr.splitlines()
         (line,) = [line for line in lines if line.startswith("error: ")]
         assert message in line
+
+
+def known_of(*arguments: object, status: int = 0) -> dict[str, float]:
+    """What `leo classify` says each picture's `known` is, by the picture's name."""
+    answers = json.loads(run_leo("classify", *arguments, "--format", "json", status=status).stdout)
+    return {Path(answer["file"]).stem: answer["known"] for answer in answers}
+
+
+def test_negatives_make_pictures_like_them_less_known(support: Path, queries: Path, tmp_path: Path) -> None:
+    for name, seed in (("wave", 9), ("hook", 9)):
+        (queries / f"{name}.png").write_bytes(png(name, seed))
+    others = tmp_path / "others"
+    others.mkdir()
+    for seed in (1, 2):
+        (others / f"wave{seed}.png").write_bytes(png("wave", seed))
+    plain, sharpened = known_of(support, queries), known_of(support, queries, "--negatives", others)
+    assert sharpened["wave"] < plain["wave"]
+    assert {name for name in plain if sharpened[name] < plain[name] / 2} <= {"wave"}
+    one_file = known_of(support, queries, "--negatives", others / "wave1.png")
+    assert one_file["wave"] < plain["wave"]
+    (support / "_negatives" / "deeper").mkdir(parents=True)
+    for seed in (1, 2):
+        (support / "_negatives" / "deeper" / f"wave{seed}.png").write_bytes(png("wave", seed))
+    assert known_of(support, queries) == pytest.approx(sharpened)
+
+
+def test_the_server_and_the_command_agree_on_negatives(
+    client: httpx.Client, support: Path, queries: Path, tmp_path: Path
+) -> None:
+    (tmp_path / "wave.png").write_bytes(png("wave", 1))
+    (queries / "wave.png").write_bytes(png("wave", 9))
+    server = {"LEO_URL": str(client.base_url)}
+    task_id = run_leo("tasks", "create", support, "--negatives", tmp_path / "wave.png", **server).stdout.strip()
+    there = json.loads(run_leo("tasks", "predict", task_id, queries, "--format", "json", **server).stdout)
+    here = known_of(support, queries, "--negatives", tmp_path / "wave.png", "--model", WEIGHTS / "omniglot")
+    assert here == pytest.approx({Path(each["file"]).stem: each["known"] for each in there}, abs=0.02)
+
+
+def test_negatives_that_cannot_be_read_cost_only_themselves(support: Path, queries: Path, tmp_path: Path) -> None:
+    others = tmp_path / "others"
+    others.mkdir()
+    (others / "broken.png").write_bytes(b"no picture")
+    (queries / "wave.png").write_bytes(png("wave", 9))
+    plain = known_of(support, queries)
+    assert known_of(support, queries, "--negatives", others, status=3) == pytest.approx(plain)
+    (others / "wave.png").write_bytes(png("wave", 1))
+    assert known_of(support, queries, "--negatives", others, status=3)["wave"] < plain["wave"]
+    absent = run_leo("classify", support, queries, "--negatives", tmp_path / "absent", status=3)
+    assert "absent" in absent.stderr
+
+
+def test_a_folder_of_negatives_is_no_class(support: Path, queries: Path) -> None:
+    for name in ("ex", "tee"):
+        (support / name).rename(support / f"_{name}")
+    (support / "_ex").rename(support / "_negatives")
+    (support / "_tee").rename(support / ".hidden")
+    refused = run_leo("classify", support, queries, status=1).stderr
+    assert "at least 2 folders" in refused
+    assert "negatives" in refused

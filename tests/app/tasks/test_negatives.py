@@ -65,6 +65,14 @@ def test_forms_json_and_zips_give_the_same_task(client: httpx.Client) -> None:
     assert known_of(client, zipped["task_id"]) == pytest.approx(known, abs=1e-3)
 
 
+def test_negatives_in_folders_of_their_own_are_no_classes(client: httpx.Client) -> None:
+    members = {f"{'big' if n % 2 else 'small'}/{name}/0.png": png(name, 0) for n, name in enumerate(FIVE)}
+    members |= {f"_negatives/{n % 2}/{n}.png": image for n, image in enumerate(NEGATIVES)}
+    zipped = client.post("/tasks", content=zip_of(members), headers={"Content-Type": "application/zip"}).json()
+    assert sorted(zipped["shots"]) == sorted(f"{'big' if n % 2 else 'small'}/{name}" for n, name in enumerate(FIVE))
+    assert zipped["negatives"] == len(NEGATIVES)
+
+
 def test_known_is_the_same_from_codes_from_a_head_and_in_a_batch(client: httpx.Client) -> None:
     task_id = with_negatives(client).json()["task_id"]
     for _ in range(3):  # the head is decoded once the task is asked again
