@@ -1,6 +1,5 @@
 """Every call of the service, described once for the sync and the async client."""
 
-import base64
 import uuid
 from collections.abc import Iterable
 from enum import Enum
@@ -9,9 +8,10 @@ from typing import Any
 import httpx
 
 from leo_client.answers import Evaluation, Example, Model, Prediction, Task, TaskPage, read_fields
+from leo_client.bodies import as_text, of_examples, of_queries
 from leo_client.call import Call
 from leo_client.checks import header_value, path_of, text
-from leo_client.images import Examples, Image, Images, labels_and_files, to_file, to_files
+from leo_client.images import Examples, Image, Images, labels_and_contents, to_content, to_contents
 from leo_client.method import method
 
 
@@ -47,7 +47,8 @@ class Calls:
         """Create a task: a classifier made from labelled images.
 
         Args:
-            examples: the support set, as images by label or as pairs of label and image.
+            examples: the support set, as images by label or as pairs of label and image. Here and elsewhere an image
+                may be an `httpx.URL`, if the service's operator allows its host (`LEO_IMAGE_HOSTS`).
             negatives: images of what is none of the classes, so that more such pictures are answered as unknown.
             name: what to call the task.
             ttl_seconds: after so many seconds the task is deleted; None keeps it.
@@ -63,16 +64,14 @@ class Calls:
         Example:
             task = client.create({"ring": ["ring1.png", "ring2.png"], "ex": "ex.png"})
         """
-        labels, files = labels_and_files(examples)
         given = _given(name=name, ttl_seconds=ttl_seconds, model=model)
-        form = {"labels": labels} | {key: str(value) for key, value in given.items()}
         if not keep_support:
-            form["keep_support"] = "0"
+            given["keep_support"] = False
         if keep_images:
-            form["keep_images"] = "1"
-        form_files = _form_files(files) + _form_files(to_files(negatives, fewest=0), "negatives")
-        options = {"data": form, "files": form_files, "headers": _once(idempotency_key)}
-        return Call("POST", "/tasks", _read_task, options)
+            given["keep_images"] = True
+        labels, contents = labels_and_contents(examples)
+        body = of_examples(labels, contents, to_contents(negatives, fewest=0), **given)
+        return Call("POST", "/tasks", _read_task, body | {"headers": _once(idempotency_key)})
 
     @method
     def add_support(self, task_id: str, examples: Examples, *, idempotency_key: str | None = None) -> Call[Task]:
@@ -87,9 +86,8 @@ class Calls:
         Raises:
             TypeError, ValueError, OSError: one of `examples` is not an image.
         """
-        labels, files = labels_and_files(examples)
-        form = {"data": {"labels": labels}, "files": _form_files(files), "headers": _once(idempotency_key)}
-        return Call("POST", f"{path_of(task_id)}/support", _read_task, form)
+        body = of_examples(*labels_and_contents(examples))
+        return Call("POST", f"{path_of(task_id)}/support", _read_task, body | {"headers": _once(idempotency_key)})
 
     @method
     def evaluate(self, task_id: str, examples: Examples) -> Call[Evaluation]:
@@ -102,10 +100,9 @@ class Calls:
         Raises:
             TypeError, ValueError, OSError: one of `examples` is not an image.
         """
-        labels, files = labels_and_files(examples)
-        form = {"data": {"labels": labels}, "files": _form_files(files)}
+        body = of_examples(*labels_and_contents(examples))
         read = Evaluation.from_json
-        return Call("POST", f"{path_of(task_id)}/evaluate", lambda response: read(response.json()), form)
+        return Call("POST", f"{path_of(task_id)}/evaluate", lambda response: read(response.json()), body)
 
     @method
     def feedback(
@@ -133,7 +130,7 @@ class Calls:
         for predicted, label, *images in answers:
             answer = {"predicted": text(predicted, "the answer"), "label": text(label, "the label")}
             if images:
-                answer["image"] = base64.b64encode(to_file(images[0])).decode()
+                answer["image"] = as_text(to_content(images[0]))
             judged.append(answer)
         options = {"json": {"answers": judged}, "headers": _once(idempotency_key)}
         return Call("POST", f"{path_of(task_id)}/feedback", _read_task, options)
@@ -272,8 +269,8 @@ class Calls:
         def read(response: httpx.Response) -> list[Prediction]:
             return [Prediction.from_json(prediction) for prediction in response.json()["predictions"]]
 
-        files = _form_files(to_files(images))
-        options = {"params": _given(top_k=top_k, reject=reject, threshold=threshold), "files": files}
+        params = {"params": _given(top_k=top_k, reject=reject, threshold=threshold)}
+        options = params | of_queries(to_contents(images))
         return Call("POST", f"{path_of(task_id)}/predict", read, options)
 
     @method
@@ -347,10 +344,6 @@ class Calls:
     def models(self) -> Call[list[Model]]:
         """List the models that are loaded, with their limits and cards; the default model comes first."""
         return Call("GET", "/models", lambda response: [Model.from_json(each) for each in response.json()["models"]])
-
-
-def _form_files(images: list[bytes], field: str = "images") -> list[tuple[str, tuple[str, bytes]]]:
-    return [(field, (f"{index}", image)) for index, image in enumerate(images)]
 
 
 def _once(key: str | None) -> dict[str, str]:

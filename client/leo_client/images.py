@@ -7,6 +7,8 @@ from os import PathLike
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any, TypeAlias
 
+import httpx
+
 from leo_client.checks import text
 
 if TYPE_CHECKING:
@@ -14,13 +16,16 @@ if TYPE_CHECKING:
     import PIL.Image
     from numpy.typing import NDArray
 
-Image: TypeAlias = "str | PathLike[str] | bytes | IO[bytes] | PIL.Image.Image | NDArray[np.generic]"
+Image: TypeAlias = "str | PathLike[str] | bytes | IO[bytes] | PIL.Image.Image | NDArray[np.generic] | httpx.URL"
 #: One image, or several.
 Images: TypeAlias = "Image | Iterable[Image]"
 #: Images by label (one, or a list of them), or pairs of label and image.
 Examples: TypeAlias = (
     "Mapping[str, Image | Sequence[Image]] | Sequence[tuple[str, Image]] | Iterator[tuple[str, Image]]"
 )
+
+#: What is sent of an image: its file, or the URL that the service fetches it from.
+Content: TypeAlias = bytes | httpx.URL
 
 NOT_A_PATH = re.compile(r"(?:https?|ftp|s3|gs|file):/|data:", re.IGNORECASE)
 LONGEST_PATH = 4096  # of Linux
@@ -30,12 +35,12 @@ FULL_RANGES = (1, 255, 1023, 4095, 16383, 65535)
 SHAPES = "[H,W], [H,W,1], [H,W,3] or [H,W,4]"
 
 
-def to_files(images: Images, fewest: int = 1) -> list[bytes]:
-    """Return the image files of one image or of several.
+def to_contents(images: Images, fewest: int = 1) -> list[Content]:
+    """Return what is sent of one image or of several.
 
     Raises:
         ValueError: there are fewer images than `fewest`.
-        TypeError, ValueError, OSError: what `to_file` raises.
+        TypeError, ValueError, OSError: what `to_content` raises.
     """
     if isinstance(images, Mapping):
         raise TypeError(_wrong_type(images))
@@ -47,10 +52,24 @@ def to_files(images: Images, fewest: int = 1) -> list[bytes]:
         or _is_array(given)
         or not isinstance(given, Iterable)
     )
-    files = [to_file(image) for image in ([given] if single else given)]
-    if len(files) < fewest:
+    contents = [to_content(image) for image in ([given] if single else given)]
+    if len(contents) < fewest:
         raise ValueError("there are no images: give at least one")
-    return files
+    return contents
+
+
+def to_content(image: Image) -> Content:
+    """Return an absolute URL of http or https as it is, and the file of any other image.
+
+    Raises:
+        ValueError: it is another URL.
+        TypeError, ValueError, OSError: what `to_file` raises.
+    """
+    if not isinstance(image, httpx.URL):
+        return to_file(image)
+    if image.scheme not in ("http", "https") or not image.host:
+        raise ValueError(f"the service fetches images by http or https, not {str(image)[:100]!r}")
+    return image
 
 
 def to_file(image: Image) -> bytes:
@@ -83,29 +102,29 @@ def to_file(image: Image) -> bytes:
     raise TypeError(_wrong_type(image))
 
 
-def labels_and_files(examples: Examples) -> tuple[list[str], list[bytes]]:
-    """Return one label and one image file for each example, in the same order. Raises what `to_files` raises."""
+def labels_and_contents(examples: Examples) -> tuple[list[str], list[Content]]:
+    """Return the label and what is sent of each example, in the same order. Raises what `to_contents` raises."""
     if isinstance(examples, str | bytes | Path) or not isinstance(examples, Iterable):
         raise TypeError(
             "give examples as a dict of images by label, or as pairs of label and image, "
             f"not as {type(examples).__name__}"
         )
     labels: list[str] = []
-    files: list[bytes] = []
+    contents: list[Content] = []
     for pair in examples.items() if isinstance(examples, Mapping) else examples:
         if not (isinstance(pair, tuple | list) and len(pair) == 2 and isinstance(pair[0], str)):
             raise TypeError("each example is a label, which is a str, with its image or its list of images")
         label, images = pair
         text(label, "the label")
         try:
-            of_label = to_files(images)
+            of_label = to_contents(images)
         except ValueError as error:
             raise ValueError(f"label {label!r}: {error}") from error
         labels += [label] * len(of_label)
-        files += of_label
-    if not files:
+        contents += of_label
+    if not contents:
         raise ValueError("there are no examples: give images of at least two labels")
-    return labels, files
+    return labels, contents
 
 
 def _is_file(image: object) -> bool:
@@ -117,7 +136,10 @@ def _path(given: "str | PathLike[str]") -> Path:
         if not given:
             raise ValueError("the path of an image is empty")
         if found := NOT_A_PATH.match(given):
-            raise ValueError(f"a str is the path of a file, not a URL ({found[0]}...): give the bytes of the image")
+            raise ValueError(
+                f"a str is the path of a file, not a URL ({found[0]}...): give the bytes of the image, "
+                "or httpx.URL(...) if the service shall fetch it"
+            )
         if len(given) > LONGEST_PATH:
             raise ValueError(f"a str of {len(given)} characters is no path: decode base64, and give the bytes")
     return Path(given)
@@ -145,7 +167,7 @@ def _is_array(image: object) -> bool:
 
 
 def _wrong_type(image: object) -> str:
-    wanted = "a path, bytes, an open file, a PIL image or a numpy array"
+    wanted = "a path, bytes, an open file, a PIL image, a numpy array or an httpx.URL"
     return f"give an image as {wanted}, not as {type(image).__name__}"
 
 
