@@ -1,4 +1,4 @@
-// The classes of step 1, one card each, in the order shown.
+// The classes of step 1, one card each, in the order shown; and one more card for what is none of them.
 
 import { Card } from "./card.js";
 import { byId } from "./dom.js";
@@ -7,39 +7,64 @@ import { offerUndo } from "./undo.js";
 
 const LETTERS = [..."ABCDEFGHIJKLMNOPQRSTUVWXYZ"];
 const FIRST = LETTERS.slice(0, 5); // the names of the cards that a visitor finds
+const OTHERS = "things that are none of these"; // the name of the last card
 const GONE = "The server has deleted it already, and this browser never had its picture.";
 
 let cards = [];
+let negatives; // the card of what is none of the classes
 let callbacks; // those of Card, `follow(change, examples)` and `canReturn(example)`
 
 /** `follow(change, examples)` makes a change that the task takes over; `canReturn` says whether one can be undone. */
 export function setUpClasses(given) {
   callbacks = { ...given, removed: removeCard, exampleRemoved: removeExample };
   showClasses([], []);
+  byId("none").addEventListener("toggle", () => byId("none").open && openNegatives());
+}
+
+export const negativesCard = () => negatives;
+
+/** Show the card of what is none of the classes, which few need. */
+export function openNegatives() {
+  byId("none").open = true;
+  if (!negatives.element.isConnected) byId("negatives").replaceChildren(negatives.element);
+}
+
+function showNegatives(record, examples) {
+  if (!record || record.id !== negatives?.id) negatives = makeCard({ ...record, name: OTHERS });
+  negatives.show({ position: negatives.position, ...record, name: OTHERS }, examplesOf(negatives, examples));
+  negatives.field.readOnly = true;
+  byId("none").open = false;
+  byId("negatives").replaceChildren();
+  if (!negatives.empty) openNegatives();
 }
 
 /** Show these records of classes and examples; without classes, the empty cards that a visitor finds. */
 export function showClasses(classes, examples) {
   const known = new Map(cards.map((card) => [card.id, card]));
-  const records = classes.length ? classes : FIRST.map((name) => ({ name, drawing: null }));
+  const own = classes.filter((each) => !each.negatives);
+  const records = own.length ? own : FIRST.map((name) => ({ name, drawing: null }));
   const next = records.map((record) => {
     const card = known.get(record.id) ?? makeCard(record);
     known.delete(record.id);
-    const own = examples.filter((each) => each.class === card.id);
-    own.sort((one, other) => one.position - other.position);
-    card.show({ position: card.position, ...record }, own);
+    card.show({ position: card.position, ...record }, examplesOf(card, examples));
     return card;
   });
   known.forEach((card) => card.element.remove());
   cards = next;
   arrange();
+  showNegatives(classes.find((each) => each.negatives), examples);
 }
+
+const examplesOf = ({ id }, examples) =>
+  examples.filter((each) => each.class === id).sort((one, other) => one.position - other.position);
+
+const everyCard = () => [...cards, negatives];
 
 /** The records of what is shown, and whether nobody has made anything of it yet. */
 export function classRecords(classifier) {
-  const classes = cards.map((card) => ({ ...card.record(), classifier }));
-  const examples = cards.flatMap((card) => card.examples.map((each) => ({ ...each, class: card.id, classifier })));
-  const blank = cards.every((card) => card.empty && isSpare(card));
+  const classes = everyCard().map((card) => ({ ...card.record(), negatives: card === negatives, classifier }));
+  const examples = everyCard().flatMap((card) => card.examples.map((each) => ({ ...each, class: card.id, classifier })));
+  const blank = negatives.empty && cards.every((card) => card.empty && isSpare(card));
   return { classes, examples, blank };
 }
 
@@ -90,14 +115,14 @@ function removeCard(card) {
 
 /** Show a card again, which may have been removed. */
 function bringBack(card) {
-  if (!cards.some(({ id }) => id === card.id)) cards.push(card);
+  if (!everyCard().some(({ id }) => id === card.id)) cards.push(card);
   arrange();
   callbacks.changed();
 }
 
 function putBack(card, example) {
   bringBack(card);
-  cards.find(({ id }) => id === card.id).add([example]);
+  everyCard().find(({ id }) => id === card.id).add([example]);
 }
 
 /** Move an example to another class, which can be undone. */
@@ -141,7 +166,7 @@ export function dropSpares(kept) {
 
 export const allCards = () => cards;
 
-export const cardOf = (element) => cards.find((card) => card.element.contains(element));
+export const cardOf = (element) => everyCard().find((card) => card.element.contains(element));
 
 /** Each example with its card and label, class by class. */
 export const allExamples = () =>
@@ -165,6 +190,6 @@ export function checkClasses() {
   return true;
 }
 
-export const redrawClasses = () => cards.forEach((card) => card.redraw());
+export const redrawClasses = () => everyCard().forEach((card) => card.redraw());
 
-export const unflagClasses = () => cards.forEach((card) => card.unflag());
+export const unflagClasses = () => everyCard().forEach((card) => card.unflag());

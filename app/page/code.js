@@ -3,10 +3,12 @@
 import { byId } from "./dom.js";
 import { keptUntil, lifetimeChoice, takeawayChoices } from "./keeping.js";
 import { currentKey } from "./key.js";
-import * as snippets from "./snippets.js";
 import { rejection } from "./verdict.js";
 
-const LANGUAGES = ["curl", "python"];
+// Code that asks a task, one function for each language. `server` is a URL that ends with a slash; `withKey` adds the
+// key from the environment.
+const SNIPPETS = { curl, python };
+const LANGUAGES = Object.keys(SNIPPETS);
 
 let task = null;
 let language = LANGUAGES[0];
@@ -40,7 +42,7 @@ export function showCode(created, changed) {
 export function refreshCode() {
   if (!task) return;
   const server = new URL(".", document.baseURI).href;
-  byId("snippet").textContent = snippets[language](server, task.task_id, rejection(), currentKey() !== "");
+  byId("snippet").textContent = SNIPPETS[language](server, task.task_id, rejection(), currentKey() !== "");
 }
 
 function chooseLanguage(chosen) {
@@ -63,4 +65,23 @@ async function copy() {
     byId("copy").textContent = "Selected: copy it";
   }
   setTimeout(() => (byId("copy").textContent = "Copy"), 2000);
+}
+
+function curl(server, task, reject, withKey) {
+  const key = withKey ? '-H "Authorization: Bearer $LEO_API_KEY" ' : "";
+  return `curl ${key}-F images=@drawing.png "${server}tasks/${task}/predict?reject=${reject}"`;
+}
+
+function python(server, task, reject, withKey) {
+  const key = withKey ? '\n    headers={"Authorization": f"Bearer {os.environ[\'LEO_API_KEY\']}"},' : "";
+  return `${withKey ? "import os\n\n" : ""}import httpx  # pip install httpx
+
+answer = httpx.post(
+    "${server}tasks/${task}/predict",
+    params={"reject": ${reject}},
+    files=[("images", open("drawing.png", "rb"))],${key}
+)
+answer.raise_for_status()
+for prediction in answer.json()["predictions"]:
+    print("none of these" if prediction["unknown"] else prediction["label"], prediction["confidence"])`;
 }

@@ -23,6 +23,22 @@ export const makeCanvas = (width, height) => make("canvas", { width, height });
 /** A button of this text that calls `onclick()`. */
 export const button = (text, onclick, properties = {}) => make("button", { type: "button", onclick, ...properties }, text);
 
+const VALUES = /^(Arrow(Up|Down)|Home|End|Page(Up|Down)|[^ ])$/; // keys that choose without opening the list
+
+/** Call `act(value)` when something is chosen in a list whose choices are done at once. Keys open the list first. */
+export function onChosen(select, act) {
+  select.addEventListener("keydown", (event) => {
+    if (!VALUES.test(event.key) || event.ctrlKey || event.altKey || event.metaKey || !select.showPicker) return;
+    event.preventDefault();
+    select.showPicker();
+  });
+  select.addEventListener("change", () => {
+    const { value } = select;
+    select.value = "";
+    act(value);
+  });
+}
+
 /** A random name for a record. Not crypto.randomUUID, which exists only over HTTPS and on localhost. */
 export const newId = () =>
   Array.from(crypto.getRandomValues(new Uint8Array(12)), (byte) => byte.toString(16).padStart(2, "0")).join("");

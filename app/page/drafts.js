@@ -9,8 +9,10 @@ const DELAY = 150; // milliseconds that changes are gathered before they are wri
 /**
  * The open classifier. `task` is what the server said of it last, or null. `sent` lists [id, label, number] of the
  * examples in the task; the number is the server's, null until it is known. `former` lists the ids of tasks that it
- * replaced. `question` is what the large pad shows, `model` the chosen model or "", and `keepImages` whether the
- * server shall keep the pictures too.
+ * replaced. `underway` has {key, added} of an addition without an answer so far: its Idempotency-Key and [id, label] of
+ * what is added; or it is null. `negatives` lists the ids of what the task was given as none of its classes. `question`
+ * is what the large pad shows, `model` the chosen model or "", and `keepImages` whether the server shall keep the
+ * pictures too.
  */
 export let draft = blankDraft();
 
@@ -28,13 +30,15 @@ const tabs = "BroadcastChannel" in window ? new BroadcastChannel(`leo-drafts${FO
 
 function blankDraft() {
   const choices = { name: "", model: "", keepImages: false };
-  return { id: newId(), ...choices, task: null, sent: [], former: [], question: null, updated: Date.now() };
+  const made = { task: null, sent: [], former: [], underway: null, negatives: [] };
+  return { id: newId(), ...choices, ...made, question: null, updated: Date.now() };
 }
 
 /** A record as this version writes it. What another version wrote differently, or what is damaged, is left out. */
 function sound(record) {
-  const { id, name, model, keepImages, task, sent, former, question, updated } = record;
+  const { id, name, model, keepImages, task, sent, former, underway, negatives, question, updated } = record;
   const text = (value) => (typeof value === "string" ? value : "");
+  const list = (value) => (Array.isArray(value) ? value : []);
   const isTask = text(task?.task_id) && Array.isArray(task.labels) && Array.isArray(task.adaptation?.losses);
   const isQuestion = question?.blob instanceof Blob || Array.isArray(question?.strokes);
   return {
@@ -43,8 +47,10 @@ function sound(record) {
     model: text(model),
     keepImages: keepImages === true,
     task: isTask ? task : null,
-    sent: Array.isArray(sent) ? sent.filter(Array.isArray) : [],
-    former: Array.isArray(former) ? former : [],
+    sent: list(sent).filter(Array.isArray),
+    former: list(former),
+    underway: Array.isArray(underway?.added) ? underway : null,
+    negatives: list(negatives),
     question: isQuestion ? question : null,
     updated: Number(updated) || 0,
   };
@@ -74,18 +80,14 @@ export function save() {
   timer = null;
   const { classes, examples, blank } = collect();
   if (blank && !draft.task && !draft.name && !stored.has(draft.id)) return writing;
-  const records = [
-    ["classifiers", draft, JSON.stringify({ ...draft, updated: 0, question: mark(draft.question) })],
-    ...classes.map((each) => ["classes", each, JSON.stringify(each)]),
-    ...examples.map((each) => ["examples", each, `${each.classifier} ${each.class} ${each.position}`]),
-  ];
-  const puts = records.filter(([, record, text]) => stored.get(record.id)?.text !== text);
-  const present = new Set(records.map(([, record]) => record.id));
-  const deletes = [...stored].filter(([id]) => !present.has(id)).map(([id, { store }]) => [store, id]);
+  const records = inStores(draft, classes, examples);
+  const now = asTexts(records);
+  const puts = records.filter(([, { id }]) => stored.get(id)?.text !== now.get(id).text);
+  const deletes = [...stored].filter(([id]) => !now.has(id)).map(([id, { store }]) => [store, id]);
   if (puts.length + deletes.length === 0) return writing;
   saves += 1;
   draft.updated = Date.now();
-  stored = new Map(records.map(([store, record, text]) => [record.id, { store, text }]));
+  stored = now;
   const written = write(
     puts.map(([store, record]) => [store, { ...record }]),
     deletes,
@@ -96,10 +98,26 @@ export function save() {
   return writing;
 }
 
+/** Everything kept of a classifier as a list of [store, record]. */
+const inStores = (classifier, classes, examples) => [
+  ["classifiers", classifier],
+  ...classes.map((each) => ["classes", each]),
+  ...examples.map((each) => ["examples", each]),
+];
+
+/** For each record's id its {store, text}; the text changes whenever the record does. */
+const asTexts = (records) => new Map(records.map(([store, record]) => [record.id, { store, text: TEXTS[store](record) }]));
+
+const TEXTS = {
+  classifiers: (each) => JSON.stringify({ ...each, updated: 0, question: mark(each.question) }),
+  classes: (each) => JSON.stringify(each),
+  examples: (each) => `${each.classifier} ${each.class} ${each.position}`,
+};
+
 /** A question in few characters: a photo is a new object whenever it is another photo. */
 const mark = (question) => question && (question.strokes ?? question.id);
 
-export function announce(id) {
+function announce(id) {
   tabs?.postMessage({ changed: id });
   onother();
 }
@@ -134,14 +152,7 @@ async function load(id, isRemote) {
   if (isRemote && (timer !== null || before !== saves)) return reload(); // what was read is out of date
   if (isRemote) Object.assign(draft, found);
   else draft = found;
-  stored = new Map([
-    [found.id, { store: "classifiers", text: JSON.stringify({ ...found, updated: 0, question: mark(found.question) }) }],
-    ...classes.map((each) => [each.id, { store: "classes", text: JSON.stringify(each) }]),
-    ...examples.map((each) => [
-      each.id,
-      { store: "examples", text: `${each.classifier} ${each.class} ${each.position}` },
-    ]),
-  ]);
+  stored = asTexts(inStores(found, classes, examples));
   await show(classes, examples, isRemote);
   return true;
 }
@@ -182,11 +193,7 @@ export async function recordsOf(id) {
 /** Forget a classifier. Returns a function that brings it back, with changes to its own record. */
 export async function forgetDraft(id) {
   const { found, classes, examples } = await recordsOf(id);
-  const records = [
-    ...(found ? [["classifiers", found]] : []),
-    ...classes.map((each) => ["classes", each]),
-    ...examples.map((each) => ["examples", each]),
-  ];
+  const records = inStores(found, classes, examples).filter(([, record]) => record);
   await write([], records.map(([store, record]) => [store, record.id]));
   announce(id);
   return async (changes) => {

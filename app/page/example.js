@@ -23,8 +23,10 @@ export function ofServer(taskId, number, blob, drawn) {
   return blob ? { ...example, blob } : { ...example, remote: true };
 }
 
-/** The file that is sent. */
-export const asFile = ({ blob, strokes }) => blob ?? strokesAsFile(strokes);
+const asFile = ({ blob, strokes }) => blob ?? strokesAsFile(strokes);
+
+/** Add the file to a form. */
+export const appendTo = (form, field, example) => form.append(field, asFile(example), example.name ?? "drawing.png");
 
 export const isDrawn = ({ strokes, drawn }) => Boolean(strokes || drawn);
 

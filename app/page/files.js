@@ -6,6 +6,7 @@ const PICTURE = /\.(png|apng|jpe?g|jpe|jfif|mpo|webp|gif|bmp|dib|tiff?|avifs?|he
 const HIDDEN = /^\.|^thumbs\.db$|^desktop\.ini$|^__macosx$/i;
 const MOST_FILES = 10_000;
 const DEEPEST = 8;
+const LONGEST = 100; // characters of a label
 
 /** Call `take(found)` with what was chosen in an `<input type="file">`: a list of {file, folders}. */
 export function onFilesChosen(input, take) {
@@ -101,12 +102,15 @@ export function sift(found) {
 const mayBePicture = ({ type, name }) =>
   PICTURE.test(name) || (type.startsWith("image/") && !type.includes("svg")) || (type === "" && !name.includes("."));
 
+/** The label that a picture has by the folder that it lies in, as the server spells it; "" if it lies in none. */
+export const labelOf = ({ folders }) => [...(folders.at(-1) ?? "").trim().normalize("NFC")].slice(0, LONGEST).join("").trim();
+
 /** The folder that each picture lies in, as a map from its name to files; "" for those that lie in none. */
 export function byFolder(pictures) {
   const groups = new Map();
-  for (const { file, folders } of pictures) {
-    const name = (folders.at(-1) ?? "").trim().slice(0, 100);
-    groups.set(name, [...(groups.get(name) ?? []), file]);
+  for (const each of pictures) {
+    const name = labelOf(each);
+    groups.set(name, [...(groups.get(name) ?? []), each.file]);
   }
   return groups;
 }

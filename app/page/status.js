@@ -15,9 +15,10 @@ export function progress() {
   return `${drawn} classes have examples. Create the classifier now, or add more.${mixture()}`;
 }
 
-/** What is said while the cards and the task differ. */
-export function changed({ fresh, moved, removed }) {
+/** What is said while the cards and the task differ. `isStuck`: it would have to be made anew, which it cannot here. */
+export function changed({ fresh, moved, removed }, isStuck) {
   if (!mayWrite()) return "";
+  if (isStuck) return "This change would need all of its pictures, and this browser does not have them. It stays as it was.";
   if (!fresh.length && !moved.length && !removed.length) return "To use this choice, create the classifier again.";
   if (countDrawn() < 2) return "A classifier needs two classes. Fill another box; until then it stays as it was.";
   const onlyNew = !moved.length && !removed.length && fresh.length;

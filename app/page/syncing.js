@@ -11,17 +11,17 @@ const MOST_TRIES = 5; // to read a task and its examples while others keep chang
 const TOGETHER = 24; // pictures that are shown at once
 
 /** Whether the server may have other examples than the page knows of, or may spell a label in another way. */
-export function isBehind({ task, sent }) {
+export function isBehind({ task, sent, underway }) {
   const shots = Object.values(task.shots).reduce((sum, each) => sum + each, 0);
   const isKnown = ([, label, number]) => typeof number === "number" && Object.hasOwn(task.shots, label);
-  return shots !== sent.length || !sent.every(isKnown);
+  return underway !== null || shots !== sent.length || !sent.every(isKnown);
 }
 
 /**
  * Read a classifier's task and its examples, and show what others have added, moved or removed. `doubtful` lists
- * [id, label] of what was sent without an answer; returns whether all of it is in the task.
+ * [id, label] of what was sent without an answer.
  */
-export async function sync(mine, doubtful = []) {
+export async function sync(mine, doubtful = mine.underway?.added ?? []) {
   const [task, listed] = await readBoth(mine.task.task_id);
   const withThem = pair([...mine.sent, ...doubtful], listed);
   const areIn = doubtful.every(([id]) => withThem.pairs.some(([paired]) => paired === id));
@@ -29,14 +29,14 @@ export async function sync(mine, doubtful = []) {
   const before = new Map(mine.sent);
   mine.task = task;
   mine.sent = pairs;
+  if (areIn && doubtful.length) mine.underway = null;
   if (mine !== draft) {
-    await changeDraft(mine.id, { task, sent: pairs });
+    await changeDraft(mine.id, { task, sent: pairs, underway: mine.underway });
   } else {
     follow(before, pairs);
     await save();
     await showOthers(mine, others);
   }
-  return areIn;
 }
 
 async function readBoth(id) {

@@ -3,7 +3,7 @@
 import { call } from "./api.js";
 import { startAsking } from "./ask.js";
 import { differences, leavesTwo } from "./changes.js";
-import { allCards, allExamples, countDrawn } from "./classes.js";
+import { allCards, allExamples, countDrawn, negativesCard, openNegatives } from "./classes.js";
 import { showCode } from "./code.js";
 import { byId } from "./dom.js";
 import { draft, save } from "./drafts.js";
@@ -33,14 +33,24 @@ export function needsNewTask(found = difference()) {
   const { task } = draft;
   if (!task || lost) return true;
   const isOther = (chosenModel() ?? task.model) !== task.model || draft.keepImages !== Boolean(task.keep_images);
-  return isOther || !leavesTwo(task.shots, draft.sent, found);
+  return isOther || hasOtherNegatives() || !leavesTwo(task.shots, draft.sent, found);
+}
+
+/** What is sent as none of the classes, {example, card} of each. */
+export const negatives = () =>
+  negativesCard().all().filter(({ id }) => !refused.has(id)).map((example) => ({ example, card: negativesCard() }));
+
+function hasOtherNegatives() {
+  const shown = negatives().map(({ example }) => example.id);
+  return shown.length !== draft.negatives.length || !shown.every((id) => draft.negatives.includes(id));
 }
 
 /** Whether there is a task made of exactly what the cards show. */
 export const isUpToDate = () => draft.task !== null && isSame(difference()) && !needsNewTask();
 
 /** Whether all examples of the task are here with their pictures, so that it can be made anew. */
-export const isWhole = () => allCards().every(({ held }) => !held) && allExamples().every(({ example }) => !example.remote);
+export const isWhole = () =>
+  [...allCards(), negativesCard()].every(({ held }) => !held) && allExamples().every(({ example }) => !example.remote);
 
 /** Show what may be done, after any change of the classes. */
 export function classesEdited() {
@@ -72,7 +82,7 @@ export function showState() {
   if (work) return;
   if (lost) showStatus(lost);
   else if (!task) showStatus(progress());
-  else showStatus(isReady ? ready(task) : changed(found));
+  else showStatus(isReady ? ready(task) : changed(found, isNew && !isWhole()));
 }
 
 /** Show all that the page says about the task of the open classifier. `quietly`: without moving the page. */
@@ -107,6 +117,9 @@ function showHeld() {
   const counts = new Map(Object.entries(draft.task?.shots ?? {}));
   for (const [, label] of draft.sent) counts.set(label, (counts.get(label) ?? 0) - 1);
   for (const card of allCards()) card.hold(Math.max(0, counts.get(card.name) ?? 0));
+  const { task, negatives: sent } = draft;
+  negativesCard().hold(Math.max(0, (task.negatives ?? 0) - sent.length));
+  if (negativesCard().held) openNegatives();
 }
 
 /** Show a classifier without a task. */
@@ -114,7 +127,7 @@ export function showNoTask() {
   document.body.classList.remove("taught");
   byId("inside").hidden = byId("use").hidden = true;
   byId("ask-hint").textContent = "Create a classifier first. Then draw or show something here, and it says what it is.";
-  for (const card of allCards()) card.hold(0);
+  for (const card of [...allCards(), negativesCard()]) card.hold(0);
   hideQuality();
   showState();
 }

@@ -1,12 +1,13 @@
 // Puts picture files into the classes: into one card, or folder by folder into classes of their names.
 
-import { addCard, allCards, cardNamed, dropSpares } from "./classes.js";
+import { addCard, allCards, cardNamed, dropSpares, negativesCard, openNegatives } from "./classes.js";
 import { plural } from "./dom.js";
 import { nextPosition, ofPhoto } from "./example.js";
 import { byFolder, sift } from "./files.js";
 import { hideProgress, showError, showNotice, showProgress } from "./messages.js";
 import { readPhotos } from "./photos.js";
 
+const NEGATIVES = "_negatives"; // the folder of what is none of the classes, as in zips that the server takes
 const TOGETHER = 150; // milliseconds that photos are gathered before they are shown
 
 let reading = Promise.resolve(); // until all photos chosen so far have been read
@@ -25,18 +26,20 @@ export function stopReading() {
 export function teach(found, card = null) {
   const { pictures, others } = sift(found);
   if (pictures.length === 0) return showError(others ? unreadable(others) : "There are no pictures in there.");
-  const groups = byFolder(pictures);
-  const targets = [];
+  const isOfNone = ({ folders }) => card === negativesCard() || folders.includes(NEGATIVES);
+  const targets = pictures.filter(isOfNone).map(({ file }) => ({ file, card: negativesCard() }));
+  if (targets.length) openNegatives();
+  const groups = byFolder(pictures.filter((each) => !isOfNone(each)));
   if (card && groups.size === 1) {
     const [folder] = groups.keys();
     if (folder && card.empty && /^[A-Z]$/.test(card.name)) card.field.value = folder;
-    targets.push(...pictures.map(({ file }) => ({ file, card })));
+    targets.push(...groups.get(folder).map((file) => ({ file, card })));
   } else {
     for (const [folder, files] of groups) {
       const target = folder ? cardNamed(folder) : (card ?? spareCard());
       targets.push(...files.map((file) => ({ file, card: target })));
     }
-    if (groups.size > 1 || !groups.has("")) dropSpares(new Set(targets.map((each) => each.card)));
+    if (groups.size > 1 || (groups.size && !groups.has(""))) dropSpares(new Set(targets.map((each) => each.card)));
   }
   reading = Promise.all([reading, read(targets, others)]);
   return reading;

@@ -3,12 +3,12 @@
 import { showTaskInAddress } from "./address.js";
 import { ApiError, call, patiently, PICTURE } from "./api.js";
 import { allExamples, checkClasses } from "./classes.js";
-import { FOLDER, plural } from "./dom.js";
-import { catchUp, changeDraft, draft, save } from "./drafts.js";
+import { FOLDER, newId, plural } from "./dom.js";
+import { catchUp, changeDraft, draft } from "./drafts.js";
 import { hideProgress, showError, showProgress, showStatus } from "./messages.js";
 import { chosenModel } from "./models.js";
 import { send } from "./sending.js";
-import { difference, isUpToDate, isWhole, LEARNING, needsNewTask, refused, showTask, showWork, taskFound, taskLost } from "./task.js";
+import { difference, isUpToDate, isWhole, LEARNING, needsNewTask, negatives, refused, showTask, showWork, taskFound, taskLost } from "./task.js";
 import { isBehind, sync } from "./syncing.js";
 import { readingDone } from "./teaching.js";
 
@@ -35,7 +35,7 @@ export async function follow(change, examples, answers = new Map()) {
   try {
     change();
     if (updating?.of === mine) await updating.done; // it may have begun before this change
-    if (mine === draft && !isUpToDate()) await createTask({ quietly: true });
+    if (mine === draft && !isUpToDate() && !needsNewTask()) await createTask({ quietly: true });
   } finally {
     followers -= 1;
     if (!updating && !followers) showWork("");
@@ -95,6 +95,7 @@ async function update(quietly, stop) {
     showTask(quietly);
     if (refused.size) showError(`The server could not read ${plural(refused.size, "photo")}. They are marked.`);
   } catch (error) {
+    if (error.status >= 400 && error.status < 500) mine.underway = null; // refused: nothing of it was added
     if (mine === draft) failed(error, stop.signal);
   }
 }
@@ -162,7 +163,16 @@ const sendingOf = (mine) => ({
     refused.add(example.id);
     card.flag(example.id, reason);
   },
-  received: (task, part, isNew) => {
+  /** Keep that these are on their way: if the page ends before the answer, it asks the server about them. */
+  begin: async (part) => {
+    const added = part.map(({ example, label }) => [example.id, label]);
+    const isAgain = JSON.stringify(mine.underway?.added) === JSON.stringify(added);
+    if (!isAgain) await keep(mine, { underway: { key: newId(), added } });
+    return mine.underway.key;
+  },
+  received: (task, part, others) => {
+    const isNew = others !== null;
+    if (isNew) mine.negatives = others.map(({ example }) => example.id);
     if (isNew && mine.task) mine.former = [...mine.former, mine.task.task_id];
     // The numbers of examples added later are asked for at the end, once for all of them.
     const added = part.map(({ example, label }, index) => [example.id, label, isNew ? index : null]);
@@ -170,20 +180,22 @@ const sendingOf = (mine) => ({
     const known = new Map(before);
     return took(mine, task, [...before, ...added.filter(([id]) => !known.has(id))]);
   },
-  caughtUp: async (part, isDoubtful) => {
-    const candidates = isDoubtful ? part.map(({ example, label }) => [example.id, label]) : [];
-    const isIn = (await sync(mine, candidates)) && isDoubtful;
-    return { task: mine.task, isIn };
+  caughtUp: async () => {
+    await sync(mine, []);
+    return mine.task;
   },
 });
 
 /** Keep what the task is now, and which examples are in it. */
-async function took(mine, task, sent) {
-  mine.task = task;
-  mine.sent = sent;
-  if (mine !== draft) return changeDraft(mine.id, { task, sent, former: mine.former });
-  taskFound();
-  await save();
+function took(mine, task, sent) {
+  if (mine === draft) taskFound();
+  return keep(mine, { task, sent, former: mine.former, negatives: mine.negatives, underway: null });
+}
+
+/** Keep changes of a classifier, which may no longer be the open one. */
+function keep(mine, changes) {
+  Object.assign(mine, changes);
+  return changeDraft(mine.id, changes);
 }
 
 /** Learn the numbers of what was sent, and what others have changed meanwhile. */
@@ -200,7 +212,7 @@ async function learnNumbers(mine, { tell, signal }) {
 function optionsOf({ name, keepImages, task }) {
   const remaining = Math.round((Date.parse(task?.expires_at) - Date.now()) / 1000) || 0;
   const ttl = task?.expires_at === null ? null : Math.max(TTL_SECONDS, remaining);
-  return { name: name || "playground", model: chosenModel(), ttl, keepImages };
+  return { name: name || "playground", model: chosenModel(), ttl, keepImages, negatives: negatives() };
 }
 
 /** Let a task that was replaced answer for another day, for code that still uses it. */

@@ -1,7 +1,7 @@
 // One example shown large, with what can be done with it: delete it, move it to another class, look at the next.
 
-import { allCards, moveExample, removeExample } from "./classes.js";
-import { byId, makeCanvas } from "./dom.js";
+import { allCards, moveExample, negativesCard, removeExample } from "./classes.js";
+import { byId, makeCanvas, onChosen } from "./dom.js";
 import { paint } from "./example.js";
 
 const SIDE = 640; // pixels
@@ -10,8 +10,8 @@ let shown = null; // {card, example}
 
 export function setUpViewer() {
   byId("viewer-delete").addEventListener("click", () => leaving(() => removeExample(shown.card, shown.example)));
-  byId("viewer-move").addEventListener("change", () => {
-    const to = allCards().find(({ id }) => id === byId("viewer-move").value);
+  onChosen(byId("viewer-move"), (wanted) => {
+    const to = targets().find(({ id }) => id === wanted);
     if (to) leaving(() => moveExample(shown.card, shown.example, to));
   });
   byId("viewer-before").addEventListener("click", () => step(-1));
@@ -40,10 +40,14 @@ function show(card, example) {
   byId("viewer-title").textContent = `${card.name || "Without a name"}, example ${index + 1} of ${card.examples.length}`;
   byId("viewer-name").textContent = example.remote ? "Its picture is not in this browser, and the server does not keep it." : (example.name ?? "");
   byId("viewer-move").replaceChildren(new Option("Move to…", ""));
-  for (const other of allCards()) if (other !== card) byId("viewer-move").add(new Option(other.name || "Without a name", other.id));
+  for (const other of targets()) byId("viewer-move").add(new Option(other.name || "Without a name", other.id));
   byId("viewer-before").disabled = index <= 0;
   byId("viewer-after").disabled = index >= card.examples.length - 1;
 }
+
+/** Where the shown example may be moved. What is none of the classes must be sent, which takes a picture. */
+const targets = () =>
+  [...allCards(), ...(shown.example.remote ? [] : [negativesCard()])].filter((card) => card !== shown.card);
 
 const indexOfShown = () => shown.card.examples.findIndex(({ id }) => id === shown.example.id);
 

@@ -1,0 +1,138 @@
+"""The page's place for what is none of the classes: drawn, dropped, kept, sent with the creation, and undone."""
+
+from pathlib import Path
+
+import httpx
+import pytest
+from playwright.sync_api import Browser, Page, ViewportSize, expect
+
+from tests.helpers.drawn import CHARACTERS, shaky
+from tests.helpers.page import DESKTOP, PHONE, Visit
+from tests.helpers.page_task import id_of, photos, shots
+from tests.helpers.tasks import FIVE
+
+STRANGER = next(name for name in CHARACTERS if name not in FIVE)
+
+
+def negatives(client: httpx.Client, page: Page) -> int:
+    """How many negatives the server has of the open task."""
+    return int(client.get(f"/tasks/{id_of(page)}").json()["negatives"])
+
+
+def draw_negatives(visit: Visit, count: int) -> None:
+    """Open the place for what is none of the classes, and draw a stranger there so many times."""
+    visit.page.locator("#none summary").click()
+    card = visit.page.locator("#negatives .card")
+    for seed in range(count):
+        if seed:
+            card.locator(".another").click()
+        visit.draw(card.locator(".pad canvas"), shaky(CHARACTERS[STRANGER], seed))
+
+
+@pytest.mark.parametrize("viewport", [DESKTOP, PHONE], ids=["desktop", "phone"])
+def test_what_is_drawn_as_none_of_them_is_sent_kept_and_known_as_such(
+    browser: Browser, client: httpx.Client, viewport: ViewportSize
+) -> None:
+    with Visit(browser, client, viewport) as visit:
+        page = visit.page
+        expect(page.locator("#negatives .card")).to_have_count(0)  # few need it
+        visit.teach(FIVE)
+        assert negatives(client, page) == 0
+        first = page.url
+        draw_negatives(visit, 2)
+        expect(page.locator("#create")).to_have_text("Create it again")
+        expect(page.locator("#status")).to_contain_text("create the classifier again")
+        page.reload()
+        expect(page.locator("#negatives .thumbs li")).to_have_count(1)
+        expect(page.locator("#negatives .pad.drawn")).to_have_count(1)
+        page.click("#create")
+        expect(page.locator("#status")).to_contain_text("Ready: 5 classes")
+        assert page.url != first
+        assert negatives(client, page) == 2
+        assert shots(client, page) == dict.fromkeys(FIVE, 1)
+        visit.ask(shaky(CHARACTERS[STRANGER], 9))
+        visit.expect_verdict("None of these")
+        visit.ask(shaky(CHARACTERS[FIVE[1]], 9))
+        visit.expect_verdict(FIVE[1])
+        assert page.evaluate("document.documentElement.scrollWidth <= innerWidth"), "it scrolls sideways"
+        page.reload()
+        expect(page.locator("#status")).to_contain_text("Ready: 5 classes")
+        expect(page.locator("#create")).to_be_hidden()
+        assert visit.wrong == []
+
+
+def test_a_folder_of_negatives_is_no_class(browser: Browser, both: httpx.Client, tmp_path: Path) -> None:
+    *_, lime, cyan = photos(tmp_path / "set", "red", "blue", "lime", "cyan")
+    (tmp_path / "set" / "_negatives" / "deeper").mkdir(parents=True)
+    lime.rename(tmp_path / "set" / "_negatives" / "lime")
+    cyan.rename(tmp_path / "set" / "_negatives" / "deeper" / "cyan")
+    (tmp_path / "set" / "_negatives" / "broken.tiff").write_bytes(b"II*\0 and no more")
+    with Visit(browser, both, DESKTOP) as visit:
+        page = visit.page
+        visit.drop("#teach .title", tmp_path / "set")
+        expect(page.locator("#negatives .thumbs li")).to_have_count(9)
+        expect(page.locator("#cards .thumbs li")).to_have_count(8)
+        page.click("#create")
+        expect(page.locator("#status")).to_contain_text("Ready: 2 classes")
+        expect(page.locator("#error")).to_contain_text("could not read 1 photo")
+        assert shots(both, page) == {"blue": 4, "red": 4}
+        assert negatives(both, page) == 8
+        expect(page.locator("#create")).to_be_hidden()
+
+
+def test_they_are_removed_moved_and_brought_back(browser: Browser, client: httpx.Client) -> None:
+    with Visit(browser, client, DESKTOP) as visit:
+        page = visit.page
+        draw_negatives(visit, 2)
+        visit.teach(FIVE[:3])
+        address = page.url
+        assert negatives(client, page) == 2
+        page.locator("#negatives .thumbs button").click()
+        page.click("#viewer-delete")
+        expect(page.locator("#create")).to_have_text("Create it again")
+        page.keyboard.press("Control+z")
+        expect(page.locator("#negatives .thumbs li")).to_have_count(1)
+        expect(page.locator("#status")).to_contain_text("Ready: 3 classes")
+        page.locator("#negatives .thumbs button").click()
+        page.select_option("#viewer-move", label=FIVE[1])
+        expect(page.locator("#create")).to_have_text("Create it again")
+        assert page.url == address  # the task that there is stays until one asks for another
+        page.click("#create")
+        expect(page.locator("#status")).to_contain_text("Ready: 3 classes")
+        assert negatives(client, page) == 1
+        assert shots(client, page) == {FIVE[0]: 1, FIVE[1]: 2, FIVE[2]: 1}
+
+
+def test_a_copy_has_them_and_a_new_classifier_does_not(browser: Browser, client: httpx.Client) -> None:
+    with Visit(browser, client, DESKTOP) as visit:
+        page = visit.page
+        draw_negatives(visit, 1)
+        visit.teach(FIVE[:2])
+        page.click("#library-open")
+        expect(page.locator("#library-kept .about")).to_contain_text("2 classes")
+        page.get_by_role("button", name="Duplicate").click()
+        expect(page.locator("#negatives .pad.drawn")).to_have_count(1)
+        page.click("#create")
+        expect(page.locator("#status")).to_contain_text("Ready: 2 classes")
+        assert negatives(client, page) == 1
+        page.click("#start-over")
+        expect(page.locator("#negatives .card")).to_have_count(0)
+        page.go_back()
+        expect(page.locator("#negatives .pad.drawn")).to_have_count(1)
+
+
+def test_through_a_link_they_are_counted_and_cannot_be_replaced(browser: Browser, client: httpx.Client) -> None:
+    with Visit(browser, client, DESKTOP) as visit:
+        draw_negatives(visit, 2)
+        visit.teach(FIVE[:3])
+        link = visit.page.url
+    with Visit(browser, client, PHONE) as visit:
+        page = visit.page
+        page.goto(link)
+        expect(page.locator("#negatives .held")).to_have_text("2 examples on the server")
+        expect(page.locator("#status")).to_contain_text("Ready: 3 classes")
+        visit.draw(page.locator("#negatives .pad canvas"), shaky(CHARACTERS[STRANGER], 5))
+        expect(page.locator("#status")).to_contain_text("this browser does not have them")
+        expect(page.locator("#create")).to_be_hidden()
+        page.locator("#negatives .undo").click()
+        expect(page.locator("#status")).to_contain_text("Ready: 3 classes")
