@@ -15,6 +15,11 @@ let settled = location.hash;
 /** What the address names is open now. */
 export const settleAddress = () => (settled = location.hash);
 
+/** What the address names cannot be opened, or is no classifier: name again what is open. */
+export function restoreAddress() {
+  history.replaceState(null, "", address(settled));
+}
+
 function replace(hash) {
   if (location.hash !== settled) return;
   history.replaceState(null, "", address(hash));

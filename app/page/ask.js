@@ -5,7 +5,7 @@ import { askAboutAll, closeBatch, refreshBatch } from "./batch.js";
 import { button, byId, newId, plural, reducedMotion } from "./dom.js";
 import { draft, draftChanged } from "./drafts.js";
 import { encodeStrokes } from "./drawing.js";
-import { bitmapOf, ofPhoto, ofStrokes } from "./example.js";
+import { appendTo, bitmapOf, ofPhoto, ofStrokes } from "./example.js";
 import { onFilesChosen, onFolderChosen, sift } from "./files.js";
 import { LiveAnswers } from "./live.js";
 import { Pad } from "./pad.js";
@@ -15,6 +15,7 @@ import { makeBars, markPending, showAnswer } from "./verdict.js";
 let task = null;
 let answer = null; // the latest prediction
 let photo = null; // {id, blob, name} of the photo on the pad, if it shows one
+let reading = null; // stands for the photo that is being read
 let lesson = null; // the example that was made of what is on the pad
 let callbacks; // `lost(error)`, `again()` and `correct(corrections)`
 
@@ -82,7 +83,11 @@ export async function askFiles(found) {
     if (others) showNote(`${plural(others, "file")} left out: ${others === 1 ? "it is not a picture" : "they are not pictures"}.`);
     return askAboutAll(task, pictures);
   }
+  const mine = (reading = {}); // a later photo, or another classifier, is not overtaken by one that takes long to read
+  const { id } = draft;
+  showNote("Reading the photo…");
   const read = pictures.length ? await readPhoto(pictures[0].file) : null;
+  if (mine !== reading || id !== draft.id) return;
   if (!read) return showNote("That file is not a picture that can be read.");
   showNote("");
   photo = { id: newId(), ...read };
@@ -94,7 +99,7 @@ async function ask() {
   const { task_id: id, labels } = task;
   const path = `tasks/${id}/predict?top_k=${labels.length}`;
   const content = photo ? new FormData() : { images: [encodeStrokes(askPad.strokes)] };
-  if (photo) content.append("images", photo.blob, photo.name);
+  if (photo) appendTo(content, "images", photo);
   const { predictions } = await call("POST", path, content);
   return task?.task_id === id ? predictions[0] : null; // null: another task was created meanwhile
 }

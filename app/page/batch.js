@@ -3,8 +3,9 @@
 import { call, patiently } from "./api.js";
 import { confusionTable, countPairs } from "./confusion.js";
 import { toCsv } from "./csv.js";
-import { button, byId, make, makeCanvas, plural, saveAs } from "./dom.js";
-import { ofPhoto, paint } from "./example.js";
+import { button, byId, make, makeCanvas, onChosen, plural, saveAs } from "./dom.js";
+import { appendTo, ofPhoto, paint } from "./example.js";
+import { labelOf } from "./files.js";
 import { mayWrite } from "./key.js";
 import { readPhotos } from "./photos.js";
 import { isUnknown, percent } from "./verdict.js";
@@ -17,9 +18,10 @@ const NONE = "none of these";
 
 let batch = null; // {task, photos: [{path, label, photo, answer, row}], stop}
 let correct; // (corrections) => teach them
+let lost; // (error) => say that there is no such task any more, and return what was said as {text}
 
-export function setUpBatch(callback) {
-  correct = callback;
+export function setUpBatch(callbacks) {
+  ({ correct, lost } = callbacks);
   byId("batch-close").addEventListener("click", closeBatch);
   byId("batch-csv").addEventListener("click", () => saveAs("answers.csv", csv()));
   byId("batch-learn").addEventListener("click", learnFromMistakes);
@@ -35,7 +37,7 @@ export function closeBatch() {
 /** Ask `task` about pictures, a list of {file, folders}. */
 export async function askAboutAll(task, pictures) {
   closeBatch();
-  const folders = pictures.map((each) => each.folders.at(-1)?.trim().normalize("NFC") ?? "");
+  const folders = pictures.map(labelOf);
   const isLabelled = folders.some((folder) => task.labels.includes(folder));
   const photos = pictures.map((each, i) => ({
     path: [...each.folders, each.file.name].join("/"),
@@ -88,7 +90,8 @@ async function run(mine) {
       if (isCurrent()) showSummary();
     }
   } catch (error) {
-    if (isCurrent()) byId("batch-note").textContent = error.message;
+    const isLost = error.status === 404 || error.status === 409;
+    if (isCurrent()) byId("batch-note").textContent = isLost ? lost(error).text : error.message;
   }
   if (batch !== mine) return;
   byId("batch-stop").hidden = true;
@@ -108,7 +111,7 @@ async function learnFromMistakes() {
     .filter(({ photo }) => (bytes += photo.blob.size) <= MISTAKE_BYTES);
   const form = new FormData();
   for (const { photo, label } of found) {
-    form.append("images", photo.blob, photo.name);
+    appendTo(form, "images", photo);
     form.append("labels", label);
   }
   byId("batch-learn").disabled = true;
@@ -134,7 +137,7 @@ function correctionOf(each, label = each.label) {
 async function askPart({ task }, part, signal) {
   while (part.length) {
     const form = new FormData();
-    for (const { photo } of part) form.append("images", photo.blob, photo.name);
+    for (const { photo } of part) appendTo(form, "images", photo);
     const tell = (text) => (byId("batch-note").textContent = text);
     try {
       const ask = () => call("POST", `tasks/${task.task_id}/predict?top_k=2`, form, { signal });
@@ -182,10 +185,7 @@ function teachChoice(each) {
   // Not before somebody wants one: a thousand photos of a hundred classes would have a hundred thousand options.
   choice.add(new Option("It was…", ""));
   for (const wanted of ["pointerdown", "focus"]) choice.addEventListener(wanted, offer);
-  choice.addEventListener("change", () => {
-    correct([correctionOf(each, choice.value)]);
-    choice.value = "";
-  });
+  onChosen(choice, (label) => correct([correctionOf(each, label)]));
   return choice;
 }
 

@@ -14,7 +14,16 @@ const PAUSE = 18; // milliseconds between two points
 
 let run = 0; // changes whenever the drawing under way must end
 
+let making = null; // the promise of the example, which a second press must not make again
+let example = ""; // the id of the classifier that shows it
+
 export async function showExample() {
+  await (making ??= makeExample().finally(() => (making = null)));
+  if (isUpToDate()) await drawByHand(varied(SIGNS.clock, 77));
+}
+
+async function makeExample() {
+  if (draft.id === example && isUpToDate()) return;
   // What the visitor has made stays: the example is a classifier of its own.
   if (!classRecords(draft.id).blank || draft.task) await startNew("The example is a new classifier. The other one is in “My classifiers”");
   const classes = Object.keys(SIGNS).map((name) => ({ id: newId(), position: nextPosition(), name, drawing: null }));
@@ -22,8 +31,8 @@ export async function showExample() {
   allCards().forEach((card, i) => card.pad.set(varied(SIGNS[card.name], i + 1)));
   draftChanged();
   askPad.clear();
+  example = draft.id;
   await createTask();
-  if (isUpToDate()) await drawByHand(varied(SIGNS.clock, 77));
 }
 
 export function stopDemo() {

@@ -2,7 +2,7 @@
 
 import { linkTo } from "./address.js";
 import { call } from "./api.js";
-import { byId, button, make, saveAs } from "./dom.js";
+import { byId, button, make, onChosen, saveAs } from "./dom.js";
 import { keysNeeded, mayWrite } from "./key.js";
 
 export const DAY = 86400; // seconds
@@ -32,13 +32,12 @@ export function lifetimeChoice(task, changed, failed) {
   choice.add(new Option("Keep it for…", ""));
   for (const [text, seconds] of LIFETIMES) choice.add(new Option(text, JSON.stringify(seconds)));
   choice.hidden = !mayWrite();
-  choice.addEventListener("change", async () => {
+  onChosen(choice, async (seconds) => {
     try {
-      changed(await call("PATCH", `tasks/${task.task_id}`, { ttl_seconds: JSON.parse(choice.value) }));
+      changed(await call("PATCH", `tasks/${task.task_id}`, { ttl_seconds: JSON.parse(seconds) }));
     } catch (error) {
       failed(error.message);
     }
-    choice.value = "";
   });
   return choice;
 }
@@ -49,9 +48,7 @@ export function takeawayChoices(task, failed) {
   choice.setAttribute("aria-label", "Save this classifier as a file");
   choice.add(new Option("Save it…", ""));
   for (const [text, path] of FILES) choice.add(new Option(text, path));
-  choice.addEventListener("change", async () => {
-    const path = choice.value;
-    choice.value = "";
+  onChosen(choice, async (path) => {
     try {
       const suffix = path === "parameters" ? "head.safetensors" : path;
       saveAs(`${task.task_id}-${suffix}`, await call("GET", `tasks/${task.task_id}/${path}`, null, { as: "blob" }));

@@ -6,6 +6,7 @@ import { changeDraft, draft, forgetDraft, keptDrafts, onClassifiersChanged, kept
 import { onFilesChosen } from "./files.js";
 import { DAY, keptUntil, lifetimeChoice, takeawayChoices } from "./keeping.js";
 import { keysNeeded, mayWrite } from "./key.js";
+import { showError } from "./messages.js";
 import { duplicate, openKept, openTask, startNew } from "./session.js";
 import { offerUndo } from "./undo.js";
 
@@ -30,7 +31,7 @@ async function closing(action) {
   await action();
 }
 
-const failed = (text) => (byId("library-note").textContent = text);
+const failed = (text) => (byId("library").open ? (byId("library-note").textContent = text) : showError(text));
 
 /** Open a classifier that was saved as a file, here or on another server. */
 async function importFile(file) {
@@ -48,7 +49,7 @@ let listing = 0; // counts the lists asked for, so that a late one does not repl
 async function list() {
   const mine = ++listing;
   const kept = await keptDrafts();
-  const classes = await keptClasses();
+  const classes = (await keptClasses()).filter(({ negatives }) => !negatives);
   if (mine !== listing) return;
   showKept(kept, classes, null);
   const tasks = await call("GET", `tasks?limit=${PAGE}`).then(

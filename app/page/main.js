@@ -16,7 +16,7 @@ import { mayWrite, setUpKey } from "./key.js";
 import { rename, setUpLibrary } from "./library.js";
 import { setUpMessages, showError, showNotice } from "./messages.js";
 import { chosenModel, offerModels } from "./models.js";
-import { setUpSession, startNew } from "./session.js";
+import { followAddress, setUpSession, startNew } from "./session.js";
 import { classesEdited, refreshTask, taskLost } from "./task.js";
 import { teach } from "./teaching.js";
 import { setUpTheme } from "./theme.js";
@@ -59,7 +59,7 @@ setUpTheme(() => {
   askPad.draw();
 });
 setUpAsking({ lost: taskLost, again: () => createTask(), correct });
-setUpBatch(correct);
+setUpBatch({ lost: taskLost, correct });
 setUpCode();
 setUpSharing();
 setUpViewer();
@@ -83,15 +83,27 @@ document.addEventListener("visibilitychange", () => document.hidden || refreshTa
 byId("name").addEventListener("change", () => rename(draft, byId("name").value.trim()));
 onFolderChosen(byId("folder"), (found) => teach(found));
 onDropped(zoneOf, filesArrived);
+// Before there is anything to ask, what is pasted is an example.
 onFilesPasted((found) => {
   const card = cardOf(document.activeElement);
-  if (card) teach(found, card);
+  if (mayWrite() && (card || !draft.task)) teach(found, card);
   else askFiles(found);
 });
 for (const dialog of document.querySelectorAll("dialog")) {
   dialog.querySelector(".close").addEventListener("click", () => dialog.close());
   dialog.addEventListener("click", (event) => event.target === dialog && dialog.close()); // beside it
 }
+
+// The second click of a double click is meant for what the first one pressed, not for what has taken its place.
+let pressed;
+addEventListener(
+  "click",
+  (event) => {
+    if (event.detail < 2) pressed = event.target;
+    else if (event.target !== pressed) event.stopImmediatePropagation(), event.preventDefault();
+  },
+  true,
+);
 
 openDatabase(showNotice);
 // Without the choice of a model, the server chooses.
@@ -100,5 +112,6 @@ setUpKey(() => {
   document.body.classList.toggle("read-only", !mayWrite());
   refreshCode();
   refreshTask();
+  followAddress();
 });
 models.then(setUpSession);

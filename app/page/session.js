@@ -1,6 +1,6 @@
 // Which classifier is open: the one in the address, the last one, a new one, a copy.
 
-import { fromAddress, settleAddress, showInAddress } from "./address.js";
+import { fromAddress, restoreAddress, settleAddress, showInAddress } from "./address.js";
 import { call } from "./api.js";
 import { showQuestion, stopAsking } from "./ask.js";
 import { classRecords, showClasses } from "./classes.js";
@@ -26,24 +26,35 @@ export async function setUpSession() {
       remember("localStorage", LAST, draft.id);
       showInAddress(draft, true);
     },
-    ongone: () => startNew(),
+    ongone: async () => {
+      await startNew("");
+      showNotice("This classifier was deleted in another tab.");
+    },
     leaving: stopReading,
   });
-  addEventListener("hashchange", () => (following = following.then(follow, follow)));
-  await (following = follow());
+  for (const change of ["hashchange", "online"]) addEventListener(change, followAddress);
+  await (following = follow(true));
   if (!draft.task) showNoTask();
 }
 
-/** Open what the address names; without a name the last one. */
-async function follow() {
+/** Open what the address names, unless it is open. Another key, or being online again, may make that possible. */
+export function followAddress() {
+  const again = () => follow(false);
+  following = following?.then(again, again);
+}
+
+/** `isFirst`: the page has just been loaded, and without a name in the address opens the last classifier. */
+async function follow(isFirst) {
   const address = location.hash;
   const { task, draft: id } = fromAddress();
-  if (task) {
-    if (task !== draft.task?.task_id) await openTask(task);
-  } else if (id !== draft.id) {
-    await openKept(id || recall("localStorage", LAST), true);
-  }
-  if (location.hash === address) settleAddress();
+  let isOpen = isFirst || Boolean(id);
+  if (task) isOpen = task === draft.task?.task_id || (await openTask(task)) || isFirst;
+  // A classifier that is not kept is one of which nothing was made yet.
+  else if (id && id !== draft.id) (await openKept(id, true)) || (await openNew({ id }));
+  else if (isFirst) await openKept(recall("localStorage", LAST), true);
+  if (location.hash !== address) return; // someone goes on, and is followed next
+  if (isOpen) settleAddress();
+  else restoreAddress();
 }
 
 /** Show the open classifier. `isRemote`: another tab has changed it. */
@@ -82,7 +93,7 @@ export async function openKept(id, isFirst = false) {
   return true;
 }
 
-/** Open a task, which may have been made in another browser or by code. */
+/** Open a task, which may have been made in another browser or by code. Whether there is one. */
 export async function openTask(taskId) {
   const kept = await draftOfTask(taskId);
   if (kept) return openKept(kept.id);
@@ -90,31 +101,45 @@ export async function openTask(taskId) {
   try {
     task = await call("GET", `tasks/${taskId}`);
   } catch (error) {
-    return showNotice(
+    showNotice(
       error.status === 404
         ? "There is no classifier at this address. It was deleted, has expired, or belongs to another key."
         : error.message,
     );
+    return false;
   }
   const classes = task.labels.map((name) => ({ id: newId(), position: nextPosition(), name, drawing: null }));
   const name = task.name === "playground" ? "" : (task.name ?? "");
   await openNew({ name, task, keepImages: task.keep_images }, classes);
   showInAddress(draft);
   await refreshTask(); // which lists its examples
+  return true;
 }
 
-/** Begin anew; what was open stays in "My classifiers", and can be brought back at once. */
-export async function startNew(text = "Started a new classifier. The other one is in “My classifiers”") {
-  const { id } = draft;
+let starting = null; // the promise of a new classifier
+
+/**
+ * Begin anew; what was open stays in "My classifiers", and can be brought back at once. Where nothing was made yet,
+ * there is nothing to do: a second press would lose the way back.
+ */
+export function startNew(text = "Started a new classifier. The other one is in “My classifiers”") {
+  starting ??= begin(text).finally(() => (starting = null));
+  return starting;
+}
+
+async function begin(text) {
+  const { id, task, name } = draft;
   const { blank } = classRecords(id);
+  if (text && blank && !task && !name) return;
   await openNew();
   showInAddress(draft);
-  if (!blank && text) offerUndo(text, () => openKept(id));
+  if (text) offerUndo(text, () => openKept(id));
 }
 
 /** The names of the classes that have examples. */
 function namesOf(classes, examples) {
-  const used = classes.filter(({ id, drawing }) => drawing || examples.some((each) => each.class === id));
+  const hasAny = ({ id, drawing }) => drawing || examples.some((each) => each.class === id);
+  const used = classes.filter((each) => !each.negatives && hasAny(each));
   return used.sort((one, other) => one.position - other.position).map(({ name }) => name);
 }
 

@@ -33,6 +33,7 @@ function hide() {
 /** Forget all: another classifier was opened. */
 export function forgetChanges() {
   changes.splice(0).forEach(({ expire }) => expire());
+  if (!byId("toast-undo").hidden) byId("toast").hidden = true;
 }
 
 function undoLast() {
