@@ -1,6 +1,6 @@
 // Step 2: the large pad. Every change on it asks the current task and shows the answer.
 
-import { call } from "./api.js";
+import { call, PICTURE } from "./api.js";
 import { askAboutAll, closeBatch, refreshBatch } from "./batch.js";
 import { button, byId, newId, plural, reducedMotion } from "./dom.js";
 import { draft, draftChanged } from "./drafts.js";
@@ -118,7 +118,7 @@ export function refreshAnswer() {
 
 function fail(error) {
   receive(null, true);
-  if (error.status !== 404 && error.status !== 409) return showNote(error.message);
+  if (error.status !== 404 && error.status !== 409) return showNote(error.message.replace(PICTURE, "This picture "));
   const { text, again } = callbacks.lost(error);
   showNote(text, again ? button("Create it again", callbacks.again) : "");
 }

@@ -28,6 +28,7 @@ export class Card {
     this.held = 0; // examples that the server has and does not list
     this.thumbs = find(".thumbs");
     this.items = new Map(); // the thumbnails by their examples' ids
+    this.flags = new Map(); // {text, isLasting} by the ids of the examples that are marked
     this.callbacks = callbacks;
     this.field.addEventListener("input", () => this.#changed());
     find(".undo").addEventListener("click", () => this.#undo());
@@ -113,17 +114,22 @@ export class Card {
     this.element.querySelector(".remove").hidden = count > 0;
   }
 
-  /** Mark an example as worth a look; `text` is its tooltip. */
-  flag(id, text) {
-    const flagged = this.items.get(id) ?? this.pad.element;
-    flagged.classList.add("flagged");
-    flagged.title = text;
+  /** Mark an example as worth a look; `text` is its tooltip. What `isLasting` stays marked however the task changes. */
+  flag(id, text, isLasting = false) {
+    this.flags.set(id, { text, isLasting });
+    this.#showFlags();
   }
 
   unflag() {
-    for (const flagged of this.element.querySelectorAll(".flagged")) {
-      flagged.classList.remove("flagged");
-      flagged.removeAttribute("title");
+    for (const [id, { isLasting }] of this.flags) if (!isLasting) this.flags.delete(id);
+    this.#showFlags();
+  }
+
+  #showFlags() {
+    for (const [id, shown] of [...this.items, [this.drawing?.id, this.pad.element]]) {
+      const flag = this.flags.get(id);
+      shown.classList.toggle("flagged", Boolean(flag));
+      shown.title = flag?.text ?? "";
     }
   }
 
@@ -170,6 +176,7 @@ export class Card {
     });
     while (this.thumbs.children.length > this.examples.length) this.thumbs.lastChild.remove();
     const count = this.examples.length;
+    this.#showFlags();
     this.element.querySelector(".count").textContent = count > 3 ? plural(count, "example") : "";
   }
 
@@ -177,7 +184,7 @@ export class Card {
   #thumb(example) {
     const canvas = makeCanvas(THUMB_SIDE, THUMB_SIDE);
     paint(canvas, example, getComputedStyle(this.pad.canvas).color);
-    const open = make("button", { type: "button", title: "Look at this example" }, canvas);
+    const open = make("button", { title: "Look at this example" }, canvas);
     open.addEventListener("click", () => this.callbacks.opened(this, example));
     open.addEventListener("keydown", (event) => {
       if (event.key === "Delete" || event.key === "Backspace") this.callbacks.exampleRemoved(this, example);

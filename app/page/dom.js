@@ -21,7 +21,7 @@ export const span = (className, text = "") => make("span", { className, textCont
 export const makeCanvas = (width, height) => make("canvas", { width, height });
 
 /** A button of this text that calls `onclick()`. */
-export const button = (text, onclick, properties = {}) => make("button", { type: "button", onclick, ...properties }, text);
+export const button = (text, onclick, properties = {}) => make("button", { onclick, ...properties }, text);
 
 const VALUES = /^(Arrow(Up|Down)|Home|End|Page(Up|Down)|[^ ])$/; // keys that choose without opening the list
 

@@ -94,7 +94,7 @@ function keptRow(kept, classes, tasks) {
   const actions = make("div", { className: "row-actions" });
   const open = button(isOpen ? "Go on" : "Open", () => closing(() => !isOpen && openKept(kept.id)), { className: "primary" });
   open.setAttribute("aria-label", `Open ${title}`);
-  actions.append(open, button("Duplicate", () => closing(() => duplicate(kept.id))));
+  actions.append(open, button("Duplicate", () => closing(() => duplicate(kept.id)), { hidden: !mayWrite() }));
   if (kept.task && !isGone(kept.task, tasks)) {
     const changed = (task) => changeDraft(kept.id, { task }).then(list);
     actions.append(...takeawayChoices(kept.task, failed), lifetimeChoice(kept.task, changed, failed));

@@ -18,6 +18,8 @@ export function showNotice(text) {
   byId("notice-text").textContent = text;
 }
 
+export const hideNotice = () => (byId("notice").hidden = true);
+
 /** Show how far some work is, and a button that calls `onstop()`. */
 export function showProgress(text, done, total, onstop) {
   stop = onstop;
@@ -33,5 +35,5 @@ export function hideProgress() {
 
 export function setUpMessages() {
   byId("stop").addEventListener("click", () => stop());
-  byId("notice-close").addEventListener("click", () => (byId("notice").hidden = true));
+  byId("notice-close").addEventListener("click", hideNotice);
 }

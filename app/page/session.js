@@ -7,7 +7,7 @@ import { classRecords, showClasses } from "./classes.js";
 import { byId, newId, plural, recall, remember } from "./dom.js";
 import { draft, draftOfTask, openDraft, openNew, recordsOf, setUpDrafts } from "./drafts.js";
 import { nextPosition } from "./example.js";
-import { showNotice } from "./messages.js";
+import { hideNotice, showNotice } from "./messages.js";
 import { chooseModel } from "./models.js";
 import { refreshTask, resetTask, showNoTask, showTask } from "./task.js";
 import { stopReading } from "./teaching.js";
@@ -112,6 +112,7 @@ export async function openTask(taskId) {
   const name = task.name === "playground" ? "" : (task.name ?? "");
   await openNew({ name, task, keepImages: task.keep_images }, classes);
   showInAddress(draft);
+  hideNotice(); // that it could not be opened, with another key
   await refreshTask(); // which lists its examples
   return true;
 }

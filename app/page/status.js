@@ -15,15 +15,17 @@ export function progress() {
   return `${drawn} classes have examples. Create the classifier now, or add more.${mixture()}`;
 }
 
+export const STUCK = "This would need all pictures of the classifier, and this browser does not have them.";
+
 /** What is said while the cards and the task differ. `isStuck`: it would have to be made anew, which it cannot here. */
 export function changed({ fresh, moved, removed }, isStuck) {
   if (!mayWrite()) return "";
-  if (isStuck) return "This change would need all of its pictures, and this browser does not have them. It stays as it was.";
+  if (isStuck) return STUCK;
   if (!fresh.length && !moved.length && !removed.length) return "To use this choice, create the classifier again.";
   if (countDrawn() < 2) return "A classifier needs two classes. Fill another box; until then it stays as it was.";
   const onlyNew = !moved.length && !removed.length && fresh.length;
   return onlyNew
-    ? `There ${fresh.length === 1 ? "is a new example" : "are new examples"}. Update the classifier to use ${fresh.length === 1 ? "it" : "them"}.${mixture()}`
+    ? `Update the classifier to use the new ${fresh.length === 1 ? "example" : "examples"}.${mixture()}`
     : `The examples have changed. Update the classifier to use them.${mixture()}`;
 }
 

@@ -8,6 +8,7 @@ import { hideProgress, showError, showNotice, showProgress } from "./messages.js
 import { readPhotos } from "./photos.js";
 
 const NEGATIVES = "_negatives"; // the folder of what is none of the classes, as in zips that the server takes
+const PATIENCE = 700; // milliseconds without a word of what is being read
 const TOGETHER = 150; // milliseconds that photos are gathered before they are shown
 
 let reading = Promise.resolve(); // until all photos chosen so far have been read
@@ -53,11 +54,17 @@ async function read(targets, others) {
   let [done, bad] = [0, others];
   const ready = new Map(); // examples by card, added together: each addition looks at all examples
   let timer = null;
+  let isSlow = false;
   const add = () => {
     timer = null;
     for (const [card, examples] of ready) card.add(examples);
     ready.clear();
   };
+  const show = () => showProgress("Reading photos", done, targets.length, stopReading);
+  const slow = setTimeout(() => {
+    isSlow = true;
+    show();
+  }, PATIENCE);
   mine.signal.addEventListener("abort", add); // what was read stays in the classifier that it was for
   await readPhotos(
     targets.map(({ file }) => file),
@@ -67,11 +74,12 @@ async function read(targets, others) {
       else bad += 1;
       timer ??= setTimeout(add, TOGETHER);
       done += 1;
-      if (targets.length > 8) showProgress("Reading photos", done, targets.length, stopReading);
+      if (isSlow || targets.length > 8) show();
     },
     mine.signal,
   );
   clearTimeout(timer);
+  clearTimeout(slow);
   add();
   hideProgress();
   if (!targets.some(({ card }) => card.element.isConnected)) return done < targets.length && tellUnread(targets.length - done);

@@ -8,6 +8,7 @@ import { catchUp, changeDraft, draft } from "./drafts.js";
 import { hideProgress, showError, showProgress, showStatus } from "./messages.js";
 import { chosenModel } from "./models.js";
 import { send } from "./sending.js";
+import { STUCK } from "./status.js";
 import { difference, isUpToDate, isWhole, LEARNING, needsNewTask, negatives, refused, showTask, showWork, taskFound, taskLost } from "./task.js";
 import { isBehind, sync } from "./syncing.js";
 import { readingDone } from "./teaching.js";
@@ -114,9 +115,7 @@ function failed(error, signal) {
 }
 
 async function createAnew(mine, told) {
-  if (!isWhole()) {
-    throw new ApiError(422, { detail: "Not all pictures of this classifier are in this browser. So it cannot be made again here." });
-  }
+  if (!isWhole()) throw new ApiError(422, { detail: STUCK });
   const replaced = mine.task;
   const shown = allExamples().filter(({ example }) => !refused.has(example.id));
   await send(null, shown, optionsOf(mine), { ...told, ...sendingOf(mine) });
@@ -161,7 +160,7 @@ async function changeOne(mine, id, [method, content], sent, { signal, tell }) {
 const sendingOf = (mine) => ({
   refuse: ({ example, card }, reason) => {
     refused.add(example.id);
-    card.flag(example.id, reason);
+    card.flag(example.id, reason, true);
   },
   /** Keep that these are on their way: if the page ends before the answer, it asks the server about them. */
   begin: async (part) => {

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import httpx
 import pytest
-from playwright.sync_api import Browser, Page, Route, expect
+from playwright.sync_api import Browser, Page, Route, ViewportSize, expect
 
 from app.settings import Settings
 from tests.helpers.drawn import CHARACTERS, canvas, encoded, shaky
@@ -76,8 +76,9 @@ def test_a_refused_question_is_asked_again_when_the_server_says(
         assert asked[1] - asked[0] >= 1.9
 
 
-def test_offline_and_back(browser: Browser, client: httpx.Client) -> None:
-    with Visit(browser, client, DESKTOP) as visit:
+@pytest.mark.parametrize("viewport", [DESKTOP, PHONE], ids=["desktop", "phone"])
+def test_offline_and_back(browser: Browser, client: httpx.Client, viewport: ViewportSize) -> None:
+    with Visit(browser, client, viewport) as visit:
         page = visit.page
         visit.teach(FIVE[:3])
         visit.ask(shaky(CHARACTERS[FIVE[0]], 9))

@@ -2,6 +2,7 @@
 
 import csv
 import io
+import re
 from pathlib import Path
 
 import httpx
@@ -161,6 +162,13 @@ def test_a_file_that_only_the_server_reads_is_sent_as_it_is(
         page.click("#create")
         expect(page.locator("#status")).to_contain_text("Ready: 2 classes")
         expect(page.locator("#error")).to_contain_text("could not read 1 photo")
+        marked = page.locator(".card .thumbs li.flagged")
+        expect(marked).to_have_count(1)
+        expect(marked).to_have_attribute("title", re.compile("^This picture "))
+        page.click("#theme")  # which paints all thumbnails anew
+        expect(marked).to_have_count(1)
+        page.locator("#ask input[type=file]").set_input_files(tmp_path / "orange" / "broken.tiff")
+        expect(page.locator("#ask-note")).to_contain_text("This picture ")
         assert both.get(f"/tasks/{page.url.rpartition('=')[2]}").json()["shots"] == {"carton": 2, "orange": 2}
 
 

@@ -118,6 +118,29 @@ def test_the_newest_photo_is_asked_about(browser: Browser, both: httpx.Client, t
         expect(page.locator("#ask-note")).to_be_empty()
 
 
+def test_one_photo_that_takes_long_to_read_is_said_to_be_read(
+    browser: Browser, client: httpx.Client, tmp_path: Path
+) -> None:
+    (tmp_path / "red.jpg").write_bytes(coloured("red", 1))
+    with Visit(browser, client, PHONE) as visit:
+        page = visit.page
+        page.add_init_script(
+            """delete window.OffscreenCanvas; // so that the page itself reads photos
+            const read = window.createImageBitmap;
+            window.createImageBitmap = async (...given) => {
+                while (!window.mayRead) await new Promise((resolve) => setTimeout(resolve, 20));
+                return read(...given);
+            };"""
+        )
+        page.reload()
+        page.locator(".card input[type=file]").first.set_input_files(tmp_path / "red.jpg")
+        expect(page.locator("#work-text")).to_have_text("Reading photos: 0 of 1")
+        expect(page.locator("#stop")).to_be_visible()
+        page.evaluate("window.mayRead = true")
+        expect(page.locator(".card .thumbs li")).to_have_count(1)
+        expect(page.locator("#work")).to_be_hidden()
+
+
 def test_going_back_to_where_nothing_was_made(browser: Browser, client: httpx.Client) -> None:
     with Visit(browser, client, DESKTOP) as visit:
         page = visit.page
@@ -195,6 +218,7 @@ def test_a_link_is_opened_once_the_key_may_see_it_or_the_network_is_back(
         page.unroute("**/tasks/*")
         page.evaluate("dispatchEvent(new Event('online'))")
         expect(page.locator("#status")).to_contain_text("Ready: 2 classes")
+        expect(page.locator("#notice")).to_be_hidden()
         assert page.url == link
 
 

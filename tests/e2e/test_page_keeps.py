@@ -309,8 +309,9 @@ def test_full_storage_is_said_and_costs_nothing_else(browser: Browser, client: h
         visit.expect_verdict(FIVE[1])
 
 
+@pytest.mark.parametrize("viewport", [DESKTOP, PHONE], ids=["desktop", "phone"])
 def test_a_key_is_asked_for_at_the_start_and_offers_what_it_may_do(
-    browser: Browser, settings: Settings, tmp_path: Path
+    browser: Browser, settings: Settings, viewport: ViewportSize, tmp_path: Path
 ) -> None:
     def key_of(name: str, rights: list[Right]) -> str:
         stored, presented = new_key(name, "ann", rights)
@@ -321,7 +322,7 @@ def test_a_key_is_asked_for_at_the_start_and_offers_what_it_may_do(
     full, reading = key_of("full", ["read", "write"]), key_of("reading", ["read"])
     write_keys(tmp_path / "keys.json", KeyFile(keys=kept))
     locked = settings.model_copy(update={"keys_file": tmp_path / "keys.json", "data_dir": tmp_path})
-    with serving(locked) as guarded, Visit(browser, guarded, DESKTOP) as visit:
+    with serving(locked) as guarded, Visit(browser, guarded, viewport) as visit:
         page = visit.page
         expect(page.locator("#key-form")).to_be_visible()
         page.fill("#key", full)
@@ -348,8 +349,14 @@ def test_a_key_is_asked_for_at_the_start_and_offers_what_it_may_do(
         visit.ask(shaky(CHARACTERS[FIVE[1]], 9))
         visit.expect_verdict(FIVE[1])
         expect(page.locator("#bars .correct").first).to_be_hidden()
+        page.click("#library-open")
+        expect(page.locator("#library-kept > li")).to_have_count(1)
+        for offered in ("New classifier", "Duplicate"):
+            expect(page.locator("#library").get_by_role("button", name=offered)).to_have_count(0)
+        page.keyboard.press("Escape")
 
-        elsewhere = browser.new_context().new_page()
+        assert page.evaluate("document.documentElement.scrollWidth <= innerWidth"), "it scrolls sideways"
+        elsewhere = browser.new_context(viewport=viewport).new_page()
         elsewhere.goto(page.url)
         elsewhere.fill("#key", reading)
         elsewhere.keyboard.press("Enter")
