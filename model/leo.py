@@ -137,17 +137,23 @@ class LatentEmbeddingOptimization(nn.Module):
 
     def encode(self, encoder_features: Tensor, membership: Tensor) -> Tensor:
         """Encode support sets: encoder features [T,S,F], membership [T,S,N] -> initial codes z [T,N,L]."""
-        return self._sample_or_mean(self.encode_distribution(encoder_features, membership))
+        return self.combine(self.encoder.encode_examples(encoder_features), membership)
+
+    def combine(self, encoded: Tensor, membership: Tensor) -> Tensor:
+        """Combine encoded examples [T,S,L] to initial codes z [T,N,L] by membership [T,S,N], and relate them."""
+        return self._sample_or_mean(self._related(encoded, membership))
 
     def encode_distribution(self, encoder_features: Tensor, membership: Tensor) -> Gaussian:
         """Distribution of the initial codes: encoder features [T,S,F], membership [T,S,N] -> [T,N,L]."""
-        if self.config.relation_over == "classes":
-            class_codes = self.encoder(encoder_features, membership)  # [T, N, L]
-            refined: Gaussian = self.relation(class_codes, present(membership))
-            return refined
-        real = (membership.sum(dim=-1) > 0).to(encoder_features.dtype)  # [T, S], 0 for padding
-        related: Gaussian = self.relation(self.encoder.encode_examples(encoder_features), real)  # [T, S, L]
+        return self._related(self.encoder.encode_examples(encoder_features), membership)
+
+    def _related(self, encoded: Tensor, membership: Tensor) -> Gaussian:
         aggregate = self.encoder.aggregate_by_class
+        if self.config.relation_over == "classes":
+            refined: Gaussian = self.relation(aggregate(encoded, membership), present(membership))
+            return refined
+        real = (membership.sum(dim=-1) > 0).to(encoded.dtype)  # [T, S], 0 for padding
+        related: Gaussian = self.relation(encoded, real)  # [T, S, L]
         log_variance = None if related.log_variance is None else aggregate(related.log_variance, membership)
         return Gaussian(aggregate(related.mean, membership), log_variance)
 

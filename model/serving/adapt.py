@@ -65,6 +65,9 @@ class Adapter:
             self.basis = None if decoder.basis is None else decoder.basis.weight  # U: [F+1, R]
             # Features [x;1] are multiplied by it first: [F+1, H+L] or [F+1, R].
             self.feature_projection = self.last_layer if self.basis is None else self.basis
+            self.scale = scale
+            # A linear map that is the encoder's transpose makes of features what the encoder makes of them.
+            self.repeats_encoder = leo.config.decoder_tied and leo.encoder.features is None
 
     @torch.no_grad()
     def logits(self, features: Tensor, codes: Tensor) -> Tensor:
@@ -88,6 +91,13 @@ class Adapter:
         """Multiply features by the last layer, [x;1] [V W]: [...,S,F] -> [...,S,H+L]."""
         projected = features @ self.feature_projection[:-1] + self.feature_projection[-1]  # [..., S, H+L or R]
         return projected if self.basis is None else projected @ self.last_layer
+
+    def _project_support(self, features: Tensor, encoded: Tensor) -> Tensor:
+        """Do as `_project_features` does, for features [T,S,F] that are encoded already [T,S,L]."""
+        if not self.repeats_encoder:
+            return self._project_features(features)
+        hidden = self.last_layer[:, : self.leo.decoder.fc2.out_features]  # V: [F+1, H]
+        return torch.cat([features @ hidden[:-1] + hidden[-1], self.scale * encoded], dim=-1)
 
     def _decode_heads(self, last_input: Tensor) -> Tensor:
         """Apply the decoder's last layer: its input [...,N,H+L] -> heads [...,N,F+1]."""
@@ -148,9 +158,10 @@ class Adapter:
         [T,N,L], heads [T,N,F+1], support losses [T,steps+1] before each step and after the last, and support logits
         [T,S,N]. Nothing waits for the device: no number is read back from it.
         """
-        codes = self.leo.encode(encoder_features, membership)  # [T, N, L]
+        encoded = self.leo.encoder.encode_examples(encoder_features)  # [T, S, L]
+        codes = self.leo.combine(encoded, membership)  # [T, N, L]
         if self.leo.decoder.is_plain:
-            return self._closed_form(codes, features, membership, steps, some_absent)
+            return self._closed_form(codes, features, encoded, membership, steps, some_absent)
         return self._by_autograd(codes, features, membership, steps)
 
     def _by_autograd(
@@ -163,17 +174,24 @@ class Adapter:
         return adapted.codes, adapted.heads, adapted.losses, adapted.logits
 
     def _closed_form(
-        self, codes: Tensor, features: Tensor, membership: Tensor, steps: int, some_absent: bool
+        self, codes: Tensor, features: Tensor, encoded: Tensor, membership: Tensor, steps: int, some_absent: bool
     ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
         """Compute what `LatentEmbeddingOptimization.adapt` computes, for a plain decoder.
 
-        Codes [T,N,L], support features [T,S,F], membership [T,S,N] -> adapted codes [T,N,L], heads [T,N,F+1],
-        support losses [T,steps+1], and support logits [T,S,N] up to one number a row.
+        Codes [T,N,L], support features [T,S,F], the same encoded [T,S,L], membership [T,S,N] -> adapted codes
+        [T,N,L], heads [T,N,F+1], support losses [T,steps+1], and support logits [T,S,N] up to one number a row.
         """
         absent = (membership.sum(dim=1) == 0).unsqueeze(1) if some_absent else None  # [T, 1, N]
         real = membership.sum(dim=-1, keepdim=True)  # [T, S, 1], 0 for padding
         share = real / real.sum(dim=1, keepdim=True)  # [T, S, 1], each example's weight in the mean loss
-        codes, last_input, log_ps, logits = self._latent_steps(codes, features, membership, share, absent, steps)
+        projected = self._project_support(features, encoded)  # [T, S, H+L]
+        curvature = None
+        if self.leo.config.inner_ridge is not None and steps:
+            curvature = Curvature.of(encoded, membership, self.leo.config.inner_ridge)
+        targets = membership * share  # [T, S, N]
+        codes, last_input, log_ps, logits = self._latent_steps(
+            codes, projected, targets, share, absent, curvature, steps
+        )
         heads = self._decode_heads(last_input)  # [T, N, F+1], once for all steps
         if self.leo.finetune_lr is not None and steps:
             for _ in range(self.leo.config.finetune_steps):
@@ -184,27 +202,29 @@ class Adapter:
                 if absent is not None:
                     logits = logits.masked_fill(absent, MASKED_LOGIT)
                 log_ps.append((logits / self.leo.config.inner_temperature).log_softmax(dim=-1))
-        targets = membership * share  # [T, S, N]
         losses = -(torch.stack(log_ps, dim=1) * targets.unsqueeze(1)).sum(dim=(2, 3))  # [T, steps + 1]
         return codes, heads, losses, logits
 
     def _latent_steps(
-        self, codes: Tensor, features: Tensor, membership: Tensor, share: Tensor, absent: Tensor | None, steps: int
+        self,
+        codes: Tensor,
+        projected: Tensor,
+        targets: Tensor,
+        share: Tensor,
+        absent: Tensor | None,
+        curvature: Curvature | None,
+        steps: int,
     ) -> tuple[Tensor, Tensor, list[Tensor], Tensor]:
         """Take the gradient steps on codes [T,N,L].
 
-        `share` [T,S,1] is each example's weight in the loss, `absent` [T,1,N] marks classes a task does not have, or is
-        None where every task has all.
+        `projected` [T,S,H+L] are the support features times the last layer. `share` [T,S,1] is each example's weight in
+        the loss, `targets` [T,S,N] the same at the example's class. `absent` [T,1,N] marks classes a task does not
+        have, or is None where every task has all. Gradients are divided by `curvature`, if there is one.
         Returns adapted codes [T,N,L], the input of the decoder's last layer [T,N,H+L], support log-probabilities
         [T,S,N] before each step and after the last, and the last logits [T,S,N] up to one number a row.
         """
         decoder, width = self.leo.decoder, self.leo.decoder.fc2.out_features
-        projected = self._project_features(features)  # [T, S, H+L]
         projected_hidden, projected_skip = projected[..., :width], projected[..., width:]
-        targets = membership * share  # [T, S, N]
-        ridge, curvature = self.leo.config.inner_ridge, None
-        if ridge is not None and steps:
-            curvature = Curvature.of(self.leo.encoder.encode_examples(features), membership, ridge)
         log_ps = []
         for step in range(steps + 1):
             first = decoder.fc1(codes).relu_()  # [T, N, H1]

@@ -106,6 +106,8 @@ def test_serving_adapts_as_plain_autograd_does_whatever_the_settings(seed: int, 
     for part in (leo.encoder, leo.relation, leo.decoder):
         for parameter in part.parameters():
             torch.nn.init.normal_(parameter, std=0.4) if parameter.dim() else None
+    if leo.config.decoder_tied:
+        leo.decoder.start_as_transpose_of(leo.encoder)
     leo.alpha.data = torch.rand(leo.alpha.shape, generator=generator)
     tasks = []
     for _ in range(4):
