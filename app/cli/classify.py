@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from model.images.reader import Reader
     from model.leo import LatentEmbeddingOptimization
     from model.serving.adapt import AdaptedTask
+    from model.serving.phi import Phi
 
 PHOTO_WEIGHTS = DEFAULT_WEIGHTS.parent / "photos-lite0"
 AT_ONCE = 16  # pictures that phi takes in one call; on 300 photos at once its activations would take 4 GB
@@ -66,6 +67,7 @@ def classify(
     import torch
 
     from model.evaluation.support_report import report_on_support
+    from model.serving.phi import fastest_phi
 
     labels, files, negative_files = find_examples(support, negatives)
     query_files, all_usable = find_queries(queries)
@@ -73,7 +75,13 @@ def classify(
     if negative_files and not (leo.background and leo.decoder.is_plain):
         fail(f"the model {info.name} can make no use of negatives: leave them out")
     with torch.inference_mode():
-        read, of_classifier, of_encoder = _extract_support(files, leo)
+        # As the service computes it, so that both answer alike.
+        phis: list[Phi] = [
+            fastest_phi(each, leo.config.resolution, leo.alpha.device)
+            for each in (leo.classifier.phi, leo.encoder.features)
+            if each is not None
+        ]
+        read, of_classifier, of_encoder = _extract_support(files, leo, phis)
         kept = set(read)
         labels = [label for label, file in zip(labels, files, strict=True) if file in kept]
         classes = list(dict.fromkeys(labels))
@@ -86,13 +94,12 @@ def classify(
         report = report_on_support(of_classifier.cpu().numpy(), targets)
         for suspect in report.suspects:
             warn_of_suspect(read[suspect.index], classes[suspect.looks_like])
-        background, negatives_read = _join_background(leo, negative_files)
+        background, negatives_read = _join_background(leo, negative_files, phis)
         shots = len(read) / len(classes)
         temperature = leo.config.temperature_at(shots, len(classes))
         answered = 0
         with Answers(form, several=min(top, len(classes)) > 1) as answers:
-            of_query = partial(leo.features, leo.classifier.phi)
-            for some, (of_queries,) in _extract(query_files, leo, [of_query]):
+            for some, (of_queries,) in _extract(query_files, leo, phis[:1]):
                 logits = of_queries @ task.weight.T + task.bias  # [B, N]
                 probabilities = (logits / temperature).softmax(dim=-1).cpu().numpy()
                 known = _known(background, of_queries, logits, shots, report.cohesion)
@@ -105,14 +112,15 @@ def classify(
 
 
 def _extract_support(
-    files: "list[File]", leo: "LatentEmbeddingOptimization"
+    files: "list[File]", leo: "LatentEmbeddingOptimization", phis: "list[Phi]"
 ) -> "tuple[list[File], torch.Tensor, torch.Tensor]":
     """Extract the features [S,F] of examples for the classifier and for the encoder, and say which cannot be read."""
     import torch
 
-    extractors: list[Callable[[torch.Tensor], torch.Tensor]] = [leo.support_features]
-    if leo.encoder.features is not None:
-        extractors.append(partial(leo.features, leo.encoder.features))
+    extractors: list[Callable[[NDArray[np.uint8]], torch.Tensor]] = [
+        partial(_support_features, leo, phis[0]),
+        *phis[1:],
+    ]
     read: list[File] = []
     parts = []
     for some, features in _extract(files, leo, extractors):
@@ -137,14 +145,16 @@ def _adapt(
     return task
 
 
-def _join_background(leo: "LatentEmbeddingOptimization", negatives: "list[File]") -> "tuple[Background | None, int]":
+def _join_background(
+    leo: "LatentEmbeddingOptimization", negatives: "list[File]", phis: "list[Phi]"
+) -> "tuple[Background | None, int]":
     """Add files of what is none of the classes to the model's background. Return it, and how many could be read."""
     import numpy as np
     import torch
 
     if leo.background is None or not negatives:
         return leo.background, 0
-    read, of_classifier, of_encoder = _extract_support(negatives, leo)
+    read, of_classifier, of_encoder = _extract_support(negatives, leo, phis)
     if not read:
         return leo.background, 0
     # Each is the only example of a class of its own.
@@ -153,14 +163,24 @@ def _join_background(leo: "LatentEmbeddingOptimization", negatives: "list[File]"
     return leo.background.joined_by(heads.cpu().numpy()), len(read)
 
 
+def _support_features(leo: "LatentEmbeddingOptimization", phi: "Phi", images: "NDArray[np.uint8]") -> "torch.Tensor":
+    """Compute phi's features of examples, [B,F]: of drawings the mean over the model's views of each."""
+    import torch
+
+    features = phi(images)
+    if not leo.bent_copies.copies:
+        return features
+    of_copies = phi(leo.bent_copies.of_bytes(torch.from_numpy(images).to(features.device)).cpu().numpy())
+    return leo.bent_copies.average(features, of_copies)
+
+
 def _extract(
     files: "list[File]",
     leo: "LatentEmbeddingOptimization",
-    extractors: "Sequence[Callable[[torch.Tensor], torch.Tensor]]",
+    extractors: "Sequence[Callable[[NDArray[np.uint8]], torch.Tensor]]",
 ) -> "Iterator[tuple[list[File], list[torch.Tensor]]]":
     """Yield the features [B,F] of some files at a time, by each extractor, and say which files cannot be read."""
     import numpy as np
-    import torch
 
     from model.data.sources import DataError
     from model.images.reader import reader
@@ -176,8 +196,7 @@ def _extract(
                     read.append(file)
                     arrays.append(array)
             if read:
-                pixels = torch.from_numpy(np.stack(arrays)).to(leo.alpha.device).float() / 255
-                images = pixels.unsqueeze(1) if pixels.dim() == 3 else pixels.movedim(3, 1)  # [B, 1 or 3, R, R]
+                images = np.stack(arrays)  # [B, R, R], or [B, R, R, 3]
                 yield read, [extract(images) for extract in extractors]
             count(len(some))
 

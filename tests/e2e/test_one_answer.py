@@ -1,0 +1,78 @@
+"""A model of photos gives a photo one answer: over HTTP, from the command line, exported, alone and among others."""
+
+import io
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from app.settings import Settings
+from model.backbones.cache import cache_folder
+from model.backbones.onnx_file import CLIP_FILE
+from model.onnx_runtime import session
+from tests.helpers.command import run_leo
+from tests.helpers.models import WEIGHTS
+from tests.helpers.photographed import PRODUCTS, jpeg, product
+from tests.helpers.serving import serving
+from tests.helpers.tasks import create_from, predict
+
+ALIKE = 1e-3  # between two probabilities
+CLASSES, EXAMPLES, QUERIES = list(PRODUCTS)[:3], 2, 4  # of each class
+
+
+@pytest.fixture(params=["photos-lite0", "photos-large"])
+def model(request: pytest.FixtureRequest) -> Path:
+    """The folder of a shipped model, where its backbone is on disk."""
+    if request.param == "photos-large" and not (cache_folder() / CLIP_FILE).is_file():
+        pytest.skip("CLIP is not here: leo backbones fetch clip-vit-b16, or set LEO_BACKBONES_DIR to its folder")
+    return WEIGHTS / request.param
+
+
+def test_a_photo_has_one_answer(model: Path, tmp_path: Path) -> None:
+    # As small as they are used, so that nothing but the feature extractor differs.
+    examples = {(label, n): jpeg(product(label, n, (224, 224))) for label in CLASSES for n in range(EXAMPLES)}
+    queries = [jpeg(product(label, 50 + n, (224, 224))) for label in CLASSES for n in range(QUERIES)]
+    for (label, n), data in examples.items():
+        (tmp_path / "examples" / label).mkdir(parents=True, exist_ok=True)
+        (tmp_path / "examples" / label / f"{n}.jpg").write_bytes(data)
+    (tmp_path / "queries").mkdir()
+    for n, data in enumerate(queries):
+        (tmp_path / "queries" / f"{n:02}.jpg").write_bytes(data)
+
+    command = (
+        "classify",
+        tmp_path / "examples",
+        tmp_path / "queries",
+        "--model",
+        model,
+        "--format",
+        "json",
+        "--top",
+        3,
+    )
+    by_command = [answer["top"] for answer in json.loads(run_leo(*command).stdout)]
+    with serving(Settings(data_dir=tmp_path / "data", weights=model, device="cpu")) as client:
+        made = create_from(client, [(label, data) for (label, _), data in examples.items()]).json()
+
+        def top(*some: bytes) -> list[list[dict[str, float | str]]]:
+            return [each["top_k"] for each in predict(client, made["task_id"], some, top_k=len(CLASSES))]
+
+        together = top(*queries)
+        alone = [top(query)[0] for query in queries]
+        exported = session(client.get(f"/tasks/{made['task_id']}/export.onnx").content)
+    by_file = [
+        exported.run(["probabilities"], {"picture": np.asarray(Image.open(io.BytesIO(query)))})[0] for query in queries
+    ]
+    expected = np.array([probabilities(answer, made["labels"]) for answer in together])  # [Q, N]
+    for others in (alone, by_command):
+        found = [probabilities(answer, made["labels"]) for answer in others]
+        np.testing.assert_allclose(found, expected, atol=ALIKE, rtol=0)
+    np.testing.assert_allclose(by_file, expected, atol=ALIKE, rtol=0)
+
+
+def probabilities(answer: list[dict[str, float | str]], labels: list[str]) -> list[float]:
+    """Those of the labels in order, from an answer that names all."""
+    by_label = {str(score["label"]): float(score["confidence"]) for score in answer}
+    return [by_label[label] for label in labels]
