@@ -4,11 +4,15 @@
 
 For each backbone and each source LEO's parts are set from the classes of the other sources, as `leo train` does before
 its few steps. Users bring sources that nobody trained on, so these are the figures that matter. All backbones answer
-the same tasks. Writes bench/results/photos_held_out.json, and docs/photos-held-out.png: accuracy against milliseconds.
+the same tasks. Writes bench/results/photos_held_out.json after each source, and in the end docs/photos-held-out.png:
+accuracy against milliseconds. Half a minute for each backbone and source once features are cached; `--processes` takes
+several at a time, and `--resume` keeps what an interrupted run has measured.
 """
 
 import argparse
+import multiprocessing
 import time
+from concurrent.futures import ProcessPoolExecutor, as_completed
 from pathlib import Path
 from typing import Any
 
@@ -38,6 +42,10 @@ SLOW = 30.0  # milliseconds from which a label stands on the left of its point
 BASELINES = ("cosine prototypes", "cosine prototypes, centred", "logistic head")
 L2 = 1e-4  # of the logistic head; that of the card of photos-lite0
 PHOTOS_A_CLASS = 20  # that are used, of all sources: CLIP takes minutes for a thousand
+WHAT = (
+    "Models of photos on a source that was left out when LEO's parts were set from the other sources' classes; "
+    "difference: to LEO with its steps, on the same tasks"
+)
 
 
 def set_up(backbone: str, training: list[Photos], latent_dim: int | None = None) -> LatentEmbeddingOptimization:
@@ -123,36 +131,45 @@ def draw(results: dict[str, Any], picture: Path) -> None:
     figure.savefig(picture, dpi=110)
 
 
+def leave_out(backbone: str, paths: list[Path], held_out: Path, episodes: int) -> dict[str, Any]:
+    """Measure on one source what the others set, on one thread."""
+    torch.set_num_threads(1)
+    photos = {path: load_photos(path).first(PHOTOS_A_CLASS) for path in paths}
+    leo = set_up(backbone, [photos[path] for path in paths if path != held_out])
+    rows = measured(leo, photos[held_out], episodes)
+    return {"source": held_out.name, "classes": len(photos[held_out]), "rows": rows}
+
+
 def main() -> None:
     """Measure, write and draw."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--data", type=Path, action="append", default=[], help="a source; give at least two")
     parser.add_argument("--episodes", type=int, default=1000)
+    parser.add_argument("--processes", type=int, default=1, help="sources that are measured at a time")
+    parser.add_argument("--resume", action="store_true", help="keep the sources that were measured before")
     parser.add_argument("--times", action="store_true", help="measure only the times anew, of the results there are")
     parser.add_argument("backbones", nargs="*")
     given = parser.parse_args()
-    if given.times:
-        results = read_results(RESULTS)
-        for model in results["models"]:
+    models = {model["backbone"]: model for model in read_results(RESULTS).get("models", [])}
+    for backbone in given.backbones:
+        if not (given.resume and backbone in models):
+            models[backbone] = {"backbone": backbone, "ms_an_image": None, "sources": []}
+    with ProcessPoolExecutor(given.processes, multiprocessing.get_context("spawn")) as pool:
+        left_out = {
+            pool.submit(leave_out, backbone, given.data, path, given.episodes): backbone
+            for backbone in given.backbones
+            for path in given.data
+            if path.name not in [source["source"] for source in models[backbone]["sources"]]
+        }
+        for each in as_completed(left_out):
+            of_model = models[left_out[each]]["sources"]
+            of_model.append(each.result())
+            of_model.sort(key=lambda source: [path.name for path in given.data].index(source["source"]))
+            write_results(RESULTS, WHAT, episodes=given.episodes, models=list(models.values()))
+    for model in models.values():
+        if given.times or model["ms_an_image"] is None:
             model["ms_an_image"] = milliseconds(model["backbone"])
-        replace_results(RESULTS, results)
-    else:
-        sources = [load_photos(path).first(PHOTOS_A_CLASS) for path in given.data]
-        models = [each for each in read_results(RESULTS).get("models", []) if each["backbone"] not in given.backbones]
-        for backbone in given.backbones:
-            by_source = []
-            for held_out in sources:
-                leo = set_up(backbone, [each for each in sources if each is not held_out])
-                rows = measured(leo, held_out, given.episodes)
-                by_source.append({"source": held_out.source_name, "classes": len(held_out), "rows": rows})
-            models.append({"backbone": backbone, "ms_an_image": milliseconds(backbone), "sources": by_source})
-            write_results(
-                RESULTS,
-                "Models of photos on a source that was left out when LEO's parts were set from the other sources' "
-                "classes; difference: to LEO with its steps, on the same tasks",
-                episodes=given.episodes,
-                models=models,
-            )
+    replace_results(RESULTS, read_results(RESULTS) | {"models": list(models.values())})
     draw(read_results(RESULTS), PICTURE)
 
 
