@@ -2,8 +2,10 @@
 
 from typing import Any
 
-from bench.common import DRAWING_MODELS, read_results
+from bench.common import DRAWING_MODELS, PHOTO_MODELS, read_results
 from bench.tables import header, validation
+
+WAYS = 5
 
 
 def drawings() -> list[str]:
@@ -32,29 +34,26 @@ def drawings() -> list[str]:
 
 
 def photos() -> list[str]:
-    """LEO for photos beside the best of what people use instead, on classes it has not seen and on a foreign set."""
-    measured = validation("photos-lite0")
-    shift = read_results("photos_shift")
-    foreign: dict[int, list[dict[str, Any]]] = {}
-    for row in shift["rows"]:
-        foreign.setdefault(row["shot"], []).append(row)
-    names = [source["source"].removesuffix(".zip") for source in measured["sources"]]
-    lines = header("photos, 5 ways, %", [*names, f"{shift['data'].removesuffix('.zip')}, foreign"])
-    for shot, others in foreign.items():
-        rows = [
-            next(row for row in source["rows"] if (row["way"], row["shot"]) == (5, shot))
-            for source in measured["sources"]
-        ]
-        cells = [beside_the_best(methods) for methods in [*(row["methods"] for row in rows), others]]
+    """The models for photos beside the best of what people use instead, on classes they have not seen."""
+    measured = {name: validation(name) for name in PHOTO_MODELS}
+    columns = {}
+    for name, found in measured.items():
+        for source in found["sources"]:
+            by_shot = {row["shot"]: row["methods"] for row in source["rows"] if row["way"] == WAYS}
+            if by_shot:
+                columns[f"{name}, {source['source'].removesuffix('.zip')}"] = by_shot
+    lines = header(f"photos, {WAYS} ways, %", list(columns))
+    for shot in next(iter(columns.values())):
+        cells = [beside_the_best(by_shot[shot]) if shot in by_shot else "" for by_shot in columns.values()]
         lines.append(f"| {shot}-shot | " + " | ".join(cells) + " |")
-    lines += [
+    tasks = ", ".join(f"{name} {found['episodes']} tasks" for name, found in measured.items())
+    return [
+        *lines,
         "",
-        f"{measured['episodes']} tasks each, validation classes; in brackets LEO's accuracy less that of the best of "
+        f"Validation classes, {tasks}; in brackets LEO's accuracy less that of the best of "
         "cosine prototypes, nearest neighbour and a logistic head on the same tasks and the backbone's own features, "
-        "first and last on centred ones too. Foreign: LEO trained "
-        f"on the other set alone, all classes ({measured['date']}: `leo card`, `leo compare`).",
+        f"first and last on centred ones too. From the models' cards ({measured[PHOTO_MODELS[0]]['date']}).",
     ]
-    return lines
 
 
 def beside_the_best(methods: list[dict[str, Any]]) -> str:

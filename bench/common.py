@@ -13,6 +13,7 @@ ROOT = Path(__file__).resolve().parent.parent
 RESULTS = ROOT / "bench" / "results"
 WEIGHTS = ROOT / "weights"
 DRAWING_MODELS = ("omniglot", "omniglot-105")
+PHOTO_MODELS = ("photos-lite0", "photos-large")
 
 
 def read_results(name: str) -> dict[str, Any]:

@@ -18,9 +18,9 @@ from model.baselines.leo import LeoMethod
 from model.baselines.method import Method
 from model.checkpoint import read_info
 from model.data.photos import load_photos
-from model.evaluation.accuracy import feasible_settings
+from model.evaluation.accuracy import five_way_settings
 from model.evaluation.compare import Comparison
-from model.evaluation.photo_card import SETTINGS
+from model.evaluation.photo_card import QUERY, SHOTS
 from model.leo import LatentEmbeddingOptimization
 from model.serving.phi import OnnxPhi
 
@@ -53,7 +53,7 @@ def main() -> None:
     for photos in load_photos(*given.data).split("validation").by_source():
         comparison = Comparison(methods, photos, leos["shipped"].config.resolution, torch.device("cpu"))
         rows = []
-        for setting in feasible_settings(comparison.extracted[0], SETTINGS):
+        for setting in five_way_settings(comparison.extracted[0], SHOTS, QUERY):
             found = comparison.run(setting, given.episodes, repeats=None)
             figures = [{"name": name} | one.figures() for name, one in zip(leos, found, strict=True)]
             rows.append({"way": setting.way, "shot": setting.shots[0], "models": figures})

@@ -100,6 +100,16 @@ def feasible_settings(extracted: ExtractedFeatures, settings: Iterable[Setting])
     return [Setting(way, (shot, shot), query)]
 
 
+def five_way_settings(extracted: ExtractedFeatures, shots: Iterable[int], query: int = 10) -> list[Setting]:
+    """Return 5-way settings with so many queries of each class, or fewer ways and queries if the data has no more.
+
+    Raises `DataError` if the data is too small for all of them.
+    """
+    way = min(5, len(extracted.counts))
+    most = int(extracted.counts.sort(descending=True).values[way - 1])
+    return feasible_settings(extracted, [Setting(way, (k, k), min(query, most - k)) for k in shots if k < most])
+
+
 @torch.no_grad()
 def classify_tasks(method: Method, extracted: ExtractedFeatures, tasks: Episodes) -> Iterator[ClassifiedTasks]:
     """Adapt a method to each task and classify the task's queries, some tasks at a time to bound memory."""

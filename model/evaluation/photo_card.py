@@ -8,7 +8,7 @@ from model.backbones.sources import CLIP
 from model.baselines.leo import LeoMethod
 from model.baselines.registry import photo_methods
 from model.data.photos import Photos
-from model.evaluation.accuracy import Setting, feasible_settings
+from model.evaluation.accuracy import five_way_settings
 from model.evaluation.compare import Comparison
 from model.evaluation.diagnostics import diagnose
 from model.evaluation.model_card import (
@@ -25,8 +25,7 @@ from model.evaluation.model_card import (
 from model.evaluation.provenance import machine, today
 from model.leo import LatentEmbeddingOptimization
 
-SETTINGS = tuple(Setting(5, (shot, shot), 15) for shot in (1, 5, 10))
-SMALL_SETTINGS = (Setting(2, (1, 1), 3),)  # for data that is too small for all of the others
+SHOTS, QUERY = (1, 5, 10), 15
 EPISODES = 1000
 
 ABOUT = (
@@ -62,7 +61,7 @@ def measure_photo_figures(
         comparison = Comparison(photo_methods(leo, l2), part, leo.config.resolution, leo.alpha.device)
         leo_features = comparison.extracted[0]
         rows = []
-        for setting in feasible_settings(leo_features, (*SETTINGS, *SMALL_SETTINGS))[: len(SETTINGS)]:
+        for setting in five_way_settings(leo_features, SHOTS, QUERY):
             methods = [row.figures() for row in comparison.run(setting, episodes, repeats=None)]
             rows.append(diagnose(LeoMethod(leo), leo_features, setting, episodes).row.as_dict() | {"methods": methods})
         sources.append({"source": part.source_name, "classes": list(part.names), "rows": rows})
@@ -102,9 +101,10 @@ def write_photo_card(folder: Path, name: str, version: str, card: dict[str, Any]
             f"LEO's own weights are MIT. {named[0].upper()}{named[1:]}. No picture of {NEITHER[len(licences)]} is here"
         )
     evaluation = [
-        f"Measured on the validation classes: {validation['episodes']} tasks for each row, 15 queries a class, 95 % "
-        "intervals, all methods on the same tasks; accuracies are in per cent. Methods that do not name LEO's features "
-        "use the backbone's last layer, averaged over all positions, as is common. Prototypes and the logistic head on "
+        f"Measured on the validation classes: {validation['episodes']} tasks for each row, up to {QUERY} queries a "
+        "class, 95 % intervals, all methods on the same tasks; accuracies are in per cent. Methods that do not name "
+        "LEO's features use the backbone's last layer, averaged over all positions, as is common. Prototypes and the "
+        "logistic head on "
         f"LEO's features show how much of LEO's lead comes from these features. {MEANINGS}"
         + (f" {FOREIGN_MEANS}" if FOREIGN in validation["sources"][0]["rows"][0] else ""),
         "",

@@ -9,10 +9,10 @@ from model.baselines.logistic import LogisticHead
 from model.data.episodes import Episodes
 from model.data.omniglot import Drawings
 from model.data.photos import Photos
-from model.evaluation.accuracy import Setting, accuracy_per_task, sample_tasks
+from model.evaluation.accuracy import Setting, accuracy_per_task, five_way_settings, sample_tasks
 from model.evaluation.extracted_features import ExtractedFeatures, extract
 from model.leo import LatentEmbeddingOptimization
-from model.training.photo_validation import extract_by_source, five_way_settings
+from model.training.photo_validation import extract_by_source
 
 DRAWING_STRENGTHS = (0.0001, 0.0003, 0.001, 0.003, 0.01, 0.03, 0.1)
 PHOTO_STRENGTHS = (1e-5, 1e-4, 1e-3, 1e-2)

@@ -1,12 +1,10 @@
 """Validation tasks of models of photos: the sources of the photos, each by itself, and the settings of the tasks."""
 
-from collections.abc import Iterable
-
 import torch
 
 from model.baselines.extractors import LeoExtractor
 from model.data.photos import Photos
-from model.evaluation.accuracy import Setting, feasible_settings
+from model.evaluation.accuracy import Setting
 from model.evaluation.extracted_features import ExtractedFeatures
 
 #: The tasks on which a model's temperature is fitted, for each source. The first fits small data sets too.
@@ -19,13 +17,3 @@ def extract_by_source(extractor: LeoExtractor, photos: Photos) -> list[Extracted
         ExtractedFeatures(features := extractor.of_photos(part), part.counts, torch.arange(len(features)))
         for part in photos.by_source()
     ]
-
-
-def five_way_settings(extracted: ExtractedFeatures, shots: Iterable[int]) -> list[Setting]:
-    """Return 5-way settings with 10 queries of each class, or fewer ways and queries if the data has no more.
-
-    Raises `model.data.sources.DataError` if the data is too small for all of them.
-    """
-    way = min(5, len(extracted.counts))
-    most = int(extracted.counts.sort(descending=True).values[way - 1])
-    return feasible_settings(extracted, [Setting(way, (k, k), min(10, most - k)) for k in shots if k < most])

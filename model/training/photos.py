@@ -21,11 +21,11 @@ from model.baselines.leo import LeoMethod
 from model.data.episodes import fit_to_data, sample_episodes, split_support_and_queries
 from model.data.photo_features import backbone_features
 from model.data.photos import Photos
-from model.evaluation.accuracy import accuracy_per_task, sample_tasks
+from model.evaluation.accuracy import accuracy_per_task, five_way_settings, sample_tasks
 from model.leo import LatentEmbeddingOptimization
 from model.training.config import PhotoTrainConfig
 from model.training.history import Progress, append_to_log
-from model.training.photo_validation import extract_by_source, five_way_settings
+from model.training.photo_validation import extract_by_source
 from model.training.schedule import one_cycle, random_choice, step_generator
 
 MAX_PAIRED = 2000  # photos whose pairs say how much each part of joined backbones counts

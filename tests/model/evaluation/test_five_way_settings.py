@@ -1,12 +1,11 @@
-"""Tests of the validation tasks of models of photos."""
+"""Tests of the five-way tasks that data has enough photos for."""
 
 import pytest
 import torch
 
 from model.data.omniglot import DataError
-from model.evaluation.accuracy import Setting
+from model.evaluation.accuracy import Setting, five_way_settings
 from model.evaluation.extracted_features import ExtractedFeatures
-from model.training.photo_validation import five_way_settings
 
 
 def features_of(*counts: int) -> ExtractedFeatures:
@@ -25,6 +24,11 @@ def test_a_small_data_set_has_fewer_ways_shots_and_queries() -> None:
     # Three classes; all of them have at least 7 photos: 1 shot leaves 6 queries, 5 shots leave 2, 10 are too many.
     settings = five_way_settings(features_of(9, 7, 8), (1, 5, 10))
     assert settings == [Setting(3, (1, 1), 6), Setting(3, (5, 5), 2)]
+
+
+def test_more_queries_are_asked_where_there_are_enough_photos() -> None:
+    settings = five_way_settings(features_of(*[22] * 6), (1, 5, 10), query=15)
+    assert settings == [Setting(5, (1, 1), 15), Setting(5, (5, 5), 15), Setting(5, (10, 10), 12)]
 
 
 def test_too_small_a_data_set_is_refused() -> None:
