@@ -14,6 +14,7 @@ from model.evaluation.accuracy import ClassifiedTasks
 from model.evaluation.reliability import reliability
 from model.leo import LatentEmbeddingOptimization
 from model.networks.curvature import Curvature
+from model.networks.likeness import draw_together
 
 
 class EncodedExtractor(LeoExtractor):
@@ -47,6 +48,8 @@ class EncodedLeo:
             )
             gradient = self.scale * error.mT @ support  # times the inner temperature
             codes = codes - self.leo.step_size(step) * curvature.divide(gradient)
+        if config.unrelated_cosine is not None:
+            codes = draw_together(codes, support, membership, config.unrelated_cosine)
         return codes, membership
 
     @torch.no_grad()

@@ -152,6 +152,14 @@ class LEOConfig(BaseModel):
         description="the inner loop's gradients are divided by the second moments of the encoded support plus this "
         "ridge, as in Newton's method. None: plain gradient steps",
     )
+    unrelated_cosine: float | None = Field(
+        None,
+        ge=-1,
+        le=1,
+        description="mean cosine between encoded examples of two classes of the training data. Where the classes of a "
+        "task look more alike, their codes are drawn together after the inner loop, so that answers are less certain. "
+        "None: never",
+    )
     learn_inner_lr: bool = Field(True, description="learn an alpha for each latent dimension")
     inner_lr_per_step: bool = Field(False, description="learn such alphas for each step")
     finetune_steps: int = Field(
@@ -261,6 +269,10 @@ class LEOConfig(BaseModel):
             raise ValueError("code_ridge needs attention=False and relation_over='classes'")
         if self.inner_ridge is not None and self.own_encoder:
             raise ValueError("inner_ridge needs own_encoder=False: what is encoded must be what the head classifies")
+        if self.unrelated_cosine is not None and (self.own_encoder or self.finetune_steps):
+            raise ValueError(
+                "unrelated_cosine needs own_encoder=False and finetune_steps=0: codes are drawn at the end"
+            )
         if self.code_evenness and self.code_ridge is None:
             raise ValueError("code_evenness needs code_ridge")
         if self.kl_weight and not self.stochastic:

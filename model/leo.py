@@ -38,6 +38,7 @@ from model.networks.decoder import LEODecoder
 from model.networks.encoder import LEOEncoder
 from model.networks.features import FeatureExtractor
 from model.networks.gaussian import Gaussian
+from model.networks.likeness import draw_together
 from model.networks.relation import LEORelationNetwork
 from model.outer_loop import MAX_SKIPPED_IN_A_ROW, TrainingDiverged, clip_and_step, likely_cause
 from model.shipped import model_folder
@@ -184,6 +185,9 @@ class LatentEmbeddingOptimization(nn.Module):
         The loss is `inner_loss`. Its gradient is multiplied by the `inner_temperature` t, which has divided it; with
         an `inner_ridge` in the config, it is divided by the support's `Curvature`.
 
+        With an `unrelated_cosine`, the codes of classes that look alike are then drawn together; the losses are those
+        before that.
+
         Takes initial codes [T,N,L], the classifier's features of the support set [T,S,F], and membership [T,S,N].
         The config's fine-tuning steps on the decoded heads follow, unless `steps` is 0.
 
@@ -195,8 +199,9 @@ class LatentEmbeddingOptimization(nn.Module):
         training = torch.is_grad_enabled()
         second_order = training and self.config.second_order
         losses = []
-        ridge = self.config.inner_ridge
-        curvature = None if ridge is None else Curvature.of(self.encoder.encode_examples(features), membership, ridge)
+        ridge, unrelated = self.config.inner_ridge, self.config.unrelated_cosine
+        encoded = None if ridge is None and unrelated is None else self.encoder.encode_examples(features)  # [T, S, L]
+        curvature = None if encoded is None or ridge is None else Curvature.of(encoded, membership, ridge)
         with torch.enable_grad():  # the inner loop needs gradients under no_grad too
             if not codes.requires_grad:
                 codes = codes.detach().requires_grad_()
@@ -209,6 +214,9 @@ class LatentEmbeddingOptimization(nn.Module):
                 if not training:
                     codes = codes.detach().requires_grad_()
                 losses.append(loss.detach())
+            if encoded is not None and unrelated is not None:
+                losses.append(self.inner_loss(self.logits(codes, features, membership), membership).detach())
+                codes = draw_together(codes, encoded, membership, unrelated)
             heads = self.decode(codes, membership)  # [T, N, F+1]
             if self.finetune_lr is not None and steps:
                 for _ in range(self.config.finetune_steps):
@@ -219,7 +227,8 @@ class LatentEmbeddingOptimization(nn.Module):
         if not training:
             codes, heads = codes.detach(), heads.detach()
         logits = apply_head(heads, features, membership)  # [T, S, N]
-        losses.append(self.inner_loss(logits, membership).detach())
+        if unrelated is None:
+            losses.append(self.inner_loss(logits, membership).detach())
         return Adaptation(codes, heads, torch.stack(losses, dim=1), logits)
 
     def decode(self, codes: Tensor, membership: Tensor) -> Tensor:

@@ -23,6 +23,7 @@ from torch import Tensor
 from model.devices import CORES, THREAD_POOL
 from model.leo import LatentEmbeddingOptimization
 from model.networks.curvature import Curvature
+from model.networks.likeness import draw_together
 
 MIN_TASKS_TO_SPLIT = 16  # on a CPU, a batch of so many tasks is split over the cores
 MASKED_LOGIT = -1e9  # of absent classes: its probability is 0, and 0 times it is 0, which with -inf would be NaN
@@ -77,10 +78,7 @@ class Adapter:
         `common_head`. For few
         queries this is far less work than decoding N F weights. Only for a decoder that `is_plain`.
         """
-        decoder = self.leo.decoder
-        hidden = decoder.fc2(decoder.fc1(codes).relu_()).relu_()  # [N, H]
-        last_input = hidden if decoder.skip is None else torch.cat([hidden, codes], dim=-1)  # [N, H+L]
-        return self._project_features(features) @ last_input.T
+        return self._project_features(features) @ self._last_input(codes).T
 
     @torch.no_grad()
     def common_head(self) -> Tensor:
@@ -98,6 +96,12 @@ class Adapter:
             return self._project_features(features)
         hidden = self.last_layer[:, : self.leo.decoder.fc2.out_features]  # V: [F+1, H]
         return torch.cat([features @ hidden[:-1] + hidden[-1], self.scale * encoded], dim=-1)
+
+    def _last_input(self, codes: Tensor) -> Tensor:
+        """The input of the decoder's last layer, from codes [...,N,L] -> [...,N,H+L]."""
+        decoder = self.leo.decoder
+        hidden: Tensor = decoder.fc2(decoder.fc1(codes).relu_()).relu_()  # [..., N, H]
+        return hidden if decoder.skip is None else torch.cat([hidden, codes], dim=-1)
 
     def _decode_heads(self, last_input: Tensor) -> Tensor:
         """Apply the decoder's last layer: its input [...,N,H+L] -> heads [...,N,F+1]."""
@@ -179,7 +183,8 @@ class Adapter:
         """Compute what `LatentEmbeddingOptimization.adapt` computes, for a plain decoder.
 
         Codes [T,N,L], support features [T,S,F], the same encoded [T,S,L], membership [T,S,N] -> adapted codes
-        [T,N,L], heads [T,N,F+1], support losses [T,steps+1], and support logits [T,S,N] up to one number a row.
+        [T,N,L], heads [T,N,F+1], support losses [T,steps+1], and support logits [T,S,N] before codes are drawn together
+        and up to one number a row.
         """
         absent = (membership.sum(dim=1) == 0).unsqueeze(1) if some_absent else None  # [T, 1, N]
         real = membership.sum(dim=-1, keepdim=True)  # [T, S, 1], 0 for padding
@@ -192,6 +197,9 @@ class Adapter:
         codes, last_input, log_ps, logits = self._latent_steps(
             codes, projected, targets, share, absent, curvature, steps
         )
+        if self.leo.config.unrelated_cosine is not None:
+            codes = draw_together(codes, encoded, membership, self.leo.config.unrelated_cosine)
+            last_input = self._last_input(codes)
         heads = self._decode_heads(last_input)  # [T, N, F+1], once for all steps
         if self.leo.finetune_lr is not None and steps:
             for _ in range(self.leo.config.finetune_steps):

@@ -23,6 +23,7 @@ from model.data.photo_features import backbone_features
 from model.data.photos import Photos
 from model.evaluation.accuracy import accuracy_per_task, five_way_settings, sample_tasks
 from model.leo import LatentEmbeddingOptimization
+from model.networks.likeness import cosine_between_classes
 from model.training.config import PhotoTrainConfig
 from model.training.history import Progress, append_to_log
 from model.training.photo_validation import extract_by_source
@@ -173,6 +174,8 @@ def set_from_classes(
 ) -> None:
     """Compute phi's centre, the encoder and the decoder from the backbone's features [C,D,W] of C training classes.
 
+    And the cosine between encoded photos of two of them, the config's `unrelated_cosine`.
+
     The encoder maps features x to P^(1/2) B'x, [L]. B holds the L directions in which the features vary most. P is the
     inverse of their covariance within classes in these directions. A share `shrinkage` of the covariance is replaced by
     one with the same variance in all directions, as in regularised discriminant analysis (Friedman, 1989). The decoder
@@ -191,3 +194,7 @@ def set_from_classes(
     variance, axes = torch.linalg.eigh((1 - shrinkage) * basis.T @ within @ basis + shrinkage * even)
     encoder.to_code.weight.copy_((axes * (variance.mean() / variance).sqrt()).T @ basis.T)  # [L, F]
     decoder.start_as_transpose_of(encoder)
+    classes = torch.arange(len(counts), device=raw.device).unsqueeze(1).expand_as(real)[real]  # [M]
+    encoded = encoder.encode_examples(features[real])  # [M, L]
+    cosine = cosine_between_classes(encoded.unsqueeze(0), functional.one_hot(classes).to(encoded.dtype).unsqueeze(0))
+    leo.config = leo.config.model_copy(update={"unrelated_cosine": round(float(cosine), 4)})
