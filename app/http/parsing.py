@@ -3,6 +3,7 @@
 import asyncio
 import codecs
 import contextlib
+from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from functools import partial
@@ -145,7 +146,8 @@ def query_options(request: Request) -> dict[str, str]:
     """The options after the question mark, by their names. Raises `Problem` 422 for one that stands there twice."""
     options = dict(request.query_params)
     if len(options) < len(request.query_params.multi_items()):
-        repeated = next(name for name in options if len(request.query_params.getlist(name)) > 1)
+        counts = Counter(name for name, _ in request.query_params.multi_items())
+        ((repeated, _),) = counts.most_common(1)
         raise Problem(422, f"query.{repeated[:100]} is given more than once; give it once")
     return options
 

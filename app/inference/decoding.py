@@ -28,7 +28,7 @@ THREADS = 4
 IMAGES_PER_CALL = 8  # that one call of a thread decodes
 CALLS_AT_ONCE = 2  # of one request, so that other requests' images are decoded between its own
 # Images up to this size are decoded on the event loop, since passing them to a thread would take as long.
-SMALL_BYTES, SMALL_PIXELS = 16_384, 100_000
+SMALL_BYTES, SMALL_PIXELS, SMALL_IMAGES = 16_384, 100_000, 20
 # Decoding more pixels than this takes hundreds of megabytes, so larger images are decoded one at a time.
 LARGE_PIXELS = 4_000_000
 # By how much the thread for these is nicer than the others. By more, it is left waiting for a processor while it holds
@@ -175,7 +175,11 @@ def _lower_priority() -> None:
 
 def are_small(images: Sequence[bytes]) -> bool:
     """Whether the images together decode in about a millisecond; only the header of a PNG can tell."""
-    if sum(map(len, images)) > SMALL_BYTES or not all(data.startswith(PNG) for data in images):
+    if (
+        len(images) > SMALL_IMAGES
+        or sum(map(len, images)) > SMALL_BYTES
+        or not all(data.startswith(PNG) for data in images)
+    ):
         return False
     sides = [(int.from_bytes(data[16:20], "big"), int.from_bytes(data[20:24], "big")) for data in images]
     return sum(width * height for width, height in sides) <= SMALL_PIXELS

@@ -149,7 +149,7 @@ class Models:
         if engine is None:
             names = ", ".join(map(repr, self._loaded.current))
             why = f" ({self.left_out[name]})" if name in self.left_out else ""
-            raise Problem(422, f"no model called {name!r} is loaded{why}; loaded are: {names}")
+            raise Problem(422, f"no model called {str(name)[:100]!r} is loaded{why}; loaded are: {names}")
         return engine
 
     def for_kind(self, *, drawings: bool) -> Engine:

@@ -20,7 +20,6 @@ from app.tasks.idempotency import record_of_call
 from app.tasks.limits import check_lifetime, check_shots, spell_labels
 from app.tasks.options import UpdateTask
 from app.tasks.quality_report import ExampleReport, of_examples
-from app.tasks.spelling import normalise
 
 
 @dataclass(frozen=True)
@@ -85,7 +84,7 @@ class Changing(TaskBase):
         self, task_id: str, images: Sequence[bytes], labels: Sequence[str], owner: str, terms: Terms = ANY_TERMS
     ) -> TaskRecord:
         """Adapt a task again, to its earlier examples and these. Raises `Problem`; the task is then as it was."""
-        change = await self._new_change(terms, "add", task_id, *images, *map(normalise, labels))
+        change = await self._new_change(terms, "add", task_id, *images, *spell_labels(labels, self._settings))
         return await self._add_examples(task_id, images, labels, owner, change)
 
     async def _new_change(self, terms: Terms, call: str, *content: str | bytes) -> Change:
@@ -137,16 +136,18 @@ class Changing(TaskBase):
     ) -> TaskRecord:
         """Adapt a task again, with another label for one of its examples. Raises `Problem`; it is then as it was."""
 
+        (new,) = spell_labels([label], self._settings)
+
         async def relabelled(record: TaskRecord, examples: Examples, engine: Engine) -> Edit | None:
             place = examples.place_of(number)
             labels = examples.labels(record.labels)
-            (spelled,) = spell_labels([label], self._settings, known=record.shots)
+            (spelled,) = spell_labels([new], self._settings, known=record.shots)
             if labels[place] == spelled:
                 return None
             labels[place] = spelled
             return Edit(examples, labels, _no_images(engine), [])
 
-        change = await self._new_change(terms, "relabel", task_id, str(number), normalise(label))
+        change = await self._new_change(terms, "relabel", task_id, str(number), new)
         return await self._change_examples(task_id, owner, change, relabelled)
 
     async def _change_examples(
@@ -169,8 +170,10 @@ class Changing(TaskBase):
             _check_revision(record, change.revisions)
             engine = self._models.for_task(record)
             edited = await edit(record, examples, engine)
-            if edited is None:
+            if edited is None and change.once is None:
                 return record
+            if edited is None:  # the call is remembered, or a repetition might undo what others change until then
+                return await self._change_record(task_id, owner, change, lambda same: same)
             self._check_labels([*edited.kept_labels, *edited.labels])
             shots, kept = edited.kept.with_labels(edited.kept_labels, record.labels)
             adaptation = await adapt(

@@ -5,8 +5,10 @@ import unicodedata
 from collections.abc import Iterable
 
 from app.problems import Problem
+from model.data.unicode import MOST_MARKS, compose, has_heap_of_marks
 
 ZERO_WIDTH_SPACES = "\u200b\u2060\ufeff"  # the last one is also the mark with which some files begin
+SPACES = "".join(filter(str.isspace, map(chr, range(0x3001))))  # Unicode has none further on
 JOINERS = "\u200c\u200d"  # ZWNJ and ZWJ: spelling in Persian, Sinhala and others, and in emoji of several persons
 # Kinds of characters that a joiner changes: letters without case, marks such as a virama, and emoji.
 JOINABLE = ("Lo", "Lm", "Mn", "Mc", "Me", "So", "Sk")
@@ -32,6 +34,8 @@ def spell(text: str, what: str, max_length: int) -> str:
     # Normalising shortens a text to a quarter at most, and takes long for a very long one.
     if len(text) <= 4 * max_length and not (text.isascii() and text.isprintable()):
         _refuse_unseen(text, what)
+        if has_heap_of_marks(text):
+            raise Problem(422, f"a {what} holds over {MOST_MARKS} marks on one character: remove some")
         text = normalise(text)
     if len(text) > max_length:
         raise Problem(422, f"a {what} has {len(text)} characters, at most {max_length} are allowed")
@@ -42,7 +46,7 @@ def spell(text: str, what: str, max_length: int) -> str:
 
 def normalise(text: str) -> str:
     """The text as `spell` writes it, whatever it holds."""
-    return _trim(_drop_idle_joiners(unicodedata.normalize("NFC", _trim(text))))
+    return _trim(_drop_idle_joiners(compose(_trim(text))))
 
 
 def match_classes(labels: Iterable[str], known: Iterable[str]) -> list[str]:
@@ -59,14 +63,12 @@ def match_classes(labels: Iterable[str], known: Iterable[str]) -> list[str]:
 
 
 def _trim(text: str) -> str:
-    while (trimmed := text.strip().strip(ZERO_WIDTH_SPACES)) != text:
-        text = trimmed
-    return text
+    return text.strip(SPACES + ZERO_WIDTH_SPACES)
 
 
 def _look(label: str) -> str:
     """What two labels have in common that look the same."""
-    seen = label if label.isascii() else unicodedata.normalize("NFC", label.translate(UNSEEN))
+    seen = label if label.isascii() else compose(label.translate(UNSEEN))
     return " ".join(seen.split())
 
 

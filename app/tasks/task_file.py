@@ -9,7 +9,6 @@ pictures/CLASS/N.png   the pictures, or N.jpg, if they are kept
 import io
 import json
 import re
-import unicodedata
 import zipfile
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -27,6 +26,7 @@ from app.tasks.head_file import ExportedHead
 from app.tasks.limits import most_header_bytes
 from app.tasks.zip_files import open_zip, read_files
 from model.config import LEOConfig
+from model.data.unicode import compose
 
 VERSION = 1  # of the format; raise it with every change that older programs cannot read
 MANIFEST, HEAD, EXAMPLES = "manifest.json", "head.safetensors", "examples.safetensors"
@@ -111,7 +111,7 @@ def write(record: TaskRecord, head: bytes, payload: bytes | None, pictures: Mapp
 
 def _picture_name(index: int, number: int, label: str, picture: bytes) -> str:
     """Where a picture lies in the zip. Folders have numbers, since labels may hold what names of files may not."""
-    spelled = re.sub(r"[^\w-]+", "_", unicodedata.normalize("NFC", label))[:50]
+    spelled = re.sub(r"[^\w-]+", "_", compose(label))[:50]
     suffix = "png" if picture.startswith(b"\x89PNG") else "jpg"
     return f"pictures/{number:03d}-{spelled}/{index}.{suffix}"
 

@@ -200,9 +200,10 @@ def _decode_old(raw: bytes, made_on_unix: bool) -> str:
 
 def _unicode_path(extra: bytes, raw: bytes) -> bytes | None:
     """Return the UTF-8 name in a member's extra fields, if it was made for the name that the member has."""
-    while len(extra) >= 4:
-        kind, length = struct.unpack_from("<HH", extra)
-        if kind == UNICODE_PATH and length > 5 and struct.unpack_from("<xL", extra, 4)[0] == zlib.crc32(raw):
-            return extra[9 : 4 + length]
-        extra = extra[4 + length :]
+    at, made_for = 0, struct.pack("<L", zlib.crc32(raw))
+    while len(extra) - at >= 4:
+        kind, length = struct.unpack_from("<HH", extra, at)
+        if kind == UNICODE_PATH and 5 < length <= len(extra) - at - 4 and extra[at + 5 : at + 9] == made_for:
+            return extra[at + 9 : at + 4 + length]
+        at += 4 + length
     return None

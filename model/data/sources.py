@@ -2,11 +2,12 @@
 
 import os
 import re
-import unicodedata
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
+
+from model.data.unicode import compose
 
 MAX_FILES = 1_000_000  # files and folders in one folder or archive
 MAX_FILE_BYTES = 2**28  # 256 MiB; a larger file is no picture that is meant for a classifier
@@ -151,7 +152,7 @@ def readable(raw: bytes, legacy: Callable[[bytes], str] | None = None) -> str:
         name = raw.decode()
     except UnicodeDecodeError:
         name = legacy(raw) if legacy else raw.decode("latin-1")
-    return unicodedata.normalize("NFC", name)
+    return compose(name)
 
 
 def shown(name: str) -> str:

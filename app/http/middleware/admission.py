@@ -18,6 +18,7 @@ from app.problems import CLIENT_CLOSED_REQUEST, Problem
 ALWAYS_ADMITTED = {"/healthz", "/readyz", "/metrics"}
 SMALL_BODY = 2**16  # bytes
 LARGE_BODY = 2**18  # bytes; a request of more is one of those that take long
+LONGEST_ADDRESS = 64  # characters that are looked at; a gateway passes on whatever text its client calls an address
 REFUSED_AS_OVERLOAD = "leo.refused"  # set in the scope of such a request: the log counts these in one line a second
 PERMIT = "leo.permit"  # in the scope of a request that has one: its `Permit`
 TOO_MANY_RESPONSE = TooMany().response()
@@ -96,7 +97,7 @@ def share_owner(key: Key | None, client: tuple[str, int] | None) -> str:
     """The same of a key and a client's address and port."""
     if key is not None:
         return f"key:{key.owner}"
-    return network_of(client[0]) if client else ""
+    return network_of(client[0][:LONGEST_ADDRESS]) if client else ""
 
 
 @lru_cache(4096)

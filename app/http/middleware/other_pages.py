@@ -18,6 +18,7 @@ from app.problems import Problem
 AUTHORITY = re.compile(r"(?P<name>\[[0-9a-f:.]+\]|[^\s:/?#@\[\]\\]+?)\.?(?::(?P<port>[0-9]{1,5}))?")
 ORIGIN = re.compile(r"(?P<scheme>[a-z][a-z0-9+.-]*)://(?P<authority>.+)")
 DEFAULT_PORTS = {"http": "80", "https": "443"}
+LONGEST_NAME = 253  # characters of a host, by DNS
 PROBES = {"/healthz", "/readyz"}  # load balancers ask them under any name, and the answers are no secret
 PAGES = {"/", "/docs", "/redoc"}  # pages of other sites may link to them
 # Names that nobody can own on the Internet, beside those without a dot.
@@ -42,6 +43,8 @@ class OwnNames:
 
     def names(self, name: str) -> bool:
         """Whether the settings name this host: itself, as `*.example.com`, or as `*`."""
+        if len(name) > LONGEST_NAME:  # of which every part would be looked at
+            return "*" in self._named
         parents = (name[at:] for at, character in enumerate(name) if character == ".")
         return bool(self._named) and (
             name in self._named or "*" in self._named or any(f"*{parent}" in self._named for parent in parents)

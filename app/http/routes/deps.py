@@ -9,6 +9,7 @@ from fastapi import Depends, Header, Request
 from starlette.types import Scope
 
 from app.http.keys import Key, Keys
+from app.http.parsing import query_options
 from app.inference import client
 from app.inference.models import Models
 from app.inference.readiness import Readiness
@@ -108,7 +109,9 @@ def check_query_is_utf8(scope: Scope) -> None:
 async def get_context(request: Request) -> Context:
     """The context of a request. Async: FastAPI runs sync functions in a thread, which costs half a millisecond."""
     client.receive.set(request.receive)
-    check_query_is_utf8(request.scope)
+    if request.scope["query_string"]:
+        check_query_is_utf8(request.scope)
+        query_options(request)  # refuses one that is given twice
     state = request.app.state
     key = request.scope.get("state", {}).get("key")
     return Context(state.tasks, state.models, state.readiness, state.settings, state.shared_state, state.keys, key)

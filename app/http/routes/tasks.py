@@ -1,6 +1,5 @@
 """Routes for tasks: create, list, read, change, judge and delete."""
 
-import unicodedata
 from typing import Annotated
 
 from fastapi import APIRouter, Query, Request, Response
@@ -15,6 +14,7 @@ from app.http.routes.deps import ContextDep, IdempotencyKey, IfMatch, TermsDep
 from app.store import TaskRecord
 from app.tasks.options import UpdateTask
 from app.tasks.spelling import normalise
+from model.data.unicode import compose
 
 router = APIRouter(prefix="/tasks", tags=["tasks"])
 
@@ -65,7 +65,7 @@ class PageOptions(BaseModel):
 )
 async def list_tasks(context: ContextDep, options: Annotated[PageOptions, Query()]) -> schemas.TaskPage:
     name, label, model = options.name, options.label, options.model
-    name_part = None if name is None else unicodedata.normalize("NFC", name).casefold()
+    name_part = None if name is None else compose(name).casefold()
     spelled = None if label is None else normalise(label)
 
     def matches(record: TaskRecord) -> bool:

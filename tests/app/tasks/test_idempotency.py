@@ -158,3 +158,14 @@ def test_an_import_makes_one_task(client: httpx.Client, task_id: str, kind: str)
     assert answers[0].json()["task_id"] != task_id
     other = client.post("/tasks/import", content=data, headers=once, params={**params, "name": "other"})
     assert_problem(other, 422, "Idempotency-Key was used")
+
+
+def test_a_change_that_changes_nothing_is_remembered_too(client: httpx.Client, task_id: str) -> None:
+    label = client.get(f"/tasks/{task_id}/support/0").json()["label"]
+    once = {"Idempotency-Key": f"same-{task_id}"}
+    first = relabel(client, task_id, label, **once)
+    assert first.status_code == 200, first.text
+    assert relabel(client, task_id, "other", **{"Idempotency-Key": f"other-{task_id}"}).status_code == 200
+    assert relabel(client, task_id, label, **once).json() == first.json()
+    assert client.get(f"/tasks/{task_id}/support/0").json()["label"] == "other"
+    assert_problem(relabel(client, task_id, "third", **once), 422, "Idempotency-Key was used")
