@@ -9,6 +9,7 @@ from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from model.shipped import WEIGHTS
 
+LONGEST_TTL = 100 * 366 * 86400  # seconds; times of a far future cannot be written as dates
 PROJECT = Path(__file__).resolve().parent.parent
 #: Files of the npm package onnxruntime-web that run a graph in a browser.
 BROWSER_RUNTIME = ("dist/ort.wasm.bundle.min.mjs", "dist/ort-wasm-simd-threaded.wasm")
@@ -20,7 +21,7 @@ class Settings(BaseSettings):
     Raises `ValidationError` for a bad value.
     """
 
-    model_config = SettingsConfigDict(env_prefix="LEO_", env_ignore_empty=True, frozen=True)
+    model_config = SettingsConfigDict(env_prefix="LEO_", env_ignore_empty=True, frozen=True, allow_inf_nan=False)
 
     host: str = Field("127.0.0.1", description="address to listen on")
     port: int = Field(8000, ge=0, le=65535, description="port to listen on; 0 chooses a free one")
@@ -104,7 +105,7 @@ class Settings(BaseSettings):
     max_images: int = Field(1000, ge=1, description="most images in one request")
     max_ways: int = Field(100, ge=2, description="most classes in one task")
     max_label_length: int = Field(100, ge=1, description="most characters in a label or task name")
-    max_ttl_seconds: int = Field(366 * 86400, ge=1, description="largest `ttl_seconds` of a task")
+    max_ttl_seconds: int = Field(366 * 86400, ge=1, le=LONGEST_TTL, description="largest `ttl_seconds` of a task")
 
     kept_image_bytes: int = Field(
         24 * 2**10,

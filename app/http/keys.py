@@ -33,12 +33,12 @@ class Key(BaseModel):
     name: str = Field(pattern=NAME_PATTERN)
     owner: str = Field(pattern=NAME_PATTERN, description="owner of the tasks made with it; several keys may share one")
     id: str = Field(pattern="^[0-9a-f]{8}$", description="part of the key itself, to look it up by")
-    salt: str
-    hash: str
+    salt: str = Field(pattern="^[0-9A-Za-z_-]*$")
+    hash: str = Field(pattern="^[0-9a-f]{64}$")
     rights: list[Right] = Field(min_length=1)
     max_tasks: int | None = Field(None, ge=1, strict=True, description="most live tasks")
     per_second: float | None = Field(
-        None, gt=0, strict=True, description="most requests a second, counted by each replica"
+        None, gt=0, strict=True, allow_inf_nan=False, description="most requests a second, counted by each replica"
     )
 
     def matches(self, presented: str) -> bool:

@@ -318,3 +318,13 @@ def test_limit_of_a_key_is_a_number_and_no_boolean(limit: str, tmp_path: Path) -
         read_keys(file)
     file.write_text(json.dumps({"keys": [stored.model_dump(exclude_none=True) | {limit: 2}]}))
     assert getattr(read_keys(file).keys[0], limit) == 2
+
+
+@pytest.mark.parametrize("wrong", [{"per_second": float("inf")}, {"hash": "é" * 64}, {"hash": "A" * 64}, {"salt": "é"}])
+def test_an_entry_with_which_no_key_could_be_checked_is_refused(wrong: dict[str, object], tmp_path: Path) -> None:
+    stored, _ = new_key("one", "one", ["read"])
+    file = tmp_path / "keys.json"
+    text = json.dumps({"keys": [stored.model_dump(exclude_none=True) | wrong]})
+    file.write_text(text.replace("Infinity", "1e999"))
+    with pytest.raises(KeyFileError, match=rf"keys\.0\.{next(iter(wrong))}: "):
+        read_keys(file)

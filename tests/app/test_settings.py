@@ -1,0 +1,23 @@
+"""Settings that make no sense are refused at the start, by their name."""
+
+import pytest
+from pydantic import ValidationError
+
+from app.settings import Settings
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("LEO_STOP_SECONDS", "inf"),
+        ("LEO_DRAIN_SECONDS", "nan"),
+        ("LEO_DECODE_DEADLINE", "inf"),
+        ("LEO_REQUEST_TIMEOUT", "inf"),
+        ("LEO_DEVICE_DEADLINE", "1e999"),
+        ("LEO_MAX_TTL_SECONDS", str(10**12)),
+    ],
+)
+def test_a_number_without_end_is_refused(monkeypatch: pytest.MonkeyPatch, name: str, value: str) -> None:
+    monkeypatch.setenv(name, value)
+    with pytest.raises(ValidationError, match=name.removeprefix("LEO_").lower()):
+        Settings()
