@@ -187,6 +187,7 @@ async def _lifespan(app: FastAPI) -> AsyncIterator[None]:
 
     def beat() -> None:
         watchdog.beat()
+        shared_state.beat()
         metrics.update_gauges()
 
     watching = asyncio.create_task(readiness.watch(beat))

@@ -4,6 +4,7 @@ It is allocated before they are forked. Without locks nobody ever waits for a wo
 """
 
 import threading
+import time
 import zlib
 from collections.abc import Callable
 from multiprocessing.sharedctypes import RawArray
@@ -23,6 +24,7 @@ class SharedState:
         self._computations, self._lock = 0, threading.Lock()  # of this worker's threads, under way
         self._computing = RawArray("B", workers)
         self._ready = RawArray("B", workers)
+        self._beats = RawArray("d", workers)  # by the monotonic clock
         self._has_started = RawArray("B", [workers == 1])
         self.load = RequestLoad(workers)
         # Counts of changes, a row for each worker and one for the parent. Each writes its own row only, so no count is
@@ -49,6 +51,14 @@ class SharedState:
         self._ready[number] = ready
         if not ready:
             self._clear(number)
+
+    def beat(self) -> None:
+        """This worker's event loop has a turn."""
+        self._beats[self._own] = time.monotonic()
+
+    def last_beat(self, number: int) -> float:
+        """When a worker's event loop last had a turn, by the monotonic clock."""
+        return float(self._beats[number])
 
     @property
     def ready_workers(self) -> int:

@@ -30,6 +30,7 @@ UNREAD_BYTES = 2**28  # of all answers that clients have not taken yet
 LINGER_SECONDS, LINGER_BYTES = 1.0, 2**24
 CONNECTIONS = 2048  # of one process; a connection takes some 10 KB
 SPARE_FILES = 256  # open files that are not connections
+OPEN_FILES = 2**14  # also the sockets of many workers, which their parent keeps
 SWEEP_SECONDS = 1.0
 
 HEADERS_TOO_LARGE = Problem(431, f"the request's line and headers are over the limit of {HEADER_BYTES} bytes")
@@ -44,9 +45,8 @@ TOO_MANY_PIPELINED = Problem(503, "too many requests wait for the answers before
 def allow_open_files() -> int:
     """Allow this process as many open files as the system lets it, and return how many connections that is."""
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    wanted = CONNECTIONS + SPARE_FILES
-    if soft != resource.RLIM_INFINITY and soft < wanted:
-        soft = wanted if hard == resource.RLIM_INFINITY else min(wanted, hard)
+    if soft != resource.RLIM_INFINITY and soft < OPEN_FILES:
+        soft = OPEN_FILES if hard == resource.RLIM_INFINITY else min(OPEN_FILES, hard)
         resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
     return CONNECTIONS if soft == resource.RLIM_INFINITY else max(1, min(CONNECTIONS, soft - SPARE_FILES))
 

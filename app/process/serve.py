@@ -1,11 +1,14 @@
 """Runs the service, in one process or in several worker processes that share a port."""
 
 import asyncio
+import contextlib
+import errno
 import gc
 import ipaddress
 import logging
 import math
 import os
+import signal
 import socket
 import sys
 import tempfile
@@ -20,6 +23,7 @@ from app.inference.models import Models, engine_on
 from app.inference.remote.board import Board
 from app.observability import logs
 from app.process.connections import Connections, allow_open_files
+from app.process.data_dir import claimed
 from app.process.devices import DeviceProcesses, device_names
 from app.process.draining import DrainingServer
 from app.process.listening import Address, find_addresses, listen
@@ -49,39 +53,55 @@ def serve(settings: Settings) -> int:
         devices = device_names(settings.device)
     except ValueError as error:
         raise CannotServe(str(error)) from error
-    if workers == 1 and not devices:
-        logs.configure(settings.log_format)
-        shared_state = SharedState()
-        service = load(settings, shared_state)
-        sockets = listen(find_free_addresses(settings, shared_state), share=False)
-        freeze_garbage()
-        run(settings, service, sockets)
-        return 0
+    allow_open_files()
+    try:
+        with contextlib.nullcontext() if settings.store_url else claimed(settings.data_dir):
+            if workers == 1 and not devices:
+                return serve_here(settings)
+            return serve_with_workers(settings, workers, devices)
+    except StoreUnavailable as error:
+        raise CannotServe(str(error)) from error
+
+
+def serve_here(settings: Settings) -> int:
+    """Run the service in this process; returns the exit status. Raises `CannotServe`."""
+    logs.configure(settings.log_format)
+    signal.signal(signal.SIGHUP, signal.SIG_IGN)  # until there are models to load anew
+    shared_state = SharedState()
+    service = load(settings, shared_state)
+    sockets = open_sockets(find_free_addresses(settings, shared_state), share=False)
+    freeze_garbage()
+    run(settings, service, sockets)
+    return 0
+
+
+def serve_with_workers(settings: Settings, workers: int, devices: list[str]) -> int:
+    """Run the service in worker processes, and in one for each device; returns the exit status.
+
+    Raises `CannotServe`.
+    """
     with tempfile.TemporaryDirectory(prefix="leo-") as folder:
         # If this is set when prometheus_client is imported, it adds up the metrics of all processes.
         os.environ["PROMETHEUS_MULTIPROC_DIR"] = folder
         try:
-            return serve_with_workers(settings, workers, Board(devices, Path(folder)) if devices else None)
+            return supervise(settings, workers, Board(devices, Path(folder)) if devices else None)
         finally:
             del os.environ["PROMETHEUS_MULTIPROC_DIR"]
 
 
-def serve_with_workers(settings: Settings, workers: int, board: Board | None) -> int:
-    """Run the service in worker processes, and in one for each device of the `board`; returns the exit status.
-
-    Raises `CannotServe`.
-    """
+def supervise(settings: Settings, workers: int, board: Board | None) -> int:
+    """Run worker processes, and one for each device of the `board`; returns the exit status. Raises `CannotServe`."""
     from app import main  # noqa: F401 - imported before the fork, so that the workers share its memory
 
     logs.configure(settings.log_format)
     shared_state = SharedState(workers)
     addresses = find_free_addresses(settings, shared_state)
 
-    def work(open_sockets: Callable[[], list[socket.socket]], ready: Callable[[], None]) -> None:
+    def work(open_own_sockets: Callable[[], list[socket.socket]], ready: Callable[[], None]) -> None:
         try:
             check_store(settings, shared_state)
             service = load(settings, shared_state, board)
-            sockets = open_sockets()
+            sockets = open_own_sockets()
         except (CannotServe, OSError) as error:
             log.error("%s", error)
             sys.exit(1)
@@ -93,7 +113,8 @@ def serve_with_workers(settings: Settings, workers: int, board: Board | None) ->
     devices = None
     if board is not None:
         devices = DeviceProcesses(board, partial(serve_device, settings, board), settings.device_deadline)
-    return Workers(shared_state, work, lambda: listen(addresses, share=True), stop_seconds, devices).run()
+    deadline, open_all = settings.device_deadline, partial(open_sockets, addresses, share=True)
+    return Workers(shared_state, work, open_all, stop_seconds, deadline, devices).run()
 
 
 def serve_device(settings: Settings, board: Board, number: int) -> None:
@@ -140,6 +161,19 @@ def find_free_addresses(settings: Settings, shared_state: SharedState) -> list[A
     shown = f"[{settings.host}]" if ":" in settings.host else settings.host
     log.info("listening on http://%s:%d", shown, addresses[0].port)
     return addresses
+
+
+def open_sockets(addresses: list[Address], *, share: bool) -> list[socket.socket]:
+    """One process's listening sockets. Raises `CannotServe`."""
+    try:
+        return listen(addresses, share=share)
+    except OSError as error:
+        advice = (
+            "; allow this user more open files (`ulimit -n`), or fewer LEO_WORKERS"
+            if error.errno == errno.EMFILE
+            else ""
+        )
+        raise CannotServe(f"cannot open sockets to listen on: {error.strerror}{advice}") from error
 
 
 def check_store(settings: Settings, shared_state: SharedState) -> None:

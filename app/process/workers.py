@@ -17,6 +17,7 @@ from multiprocessing.connection import Connection, wait
 from multiprocessing.context import ForkProcess
 from types import FrameType
 
+from app.inference.watchdog import ASLEEP
 from app.process.children import FORWARDED_SIGNALS, die_with_parent
 from app.process.devices import DeviceProcesses
 from app.process.memory import workers_that_fit
@@ -28,6 +29,10 @@ from model.serving.phi import TIMINGS
 log = logging.getLogger(__name__)
 
 DEVICES_EVERY = 0.25  # seconds between looks at the device processes
+WORKERS_EVERY = 1.0  # seconds between looks at whether workers hang
+# After this much more time than a worker's own watchdog takes, which says where the worker hangs, but cannot run while
+# something holds the interpreter.
+HANG_GRACE = 5.0  # seconds
 STOP_GRACE = 10.0  # seconds beyond `stop_seconds` before a worker is killed
 
 # A worker that has served this long is replaced at once when it dies. After an earlier death, an early failure, the
@@ -92,10 +97,11 @@ class Workers:
         serve: Serve,
         listen: Callable[[], list[socket.socket]],
         stop_seconds: float,
+        hang_seconds: float,
         devices: DeviceProcesses | None = None,
     ) -> None:
-        """`listen` opens a worker's sockets. `stop_seconds`: how long a worker may take to stop. `devices` are run
-        beside the workers. Raises `OSError`."""
+        """`listen` opens a worker's sockets. `stop_seconds`: how long a worker may take to stop; `hang_seconds`: how
+        long its event loop may be blocked. `devices` are run beside the workers. Raises `OSError`."""
         self._devices = devices
         self._shared_state, self._serve, self._listen, self._stop_seconds = shared_state, serve, listen, stop_seconds
         # The parent keeps a worker's sockets open while the worker is replaced, so that new clients wait for it. While
@@ -103,6 +109,8 @@ class Workers:
         # accepts. The worker then opens its own once it has loaded its models.
         self._sockets = {number: listen() for number in range(shared_state.workers)}
         self._workers: list[Worker] = []
+        self._hang_seconds = hang_seconds + HANG_GRACE
+        self._looked = self._awake_since = time.monotonic()
         if devices:
             devices.in_child = self._close_all_sockets
         self._signals: list[int] = []
@@ -134,6 +142,7 @@ class Workers:
                 self._reload()
             self._note_ready_workers()
             self._note_dead_workers()
+            self._end_hung_workers()
             self._look_after_devices()
             if self._has_failed():
                 return self._stop(1)
@@ -196,6 +205,20 @@ class Workers:
                     f" in {pause:g} s" if pause else "",
                 )
 
+    def _end_hung_workers(self) -> None:
+        """Kill workers whose event loop has had no turn for long; they are then replaced as those that died."""
+        now = time.monotonic()
+        if now - self._looked > ASLEEP:  # a paused container or a suspended machine: the workers were stopped too
+            self._awake_since = now
+        self._looked = now
+        for worker in self._workers:
+            if worker.ready_at is not None:
+                last = max(self._shared_state.last_beat(worker.number), worker.ready_at, self._awake_since)
+                if now - last > self._hang_seconds:
+                    log.critical("worker %d has hung for over %.0f s: killing it", worker.number, self._hang_seconds)
+                    worker.process.kill()
+                    worker.process.join()
+
     def _close_sockets(self, number: int) -> None:
         for each in self._sockets.pop(number, []):
             each.close()
@@ -226,12 +249,10 @@ class Workers:
         if self._devices:
             self._devices.look()
 
-    def _until_next_look(self) -> float | None:
-        """Seconds until a worker is due to start, or device processes are looked at again; None if neither is."""
-        restart = max(0.0, min(self._restarts.values()) - time.monotonic()) if self._restarts else None
-        if self._devices is None:
-            return restart
-        return DEVICES_EVERY if restart is None else min(restart, DEVICES_EVERY)
+    def _until_next_look(self) -> float:
+        """Seconds until a worker is due to start, or processes are looked at again."""
+        look = WORKERS_EVERY if self._devices is None else DEVICES_EVERY
+        return max(0.0, min([time.monotonic() + look, *self._restarts.values()]) - time.monotonic())
 
     def _stop(self, status: int) -> int:
         self._close_all_sockets()  # the workers keep their copies open while they serve

@@ -307,3 +307,57 @@ def test_a_keys_rate_holds_over_all_workers(tmp_path: Path) -> None:
         assert statuses == [200, 429]
     finally:
         server.close()
+
+
+def test_a_worker_that_hangs_is_replaced_although_it_cannot_say_so(tmp_path: Path) -> None:
+    server = Server(tmp_path / "data", LEO_WORKERS="2", LEO_DEVICE_DEADLINE="1")
+    try:
+        server.start()
+        wait_for_workers(server, 2)
+        task_id, hung = server.create_task(), worker_ids(server)[0]
+        os.kill(hung, signal.SIGSTOP)  # as stopped as one in which something holds the interpreter
+        wait_until(lambda: hung not in worker_ids(server) and ready_workers(server) == 2)
+        assert "has hung for over 6 s: killing it" in server.log.read_text()
+        assert all(server.predict_ring(task_id).status_code == 200 for _ in range(8))
+    finally:
+        server.close()
+
+
+def test_a_paused_service_goes_on_with_the_same_workers(tmp_path: Path) -> None:
+    server = Server(tmp_path / "data", LEO_WORKERS="2", LEO_DEVICE_DEADLINE="1")
+    try:
+        server.start()
+        wait_for_workers(server, 2)
+        workers = worker_ids(server)
+        processes = [*workers, server.process_id]
+        for each in processes:
+            os.kill(each, signal.SIGSTOP)
+        threading.Event().wait(8)  # longer than a worker may hang
+        for each in processes:
+            os.kill(each, signal.SIGCONT)
+        threading.Event().wait(2)
+        assert worker_ids(server) == workers
+        assert ready_workers(server) == 2
+    finally:
+        server.close()
+
+
+@pytest.mark.parametrize("workers", ["1", "2"])
+def test_a_second_service_on_the_same_tasks_is_refused(tmp_path: Path, workers: str) -> None:
+    first = Server(tmp_path / "data", LEO_WORKERS=workers)
+    second = Server(tmp_path / "data", LEO_WORKERS=workers)
+    second.log = tmp_path / "log"
+    try:
+        first.start()
+        task_id = first.create_task()
+        second.start(wait=False)
+        assert second.wait_for_exit() == 1
+        assert "another service runs on the tasks in" in second.log.read_text()
+        assert "Traceback" not in second.log.read_text()
+        assert first.predict_ring(task_id).status_code == 200
+        first.stop(signal.SIGKILL)
+        first.start()  # the folder is free as soon as the killed service's processes have ended
+        assert first.predict_ring(task_id).status_code == 200
+    finally:
+        first.close()
+        second.close()

@@ -9,7 +9,13 @@ import pytest
 import uvicorn
 from starlette.types import Receive, Scope, Send
 
-from app.process.connections import CONNECTIONS, PIPELINED_REQUESTS, SPARE_FILES, Connections, allow_open_files
+from app.process.connections import (
+    CONNECTIONS,
+    OPEN_FILES,
+    PIPELINED_REQUESTS,
+    Connections,
+    allow_open_files,
+)
 
 MOST = 5
 REQUEST = b"GET / HTTP/1.1\r\nHost: test\r\n\r\n"
@@ -132,6 +138,6 @@ def test_as_many_files_are_allowed_as_connections_need() -> None:
     try:
         resource.setrlimit(resource.RLIMIT_NOFILE, (CONNECTIONS // 2, before[1]))
         assert allow_open_files() == CONNECTIONS
-        assert resource.getrlimit(resource.RLIMIT_NOFILE)[0] == CONNECTIONS + SPARE_FILES
+        assert resource.getrlimit(resource.RLIMIT_NOFILE)[0] == min(OPEN_FILES, before[1])
     finally:
         resource.setrlimit(resource.RLIMIT_NOFILE, before)
