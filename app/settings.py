@@ -1,5 +1,6 @@
 """The settings of the service: environment variables that begin with `LEO_`."""
 
+import ipaddress
 import re
 from pathlib import Path
 from typing import Literal
@@ -56,6 +57,12 @@ class Settings(BaseSettings):
         "",
         description="further host names under which a service without keys is reached, separated by commas, such as "
         "`leo.example.com` or `*.example.com`; `*` allows any name, and calls from web pages of any site",
+    )
+    trusted_proxies: str = Field(
+        "127.0.0.1,::1",
+        description="addresses and networks of gateways, separated by commas, such as `10.0.0.0/8`, whose "
+        "`X-Forwarded-For` and `X-Forwarded-Proto` are believed; without keys each address that they name has a share "
+        "of its own",
     )
     image_hosts: str = Field(
         "",
@@ -152,6 +159,16 @@ class Settings(BaseSettings):
         description="seconds to keep serving after SIGTERM while `/readyz` answers 503, so that load balancers notice",
     )
     stop_seconds: float = Field(30.0, gt=0, description="seconds after that for admitted requests to finish")
+
+    @field_validator("trusted_proxies")
+    @classmethod
+    def _trusted_proxies_are_networks(cls, text: str) -> str:
+        for each in text.split(","):
+            try:
+                ipaddress.ip_network(each.strip())
+            except ValueError as error:
+                raise ValueError(f"{error}; write an address or a network, as 10.0.0.0/8") from None
+        return text
 
     @field_validator("browser_runtime")
     @classmethod

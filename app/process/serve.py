@@ -217,6 +217,7 @@ def run(
         service,
         host=settings.host,
         port=settings.port,
+        forwarded_allow_ips=settings.trusted_proxies,
         log_config=None,
         access_log=False,
         timeout_keep_alive=75,  # seconds; longer than gateways keep idle connections, which never find one closed then

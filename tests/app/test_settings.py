@@ -21,3 +21,10 @@ def test_a_number_without_end_is_refused(monkeypatch: pytest.MonkeyPatch, name: 
     monkeypatch.setenv(name, value)
     with pytest.raises(ValidationError, match=name.removeprefix("LEO_").lower()):
         Settings()
+
+
+@pytest.mark.parametrize("text", ["gateway", "10.0.0.1/8", "10.0.0.1,,", "*"])
+def test_a_proxy_that_is_no_address_is_refused(monkeypatch: pytest.MonkeyPatch, text: str) -> None:
+    monkeypatch.setenv("LEO_TRUSTED_PROXIES", text)
+    with pytest.raises(ValidationError, match="write an address or a network"):
+        Settings()

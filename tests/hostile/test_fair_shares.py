@@ -120,3 +120,16 @@ def test_supervisors_and_monitors_are_answered_while_others_are_refused(service:
 def test_as_many_clients_as_may_wait_are_never_refused(service: Service) -> None:
     load = closed_loop(service.server.url, itertools.cycle(service.predictions("polite")), 256, SECONDS)
     assert set(load.statuses) == {"200"}
+
+
+@pytest.mark.parametrize(("trusted", "statuses"), [("127.0.0.1", {"200"}), ("10.0.0.0/8", {"200", "503"})])
+def test_only_a_trusted_gateway_tells_callers_apart(tmp_path: Path, trusted: str, statuses: set[str]) -> None:
+    server = Server(tmp_path / "data", LEO_WORKERS="1", LEO_QUEUE_REQUESTS="4", LEO_TRUSTED_PROXIES=trusted)
+    try:
+        server.start()
+        path, form = f"/tasks/{server.create_task()}/predict", multipart(QUERIES[:1])
+        addresses = [f"198.51.{n // 250}.{n % 250}" for n in range(600)]
+        requests = [form_request(path, form, headers={"X-Forwarded-For": address}) for address in addresses]
+        assert set(closed_loop(server.url, iter(requests), 16, 60.0).statuses) == statuses
+    finally:
+        server.close()
