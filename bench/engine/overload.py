@@ -1,5 +1,7 @@
 """What becomes of requests where clients ask for more than the service can do: many of them, or one that is greedy.
 
+The many are `h2load`'s (Debian's package nghttp2-client), a generator that leaves the cores to the service.
+
 The targets, on two cores: 64 and 256 clients get 90 % of what 16 do; at two and four times the sustainable load 85 % of
 it is accepted, accepted requests take at most four times as long at p99 as unloaded ones, and refusals 20 ms; beside a
 greedy key another one's p99 at most doubles.
@@ -15,12 +17,13 @@ from typing import Any
 
 from app.cli.load import Load, closed_loop, form_request, multipart, percentiles
 from app.http.keys import KeyFile, new_key, write_keys
-from bench.load import closed_loop_apart, open_loop
+from bench.load import closed_loop_apart, open_loop, steady_clients
 from bench.requests import NAMES, picture, prediction, query
 from bench.service import CLIENTS, Service, resident_mb
 
 PATIENT_CLIENTS = (16, 64, 256)  # that send the next request when the last one is answered
 TIMES_SUSTAINABLE = (2, 4)
+UNLOADED_CLIENTS = 64
 POLITE_PER_SECOND = 60.0
 GREEDY_CLIENTS, LARGE_CLIENTS, LARGE_IMAGES = 200, 4, 1000
 
@@ -33,8 +36,8 @@ def overload(model: str, seconds: float = 60.0) -> dict[str, Any]:
         turns = itertools.cycle(requests)
         most = service.load(requests, CLIENTS, 4.0)["per_second"]
         patient = {f"clients_{n}": closed_loop(service.url, turns, n, 6.0).summary() for n in PATIENT_CLIENTS}
-        unloaded = open_loop(service.url, turns, most / 10, 8.0)
-        loaded = {f"times_{n}": _overloaded(service, turns, n * most, seconds) for n in TIMES_SUSTAINABLE}
+        unloaded, _ = steady_clients(service.url, requests[0], most / 10, 8.0, UNLOADED_CLIENTS)
+        loaded = {f"times_{n}": _overloaded(service, requests[0], n * most, seconds) for n in TIMES_SUSTAINABLE}
         time.sleep(1.0)
         after = closed_loop(service.url, turns, CLIENTS, 1.0)
     return {
@@ -48,19 +51,19 @@ def overload(model: str, seconds: float = 60.0) -> dict[str, Any]:
     }
 
 
-def _overloaded(service: Service, turns: "itertools.cycle[bytes]", per_second: float, seconds: float) -> dict[str, Any]:
+def _overloaded(service: Service, request: bytes, per_second: float, seconds: float) -> dict[str, Any]:
     memory = [resident_mb(service.process_id)]
     with ThreadPoolExecutor(1) as pool:
-        under_load = pool.submit(open_loop, service.url, turns, per_second, seconds)
+        under_load = pool.submit(steady_clients, service.url, request, per_second, seconds)
         while not under_load.done():
             wait([under_load], timeout=seconds / 4)
             memory.append(resident_mb(service.process_id))
-    loaded = under_load.result()
+    loaded, asked_per_second = under_load.result()
     refused = [took for status, times in loaded.milliseconds.items() if status >= 400 for took in times]
     return {
-        "asked_per_second": round(per_second, 1),
+        "asked_per_second": round(asked_per_second, 1),
         "accepted": {"per_second": round(loaded.per_second, 1), **percentiles(loaded.accepted)},
-        "refused": {"per_second": round(len(refused) / seconds, 1), **percentiles(refused)},
+        "refused": {"per_second": round(len(refused) / loaded.seconds, 1), **percentiles(refused)},
         "unanswered": loaded.statuses.get("0", 0),
         "resident_mb": memory,
     }
