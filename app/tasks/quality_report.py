@@ -22,7 +22,7 @@ class ExampleReport:
 
 
 def of_support(examples: Examples) -> tuple[dict[str, Any], float | None]:
-    """Report on a support set, with classes as numbers; `app.http.responses.quality_to_schema` adds the labels.
+    """Report on a support set, with classes as numbers; `app.http.responses.quality_to_dict` adds the labels.
 
     Returns its cohesion beside it.
     """

@@ -9,7 +9,7 @@ from app.http import schemas
 from app.http.bodies import CreateTask, Feedback
 from app.http.openapi import CREATE_FORM, body_of, feedback_body, json_body, problems
 from app.http.parsing import read_changes, read_feedback, read_support
-from app.http.responses import answer_task, location_of, task_to_schema
+from app.http.responses import answer_task, location_of, page_to_json
 from app.http.routes.deps import ContextDep, IdempotencyKey, IfMatch, TermsDep
 from app.store import TaskRecord
 from app.tasks.options import UpdateTask
@@ -59,11 +59,12 @@ class PageOptions(BaseModel):
 @router.get(
     "",
     summary="List tasks, newest first",
+    response_model=schemas.TaskPage,
     description="Each call looks at a bounded number of tasks. So with a filter a page may hold fewer tasks than "
     "`limit`, or none, although `next_cursor` says that more follow.",
     responses=problems(401, 403, 422, 429, 503),
 )
-async def list_tasks(context: ContextDep, options: Annotated[PageOptions, Query()]) -> schemas.TaskPage:
+async def list_tasks(context: ContextDep, options: Annotated[PageOptions, Query()]) -> Response:
     name, label, model = options.name, options.label, options.model
     name_part = None if name is None else compose(name).casefold()
     spelled = None if label is None else normalise(label)
@@ -77,11 +78,7 @@ async def list_tasks(context: ContextDep, options: Annotated[PageOptions, Query(
 
     filtered = any(value is not None for value in (name, label, model))
     found = await context.tasks.page(context.owner, options.limit, options.cursor, matches if filtered else None)
-    return schemas.TaskPage(
-        tasks=[task_to_schema(record) for record in found.records],
-        unreadable=[schemas.UnreadableTask(task_id=each, reason=reason) for each, reason in found.unreadable.items()],
-        next_cursor=found.next_cursor,
-    )
+    return Response(page_to_json(found), media_type="application/json")
 
 
 @router.post(

@@ -192,6 +192,25 @@ def test_tasks_are_read_listed_in_pages_and_deleted(client: httpx.Client) -> Non
     assert client.post(f"/tasks/{gone}/predict", files=files([png("tee")])).status_code == 404
 
 
+def test_a_listed_task_is_written_as_it_is_when_it_is_read(client: httpx.Client) -> None:
+    swapped = files([png(name, seed) for name in FIVE for seed in range(2)])
+    labels = [name for name in FIVE for _ in range(2)]
+    labels[0], labels[2] = labels[2], labels[0]  # so that some look mislabelled
+    negatives = [("negatives", ("0", png(OTHERS[0], 9)))]
+    data = {"labels": labels, "ttl_seconds": "1000", "name": "\u00fc \u05d0"}
+    created = [
+        create(client, FIVE[:2]),
+        client.post("/tasks", data=data, files=swapped + negatives),
+        client.post("/tasks", data={"labels": labels, "keep_images": "true"}, files=swapped),
+    ]
+    assert created[1].json()["quality"]["suspects"]
+    client.post(f"/tasks/{created[0].json()['task_id']}/feedback", json={"answers": [{"predicted": "a", "label": "a"}]})
+    listing = client.get("/tasks", params={"limit": 3})
+    assert listing.headers["content-type"] == "application/json"
+    for one in created:
+        assert client.get(f"/tasks/{one.json()['task_id']}").text in listing.text
+
+
 def test_parameters_are_the_head_that_answers(client: httpx.Client, settings: Settings) -> None:
     import numpy as np
     import torch
