@@ -77,7 +77,7 @@ def test_a_full_queue_refuses_at_once_with_retry_after() -> None:
         await asyncio.sleep(0)
         device.gate.set()
         await asyncio.gather(first, waiting, fits)
-        await batcher.submit(work(50))  # more than the queue holds, but nothing else waits
+        await batcher.submit(work(20))  # more than the queue holds, but nothing else waits
 
     run(scenario, max_images=10)
 
@@ -202,7 +202,7 @@ def test_one_request_too_large_for_the_memory_fails_alone() -> None:
 def test_a_batch_ends_with_the_entry_that_fills_it() -> None:
     async def scenario(batcher: Batcher, device: Device) -> None:
         first = await occupy(batcher, device)
-        items = [work(1), work(50), work(1), work(1)]
+        items = [work(1), work(20), work(1), work(1)]
         waiting = [asyncio.create_task(batcher.submit(item)) for item in items]
         await asyncio.sleep(0)
         device.gate.set()

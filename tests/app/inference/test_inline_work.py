@@ -71,7 +71,7 @@ def test_a_request_still_being_read_shares_the_pass_of_those_before_it() -> None
 def test_quick_work_never_waits_behind_a_large_piece() -> None:
     async def scenario(batcher: Batcher, device: ThreadRecordingDevice) -> None:
         device.gate.clear()
-        large = asyncio.create_task(batcher.submit(work(50)))
+        large = asyncio.create_task(batcher.submit(work(20)))
         assert await asyncio.to_thread(device.entered.wait, 10)
         item, decoding = work(), Decode(np.zeros((2, 2), dtype=np.float32))
         assert await asyncio.gather(batcher.submit(item), batcher.submit(decoding)) == [item, decoding]
