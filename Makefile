@@ -76,6 +76,7 @@ compare: $(INSTALLED)
 ablation: $(INSTALLED)
 	$(BIN)/python -m bench.ablation --data $(DATA)
 	$(BIN)/python -m bench.query_views --data $(DATA)
+	$(BIN)/python -m bench.drawing_curvature --data $(DATA)
 
 # Speed of meta-training on this machine. A quarter of an hour.
 bench-training: $(INSTALLED)

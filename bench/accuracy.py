@@ -6,7 +6,7 @@ python -m bench.accuracy
 from itertools import groupby
 from typing import Any
 
-from bench import cards, known_tables, targets
+from bench import cards, drawing_curvature, known_tables, targets
 from bench.common import ROOT, read_results
 from bench.tables import between_marks, header
 
@@ -25,7 +25,7 @@ def tables() -> str:
             known_tables.thresholds(),
         ],
         "LEO beside other methods": [*map(compared, kinds)],
-        "What each part contributes": [choices(), views(), views_of_queries(), distilled()],
+        "What each part contributes": [choices(), views(), views_of_queries(), distilled(), drawing_curvature.table()],
         "Feature extractors": [extractors()],
         "Speed of training": [speed()],
     }

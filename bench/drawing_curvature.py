@@ -1,0 +1,115 @@
+"""Whether the inner loop of drawings should divide its gradients by the support's curvature, as that of photos does.
+
+Every row has the shipped weights. Ridge, step size and inner temperature were chosen on two splits of the training
+alphabets, whose phi had not seen them. All rows answer the same tasks from the validation alphabets; differences are
+paired with the first row's, the loop as shipped.
+
+    python -m bench.drawing_curvature --data .../images_background.zip        # some minutes on one core
+"""
+
+import argparse
+from itertools import groupby
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import torch
+from torch import Tensor
+
+from bench.common import WEIGHTS, read_results, write_results
+from bench.support_views import measured
+from bench.tables import header
+from model.allocator import keep_freed_memory
+from model.baselines.leo import LeoMethod
+from model.checkpoint import read_info
+from model.data.omniglot import load_drawings
+from model.evaluation.accuracy import Setting, mean_and_ci95
+from model.evaluation.extracted_features import extract_leo_features
+from model.leo import LatentEmbeddingOptimization
+
+
+class Loop(NamedTuple):
+    """An inner loop that divides its gradients by the curvature."""
+
+    ridge: float
+    step: float  # alpha, of every number of the codes
+    temperature: float
+
+
+CHOICES = (None, Loop(2.55, 0.17, 5.6), Loop(0.77, 0.071, 2.33), Loop(2.55, 0.071, 2.33))  # None: as shipped
+
+
+def table() -> list[str]:
+    """The results as a table for docs/accuracy.md."""
+    found = read_results("drawing_curvature")
+    loops = [list(rows) for _, rows in groupby(found["rows"], key=lambda row: row["loop"])]
+    settings = [f"{row['way']}-way {row['shot']}-shot{', one alphabet' * bool(row['within'])}" for row in loops[0]]
+    lines = header("ridge, step and inner temperature", settings)
+    for rows in loops:
+        loop = rows[0]["loop"]
+        name = "as shipped, no curvature" if loop is None else ", ".join(f"{value:g}" for value in loop.values())
+        cells = [_cell(row) for row in rows]
+        lines.append(f"| {name} | " + " | ".join(cells) + " |")
+    return [
+        *lines,
+        "",
+        f"The shipped weights with inner loops that divide their gradients by the support's curvature, on "
+        f"{found['split']}; {found['episodes']} tasks; in brackets the difference to the first row, on the same tasks, "
+        f"95 % interval ({found['date']}, version {found['model_version']}).",
+    ]
+
+
+def _cell(row: dict[str, Any]) -> str:
+    mean, ci95 = (100 * row["against_first"][name] for name in ("mean", "ci95"))
+    apart = "" if row["loop"] is None else f" ({mean:+.2f} ± {ci95:.2f})"
+    return f"{100 * row['accuracy']['mean']:.2f}{apart}"
+
+
+def with_loop(leo: LatentEmbeddingOptimization, loop: Loop | None) -> LatentEmbeddingOptimization:
+    """The same weights with another inner loop."""
+    if loop is None:
+        return leo
+    changes = {"inner_ridge": loop.ridge, "inner_temperature": loop.temperature}
+    other = LatentEmbeddingOptimization(config=leo.config.model_copy(update=changes))
+    other.load_state_dict(leo.state_dict())
+    with torch.no_grad():
+        other.alpha.fill_(loop.step)
+    return other.eval()
+
+
+def main() -> None:
+    """Compare every choice."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--data", type=Path, required=True, help="Omniglot's images_background, folder or zip")
+    parser.add_argument("--episodes", type=int, default=1000)
+    given = parser.parse_args()
+    keep_freed_memory()
+    shipped = LatentEmbeddingOptimization.from_pretrained(WEIGHTS / "omniglot")
+    extracted = extract_leo_features(shipped, load_drawings(given.data).split("validation"))
+    first: dict[Setting, Tensor] = {}
+    rows: list[dict[str, Any]] = []
+    for choice in CHOICES:
+        for setting, right, without in measured(LeoMethod(with_loop(shipped, choice)), extracted, given.episodes):
+            values = {
+                "accuracy": right,
+                "against_first": right - first.setdefault(setting, right),
+                "steps_gain": right - without,
+            }
+            figures = {
+                name: dict(zip(("mean", "ci95"), mean_and_ci95(each), strict=True)) for name, each in values.items()
+            }
+            of = {"way": setting.way, "shot": setting.shots[0], "within": setting.within}
+            rows.append({"loop": None if choice is None else choice._asdict()} | of | figures)
+            print(rows[-1], flush=True)
+    write_results(
+        "drawing_curvature",
+        "inner loops of drawings that divide by the curvature, with the shipped weights",
+        model_version=read_info(WEIGHTS / "omniglot").version,
+        split="validation alphabets",
+        episodes=given.episodes,
+        rows=rows,
+    )
+
+
+if __name__ == "__main__":
+    torch.set_num_threads(1)
+    main()
