@@ -270,7 +270,11 @@ class BoundedProtocol(SingleWriteProtocol):
         if self.transport.is_closing():
             return
         if self.cycle is not None and not self.cycle.response_complete:
-            if self.cycle.response_started or self.pipeline or self._in_headers:
+            if self._in_headers:  # the requests before this one are answered, and the last of them is the last at all
+                self.cycle.keep_alive = False
+                self._linger()
+                return
+            if self.cycle.response_started or self.pipeline:
                 self.abort()  # another answer is due before this one
                 return
             self.cycle.disconnected = True  # its handler waits for the rest of the body

@@ -133,6 +133,16 @@ def test_a_client_that_was_refused_can_be_the_one_that_has_waited_longest(port: 
         connection.close()
 
 
+def test_requests_before_one_that_is_none_are_answered(port: int) -> None:
+    with connect(port) as connection:
+        connection.sendall(REQUEST * 2 + b"GARBAGE\r\n\r\n")
+        received = b""
+        while more := connection.recv(65536):
+            received += more
+    assert received.count(b"HTTP/1.1 200 OK") == 2
+    assert received.endswith(b"ok")
+
+
 def test_as_many_files_are_allowed_as_connections_need() -> None:
     before = resource.getrlimit(resource.RLIMIT_NOFILE)
     try:
