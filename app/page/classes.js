@@ -166,7 +166,8 @@ export function dropSpares(kept) {
 
 export const allCards = () => cards;
 
-export const cardOf = (element) => everyCard().find((card) => card.element.contains(element));
+export const cardOf = (element) =>
+  byId("none").contains(element) ? negatives : cards.find((card) => card.element.contains(element));
 
 /** Each example with its card and label, class by class. */
 export const allExamples = () =>

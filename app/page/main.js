@@ -50,7 +50,7 @@ function filesArrived(found, element) {
   teach(found, cardOf(element));
 }
 
-const zoneOf = (element) => element.closest?.(".card, #ask") ?? byId("teach");
+const zoneOf = (element) => element.closest?.(".card, #ask, #none") ?? byId("teach");
 
 setUpMessages();
 setUpClasses({ changed: edited, found: (card, found) => teach(found, card), opened: openViewer, follow, canReturn });
@@ -94,16 +94,16 @@ for (const dialog of document.querySelectorAll("dialog")) {
   dialog.addEventListener("click", (event) => event.target === dialog && dialog.close()); // beside it
 }
 
-// The second click of a double click is meant for what the first one pressed, not for what has taken its place.
-let pressed;
-addEventListener(
-  "click",
-  (event) => {
-    if (event.detail < 2) pressed = event.target;
-    else if (event.target !== pressed) event.stopImmediatePropagation(), event.preventDefault();
-  },
-  true,
-);
+// The second press of a double click means what the first one hit, not what has taken its place.
+let [pressed, isStray] = [{ at: -Infinity }, false];
+addEventListener("pointerdown", (event) => {
+  const { target, timeStamp: at, clientX: x, clientY: y } = event;
+  const isSecond = at - pressed.at < 500 && Math.hypot(x - pressed.x, y - pressed.y) < 5;
+  isStray = isSecond && target !== pressed.target;
+  if (isStray) event.stopImmediatePropagation();
+  else pressed = { target, at, x, y };
+}, true);
+addEventListener("click", (event) => isStray && event.detail && (event.stopImmediatePropagation(), event.preventDefault()), true);
 
 openDatabase(showNotice);
 // Without the choice of a model, the server chooses.

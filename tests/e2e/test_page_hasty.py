@@ -70,6 +70,10 @@ def test_the_second_click_of_two_hits_nothing_else(browser: Browser, both: httpx
         page.click("#toast-undo")
         expect(page.locator(".card")).to_have_count(3)
         expect(page.locator("#status")).to_contain_text("Ready: 3 classes")
+        double_click(page, page.locator("#add"))
+        expect(page.locator(".card")).to_have_count(4)
+        expect(page.locator(".card .pad.drawn")).to_have_count(0)  # the pad of the new class is where the button was
+        page.locator(".card .remove").nth(3).click()
         double_click(page, page.locator(".card .thumbs button").nth(2))
         expect(page.locator("#viewer")).to_be_visible()
         page.keyboard.press("Escape")
@@ -294,3 +298,20 @@ def test_renaming_offline_says_so_where_it_is_seen(browser: Browser, client: htt
         page.locator("#name").press("Tab")
         expect(page.locator("#error")).to_contain_text("does not answer")
         expect(page.locator("#name")).to_have_value("signs")
+
+
+def test_many_photos_for_a_classifier_that_is_gone(browser: Browser, both: httpx.Client, tmp_path: Path) -> None:
+    with Visit(browser, both, PHONE) as visit:
+        page = visit.page
+        red, blue = photos(tmp_path, "red", "blue")
+        visit.drop("#teach .title", red, blue)
+        expect(page.locator(".card .thumbs li")).to_have_count(8)
+        page.click("#create")
+        expect(page.locator("#status")).to_contain_text("Ready: 2 classes")
+        both.delete(f"/tasks/{id_of(page)}").raise_for_status()
+        visit.drop("#ask .title", red)
+        expect(page.locator("#batch-note")).to_contain_text("Your examples are still here")
+        expect(page.locator("#create")).to_have_text("Create it again")
+        page.click("#create")
+        expect(page.locator("#batch-title")).to_contain_text("4 of 4 photos answered")
+        expect(page.locator("#batch-note")).to_be_empty()

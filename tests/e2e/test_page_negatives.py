@@ -80,6 +80,16 @@ def test_a_folder_of_negatives_is_no_class(browser: Browser, both: httpx.Client,
         expect(page.locator("#create")).to_be_hidden()
 
 
+def test_what_is_dropped_on_the_closed_place_goes_there(browser: Browser, both: httpx.Client, tmp_path: Path) -> None:
+    (lime,) = photos(tmp_path, "lime")
+    with Visit(browser, both, DESKTOP) as visit:
+        page = visit.page
+        visit.drop("#none summary", lime)
+        expect(page.locator("#negatives .thumbs li")).to_have_count(4)
+        expect(page.locator("#cards .thumbs li")).to_have_count(0)
+        expect(page.locator("#status")).to_contain_text("Fill two boxes")
+
+
 def test_they_are_removed_moved_and_brought_back(browser: Browser, client: httpx.Client) -> None:
     with Visit(browser, client, DESKTOP) as visit:
         page = visit.page
