@@ -90,7 +90,11 @@ def create(
 @tasks.command("add")
 def add(task_id: TaskId, support: Support, url: Url = LOCAL) -> None:
     """Add examples of old or new classes to a task."""
+    from model.data.classes import is_of_negatives
+
     labels, files = find_support(support, min_classes=1)
+    if any(map(is_of_negatives, labels)):
+        fail(f"{support} holds a folder of negatives: they are given when a task is created; leave them out")
     with server(url) as client, naming_the_file(files):
         print_task(client.add_support(full_id(client, task_id), read_examples(labels, files)))
 

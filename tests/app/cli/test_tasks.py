@@ -62,6 +62,12 @@ def test_negatives_come_from_files_folders_and_zips(client: httpx.Client, suppor
     text.write_bytes(b"text")
     task_id = run_leo("tasks", "create", support, "--negatives", folder, "--negatives", one, **server).stdout.strip()
     assert client.get(f"/tasks/{task_id}").json()["negatives"] == 3
+    folder.rename(support / "_negatives")
+    with_folder = run_leo("tasks", "create", support, **server).stdout.strip()
+    assert client.get(f"/tasks/{with_folder}").json()["negatives"] == 2
+    added = run_leo("tasks", "add", task_id, support, status=1, **server).stderr
+    assert "when a task is created" in added
+    assert "_negatives" not in client.get(f"/tasks/{task_id}").json()["labels"]
     refused = run_leo("tasks", "create", support, "--negatives", text, status=1, **server).stderr
     assert "text.png" in refused
     assert "Traceback" not in refused
