@@ -26,16 +26,22 @@ export const negativesCard = () => negatives;
 /** Show the card of what is none of the classes, which few need. */
 export function openNegatives() {
   byId("none").open = true;
-  if (!negatives.element.isConnected) byId("negatives").replaceChildren(negatives.element);
+  if (!isOpened()) byId("negatives").append(negatives.element);
 }
 
+const isOpened = () => negatives.element.isConnected;
+
+/** Show the card if there is something on it, unless the visitor has closed it since. */
+export const showUsedNegatives = () => (negatives.empty && !negatives.held) || isOpened() || openNegatives();
+
 function showNegatives(record, examples) {
-  if (!record || record.id !== negatives?.id) negatives = makeCard({ ...record, name: OTHERS });
+  if (!record || record.id !== negatives?.id) {
+    negatives?.element.remove();
+    negatives = makeCard({ ...record, name: OTHERS });
+    byId("none").open = false;
+  }
   negatives.show({ position: negatives.position, ...record, name: OTHERS }, examplesOf(negatives, examples));
-  negatives.field.readOnly = true;
-  byId("none").open = false;
-  byId("negatives").replaceChildren();
-  if (!negatives.empty) openNegatives();
+  showUsedNegatives();
 }
 
 /** Show these records of classes and examples; without classes, the empty cards that a visitor finds. */

@@ -3,7 +3,7 @@
 import { call } from "./api.js";
 import { startAsking } from "./ask.js";
 import { differences, leavesTwo } from "./changes.js";
-import { allCards, allExamples, countDrawn, negativesCard, openNegatives } from "./classes.js";
+import { allCards, allExamples, countDrawn, negativesCard, showUsedNegatives } from "./classes.js";
 import { showCode } from "./code.js";
 import { byId } from "./dom.js";
 import { draft, save } from "./drafts.js";
@@ -119,7 +119,7 @@ function showHeld() {
   for (const card of allCards()) card.hold(Math.max(0, counts.get(card.name) ?? 0));
   const { task, negatives: sent } = draft;
   negativesCard().hold(Math.max(0, (task.negatives ?? 0) - sent.length));
-  if (negativesCard().held) openNegatives();
+  showUsedNegatives();
 }
 
 /** Show a classifier without a task. */

@@ -8,7 +8,7 @@ const systemDark = matchMedia("(prefers-color-scheme: dark)");
 /** `redraw()` is called after every change of the theme, since canvases do not follow CSS. */
 export function setUpTheme(redraw) {
   const setTheme = (theme) => {
-    document.documentElement.dataset.theme = theme;
+    document.documentElement.style.colorScheme = theme;
     redraw();
   };
   const stored = recall("localStorage", STORED);
@@ -22,6 +22,6 @@ export function setUpTheme(redraw) {
 }
 
 function isDark() {
-  const { theme } = document.documentElement.dataset;
-  return theme ? theme === "dark" : systemDark.matches;
+  const { colorScheme } = document.documentElement.style;
+  return colorScheme ? colorScheme === "dark" : systemDark.matches;
 }

@@ -113,6 +113,27 @@ def test_they_are_removed_moved_and_brought_back(browser: Browser, client: httpx
         assert shots(client, page) == {FIVE[0]: 1, FIVE[1]: 2, FIVE[2]: 1}
 
 
+def test_another_tab_takes_neither_the_hand_nor_the_choice_away(browser: Browser, client: httpx.Client) -> None:
+    with Visit(browser, client, DESKTOP) as visit:
+        page = visit.page
+        draw_negatives(visit, 1)
+        visit.draw(page.locator("#cards canvas").first, CHARACTERS["ring"])
+        page.wait_for_function("/#draft=/.test(location.hash)")
+        other = page.context.new_page()
+        other.goto(page.url)
+        expect(other.locator("#negatives .pad.drawn")).to_have_count(1)
+        pad = page.locator("#negatives .pad canvas")
+        pad.focus()
+        other.locator(".name").nth(1).fill("meanwhile")
+        expect(page.locator(".name").nth(1)).to_have_value("meanwhile")
+        expect(pad).to_be_focused()
+        page.locator("#none summary").click()
+        expect(pad).to_be_hidden()
+        other.locator(".name").nth(1).fill("later")
+        expect(page.locator(".name").nth(1)).to_have_value("later")
+        expect(pad).to_be_hidden()
+
+
 def test_a_copy_has_them_and_a_new_classifier_does_not(browser: Browser, client: httpx.Client) -> None:
     with Visit(browser, client, DESKTOP) as visit:
         page = visit.page
