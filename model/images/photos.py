@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from PIL import Image, ImageCms
 
 from model.images.levels import to_8_bits
+from model.images.profiles import is_readable
 from model.images.upright import orientation, turn
 
 Pixels = NDArray[np.uint8]
@@ -42,9 +43,12 @@ def to_pixels(picture: Image.Image, resolution: int) -> Pixels:
 
 
 def to_srgb(picture: Image.Image, profile: bytes | None) -> Image.Image:
-    """Convert colours from the picture's own profile to sRGB. A damaged or unfitting profile is ignored."""
+    """Convert colours from the picture's own profile to sRGB.
+
+    A profile that is damaged, does not fit or would take long is ignored.
+    """
     target = "RGBA" if picture.mode == "RGBA" else "RGB"
-    if profile:
+    if profile and is_readable(profile):
         with contextlib.suppress(ImageCms.PyCMSError, OSError):
             own = ImageCms.ImageCmsProfile(io.BytesIO(profile))
             converted = ImageCms.profileToProfile(picture, own, SRGB, outputMode=target)

@@ -23,7 +23,8 @@ from tests.helpers.drawn import CHARACTERS, canvas, encoded
 from tests.helpers.every_format import heic_of_hidden_tiles
 from tests.helpers.hostile_files import chunk
 from tests.helpers.photographed import product
-from tests.helpers.tasks import create, predict
+from tests.helpers.profiles import of_elements, png_with
+from tests.helpers.tasks import FIVE, create, create_from, predict
 
 RING = canvas(CHARACTERS["ring"])
 PHOTO = product("orange", 1)
@@ -309,3 +310,10 @@ def memory_limit(more: int) -> Iterator[None]:
         yield
     finally:
         resource.setrlimit(resource.RLIMIT_AS, before)
+
+
+def test_a_colour_profile_of_many_tables_holds_nobody_up(client: httpx.Client) -> None:
+    profile = of_elements(100_000)  # half an hour for LittleCMS
+    pictures = [(name, png_with(profile, canvas(CHARACTERS[name]).convert("RGB"))) for name in FIVE]
+    assert all(len(picture) < 10_000 for _, picture in pictures)
+    assert create_from(client, pictures, keep_images="true").status_code == 201

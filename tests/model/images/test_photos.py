@@ -7,7 +7,9 @@ import pytest
 from PIL import Image, ImageCms
 
 from model.images.photos import to_pixels
+from model.images.profiles import MOST_BYTES, is_readable
 from tests.helpers.photographed import jpeg, product
+from tests.helpers.profiles import of_elements, of_swapped_colours, png_with, with_tags
 
 
 def opened(data: bytes) -> Image.Image:
@@ -89,3 +91,20 @@ def test_a_large_jpeg_at_a_fraction_of_its_size_looks_like_the_whole() -> None:
     whole = opened(data)
     whole.load()  # now it can no longer be decoded at a fraction
     assert np.abs(to_pixels(opened(data), 224).astype(int) - to_pixels(whole, 224)).mean() < 0.5
+
+
+def test_a_profile_of_a_screen_counts_and_a_list_of_elements_does_not() -> None:
+    red = Image.new("RGB", (8, 8), (255, 0, 0))
+    swapped = to_pixels(opened(png_with(of_swapped_colours(), red)), 8)
+    assert (swapped[..., 2] > 200).all()
+    assert (swapped[..., 0] < 60).all()
+    # Each element takes 14 ms: this profile, of 45 bytes in the PNG, would take half an hour.
+    assert (to_pixels(opened(png_with(of_elements(100_000), red)), 8) == (255, 0, 0)).all()
+
+
+def test_profiles_that_are_cut_off_or_endless_are_not_read() -> None:
+    whole = of_swapped_colours()
+    assert is_readable(whole)
+    assert not any(map(is_readable, (b"", whole[:131], whole[:140], whole + bytes(MOST_BYTES))))
+    assert not is_readable(with_tags({b"A2B0": of_elements(1)[180:]} | {b"x%03d" % n: b"" for n in range(100)}))
+    assert not is_readable(with_tags({b"A2B0": b"mpet" + bytes(40)}))
