@@ -102,7 +102,9 @@ def overload() -> list[str]:
         add("p99 of the accepted, ms", [f"{each['accepted']['p99_ms']:.1f}" for each in loaded])
         add("p99 of the refused, ms", [f"{each['refused']['p99_ms']:.1f}" for each in loaded])
         add("unanswered", [str(each["unanswered"]) for each in loaded])
-    return [*lines, "", f"{where_and_when(results)}, shared with the load generator: `make bench-engine`."]
+    shared = " and ".join(["the load generator", *{each["beside"] for each in found if each["beside"]}])
+    when = where_and_when(results | {"date": found[-1]["date"]})
+    return [*lines, "", f"{when}, shared with {shared}: `python -m bench.engine --only overload`."]
 
 
 def device_process() -> list[str]:

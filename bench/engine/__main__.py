@@ -9,7 +9,7 @@ import json
 from collections.abc import Callable
 from typing import Any
 
-from bench.common import DRAWING_MODELS, read_results, write_results
+from bench.common import DRAWING_MODELS, read_results, replace_results
 from bench.engine.answers_under_load import answers_under_load
 from bench.engine.cache import cache
 from bench.engine.compare import compare
@@ -18,6 +18,7 @@ from bench.engine.limits import limits
 from bench.engine.overload import overload
 from bench.engine.stages import stages
 from model.allocator import keep_freed_memory
+from model.evaluation.provenance import machine, today
 
 SECTIONS: dict[str, Callable[[str], dict[str, Any]]] = {
     "compare": compare,
@@ -58,17 +59,23 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=main.__doc__)
     parser.add_argument("--only", default=",".join(SECTIONS), help="sections, separated by commas")
     parser.add_argument("--model", default=",".join(DRAWING_MODELS), help="models, separated by commas")
+    parser.add_argument("--beside", help="what else ran on the machine meanwhile, to be noted beside the overload")
     given = parser.parse_args()
     keep_freed_memory()
-    models = read_results("engine").get("models", {})
+    results = read_results("engine")
+    models = results.get("models", {})
+    if given.only == parser.get_default("only") or not results:  # else the date is that of the last whole run
+        results |= {"date": today(), "machine": machine()}
     for model in given.model.split(","):
         found = models.setdefault(model, {})
         for section in given.only.split(","):
             found[section] = SECTIONS[section](model)
+            if section == "overload":
+                found[section] |= {"date": today(), "beside": given.beside}
             print(model, section, json.dumps(found[section]), flush=True)
             found["ratios"] = ratios(found)
             what = "over HTTP on loopback, CPU, server and load generator on the same cores"
-            write_results("engine", what, models=models)
+            replace_results("engine", {"what": what, **results, "models": models})
         print(model, json.dumps(found["ratios"], indent=2))
 
 
