@@ -25,6 +25,7 @@ TASKS_A_CLASS = 2  # in which each training class lends its head to the backgrou
 ROUNDS = 20  # of k-means
 TASKS = 200  # 5-way tasks of each kind whose queries are scored; fewer of more ways, so that all kinds count the same
 SHOTS = (1, 2, 3, 5, 10)
+PHOTO_SOFTNESS = 4  # times the temperature of the probabilities: tasks of photos differ in how certain they are
 LOW = 0.05  # share of a task's own pictures whose highest score is fitted by its cohesion
 LEVELS = (0, 0.005, 0.01, 0.02, 0.03, 0.05, 0.075, 0.1, 0.15, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 1)
 
@@ -68,7 +69,8 @@ def calibrate_known(
     counts the same. Raises `DataError` if no data set of a kind is large enough for tasks.
     """
     heads = background_heads(leo, training, seed)
-    background = Background(heads, leo.config.temperature, *(np.empty(0, dtype=np.float32) for _ in range(3)))
+    temperature = leo.config.temperature * (1 if leo.config.pretrained is None else PHOTO_SOFTNESS)
+    background = Background(heads, temperature, *(np.empty(0, dtype=np.float32) for _ in range(3)))
     shots, quantiles, by_cohesion = list[int](), list[NDArray[np.float64]](), list[list[float]]()
     for shot in SHOTS:
         scores = own_scores(leo, background, validation, shot, tasks, seed)
@@ -83,7 +85,7 @@ def calibrate_known(
         if not any(fewer):  # single examples have no cohesion; between them and several the slope alone changes
             fewer[1:] = more[1:]
     rows = (np.array(values, dtype=np.float32) for values in (shots, LEVELS, quantiles, by_cohesion))
-    return Background(heads, leo.config.temperature, *rows)
+    return Background(heads, temperature, *rows)
 
 
 def fit_cohesion(scores: Sequence[TaskScores]) -> list[float]:
