@@ -60,6 +60,24 @@ def steps() -> list[str]:
     ]
 
 
+def confidence() -> list[str]:
+    """How far probabilities are off, with one temperature for all tasks and with codes drawn together."""
+    found = read_results("photos_confidence")
+    lines = header("calibration error on a source left out, %", ["", *(f"{shot}-shot" for shot in SHOTS)])
+    for model in found["models"]:
+        for source in model["sources"]:
+            cells = [f"{100 * row['ece']:.1f} ({100 * row['ece_plain']:.1f})" for row in source["rows"]]
+            name = SHORT.get(model["backbone"], model["backbone"])
+            lines.append(f"| {name} | {source['source'].removesuffix('.zip')} | " + " | ".join(cells) + " |")
+    return [
+        *lines,
+        "",
+        f"{found['models'][0]['episodes']} 5-way tasks each; in brackets the error with one temperature for all tasks. "
+        "The temperature was fitted on validation classes of the other sources "
+        f"({found['date']}: `python -m bench.photos_confidence`).",
+    ]
+
+
 def _rows(model: dict[str, Any], shot: int) -> list[dict[str, Any]]:
     return [row for source in model["sources"] for row in source["rows"] if row["shot"] == shot]
 
@@ -88,7 +106,7 @@ def _signed(value: float, ci95: float) -> str:
 
 def written(document: str) -> str:
     """The document with its tables brought up to date."""
-    for part in (left_out, steps):
+    for part in (left_out, steps, confidence):
         document = between_marks(document, "\n".join(part()), part.__name__)
     return document
 
