@@ -16,6 +16,7 @@ def negatives() -> list[str]:
         for name, rows in found["negatives_of_photos"].items()
         if isinstance(rows, list)
     }
+    *_, of_photos = of.values()
     choices = dict.fromkeys((row["negatives"], row["of"]) for row in drawings["rows"])
     names = [f"{count} of {kind}" if count else "no negatives" for count, kind in choices]
     lines = header("foreign pictures that pass, %", names)
@@ -27,9 +28,10 @@ def negatives() -> list[str]:
     return [
         *lines,
         "",
-        f"{drawings['rows'][0]['tasks']} tasks each, validation classes, where 5 % of the own are rejected; in "
-        "brackets the own that are rejected at `reject=0.05`. Negatives are other pictures of the foreign classes that "
-        f"are asked about, or pictures of other classes ({drawings['date']}: `python -m bench.negatives`).",
+        f"{drawings['rows'][0]['tasks']} tasks each, of photos {of_photos[0]['tasks']}, validation classes, where 5 % "
+        "of the own are rejected; in brackets the own that are rejected at `reject=0.05`. Negatives are other pictures "
+        f"of the foreign classes that are asked about, or pictures of other classes ({drawings['date']}: "
+        "`python -m bench.negatives`).",
     ]
 
 

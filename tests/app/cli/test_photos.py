@@ -33,7 +33,7 @@ def test_compare_and_card_measure_photos(tmp_path: Path, monkeypatch: pytest.Mon
         "--episodes", 20, "--repeats", 0, "--out", tmp_path / "compared.json")  # fmt: skip
     rows = json.loads((tmp_path / "compared.json").read_text())["rows"]
     assert [row["method"] for row in rows] == [
-        "LEO 3 steps",
+        "LEO 5 steps",
         "LEO 0 steps",
         "LEO's features, prototypes",
         "LEO's features, logistic head",
