@@ -16,6 +16,7 @@ from app.store import TaskRecord
 from app.tasks.options import AdaptationReport
 
 MOST_NAME_CHARACTERS = 100  # of a model, which an answer may repeat
+MOST_NUMBER = 1e6  # in codes and heads; with far larger ones probabilities would be no numbers
 AS_EXPORTED = "send what GET /tasks/{id}/parameters or GET /tasks/{id}/export.zip gave, unchanged"
 COHESION: TypeAdapter[float | None] = TypeAdapter(Annotated[float, Field(ge=-1, le=1)] | None)
 # How other files begin that people send instead.
@@ -131,5 +132,5 @@ def _check(head: ExportedHead) -> None:
     if negatives is not None:
         every["negatives"] = negatives
     for name, tensor in every.items():
-        if not np.isfinite(tensor).all():
-            raise Problem(422, f"{name} holds numbers that are not finite")
+        if not (np.abs(tensor) <= MOST_NUMBER).all():  # which no number that is not finite is, either
+            raise Problem(422, f"{name} holds numbers that are not finite, or larger than any model makes")

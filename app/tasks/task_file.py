@@ -132,7 +132,8 @@ def read(data: bytes, settings: Settings) -> WholeTask:
     if manifest.examples and EXAMPLES not in files:
         raise Problem(422, f"the zip has no {EXAMPLES}, although {MANIFEST} lists examples: {AS_EXPORTED}")
     images = [example.image for example in manifest.examples]
-    if missing := next((name for name in images if name is not None and name not in files), None):
+    missing = next((name for name in images if name is not None and name not in files), None)
+    if missing is not None:
         raise Problem(422, f"the zip has no {missing[:200]!r}, which {MANIFEST} names: {AS_EXPORTED}")
     named = [name for name in images if name is not None]
     names = [HEAD, *([EXAMPLES] if EXAMPLES in files else []), *(named if len(named) == len(images) else [])]

@@ -98,6 +98,7 @@ TAMPERED: dict[str, Callable[[Exported], Members | bytes]] = {
     "a number beyond numbers": lambda each: each.of_first_example(index=2**70),
     "a picture outside": lambda each: each.of_first_example(image="../../etc/passwd"),
     "an absolute picture": lambda each: each.of_first_example(image="/etc/passwd"),
+    "a picture without a name": lambda each: each.of_first_example(image=""),
     "a picture that is the head": lambda each: each.of_first_example(image="head.safetensors"),
     "a picture that is text": lambda each: each.members | {each.first_picture: b"text"},
     "a torn picture": lambda each: each.members | {each.first_picture: each.members[each.first_picture][:60]},

@@ -165,8 +165,9 @@ NAN = np.full((2, 64), np.nan, np.float32)
         np.zeros(64, np.float32),
         np.zeros((101, 64), np.float32),
         np.full((1, 64), np.inf, np.float32),
+        np.full((1, 64), 3e38, np.float32),
     ],
-    ids=["not finite", "none", "of another width", "in float16", "flat", "too many", "infinite"],
+    ids=["not finite", "none", "of another width", "in float16", "flat", "too many", "infinite", "huge"],
 )
 def test_tampered_negatives_are_refused(client: httpx.Client, negatives: Any) -> None:
     exported = client.get(f"/tasks/{with_negatives(client).json()['task_id']}/parameters").content
