@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from typing import TypeVar, TypeVarTuple, cast
+from weakref import WeakValueDictionary
 
 from app.inference.decoding import ImageDecoder
 from app.inference.models import Models
@@ -29,7 +30,7 @@ from app.tasks.examples import Examples, unpack
 Arguments = TypeVarTuple("Arguments")
 Returned = TypeVar("Returned")
 
-MOST_TRIES = 5  # at a change that other callers keep overtaking
+MOST_TRIES = 20  # at a change that callers of other workers keep overtaking
 
 
 class TaskBase:
@@ -47,6 +48,7 @@ class TaskBase:
         self._shared_state = shared_state or SharedState()
         self._cache = TaskCache(settings.cache_bytes)
         self._decoder = ImageDecoder(settings)
+        self._changing = WeakValueDictionary[str, asyncio.Lock]()  # by the id of the task that is being changed
         self._pool = ThreadPoolExecutor(2, thread_name_prefix="tasks")  # for reports, digests and exports
         metrics.register_gauge(metrics.cache_bytes, lambda: self._cache.size)
         metrics.register_gauge(metrics.cache_tasks, lambda: len(self._cache))
@@ -54,6 +56,10 @@ class TaskBase:
     def close(self) -> None:
         self._decoder.close()
         self._pool.shutdown(cancel_futures=True)
+
+    def _turn(self, task_id: str) -> asyncio.Lock:
+        """Held while a task is changed: callers of one worker take turns, and none works in vain."""
+        return self._changing.setdefault(task_id, asyncio.Lock())
 
     async def get(self, task_id: str, owner: str) -> TaskRecord:
         """Raises `Problem` 404."""

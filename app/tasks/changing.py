@@ -162,6 +162,17 @@ class Changing(TaskBase):
 
         `edit` is called again if another caller changes the task meanwhile.
         """
+        async with self._turn(task_id):
+            return await self._try_examples(task_id, owner, change, edit, judged)
+
+    async def _try_examples(
+        self,
+        task_id: str,
+        owner: str,
+        change: Change,
+        edit: Callable[[TaskRecord, Examples, Engine], Awaitable[Edit | None]],
+        judged: Judged,
+    ) -> TaskRecord:
         for _ in range(MOST_TRIES):
             if first := await self._first_answer(owner, change.once):
                 return first
@@ -173,7 +184,7 @@ class Changing(TaskBase):
             if edited is None and change.once is None:
                 return record
             if edited is None:  # the call is remembered, or a repetition might undo what others change until then
-                return await self._change_record(task_id, owner, change, lambda same: same)
+                return await self._try_record(task_id, owner, change, lambda same: same)
             self._check_labels([*edited.kept_labels, *edited.labels])
             shots, kept = edited.kept.with_labels(edited.kept_labels, record.labels)
             adaptation = await adapt(
@@ -252,6 +263,12 @@ class Changing(TaskBase):
         self, task_id: str, owner: str, change: Change, edit: Callable[[TaskRecord], TaskRecord]
     ) -> TaskRecord:
         """Change what a record holds beside its codes and examples."""
+        async with self._turn(task_id):
+            return await self._try_record(task_id, owner, change, edit)
+
+    async def _try_record(
+        self, task_id: str, owner: str, change: Change, edit: Callable[[TaskRecord], TaskRecord]
+    ) -> TaskRecord:
         for _ in range(MOST_TRIES):
             if first := await self._first_answer(owner, change.once):
                 return first

@@ -98,6 +98,24 @@ def test_changes_made_at_once_are_all_made_or_refused(server: Server) -> None:
     assert set(range(0, 12, 3)) - done == {each["index"] for each in listed} & {0, 3, 6, 9}
 
 
+def test_changes_without_a_revision_are_made_in_any_case(server: Server) -> None:
+    task_id = make(server, 8)
+
+    def change(number: int) -> httpx.Response:
+        if number % 4 == 0:
+            return ask(server, "PATCH", f"/tasks/{task_id}", json={"name": f"name {number}"})
+        if number % 4 == 1:
+            return ask(server, "PATCH", f"/tasks/{task_id}/support/{number}", json={"label": "relabelled"})
+        if number % 4 == 2:
+            return ask(server, "GET", f"/tasks/{task_id}/export.zip")
+        with httpx.Client(base_url=server.url, timeout=60) as client:
+            return add(client, task_id, [("added", png("wave", number))])
+
+    with ThreadPoolExecutor(24) as pool:
+        assert {answer.status_code for answer in pool.map(change, range(24))} == {200}
+    assert ask(server, "GET", f"/tasks/{task_id}").json()["revision"] == 18
+
+
 def test_both_workers_answer_by_the_changed_task(server: Server) -> None:
     task_id = make(server, 2)
     ring = {"files": [("images", ("q", png("ring", 70), "image/png"))]}
