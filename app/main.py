@@ -20,6 +20,7 @@ from app.http.fetching import Fetcher
 from app.http.keys import Keys
 from app.http.middleware.admission import Admission
 from app.http.middleware.body import Bodies
+from app.http.middleware.failures import Failures
 from app.http.middleware.head import HeadAsGet
 from app.http.middleware.headers import SecurityHeaders
 from app.http.middleware.keys import KeyCheck
@@ -93,6 +94,7 @@ def create_app(
     app.state.door = Door(turns, app.state.keys)
     # The middleware added last is the first that a request passes.
     prefix = settings.root_path.rstrip("/")
+    app.add_middleware(Failures)
     if prefix:
         app.add_middleware(AddRootPath, prefix=prefix)
     app.add_middleware(HeadAsGet)

@@ -34,6 +34,9 @@ class Problem(Exception):
         return JSONResponse(body, self.status, headers, media_type=MEDIA_TYPE)
 
 
+FAILED = Problem(500, "the service failed on this request; its log says why")
+
+
 def no_such_task() -> Problem:
     """The 404 for a task that is unknown, expired or another owner's: one answer, so that it gives nothing away."""
     return Problem(404, "there is no such task: it was never made here, was deleted, or has expired")
@@ -76,8 +79,8 @@ def install(app: FastAPI) -> None:
         return response
 
     @app.exception_handler(Exception)
-    async def unexpected(_: Request, __: Exception) -> JSONResponse:
-        return Problem(500, "the service failed on this request; its log says why").response()
+    async def unexpected(_: Request, __: Exception) -> JSONResponse:  # of middleware: see `Failures`
+        return FAILED.response()
 
 
 METHODS = ("DELETE", "GET", "PATCH", "POST", "PUT")

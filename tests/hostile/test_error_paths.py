@@ -2,6 +2,7 @@
 
 import base64
 import contextlib
+import http.client
 import json
 import os
 import signal
@@ -14,6 +15,7 @@ from pathlib import Path
 import httpx
 import pytest
 
+from app.cli.load import FORM, multipart
 from app.http.keys import KeyFile, new_key, write_keys
 from tests.helpers import heartbeat
 from tests.helpers.drawn import png
@@ -178,6 +180,29 @@ def test_a_failing_device_or_handler_recovers(service: Service, fault: str) -> N
         wait_until(lambda: 200 in crowd.statuses[recovered:])
     assert set(crowd.statuses) <= {200, 500, 503, 0}
     assert "Traceback" in service.server.log.read_text()
+
+
+def test_a_500_is_an_answer_like_any_other(service: Service) -> None:
+    path = f"/tasks/{service.create()}/predict"
+    with contextlib.closing(http.client.HTTPConnection("127.0.0.1", service.server.port, timeout=30)) as connection:
+
+        def ask() -> http.client.HTTPResponse:
+            headers = {"X-Request-ID": "mine", "Content-Type": FORM, **service.headers}
+            connection.request("POST", path, multipart([QUERY]), headers)
+            answer = connection.getresponse()
+            answer.body = answer.read()  # type: ignore[attr-defined]
+            return answer
+
+        service.fault.write_text("handler")
+        for _ in range(3):  # all on one connection, which the client keeps
+            answer = ask()
+            assert answer.status == 500
+            assert answer.headers["X-Request-ID"] == "mine"
+            assert answer.headers["X-Content-Type-Options"] == "nosniff"
+            assert answer.headers["Connection"] != "close"
+            assert "its log says why" in json.loads(answer.body)["detail"]  # type: ignore[attr-defined]
+        service.fault.unlink()
+        assert ask().status == 200
 
 
 def test_predictions_go_on_while_the_store_is_locked(service: Service) -> None:
