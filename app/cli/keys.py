@@ -1,6 +1,7 @@
 """`leo keys`: make, list and remove the keys that callers of the service present."""
 
 import os
+import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -76,9 +77,10 @@ def add(
     except ValidationError as error:
         fail(describe_validation_errors(error.errors()))
     content.keys.append(key)
+    typer.echo(presented)  # first: a key that could not be shown must not be in the file
+    sys.stdout.flush()
     _write(path, content)
-    note(f"added key {name} of {key.owner} to {path}; this is the only time it is shown:")
-    typer.echo(presented)
+    note(f"added the key {name} of {key.owner} to {path}; this is the only time it is shown")
 
 
 @keys.command("list")

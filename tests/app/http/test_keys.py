@@ -3,6 +3,8 @@
 import json
 import re
 import socket
+import subprocess
+import sys
 import threading
 from collections.abc import Iterator
 from pathlib import Path
@@ -248,6 +250,16 @@ def test_what_the_command_refuses(tmp_path: Path) -> None:
     assert [key.name for key in read_keys(file).keys] == ["one"]
     file.write_text('{"keys": [{"name": "x"}]}')
     assert "cannot use the keys" in leo_keys("list", "--file", file, status=1)
+
+
+def test_a_key_that_could_not_be_shown_is_not_in_the_file(tmp_path: Path) -> None:
+    file = tmp_path / "keys.json"
+    command = [sys.executable, "-m", "app.cli", "keys", "add", "ann", "--file", str(file)]
+    with open("/dev/full", "w") as full:  # each write to it fails as on a full disk
+        done = subprocess.run(command, stdout=full, stderr=subprocess.PIPE, text=True, check=False)
+    assert done.returncode == 1
+    assert done.stderr.strip() == "error: cannot write to standard output: No space left on device"
+    assert not file.exists()
 
 
 def test_a_service_with_no_usable_keys_does_not_start(tmp_path: Path) -> None:
