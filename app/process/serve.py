@@ -46,6 +46,8 @@ class CannotServe(Exception):
 
 def serve(settings: Settings) -> int:
     """Run the service until a signal stops it; returns the exit status. Raises `CannotServe`."""
+    for each in (signal.SIGUSR1, signal.SIGUSR2):  # some tools send them to have log files opened anew
+        signal.signal(each, signal.SIG_IGN)
     keep_freed_memory()
     sys.setswitchinterval(SWITCH_INTERVAL)
     workers = worker_count(settings)
