@@ -25,7 +25,8 @@ def claimed(folder: Path) -> Iterator[None]:
         file = (folder / LOCK).open("ab")
     except OSError as error:
         raise StoreUnavailable(
-            f"cannot write to {folder}: {error.strerror}. The service must be able to; or set LEO_DATA_DIR"
+            f"cannot use the task store in {folder}: {error.strerror}. The service must be able to write there; or set "
+            "LEO_DATA_DIR"
         ) from error
     with file:
         until = time.monotonic() + PATIENCE

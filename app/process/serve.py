@@ -38,6 +38,7 @@ log = logging.getLogger("app")
 # Python's switch interval between threads. The device's thread needs the interpreter for moments between long calls,
 # and with the default would wait 5 ms for it each time.
 SWITCH_INTERVAL = 0.0005  # seconds
+FEWEST_CONNECTIONS = 16  # of one process; with fewer than that a service is of no use
 
 
 class CannotServe(Exception):
@@ -55,7 +56,8 @@ def serve(settings: Settings) -> int:
         devices = device_names(settings.device)
     except ValueError as error:
         raise CannotServe(str(error)) from error
-    allow_open_files()
+    if allow_open_files() < FEWEST_CONNECTIONS:
+        raise CannotServe("this user may open too few files at once: allow at least 1024 (`ulimit -n 1024`)")
     try:
         with contextlib.nullcontext() if settings.store_url else claimed(settings.data_dir):
             if workers == 1 and not devices:

@@ -86,3 +86,17 @@ def test_a_server_that_cannot_start_says_why_in_one_line(settings: dict[str, str
     said_lines = [line for line in (done.stdout + done.stderr).splitlines() if said in line]
     assert len(said_lines) == 1, done.stdout + done.stderr
     assert "Traceback" not in done.stderr
+
+
+def test_a_server_with_too_few_files_says_so_in_one_line(tmp_path: Path) -> None:
+    leo = Path(sys.executable).with_name("leo")
+    done = subprocess.run(
+        ["sh", "-c", f"ulimit -n 64 && exec {leo} serve"],
+        env=os.environ | {"LEO_DATA_DIR": str(tmp_path), "LEO_PORT": "0"},
+        capture_output=True,
+        text=True,
+        timeout=120,
+    )
+    assert done.returncode == 1
+    assert "allow at least 1024 (`ulimit -n 1024`)" in done.stderr
+    assert "Traceback" not in done.stderr
