@@ -25,6 +25,7 @@ TASKS_A_CLASS = 2  # in which each training class lends its head to the backgrou
 ROUNDS = 20  # of k-means
 TASKS = 200  # 5-way tasks of each kind whose queries are scored; fewer of more ways, so that all kinds count the same
 SHOTS = (1, 2, 3, 5, 10)
+WAYS, PHOTO_WAYS = (5, 20), (2, 5, 20)
 PHOTO_SOFTNESS = 4  # times the temperature of the probabilities: tasks of photos differ in how certain they are
 LOW = 0.05  # share of a task's own pictures whose highest score is fitted by its cohesion
 LEVELS = (0, 0.005, 0.01, 0.02, 0.03, 0.05, 0.075, 0.1, 0.15, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 1)
@@ -36,6 +37,7 @@ class TaskScores:
 
     of_queries: NDArray[np.float32]  # [Q]
     cohesion: float | None
+    way: int
 
     def shifted(self, row: Sequence[float]) -> NDArray[np.float32]:
         """The scores less the task's shift by a row of `Background.by_cohesion`."""
@@ -77,8 +79,7 @@ def calibrate_known(
         if scores:
             shots.append(shot)
             by_cohesion.append(fit_cohesion(scores))
-            shifted = [each.shifted(by_cohesion[-1]) for each in scores]
-            quantiles.append(np.quantile(np.concatenate(shifted), LEVELS))
+            quantiles.append(_lowest_quantiles(scores, by_cohesion[-1], apart=leo.config.pretrained is not None))
     if not shots:
         raise DataError("the data is too small to measure how pictures of a task's own classes score: add pictures")
     for fewer, more in reversed(list(itertools.pairwise(by_cohesion))):
@@ -86,6 +87,18 @@ def calibrate_known(
             fewer[1:] = more[1:]
     rows = (np.array(values, dtype=np.float32) for values in (shots, LEVELS, quantiles, by_cohesion))
     return Background(heads, temperature, *rows)
+
+
+def _lowest_quantiles(scores: Sequence[TaskScores], row: Sequence[float], *, apart: bool) -> NDArray[np.float64]:
+    """The quantiles of all tasks' scores; `apart`: the lowest ones of tasks of 2, of 5 and of 20 classes.
+
+    In photos of few classes own pictures score lower, the more so if the classes look alike. If all tasks had one
+    threshold, a picture of two classes would be rejected three times as often as it should be.
+    """
+    kinds = sorted({each.way for each in scores}) if apart else [None]
+    own = ([each.shifted(row) for each in scores if way in (None, each.way)] for way in kinds)
+    lowest: NDArray[np.float64] = np.min([np.quantile(np.concatenate(each), LEVELS) for each in own], axis=0)
+    return lowest
 
 
 def fit_cohesion(scores: Sequence[TaskScores]) -> list[float]:
@@ -138,12 +151,12 @@ def own_scores(
     """
     method, scores = LeoMethod(leo), list[TaskScores]()
     for extracted in validation:
-        for setting in settings_of_shot(extracted, shot):
+        for setting in settings_of_shot(extracted, shot, WAYS if leo.config.pretrained is None else PHOTO_WAYS):
             sampled = sample_tasks(extracted, setting, max(1, tasks * 5 // setting.way), seed)
             for part in classify_tasks(method, extracted, sampled):
                 of_queries = score_queries(background, method, part).numpy()
                 of_support = cohesions(method.support_features(part.support), part.state.membership)
-                scores += [TaskScores(*each) for each in zip(of_queries, of_support, strict=True)]
+                scores += [TaskScores(*each, setting.way) for each in zip(of_queries, of_support, strict=True)]
     return scores
 
 
@@ -155,12 +168,12 @@ def cohesions(support: Tensor, membership: Tensor) -> list[float | None]:
     return [report_on_support(own[real], numbers[real]).cohesion for own, numbers, real in parts]
 
 
-def settings_of_shot(extracted: ExtractedFeatures, shot: int) -> list[Setting]:
+def settings_of_shot(extracted: ExtractedFeatures, shot: int, ways: Iterable[int]) -> list[Setting]:
     """Return the kinds of tasks of so many shots that a data set is large enough for, perhaps none."""
     query = min(10, int(extracted.counts.max()) - shot)
     if query < 1:
         return []
-    wanted = [Setting(way, (shot, shot), query, within) for within in (None, "alphabet") for way in (5, 20)]
+    wanted = [Setting(way, (shot, shot), query, within) for within in (None, "alphabet") for way in ways]
     try:
         return [each for each in feasible_settings(extracted, wanted) if each.shots == (shot, shot)]
     except DataError:

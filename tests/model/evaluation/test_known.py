@@ -40,13 +40,13 @@ def test_as_many_own_pictures_are_rejected_as_asked_for(drawings: Drawings) -> N
 def test_tasks_of_any_cohesion_lose_as_many() -> None:
     chance = np.random.default_rng(0)
     cohesion = chance.uniform(0.2, 0.9, 400)
-    scores = [TaskScores((8 * one + chance.normal(size=200)).astype(np.float32), float(one)) for one in cohesion]
+    scores = [TaskScores((8 * one + chance.normal(size=200)).astype(np.float32), float(one), 5) for one in cohesion]
     row = fit_cohesion(scores)
     assert row == pytest.approx([8, cohesion.mean(), cohesion.min(), cohesion.max()], abs=0.2)
     shifted = np.stack([each.shifted(row) for each in scores])
     lost = (shifted < np.quantile(shifted, 0.05)).mean(axis=1)
     assert lost.max() < 0.15  # without the shift, all of some tasks
-    assert fit_cohesion([TaskScores(scores[0].of_queries, None)]) == [0, 0, 0, 0]
+    assert fit_cohesion([TaskScores(scores[0].of_queries, None, 5)]) == [0, 0, 0, 0]
 
 
 def test_single_examples_shift_nothing(drawings: Drawings) -> None:
