@@ -17,7 +17,7 @@ from tests.helpers.waiting import wait_until
 
 def double_click(page: Page, target: Locator) -> None:
     """Press twice at one place, as a hand does, whatever lies there the second time."""
-    target.scroll_into_view_if_needed()
+    target.hover()  # which waits until it is in its place, also where the list is drawn anew
     box = target.bounding_box()
     assert box is not None
     page.mouse.dblclick(box["x"] + box["width"] / 2, box["y"] + box["height"] / 2)
