@@ -58,5 +58,5 @@ def main() -> None:
         if error.filename is not None or error.errno not in (errno.ENOSPC, errno.EIO):
             raise
         os.dup2(os.open(os.devnull, os.O_WRONLY), 1)  # or the interpreter would fail once more when it ends
-        note(f"cannot write to standard output: {error.strerror}", heading="error: ", style="bold red")
+        note(f"cannot write: {error.strerror}", heading="error: ", style="bold red")
         sys.exit(1)

@@ -221,7 +221,9 @@ def _of_zip(
 ) -> Examples:
     """The examples in a zip of folders and, where a task is created, its negatives. Raises `Problem` 413 or 422."""
     every = list(zip(*zips.read_labelled(data, settings), strict=True))  # image, label and name of each
-    is_negative = [schema is CreateTask and is_of_negatives(label) for _, label, _ in every]
+    is_negative = [is_of_negatives(label) for _, label, _ in every]
+    if any(is_negative) and schema is not CreateTask:
+        raise Problem(422, f"negatives are given when a task is created: send the zip without its folder {NEGATIVES!r}")
     own = [each for each, negative in zip(every, is_negative, strict=True) if not negative]
     of_none = [each for each, negative in zip(every, is_negative, strict=True) if negative]
     images, names = [image for image, *_ in (*own, *of_none)], [name for *_, name in (*own, *of_none)]

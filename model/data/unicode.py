@@ -9,7 +9,7 @@ MOST_MARKS = 30
 def compose(text: str) -> str:
     """The text in the form NFC; a text with a heap of marks as it is.
 
-    Such a heap would be sorted in quadratic time, meanwhile no other thread of the process runs.
+    Such a heap would be sorted in quadratic time, during which no other thread of the process runs.
     """
     return text if has_heap_of_marks(text) else unicodedata.normalize("NFC", text)
 

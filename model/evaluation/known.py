@@ -25,7 +25,7 @@ TASKS_A_CLASS = 2  # in which each training class lends its head to the backgrou
 ROUNDS = 20  # of k-means
 TASKS = 200  # 5-way tasks of each kind whose queries are scored; fewer of more ways, so that all kinds count the same
 SHOTS = (1, 2, 3, 5, 10)
-WAYS, PHOTO_WAYS = (5, 20), (2, 5, 20)
+WAYS, PHOTO_WAYS = (5, 20), (2, 5, 20)  # of the tasks that are measured: own photos score lower where ways are few
 PHOTO_SOFTNESS = 4  # times the temperature of the probabilities: tasks of photos differ in how certain they are
 LOW = 0.05  # share of a task's own pictures whose highest score is fitted by its cohesion
 LEVELS = (0, 0.005, 0.01, 0.02, 0.03, 0.05, 0.075, 0.1, 0.15, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 1)
@@ -33,7 +33,7 @@ LEVELS = (0, 0.005, 0.01, 0.02, 0.03, 0.05, 0.075, 0.1, 0.15, 0.2, 0.3, 0.4, 0.5
 
 @dataclass(frozen=True)
 class TaskScores:
-    """Scores of a task's own queries, and the cohesion of its support."""
+    """Scores of a task's own queries, the cohesion of its support, and its number of classes."""
 
     of_queries: NDArray[np.float32]  # [Q]
     cohesion: float | None
@@ -92,8 +92,8 @@ def calibrate_known(
 def _lowest_quantiles(scores: Sequence[TaskScores], row: Sequence[float], *, apart: bool) -> NDArray[np.float64]:
     """The quantiles of all tasks' scores; `apart`: the lowest ones of tasks of 2, of 5 and of 20 classes.
 
-    In photos of few classes own pictures score lower, the more so if the classes look alike. If all tasks had one
-    threshold, a picture of two classes would be rejected three times as often as it should be.
+    Own photos score lower in tasks of few classes, the more so if the classes look alike. If all tasks had one
+    threshold, tasks of two classes would reject three times as many of their own photos as they should.
     """
     kinds = sorted({each.way for each in scores}) if apart else [None]
     own = ([each.shifted(row) for each in scores if way in (None, each.way)] for way in kinds)

@@ -311,37 +311,37 @@ def test_a_keys_rate_holds_over_all_workers(tmp_path: Path) -> None:
         server.close()
 
 
-def test_a_worker_that_hangs_is_replaced_although_it_cannot_say_so(tmp_path: Path) -> None:
+@pytest.fixture
+def impatient(tmp_path: Path) -> Iterator[Server]:
+    """A running server of two workers, which may hang no longer than eight seconds."""
     server = Server(tmp_path / "data", LEO_WORKERS="2", LEO_DEVICE_DEADLINE="3")
     try:
         server.start()
         wait_for_workers(server, 2)
-        task_id, hung = server.create_task(), worker_ids(server)[0]
-        os.kill(hung, signal.SIGSTOP)  # as stopped as one in which something holds the interpreter
-        wait_until(lambda: hung not in worker_ids(server) and ready_workers(server) == 2)
-        assert "has hung for over 8 s: killing it" in server.log.read_text()
-        assert all(server.predict_ring(task_id).status_code == 200 for _ in range(8))
+        yield server
     finally:
         server.close()
 
 
-def test_a_paused_service_goes_on_with_the_same_workers(tmp_path: Path) -> None:
-    server = Server(tmp_path / "data", LEO_WORKERS="2", LEO_DEVICE_DEADLINE="3")
-    try:
-        server.start()
-        wait_for_workers(server, 2)
-        workers = worker_ids(server)
-        processes = [*workers, server.process_id]
-        for each in processes:
-            os.kill(each, signal.SIGSTOP)
-        threading.Event().wait(10)  # longer than a worker may hang
-        for each in processes:
-            os.kill(each, signal.SIGCONT)
-        threading.Event().wait(2)
-        assert worker_ids(server) == workers
-        assert ready_workers(server) == 2
-    finally:
-        server.close()
+def test_a_worker_that_hangs_is_replaced_although_it_cannot_say_so(impatient: Server) -> None:
+    task_id, hung = impatient.create_task(), worker_ids(impatient)[0]
+    os.kill(hung, signal.SIGSTOP)  # as stopped as one in which something holds the interpreter
+    wait_until(lambda: hung not in worker_ids(impatient) and ready_workers(impatient) == 2)
+    assert "has hung for over 8 s: killing it" in impatient.log.read_text()
+    assert all(impatient.predict_ring(task_id).status_code == 200 for _ in range(8))
+
+
+def test_a_paused_service_goes_on_with_the_same_workers(impatient: Server) -> None:
+    workers = worker_ids(impatient)
+    processes = [*workers, impatient.process_id]
+    for each in processes:
+        os.kill(each, signal.SIGSTOP)
+    threading.Event().wait(10)  # longer than a worker may hang; nothing runs meanwhile that could be waited for
+    for each in processes:
+        os.kill(each, signal.SIGCONT)
+    threading.Event().wait(2)  # in which the parent looks twice
+    assert worker_ids(impatient) == workers
+    assert ready_workers(impatient) == 2
 
 
 @pytest.mark.parametrize("workers", ["1", "2"])

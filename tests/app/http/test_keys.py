@@ -258,7 +258,7 @@ def test_a_key_that_could_not_be_shown_is_not_in_the_file(tmp_path: Path) -> Non
     with open("/dev/full", "w") as full:  # each write to it fails as on a full disk
         done = subprocess.run(command, stdout=full, stderr=subprocess.PIPE, text=True, check=False)
     assert done.returncode == 1
-    assert done.stderr.strip() == "error: cannot write to standard output: No space left on device"
+    assert done.stderr.strip() == "error: cannot write: No space left on device"
     assert not file.exists()
 
 

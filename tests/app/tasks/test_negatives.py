@@ -142,6 +142,9 @@ def test_what_cannot_be_taken_is_refused_by_name(client: httpx.Client) -> None:
     assert_problem(client.post(f"/tasks/{task_id}/support", data={"labels": ["ring"]}, files=parts), 422, "negatives")
     beside_zip = [("archive", ("a.zip", zip_of({"a/0.png": png("ring"), "b/0.png": png("ex")})))]
     assert_problem(client.post("/tasks", files=[*beside_zip, parts[-1]]), 422, "_negatives")
+    folders = zip_of({"ring/0.png": png("ring"), "_negatives/0.png": png("wave")})
+    as_zip = {"content": folders, "headers": {"Content-Type": "application/zip"}}
+    assert_problem(client.post(f"/tasks/{task_id}/support", **as_zip), 422, "when a task is created", "_negatives")
 
 
 def test_a_model_that_cannot_use_them_says_so(tmp_path: Path) -> None:
