@@ -157,7 +157,6 @@ class DeviceServer:
         """Close a worker's connection, and drop its work that has not begun."""
         if worker not in self.workers:
             return
-        self.workers.remove(worker)
         self._selector.unregister(worker.connection)
         worker.connection.close()
         for queue in (self._waiting, self._parked):
@@ -165,6 +164,7 @@ class DeviceServer:
                 queue.remove(job)
                 self.images -= job.images
         worker.memory = None  # unmapped with the last array that views it
+        self.workers.remove(worker)  # last: whoever no longer finds it here finds nothing else of it either
 
     def _answer(self, job: Job, result: Result | Problem) -> None:
         """Write an answer over its request, unless the worker has ended."""
