@@ -73,8 +73,10 @@ def serve_here(settings: Settings) -> int:
     signal.signal(signal.SIGHUP, signal.SIG_IGN)  # until there are models to load anew
     shared_state = SharedState()
     service = load(settings, shared_state)
-    sockets = open_sockets(find_free_addresses(settings, shared_state), share=False)
+    addresses = find_free_addresses(settings, shared_state)
+    sockets = open_sockets(addresses, share=False)
     freeze_garbage()
+    announce(settings, addresses)
     run(settings, service, sockets)
     return 0
 
@@ -118,7 +120,8 @@ def supervise(settings: Settings, workers: int, board: Board | None) -> int:
     if board is not None:
         devices = DeviceProcesses(board, partial(serve_device, settings, board), settings.device_deadline)
     deadline, open_all = settings.device_deadline, partial(open_sockets, addresses, share=True)
-    return Workers(shared_state, work, open_all, stop_seconds, deadline, devices).run()
+    serving = partial(announce, settings, addresses)
+    return Workers(shared_state, work, open_all, serving, stop_seconds, deadline, devices).run()
 
 
 def serve_device(settings: Settings, board: Board, number: int) -> None:
@@ -156,15 +159,18 @@ def find_free_addresses(settings: Settings, shared_state: SharedState) -> list[A
             settings.port,
         )
     try:
-        addresses = find_addresses(settings.host, settings.port)
+        return find_addresses(settings.host, settings.port)
     except OSError as error:
         where = f"{settings.host}:{settings.port}"
         raise CannotServe(
             f"cannot listen on {where}: {error.strerror}; choose another with LEO_HOST and LEO_PORT"
         ) from error
+
+
+def announce(settings: Settings, addresses: list[Address]) -> None:
+    """Log where the service listens, once nothing can keep it from starting any more."""
     shown = f"[{settings.host}]" if ":" in settings.host else settings.host
     log.info("listening on http://%s:%d", shown, addresses[0].port)
-    return addresses
 
 
 def open_sockets(addresses: list[Address], *, share: bool) -> list[socket.socket]:

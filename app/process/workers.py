@@ -96,13 +96,15 @@ class Workers:
         shared_state: SharedState,
         serve: Serve,
         listen: Callable[[], list[socket.socket]],
+        on_serving: Callable[[], None],
         stop_seconds: float,
         hang_seconds: float,
         devices: DeviceProcesses | None = None,
     ) -> None:
-        """`listen` opens a worker's sockets. `stop_seconds`: how long a worker may take to stop; `hang_seconds`: how
-        long its event loop may be blocked. `devices` are run beside the workers. Raises `OSError`."""
-        self._devices = devices
+        """`listen` opens a worker's sockets. `on_serving` is called once the first worker is ready. `stop_seconds`: how
+        long a worker may take to stop; `hang_seconds`: how long its event loop may be blocked. `devices` are run beside
+        the workers. Raises `OSError`."""
+        self._devices, self._on_serving = devices, on_serving
         self._shared_state, self._serve, self._listen, self._stop_seconds = shared_state, serve, listen, stop_seconds
         # The parent keeps a worker's sockets open while the worker is replaced, so that new clients wait for it. While
         # a worker pauses before its restart the sockets are closed: the system would give them connections that nobody
@@ -171,6 +173,8 @@ class Workers:
                 with contextlib.suppress(EOFError):  # it died
                     TIMINGS.update(worker.ready_pipe.recv())  # for workers forked from now on
                     self._note_started(worker.number)
+                    if not self._has_served:
+                        self._on_serving()
                     worker.ready_at, self._has_served = time.monotonic(), True
                     self._shared_state.set_ready(worker.number, ready=True)
                     if worker.must_reload:

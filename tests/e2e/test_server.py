@@ -76,6 +76,9 @@ def test_sigterm_ends_the_service_cleanly(server: Server) -> None:
         ({"LEO_DEVICE": "tpu"}, "device"),
         ({"LEO_WEIGHTS": "/nowhere"}, "/nowhere/config.json is missing"),
         ({"LEO_DATA_DIR": "/dev/null/x"}, "cannot use the task store"),
+        ({"LEO_KEYS_FILE": "/nowhere/keys.json", "LEO_WORKERS": "2"}, "/nowhere/keys.json"),
+        ({"LEO_IMAGE_HOSTS": "two words", "LEO_WORKERS": "2"}, "two words"),
+        ({"LEO_WEIGHTS": "/nowhere", "LEO_WORKERS": "2"}, "/nowhere/config.json is missing"),
     ],
 )
 def test_a_server_that_cannot_start_says_why_in_one_line(settings: dict[str, str], said: str, tmp_path: Path) -> None:
@@ -86,6 +89,7 @@ def test_a_server_that_cannot_start_says_why_in_one_line(settings: dict[str, str
     said_lines = [line for line in (done.stdout + done.stderr).splitlines() if said in line]
     assert len(said_lines) == 1, done.stdout + done.stderr
     assert "Traceback" not in done.stderr
+    assert "listening on" not in done.stderr + done.stdout
 
 
 def test_a_server_with_too_few_files_says_so_in_one_line(tmp_path: Path) -> None:
