@@ -14,7 +14,7 @@ from fastapi.responses import JSONResponse
 from fastapi_offline import FastAPIOffline
 
 from app import __version__, problems
-from app.http.bodies import CreateTask, Feedback, LabelledImages, PredictImages, RelabelExample
+from app.http.bodies import AddExamples, CreateTask, Feedback, LabelledImages, PredictImages, RelabelExample
 from app.http.door import Door
 from app.http.fetching import Fetcher
 from app.http.keys import Keys
@@ -131,7 +131,7 @@ def create_app(
         log.error("%s", error)
         return Problem(409 if isinstance(error, RecordOfOtherVersion) else 500, str(error)).response()
 
-    bodies = (CreateTask, LabelledImages, PredictImages, UpdateTask, RelabelExample, Feedback)
+    bodies = (CreateTask, AddExamples, LabelledImages, PredictImages, UpdateTask, RelabelExample, Feedback)
     complete_openapi(app, *bodies, ProblemDocument)
     return app
 

@@ -44,18 +44,20 @@ def find_support(path: Path, min_classes: int = 2) -> "tuple[list[str], list[Fil
     return [label for label, _ in examples], [file for _, file in examples]
 
 
-def find_examples(support: Path, negatives: list[Path] | None) -> "tuple[list[str], list[File], list[File]]":
-    """Return the label and file of each example of a new task, and the files of what is none of its classes.
+def find_examples(
+    support: Path, negatives: list[Path] | None, min_classes: int = 2
+) -> "tuple[list[str], list[File], list[File]]":
+    """Return the label and file of each example for a task, and the files of what is none of its classes.
 
     The latter lie in `negatives`, or in a folder `_negatives` beside the classes.
     """
     from model.data.classes import is_of_negatives
 
-    labels, files = find_support(support)
+    labels, files = find_support(support, min_classes)
     own = [(label, file) for label, file in zip(labels, files, strict=True) if not is_of_negatives(label)]
     of_none = [file for label, file in zip(labels, files, strict=True) if is_of_negatives(label)]
-    if len({label for label, _ in own}) < 2:
-        fail(f"{support} needs at least 2 folders with pictures, one for each class, beside that of negatives")
+    if len({label for label, _ in own}) < min_classes:
+        fail(f"{support} needs at least {min_classes} folders with pictures, one a class, beside that of negatives")
     if negatives:
         found, all_usable = find_queries(negatives)
         if not all_usable:

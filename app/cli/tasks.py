@@ -17,7 +17,6 @@ from app.cli.predictions import (
     counting,
     find_examples,
     find_queries,
-    find_support,
     warn_of_suspect,
 )
 from app.cli.task_ids import TaskId, full_id
@@ -88,15 +87,15 @@ def create(
 
 
 @tasks.command("add")
-def add(task_id: TaskId, support: Support, url: Url = LOCAL) -> None:
-    """Add examples of old or new classes to a task."""
-    from model.data.classes import is_of_negatives
+def add(task_id: TaskId, support: Support, negatives: Negatives = None, url: Url = LOCAL) -> None:
+    """Add examples of old or new classes to a task, or of none.
 
-    labels, files = find_support(support, min_classes=1)
-    if any(map(is_of_negatives, labels)):
-        fail(f"{support} holds a folder of negatives: they are given when a task is created; leave them out")
-    with server(url) as client, naming_the_file(files):
-        print_task(client.add_support(full_id(client, task_id), read_examples(labels, files)))
+    SUPPORT may hold nothing but a folder `_negatives`.
+    """
+    labels, files, of_none = find_examples(support, negatives, min_classes=0)
+    with server(url) as client, naming_the_file([*files, *of_none]):
+        task_id = full_id(client, task_id)
+        print_task(client.add_support(task_id, read_examples(labels, files), negatives=read_pictures(of_none)))
 
 
 @tasks.command("predict")

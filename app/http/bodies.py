@@ -42,10 +42,17 @@ class CreateTask(TaskOptions):
 
 
 class LabelledImages(BaseModel):
-    """Labelled images: examples to add to a task, or to see how right its answers are."""
+    """Labelled images, to see how right a task's answers are."""
 
     model_config = ConfigDict(extra="forbid", json_schema_extra={"examples": [{"support": EXAMPLES[:1]}]})
     support: Annotated[list[SupportExample], FailFast()]
+
+
+class AddExamples(LabelledImages):
+    """Examples to add to a task: of its classes, of new ones, or of none."""
+
+    support: Annotated[list[SupportExample], FailFast()] = []
+    negatives: Annotated[list[str], FailFast()] = Field([], description=f"{ABOUT_NEGATIVES}; as base64")
 
 
 class RelabelExample(BaseModel):

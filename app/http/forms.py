@@ -7,7 +7,7 @@ from typing import Any
 from pydantic import ValidationError
 
 from app.http import body_hints
-from app.http.bodies import CreateTask, LabelledImages
+from app.http.bodies import AddExamples, CreateTask, LabelledImages
 from app.http.json_images import URL
 from app.http.multipart import Part, parse
 from app.problems import Problem, describe_validation_errors
@@ -15,6 +15,7 @@ from app.settings import Settings
 from app.tasks.zip_files import ZIP
 
 ARCHIVE = "archive"  # the field that holds a zip
+AnyExamples = type[CreateTask] | type[AddExamples] | type[LabelledImages]
 IMAGES_OF_JSON = {"support", "negatives"}  # the fields of a JSON body that are no options
 
 
@@ -70,7 +71,7 @@ def archive_of(form: list[Part]) -> bytes | None:
     return archives[0].data
 
 
-def options_of(form: list[Part], schema: type[CreateTask] | type[LabelledImages]) -> dict[str, Any]:
+def options_of(form: list[Part], schema: AnyExamples) -> dict[str, Any]:
     """The other fields of a form, checked by the schema that also checks JSON bodies. Raises `Problem` 422."""
     names = [name for name in schema.model_fields if name not in IMAGES_OF_JSON]
     pictured = ["images", "labels", ARCHIVE, *(["negatives"] if "negatives" in schema.model_fields else [])]
@@ -83,7 +84,7 @@ def options_of(form: list[Part], schema: type[CreateTask] | type[LabelledImages]
     return check_options({part.name: None if part.is_file else part.text for part in others}, schema)
 
 
-def check_options(values: Mapping[str, str | None], schema: type[CreateTask] | type[LabelledImages]) -> dict[str, Any]:
+def check_options(values: Mapping[str, str | None], schema: AnyExamples) -> dict[str, Any]:
     """Check options that are no JSON by the schema that also checks JSON bodies. Raises `Problem` 422."""
     try:
         return schema.model_validate({**values, "support": []}).model_dump(exclude=IMAGES_OF_JSON)

@@ -106,6 +106,7 @@ FORMS: dict[str, dict[str, Any]] = {}
 
 
 FILES = {"type": "array", "items": {"type": "string", "format": "binary"}, "description": f"{NAMES} files"}
+NEGATIVE_FILES = {**FILES, "description": ABOUT_NEGATIVES}
 PICTURES_ZIP = {"type": "string", "format": "binary", "description": "a zip of pictures, instead of `images`"}
 CLASSES_ZIP = {
     "type": "string",
@@ -118,7 +119,7 @@ LABELS = {"type": "array", "items": {"type": "string"}, "description": "one labe
 CREATE_FORM = {
     "images": FILES,
     "labels": LABELS,
-    "negatives": {**FILES, "description": ABOUT_NEGATIVES},
+    "negatives": NEGATIVE_FILES,
     "archive": CLASSES_ZIP,
     "name": {"type": "string"},
     "ttl_seconds": {"type": "integer", "minimum": 1},

@@ -13,9 +13,19 @@ from fastapi import Request
 from pydantic import BaseModel, ValidationError
 
 from app.http import body_hints, zips
-from app.http.bodies import CreateTask, Feedback, LabelledImages, PredictImages, RelabelExample
+from app.http.bodies import AddExamples, CreateTask, Feedback, LabelledImages, PredictImages, RelabelExample
 from app.http.fetching import Fetcher
-from app.http.forms import ARCHIVE, IMAGES_OF_JSON, archive_of, check_options, files_of, options_of, read_form, texts_of
+from app.http.forms import (
+    ARCHIVE,
+    IMAGES_OF_JSON,
+    AnyExamples,
+    archive_of,
+    check_options,
+    files_of,
+    options_of,
+    read_form,
+    texts_of,
+)
 from app.http.json_images import read_images
 from app.http.middleware.admission import PERMIT
 from app.http.turns import Permit
@@ -81,14 +91,22 @@ class Examples(Pictures):
 
 async def read_support(request: Request, settings: Settings) -> tuple[Examples, TaskOptions]:
     """Read the images, labels and options of `POST /tasks`. Raises `Problem` 413, 415 or 422."""
-    options = _options_beside_zip(request)
-    examples = await _complete(request, await _read(request, _examples, settings, CreateTask, options))
+    examples = await _read_examples(request, settings, CreateTask)
     return examples, TaskOptions.model_validate(examples.options)
 
 
-async def read_labelled(request: Request, settings: Settings) -> Examples:
+async def read_additions(request: Request, settings: Settings) -> Examples:
     """Read the images and labels of `POST /tasks/{id}/support`. Raises `Problem` 413, 415 or 422."""
-    examples = await _read(request, _examples, settings, LabelledImages, _options_beside_zip(request))
+    return await _read_examples(request, settings, AddExamples)
+
+
+async def read_labelled(request: Request, settings: Settings) -> Examples:
+    """Read the images and labels of `POST /tasks/{id}/evaluate`. Raises `Problem` 413, 415 or 422."""
+    return await _read_examples(request, settings, LabelledImages)
+
+
+async def _read_examples(request: Request, settings: Settings, schema: AnyExamples) -> Examples:
+    examples = await _read(request, _examples, settings, schema, _options_beside_zip(request))
     return await _complete(request, examples)
 
 
@@ -186,14 +204,14 @@ def _examples(
     content_type: str,
     body: bytes,
     settings: Settings,
-    schema: type[CreateTask] | type[LabelledImages],
+    schema: AnyExamples,
     beside_zip: dict[str, str],
 ) -> Examples:
     if _kind(content_type) in zips.KINDS:
         return _of_zip(body, settings, schema, check_options(beside_zip, schema))
     if _is_json(content_type, body):
         parsed = _json(schema, body, settings)
-        negatives = parsed.negatives if isinstance(parsed, CreateTask) else []
+        negatives = parsed.negatives if isinstance(parsed, CreateTask | AddExamples) else []
         images, urls = read_images([*(example.image for example in parsed.support), *negatives])
         check_image_count(images, settings)
         labels = [example.label for example in parsed.support]
@@ -205,25 +223,23 @@ def _examples(
             if any(part.name == "negatives" for part in form):
                 raise Problem(422, f"put the negatives into the zip, in a folder {NEGATIVES!r}")
             return _of_zip(archive, settings, schema, options)
-        images = files_of(form)
+        own = files_of(form)
+        with numbering_negatives(len(own)):
+            images = [*own, *files_of(form, "negatives", len(own))]
         check_image_count(images, settings)
         labels = texts_of(form, "labels")
-        if len(labels) != len(images):
+        if len(labels) != len(own):
             labels_are_files = any(part.name == "labels" and part.is_file for part in form)
-            raise body_hints.label_count_problem(len(images), labels, labels_are_files)
-        with numbering_negatives(len(images)):
-            images += files_of(form, "negatives", len(images))
+            raise body_hints.label_count_problem(len(own), labels, labels_are_files)
     return Examples(images, urls=urls, labels=labels, options=options)
 
 
-def _of_zip(
-    data: bytes, settings: Settings, schema: type[CreateTask] | type[LabelledImages], options: dict[str, Any]
-) -> Examples:
-    """The examples in a zip of folders and, where a task is created, its negatives. Raises `Problem` 413 or 422."""
+def _of_zip(data: bytes, settings: Settings, schema: AnyExamples, options: dict[str, Any]) -> Examples:
+    """The examples in a zip of folders, and the negatives where they are taken. Raises `Problem` 413 or 422."""
     every = list(zip(*zips.read_labelled(data, settings), strict=True))  # image, label and name of each
     is_negative = [is_of_negatives(label) for _, label, _ in every]
-    if any(is_negative) and schema is not CreateTask:
-        raise Problem(422, f"negatives are given when a task is created: send the zip without its folder {NEGATIVES!r}")
+    if any(is_negative) and "negatives" not in schema.model_fields:
+        raise Problem(422, f"this call can make no use of negatives: send the zip without its folder {NEGATIVES!r}")
     own = [each for each, negative in zip(every, is_negative, strict=True) if not negative]
     of_none = [each for each, negative in zip(every, is_negative, strict=True) if negative]
     images, names = [image for image, *_ in (*own, *of_none)], [name for *_, name in (*own, *of_none)]

@@ -2,15 +2,16 @@
 
 import asyncio
 import contextlib
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from typing import TypeVar, TypeVarTuple, cast
 from weakref import WeakValueDictionary
 
 from app.inference.decoding import ImageDecoder
+from app.inference.engine import Engine
 from app.inference.models import Models
-from app.inference.work import Decode, Head, WorkQueue
+from app.inference.work import Decode, Head, Images, WorkQueue
 from app.observability import metrics
 from app.problems import Problem, no_such_task
 from app.settings import Settings
@@ -26,6 +27,7 @@ from app.store import (
 )
 from app.tasks.cache import TaskCache
 from app.tasks.examples import Examples, unpack
+from app.tasks.limits import numbering_negatives
 
 Arguments = TypeVarTuple("Arguments")
 Returned = TypeVar("Returned")
@@ -103,6 +105,16 @@ class TaskBase:
         if cached and cached.head and cached.record.revision == record.revision:
             return record, cached.head
         return record, await self._decode_head(record)
+
+    async def _decode(
+        self, engine: Engine, images: Sequence[bytes], negatives: Sequence[bytes]
+    ) -> tuple[Images, Images]:
+        """Examples of classes [S,R,R] and of none of them [M,R,R], as a model takes them. Raises `Problem`."""
+        if negatives and not engine.takes_negatives:
+            raise Problem(422, f"the model {engine.info.name} can make no use of negatives: leave them out")
+        with numbering_negatives(len(images)):
+            every = await self._decoder.decode([*images, *negatives], engine.read)
+        return every[: len(images)], every[len(images) :]
 
     async def _decode_head(self, record: TaskRecord) -> Head:
         """The head of a task's classes, then of its negatives."""

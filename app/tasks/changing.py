@@ -7,17 +7,18 @@ from collections.abc import Set as AbstractSet
 from dataclasses import dataclass, field, replace
 
 import numpy as np
+from numpy.typing import NDArray
 
 from app.inference.engine import Engine
 from app.inference.work import Images
 from app.observability import metrics
 from app.problems import Problem, no_such_task
 from app.store import IdempotencyRecord, TaskRecord
-from app.tasks.adaptation import adapt, in_pool_if_large
+from app.tasks.adaptation import adapt, encode_negatives, in_pool_if_large
 from app.tasks.base import MOST_TRIES, TaskBase, contended, store_refusals
 from app.tasks.examples import Examples, no_such_example, pack
 from app.tasks.idempotency import record_of_call
-from app.tasks.limits import check_lifetime, check_shots, spell_labels
+from app.tasks.limits import check_lifetime, check_negatives, check_shots, spell_labels
 from app.tasks.options import UpdateTask
 from app.tasks.quality_report import ExampleReport, of_examples
 
@@ -51,6 +52,7 @@ class Edit:
     labels: list[str]
     copies: list[bytes] = field(default_factory=list)  # of the new ones, where the task keeps pictures
     removed: int | None = None  # the number of one that does not stay
+    negatives: NDArray[np.float32] | None = None  # [M, L], codes of new examples of none of the classes
 
 
 @dataclass(frozen=True)
@@ -81,11 +83,46 @@ class Changing(TaskBase):
     """The ways in which a task changes, and its end."""
 
     async def add_support(
-        self, task_id: str, images: Sequence[bytes], labels: Sequence[str], owner: str, terms: Terms = ANY_TERMS
+        self,
+        task_id: str,
+        images: Sequence[bytes],
+        labels: Sequence[str],
+        owner: str,
+        terms: Terms = ANY_TERMS,
+        *,
+        negatives: Sequence[bytes] = (),
     ) -> TaskRecord:
-        """Adapt a task again, to its earlier examples and these. Raises `Problem`; the task is then as it was."""
-        change = await self._new_change(terms, "add", task_id, *images, *spell_labels(labels, self._settings))
-        return await self._add_examples(task_id, images, labels, owner, change)
+        """Adapt a task again, to its earlier examples and these. Raises `Problem`; the task is then as it was.
+
+        `negatives` are images of what is none of the classes; problems number them after the others. Alone they are
+        added to any task, for those of which no examples were kept have negatives too.
+        """
+        spelled = spell_labels(labels, self._settings)
+        check_negatives(len(images), len(negatives), self._settings)
+        change = await self._new_change(terms, "add", task_id, *images, *spelled, *negatives)
+        if not images:
+            return await self._add_negatives(task_id, negatives, owner, change)
+        return await self._add_examples(task_id, images, labels, owner, change, negatives=negatives)
+
+    async def _add_negatives(self, task_id: str, negatives: Sequence[bytes], owner: str, change: Change) -> TaskRecord:
+        """Add what is none of the classes to a task, whose classes stay as they are."""
+        if first := await self._first_answer(owner, change.once):
+            return first
+        record = await self._get_usable(task_id, owner)
+        _check_revision(record, change.revisions)
+        self._check_room(record, sum(record.shots.values()), len(negatives))
+        _, decoded = await self._decode(self._models.for_task(record), [], negatives)
+        codes = await encode_negatives(self._batcher, record.model_version, decoded)
+
+        def added(record: TaskRecord) -> TaskRecord:
+            self._check_room(record, sum(record.shots.values()), len(negatives))
+            return _with_negatives(record, codes)
+
+        return await self._change_record(task_id, owner, change, added)
+
+    def _check_room(self, record: TaskRecord, examples: int, negatives: int) -> None:
+        """Check that a task may have so many examples in all, and so many negatives more. Raises `Problem` 422."""
+        check_negatives(examples, record.negative_count + negatives, self._settings)
 
     async def _new_change(self, terms: Terms, call: str, *content: str | bytes) -> Change:
         """A change on these terms; the content is all that decides what it does."""
@@ -102,20 +139,24 @@ class Changing(TaskBase):
         owner: str,
         change: Change,
         judged: Judged = NOTHING_JUDGED,
+        negatives: Sequence[bytes] = (),
     ) -> TaskRecord:
         """Add examples to a task, and count answers that were judged with them."""
         decoded: Images | None = None
         copies: list[bytes] = []
+        codes: NDArray[np.float32] | None = None  # of the negatives
 
         async def added(record: TaskRecord, examples: Examples, engine: Engine) -> Edit:
-            nonlocal decoded, copies
+            nonlocal decoded, copies, codes
             classes = spell_labels(labels, self._settings, known=record.shots)
             earlier = examples.labels(record.labels)
             self._check_labels([*earlier, *classes])
+            self._check_room(record, len(earlier) + len(classes), len(negatives))
             if decoded is None:
-                decoded = await self._decoder.decode(images, engine.read)
+                decoded, of_negatives = await self._decode(engine, images, negatives)
                 copies = await self._decoder.small_copies(images) if record.keep_images else []
-            return Edit(examples, earlier, decoded, classes, copies)
+                codes = await encode_negatives(self._batcher, engine.info.version, of_negatives)
+            return Edit(examples, earlier, decoded, classes, copies, negatives=codes)
 
         return await self._change_examples(task_id, owner, change, added, judged)
 
@@ -204,6 +245,7 @@ class Changing(TaskBase):
                 quality=adaptation.quality,
                 cohesion=adaptation.cohesion,
             )
+            changed = _with_negatives(changed, edited.negatives)
             pictures = None
             if record.keep_images:
                 added = dict(enumerate(edited.copies, start=kept.next_number))
@@ -309,6 +351,13 @@ class Changing(TaskBase):
         self._shared_state.bump_version(task_id)
         self._cache.delete(task_id)
         metrics.tasks_deleted.inc()
+
+
+def _with_negatives(record: TaskRecord, codes: NDArray[np.float32] | None) -> TaskRecord:
+    """The record with codes [M,L] of more negatives; with none, as it is."""
+    if codes is None:
+        return record
+    return replace(record, negatives=codes if record.negatives is None else np.concatenate([record.negatives, codes]))
 
 
 def _no_images(engine: Engine) -> Images:

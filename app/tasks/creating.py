@@ -16,7 +16,7 @@ from app.tasks.adaptation import adapt, encode_negatives
 from app.tasks.base import TaskBase, store_refusals
 from app.tasks.examples import pack
 from app.tasks.idempotency import record_of_creation
-from app.tasks.limits import check_lifetime, check_negatives, check_shots, numbering_negatives, spell_labels
+from app.tasks.limits import check_lifetime, check_negatives, check_shots, spell_labels
 from app.tasks.options import TaskLifetime, TaskOptions
 
 
@@ -63,11 +63,7 @@ class Creating(TaskBase):
         engine = await self._choose_model(options.model, images)
         if options.keep_images and not options.keep_support:
             raise Problem(422, "keep_images needs keep_support: pictures are kept beside the examples' features")
-        if negatives and not engine.takes_negatives:
-            raise Problem(422, f"the model {engine.info.name} can make no use of negatives: leave them out")
-        with numbering_negatives(len(images)):
-            every = await self._decoder.decode([*images, *negatives], engine.read)
-        decoded, of_negatives = every[: len(images)], every[len(images) :]
+        decoded, of_negatives = await self._decode(engine, images, negatives)
         copies = await self._decoder.small_copies(images) if options.keep_images else []
         version = engine.info.version
         adaptation, codes_of_negatives = await asyncio.gather(

@@ -74,19 +74,24 @@ class Calls:
         return Call("POST", "/tasks", _read_task, body | {"headers": _once(idempotency_key)})
 
     @method
-    def add_support(self, task_id: str, examples: Examples, *, idempotency_key: str | None = None) -> Call[Task]:
+    def add_support(
+        self, task_id: str, examples: Examples = (), *, negatives: Images = (), idempotency_key: str | None = None
+    ) -> Call[Task]:
         """Add examples of old or new classes to a task, and adapt it again.
 
         Args:
             task_id: which task.
-            examples: images by label, or pairs of label and image.
+            examples: images by label, or pairs of label and image. None are needed beside `negatives`.
+            negatives: images of what is none of the classes, so that more such pictures are answered as unknown.
             idempotency_key: calls with the same key add the examples once. None takes a new key for each call, which
                 is the same in all attempts of that call.
 
         Raises:
-            TypeError, ValueError, OSError: one of `examples` is not an image.
+            TypeError, ValueError, OSError: one of `examples` or `negatives` is not an image, or there are none.
         """
-        body = of_examples(*labels_and_contents(examples))
+        of_none = to_contents(negatives, fewest=0)
+        labels, contents = labels_and_contents(examples, fewest=0 if of_none else 1)
+        body = of_examples(labels, contents, of_none)
         return Call("POST", f"{path_of(task_id)}/support", _read_task, body | {"headers": _once(idempotency_key)})
 
     @method

@@ -102,7 +102,7 @@ def to_file(image: Image) -> bytes:
     raise TypeError(_wrong_type(image))
 
 
-def labels_and_contents(examples: Examples) -> tuple[list[str], list[Content]]:
+def labels_and_contents(examples: Examples, fewest: int = 1) -> tuple[list[str], list[Content]]:
     """Return the label and what is sent of each example, in the same order. Raises what `to_contents` raises."""
     if isinstance(examples, str | bytes | Path) or not isinstance(examples, Iterable):
         raise TypeError(
@@ -122,7 +122,7 @@ def labels_and_contents(examples: Examples) -> tuple[list[str], list[Content]]:
             raise ValueError(f"label {label!r}: {error}") from error
         labels += [label] * len(of_label)
         contents += of_label
-    if not contents:
+    if len(contents) < fewest:
         raise ValueError("there are no examples: give images of at least two labels")
     return labels, contents
 

@@ -150,6 +150,8 @@ def find_level(holding: Iterable[tuple[str, ...]]) -> tuple[int, int]:
         here = {folders[:level] for folders in holding if len(folders) >= level}
         pictures_here = len(here & holding)
         if len(here) == 1 and around == level - 1:
+            if next(iter(here))[-1] == NEGATIVES:
+                return around, level
             inner = {folders[: level + 1] for folders in holding if len(folders) > level}
             if pictures_here and len(inner) < 2:
                 return around, level

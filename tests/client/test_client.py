@@ -86,6 +86,14 @@ def test_negatives_make_pictures_like_them_less_known(leo: Client) -> None:
     assert after is not None
     assert after < before
     assert leo.create(drawn, negatives=png("wave", 1)).negatives == 1
+    assert leo.add_support(plain.task_id, negatives=[png("wave", 1)]).negatives == 1
+    grown = leo.add_support(plain.task_id, {"ring": png("ring", 5)}, negatives=png("wave", 2))
+    assert (grown.negatives, grown.shots["ring"]) == (2, 2)
+    added = leo.predict(plain.task_id, png("wave", 9))[0].known
+    assert added is not None
+    assert added < before
+    with pytest.raises(ValueError, match="no examples"):
+        leo.add_support(plain.task_id)
 
 
 def test_feedback_counts_and_teaches(leo: Client) -> None:

@@ -45,7 +45,8 @@ def test_urls_stand_wherever_images_do(leo: Client, host: PictureHost, tmp_path:
     answers = leo.predict(task.task_id, [url("ring", 9), png("ex", 9)], top_k=1)
     assert [(answer.label, len(answer.top_k)) for answer in answers] == [("ring", 1), ("ex", 1)]
     assert leo.predict(task.task_id, url("ex", 9))[0].label == "ex"
-    assert leo.add_support(task.task_id, {"tee": url("tee", 1)}).shots["tee"] == 1
+    assert leo.add_support(task.task_id, {"tee": url("tee", 1)}, negatives=url("wave", 3)).shots["tee"] == 1
+    assert leo.get(task.task_id).negatives == 3
     assert leo.feedback(task.task_id, [("ex", "tee", url("tee", 2))]).shots["tee"] == 2
     assert leo.evaluate(task.task_id, [("ring", url("ring", 8)), ("ex", png("ex", 8))]).accuracy.value == 1
 

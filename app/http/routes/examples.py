@@ -3,9 +3,9 @@
 from fastapi import APIRouter, Request, Response
 
 from app.http import schemas
-from app.http.bodies import LabelledImages, RelabelExample
-from app.http.openapi import CLASSES_ZIP, FILES, LABELS, body_of, json_body, problems
-from app.http.parsing import read_label, read_labelled
+from app.http.bodies import AddExamples, RelabelExample
+from app.http.openapi import CLASSES_ZIP, FILES, LABELS, NEGATIVE_FILES, body_of, json_body, problems
+from app.http.parsing import read_additions, read_label
 from app.http.responses import answer_task, example_to_schema, set_etag
 from app.http.routes.deps import ContextDep, TermsDep
 from app.tasks.examples import no_such_example
@@ -27,17 +27,22 @@ async def list_examples(task_id: str, response: Response, context: ContextDep) -
 
 @router.post(
     "",
-    summary="Add support examples, of known or new classes",
-    description="The task adapts again to all its examples and keeps its id. New classes follow the known ones.",
+    summary="Add support examples, of known or new classes or of none",
+    description="The task adapts again to all its examples and keeps its id. New classes follow the known ones. "
+    "`negatives`, examples of none of the classes, may come alone.",
     responses=problems(401, 403, 404, 409, 412, 413, 415, 422, 429, 503, 507),
-    openapi_extra=body_of(LabelledImages, {"images": FILES, "labels": LABELS, "archive": CLASSES_ZIP}),
+    openapi_extra=body_of(
+        AddExamples, {"images": FILES, "labels": LABELS, "negatives": NEGATIVE_FILES, "archive": CLASSES_ZIP}
+    ),
 )
 async def add_support(
     task_id: str, request: Request, response: Response, context: ContextDep, terms: TermsDep
 ) -> schemas.Task:
-    sent = await read_labelled(request, context.settings)
+    sent = await read_additions(request, context.settings)
     with sent.named():
-        record = await context.tasks.add_support(task_id, sent.images, sent.labels, context.owner, terms)
+        record = await context.tasks.add_support(
+            task_id, sent.labelled, sent.labels, context.owner, terms, negatives=sent.negatives
+        )
     return answer_task(record, response)
 
 

@@ -65,9 +65,14 @@ def test_negatives_come_from_files_folders_and_zips(client: httpx.Client, suppor
     folder.rename(support / "_negatives")
     with_folder = run_leo("tasks", "create", support, **server).stdout.strip()
     assert client.get(f"/tasks/{with_folder}").json()["negatives"] == 2
-    added = run_leo("tasks", "add", task_id, support, status=1, **server).stderr
-    assert "when a task is created" in added
-    assert "_negatives" not in client.get(f"/tasks/{task_id}").json()["labels"]
+    run_leo("tasks", "add", task_id, support, "--negatives", one, **server)
+    added = client.get(f"/tasks/{task_id}").json()
+    assert (added["negatives"], "_negatives" in added["labels"]) == (6, False)
+    only = tmp_path / "only"
+    only.mkdir()
+    (support / "_negatives").rename(only / "_negatives")
+    run_leo("tasks", "add", task_id, only, **server)
+    assert client.get(f"/tasks/{task_id}").json() == {**added, "negatives": 8, "revision": added["revision"] + 1}
     refused = run_leo("tasks", "create", support, "--negatives", text, status=1, **server).stderr
     assert "text.png" in refused
     assert "Traceback" not in refused

@@ -3,6 +3,7 @@
 import base64
 import io
 import shutil
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -139,12 +140,122 @@ def test_what_cannot_be_taken_is_refused_by_name(client: httpx.Client) -> None:
     assert_problem(texts, 422, "send it as a file")
     task_id = create(client).json()["task_id"]
     parts = [*files([png("ring", 3)]), ("negatives", ("0", NEGATIVES[0]))]
-    assert_problem(client.post(f"/tasks/{task_id}/support", data={"labels": ["ring"]}, files=parts), 422, "negatives")
+    assert_problem(client.post(f"/tasks/{task_id}/evaluate", data={"labels": ["ring"]}, files=parts), 422, "negatives")
     beside_zip = [("archive", ("a.zip", zip_of({"a/0.png": png("ring"), "b/0.png": png("ex")})))]
     assert_problem(client.post("/tasks", files=[*beside_zip, parts[-1]]), 422, "_negatives")
     folders = zip_of({"ring/0.png": png("ring"), "_negatives/0.png": png("wave")})
     as_zip = {"content": folders, "headers": {"Content-Type": "application/zip"}}
-    assert_problem(client.post(f"/tasks/{task_id}/support", **as_zip), 422, "when a task is created", "_negatives")
+    assert_problem(client.post(f"/tasks/{task_id}/evaluate", **as_zip), 422, "no use of negatives", "_negatives")
+
+
+def more(
+    client: httpx.Client,
+    task_id: str,
+    negatives: list[bytes] = NEGATIVES,
+    examples: list[tuple[str, bytes]] | None = None,
+    headers: dict[str, str] | None = None,
+) -> httpx.Response:
+    """Add negatives to a task in a form, perhaps with examples of classes."""
+    labels, images = zip(*examples, strict=True) if examples else ((), ())
+    parts = [*files(list(images)), *(("negatives", (f"{n}", data)) for n, data in enumerate(negatives))]
+    return client.post(f"/tasks/{task_id}/support", data={"labels": list(labels)}, files=parts, headers=headers)
+
+
+def test_negatives_added_later_do_what_those_given_at_once_do(client: httpx.Client) -> None:
+    plain, known = create(client).json(), known_of(client, with_negatives(client).json()["task_id"])
+    task_id = plain["task_id"]
+    before = known_of(client, task_id)
+    half = len(NEGATIVES) // 2
+    changed = more(client, task_id, NEGATIVES[:half]).json()
+    assert (changed["negatives"], changed["revision"], changed["shots"]) == (half, 1, plain["shots"])
+    assert changed["adaptation"] == plain["adaptation"]
+    between = known_of(client, task_id)
+    assert more(client, task_id, NEGATIVES[half:]).json()["negatives"] == len(NEGATIVES)
+    for _ in range(3):  # the head that was decoded before must not answer
+        assert known_of(client, task_id) == pytest.approx(known, abs=1e-2)
+    assert sum(before[10:]) > sum(between[10:]) > sum(known[10:])
+
+
+def test_negatives_and_examples_are_added_together(client: httpx.Client) -> None:
+    task_id = create(client).json()["task_id"]
+    grown = more(client, task_id, NEGATIVES, [("new", png(FIVE[0], 5)), (FIVE[1], png(FIVE[1], 5))]).json()
+    assert (grown["negatives"], grown["shots"]["new"], grown["shots"][FIVE[1]]) == (len(NEGATIVES), 1, 2)
+    assert len(client.get(f"/tasks/{task_id}/support").json()["examples"]) == len(FIVE) + 2
+
+
+def test_json_and_zips_add_them_too(client: httpx.Client) -> None:
+    task_id, as_zip = create(client).json()["task_id"], {"headers": {"Content-Type": "application/zip"}}
+    path = f"/tasks/{task_id}/support"
+    text = [base64.b64encode(image).decode() for image in NEGATIVES[:2]]
+    assert client.post(path, json={"negatives": text}).json()["negatives"] == 2
+    members = {"set/ring/0.png": png("ring", 4), "set/_negatives/0.png": NEGATIVES[2]}
+    added = client.post(path, content=zip_of(members), **as_zip).json()
+    assert (added["negatives"], added["shots"]["ring"]) == (3, create(client).json()["shots"]["ring"] + 1)
+    alone = zip_of({"_negatives/0.png": NEGATIVES[3]})
+    assert client.post(path, content=alone, **as_zip).json()["negatives"] == 4
+    deep = zip_of({"set/_negatives/a/b/0.png": NEGATIVES[4], "set/_negatives/c/0.png": NEGATIVES[5]})
+    deeper = client.post(path, files={"archive": ("a.zip", deep)}).json()
+    assert (deeper["negatives"], deeper["labels"]) == (6, added["labels"])
+
+
+def test_tasks_without_examples_take_negatives(client: httpx.Client) -> None:
+    forgetful = create(client, keep_support="false").json()["task_id"]
+    assert_problem(add(client, forgetful, [("ring", png("ring", 1))]), 409, "not kept")
+    assert more(client, forgetful).json()["negatives"] == len(NEGATIVES)
+    exported = client.get(f"/tasks/{forgetful}/parameters").content
+    imported = client.post("/tasks/import", content=exported).json()["task_id"]
+    assert more(client, imported, NEGATIVES[:1]).json()["negatives"] == len(NEGATIVES) + 1
+
+
+def test_one_key_adds_negatives_once(client: httpx.Client) -> None:
+    task_id, headers = create(client).json()["task_id"], {"Idempotency-Key": "more"}
+    first = more(client, task_id, headers=headers)
+    assert more(client, task_id, headers=headers).json() == first.json()
+    assert client.get(f"/tasks/{task_id}").json()["negatives"] == len(NEGATIVES)
+    assert_problem(more(client, task_id, NEGATIVES[1:], headers=headers), 422, "Idempotency-Key")
+    others = {"Idempotency-Key": "both"}
+    both = [more(client, task_id, NEGATIVES[:1], [("ring", png("ring", 7))], others).json() for _ in range(2)]
+    assert both[0] == both[1]
+    assert client.get(f"/tasks/{task_id}").json()["negatives"] == len(NEGATIVES) + 1
+
+
+def test_negatives_of_several_callers_at_once_are_all_added(client: httpx.Client) -> None:
+    task_id = create(client).json()["task_id"]
+    with ThreadPoolExecutor(8) as callers:
+        wanted = [([negative], [("ring", png("ring", n))] if n % 2 else None) for n, negative in enumerate(NEGATIVES)]
+        answers = list(callers.map(lambda each: more(client, task_id, *each), wanted))
+    assert {answer.status_code for answer in answers} == {200}
+    task = client.get(f"/tasks/{task_id}").json()
+    assert (task["negatives"], task["shots"]["ring"]) == (len(NEGATIVES), 1 + len(NEGATIVES) // 2)
+
+
+def test_what_cannot_be_added_leaves_the_task_as_it_was(client: httpx.Client) -> None:
+    task = create(client).json()
+    task_id, path = task["task_id"], f"/tasks/{task['task_id']}/support"
+    broken = more(client, task_id, [NEGATIVES[0], b"text"], [("ring", png("ring", 1))])
+    assert_problem(broken, 422, "negative 1")
+    assert broken.json()["index"] == 2
+    assert_problem(more(client, task_id, NEGATIVES[:1], headers={"If-Match": '"7"'}), 412)
+    assert_problem(more(client, task_id, []), 422, "no images")
+    assert_problem(client.post(path, json={}), 422, "no images")
+    assert_problem(client.post(path, json={"negatives": "text"}), 422, "negatives")
+    assert_problem(more(client, "0" * 24), 404)
+    assert client.get(f"/tasks/{task_id}").json() == task
+    assert more(client, task_id, NEGATIVES[:1] * 60).status_code == 200
+    assert_problem(more(client, task_id, NEGATIVES[:1] * 41), 422, "101 negatives")
+    assert_problem(more(client, task_id, NEGATIVES[:1] * 41, [("ring", png("ring", 1))]), 422, "101 negatives")
+    assert client.get(f"/tasks/{task_id}").json()["revision"] == 1
+
+
+def test_examples_and_negatives_fill_a_task_together(settings: Settings, tmp_path: Path) -> None:
+    """Else its export could not be imported."""
+    with serving(settings.model_copy(update={"data_dir": tmp_path, "max_images": 12})) as client:
+        task_id = with_negatives(client, NEGATIVES[:6]).json()["task_id"]
+        assert more(client, task_id, NEGATIVES[:1]).json()["negatives"] == 7
+        assert_problem(more(client, task_id, NEGATIVES[:1]), 422, "5 examples and 8 negatives")
+        assert_problem(add(client, task_id, [("ring", png("ring", 1))]), 422, "6 examples and 7 negatives")
+        assert client.delete(f"/tasks/{task_id}/support/0").status_code == 200
+        assert add(client, task_id, [("ring", png("ring", 1))]).status_code == 200
 
 
 def test_a_model_that_cannot_use_them_says_so(tmp_path: Path) -> None:
