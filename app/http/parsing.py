@@ -33,7 +33,7 @@ from app.inference.client import unless_client_leaves
 from app.observability import metrics
 from app.problems import Problem
 from app.settings import Settings
-from app.tasks.changing import Judgement
+from app.tasks.changes import Judgement
 from app.tasks.limits import check_image_count, numbering_negatives
 from app.tasks.options import TaskOptions, UpdateTask
 from app.tasks.zip_files import ZIP

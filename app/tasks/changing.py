@@ -4,7 +4,7 @@ import time
 from collections import Counter
 from collections.abc import Awaitable, Callable, Sequence
 from collections.abc import Set as AbstractSet
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -13,70 +13,15 @@ from app.inference.engine import Engine
 from app.inference.work import Images
 from app.observability import metrics
 from app.problems import Problem, no_such_task
-from app.store import IdempotencyRecord, TaskRecord
+from app.store import TaskRecord
 from app.tasks.adaptation import adapt, encode_negatives, in_pool_if_large
 from app.tasks.base import MOST_TRIES, TaskBase, contended, store_refusals
+from app.tasks.changes import ANY_TERMS, NOTHING_JUDGED, Change, Edit, Judged, Judgement, Terms
 from app.tasks.examples import Examples, no_such_example, pack
 from app.tasks.idempotency import record_of_call
 from app.tasks.limits import check_lifetime, check_negatives, check_shots, spell_labels
 from app.tasks.options import UpdateTask
 from app.tasks.quality_report import ExampleReport, of_examples
-
-
-@dataclass(frozen=True)
-class Terms:
-    """On which terms a caller makes a change."""
-
-    revisions: AbstractSet[int] | None = None  # those at which it may be made; None for any
-    idempotency_key: str | None = None  # under which it is made once only, however often it is asked for
-
-
-ANY_TERMS = Terms()
-
-
-@dataclass(frozen=True)
-class Change:
-    """A change that is asked for: the revisions at which it may be made, and by what a repeated request is known."""
-
-    revisions: AbstractSet[int] | None
-    once: IdempotencyRecord | None
-
-
-@dataclass(frozen=True)
-class Edit:
-    """What a task's examples shall be: those that stay, under these labels, and new ones."""
-
-    kept: Examples
-    kept_labels: list[str]
-    images: Images
-    labels: list[str]
-    copies: list[bytes] = field(default_factory=list)  # of the new ones, where the task keeps pictures
-    removed: int | None = None  # the number of one that does not stay
-    negatives: NDArray[np.float32] | None = None  # [M, L], codes of new examples of none of the classes
-
-
-@dataclass(frozen=True)
-class Judgement:
-    """What a task answered about a picture, and what is right; with the picture it becomes an example."""
-
-    predicted: str
-    label: str
-    image: bytes | None = None
-
-
-@dataclass(frozen=True)
-class Judged:
-    """So many answers were judged, and so many of them were right."""
-
-    answers: int = 0
-    right: int = 0
-
-    def counted(self, record: TaskRecord) -> TaskRecord:
-        """The record with these added to its counts."""
-        return replace(record, judged=record.judged + self.answers, judged_right=record.judged_right + self.right)
-
-
-NOTHING_JUDGED = Judged()
 
 
 class Changing(TaskBase):

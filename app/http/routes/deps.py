@@ -16,7 +16,7 @@ from app.inference.readiness import Readiness
 from app.problems import Problem
 from app.settings import Settings
 from app.shared_state import SharedState
-from app.tasks.changing import Terms
+from app.tasks.changes import Terms
 from app.tasks.service import Tasks
 
 ANONYMOUS = ""  # the owner of every task if no keys are configured

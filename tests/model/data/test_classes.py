@@ -118,6 +118,8 @@ def test_find_level() -> None:
     assert find_level([]) == (0, 0)
     assert find_level([("a",), ("b",)]) == (0, 1)
     assert find_level([("x", "a"), ("x", "b")]) == (1, 2)
+    assert find_level([("_negatives", "a"), ("_negatives", "b", "c")]) == (0, 1)
+    assert find_level([("x", "_negatives", "a"), ("x", "_negatives", "b")]) == (1, 2)
     assert find_level([("a", "1"), ("b", "1"), ("b",)]) == (0, 1)
     assert find_level([("a", "1"), ("b", "1"), ("c", "1"), ("c",)]) == (0, 2)
 
