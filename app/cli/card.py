@@ -14,7 +14,8 @@ if TYPE_CHECKING:
     from model.data.omniglot import Drawings
     from model.leo import LatentEmbeddingOptimization
 
-AFTER_TRAINING = ("support_views", "inner_temperature", "inner_steps")  # as `model.training.config` lists them
+# As `model.training.config` lists them.
+AFTER_TRAINING = ("support_views", "inner_temperature", "inner_ridge", "inner_lr", "inner_steps")
 CALIBRATION_EPISODES = 200  # tasks of each kind
 
 

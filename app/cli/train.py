@@ -138,10 +138,12 @@ def _train_on_drawings(
         with one_line_errors(ValueError):  # the run in `out`, or the model to start from, does not fit the settings
             trainer = DrawingTrainer(config, training, validation, out, device, teacher_leo, start_leo)
             if parallel.is_first():
-                note(
-                    f"budget: {config.pretrain_steps:,} steps of {config.pretrain_batch} images, then "
-                    f"{config.episode_steps:,} steps of tasks with up to {config.images_per_step} images"
-                )
+                stages = [
+                    f"{config.pretrain_steps:,} steps of {config.pretrain_batch} images",
+                    f"{config.episode_steps:,} steps of tasks with up to {config.images_per_step} images",
+                    f"{config.view_steps:,} steps of {config.view_batch} drawings in {config.taught_views} views",
+                ]
+                note(f"budget: {', then '.join(stages if config.view_steps else stages[:2])}")
                 _show_training(trainer)
             else:
                 for _ in trainer.run():

@@ -3,14 +3,15 @@
 Together with the data and the seed they determine the weights.
 """
 
-from typing import Literal
+from typing import Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from model.config import LEOConfig
 
-#: Settings of `LEOConfig` that no weight depends on: they can be changed after training.
-SetAfterTraining = Literal["support_views", "inner_temperature", "inner_steps"]
+#: Settings of `LEOConfig` that can be changed after training. `inner_lr` then replaces the alpha that was learned; no
+#: other weight depends on them.
+SetAfterTraining = Literal["support_views", "inner_temperature", "inner_ridge", "inner_lr", "inner_steps"]
 
 
 class EpisodeConfig(BaseModel):
@@ -30,9 +31,9 @@ class EpisodeConfig(BaseModel):
 
 
 class DrawingTrainConfig(EpisodeConfig):
-    """Settings of a run on drawings: supervised pretraining, episodes, and what is done to the trained model.
+    """Settings of a run on drawings: its three stages, and what is done to the trained model.
 
-    `model.training.drawings.DrawingTrainer` does the first two, `model.training.finishing` the last.
+    `model.training.drawings.DrawingTrainer` runs the stages, `model.training.finishing` does the rest.
     """
 
     leo: LEOConfig
@@ -50,12 +51,24 @@ class DrawingTrainConfig(EpisodeConfig):
     mirrored: bool = Field(False, description="use mirror images as further classes, as rotated ones are")
     elastic: float = Field(0.0, ge=0, le=0.2, description="largest elastic shift, as a share of the side")
 
+    # views
+    view_steps: int = Field(0, ge=0, description="steps in which phi learns its own mean over several views")
+    view_batch: int = Field(96, ge=1, description="drawings of a step")
+    view_lr: float = Field(7.5e-4, gt=0, description="peak of a one-cycle schedule")
+    taught_views: int = Field(9, ge=2, le=32, description="views of a drawing that the mean is taken over")
+
     # what is done to the trained model
     low_rank: int | None = Field(None, ge=1, description="rank of the decoder's last layer; None leaves it as it is")
     after_training: dict[SetAfterTraining, float] = Field({}, description="settings of the finished model, by name")
 
     validate_every: int = Field(250, ge=1, description="steps between validations, each with a checkpoint")
     checkpoint_every: int = Field(50, ge=1, description="steps between checkpoints; a killed run loses no more")
+
+    @model_validator(mode="after")
+    def _check(self) -> Self:
+        if self.view_steps and self.leo.own_encoder:
+            raise ValueError("view_steps needs own_encoder=False: phi alone would learn, and not the encoder's blocks")
+        return self
 
 
 class PhotoTrainConfig(EpisodeConfig):

@@ -1,9 +1,10 @@
-"""Meta-training of a LEO on drawings, in two stages, which can be killed at any moment.
+"""Meta-training of a LEO on drawings, in up to three stages, which can be killed at any moment.
 
 A run that is started again resumes, and ends with the same weights.
 
 1. `pretrain`: supervised pretraining of phi and the encoder's linear map, see `model.training.pretraining`.
 2. `episodes`: the whole model is trained through the inner loop, on tasks of mixed ways and shots.
+3. `views`: phi learns its own mean over several views of a drawing, see `model.training.view_teaching`.
 
 Every step samples its data with a generator seeded by (seed, stage, step). So a resumed run samples what the
 uninterrupted one would have sampled.
@@ -31,6 +32,7 @@ from model.training.drawing_batches import ROTATIONS, DrawingBatches
 from model.training.history import Progress, Stage, append_to_log, cut_log
 from model.training.pretraining import Pretraining, process_generator
 from model.training.schedule import one_cycle, random_choice, step_generator
+from model.training.view_teaching import ViewTeaching
 
 
 class DrawingTrainer:
@@ -77,6 +79,12 @@ class DrawingTrainer:
         self.pretraining = Pretraining(config, self.leo, training, self.batches, teacher)
         if start is not None and config.pretrain_steps:
             self.pretraining.prototypes_from_codes()
+        self.view_teaching: ViewTeaching | None = None
+        self.steps_of: dict[Stage, int] = {
+            "pretrain": config.pretrain_steps,
+            "episodes": config.episode_steps,
+            "views": config.view_steps,
+        }
         self.stage: Stage = "pretrain" if config.pretrain_steps else "episodes"
         self.step = 0
         self.seconds = 0.0
@@ -93,7 +101,7 @@ class DrawingTrainer:
         Raises `model.leo.TrainingDiverged` if 20 steps in a row are not finite.
         """
         while True:
-            steps = self.config.pretrain_steps if self.stage == "pretrain" else self.config.episode_steps
+            steps = self.steps_of[self.stage]
             while self.step < steps:
                 began = time.perf_counter()
                 for group in self.optimizer.param_groups:
@@ -111,16 +119,22 @@ class DrawingTrainer:
                     if parallel.is_first():
                         self._save(progress)
                 yield progress
-            if self.stage == "episodes":
+            if self.stage == "pretrain":
+                self._align_with_phi()
+                self._begin("episodes")
+            elif self.stage == "episodes" and self.steps_of["views"]:
+                self._begin("views")
+            else:
                 return
-            self._begin_episodes()
 
     def _run_step(self) -> tuple[int, dict[str, float]]:
         """Run one step of the current stage; return its number of images, and its loss and other figures by name."""
-        generator = step_generator(self.config.seed * 2 + (self.stage == "episodes"), self.step)
+        seed, step = 2 * self.config.seed, self.step
         if self.stage == "pretrain":
-            return self.pretraining.run_step(self.step, generator, self.optimizer)
-        return self._run_episode_step(generator)
+            return self.pretraining.run_step(step, step_generator(seed, step), self.optimizer)
+        if self.view_teaching is None:
+            return self._run_episode_step(step_generator(seed + 1, step))
+        return self.view_teaching.run_step(step_generator(seed + 1, self.config.episode_steps + step), self.optimizer)
 
     def _run_episode_step(self, generator: torch.Generator) -> tuple[int, dict[str, float]]:
         config = self.config
@@ -174,18 +188,22 @@ class DrawingTrainer:
             self.leo.encoder.features.load_state_dict(self.leo.classifier.phi.state_dict())
         self.leo.decoder.start_as_transpose_of(self.leo.encoder)
 
-    def _begin_episodes(self) -> None:
-        self._align_with_phi()
-        self.stage, self.step = "episodes", 0
+    def _begin(self, stage: Stage) -> None:
+        self.stage, self.step = stage, 0
         self.optimizer = self._make_optimizer()
 
     def _make_optimizer(self) -> torch.optim.Optimizer:
-        """Return the optimizer of the current stage; `run` scales the `peak` of each group by the schedule."""
-        if self.stage == "episodes":
-            optimizer: torch.optim.Optimizer = self.leo.optimizer
-            peak = self.config.leo.outer_lr
-        else:
+        """Return the optimizer of the current stage; `run` scales the `peak` of each group by the schedule.
+
+        The stage `views` begins here: phi as it is now becomes its teacher.
+        """
+        if self.stage == "pretrain":
             optimizer, peak = self.pretraining.make_optimizer(), self.config.pretrain_lr
+        elif self.stage == "episodes":
+            optimizer, peak = self.leo.optimizer, self.config.leo.outer_lr
+        else:
+            self.view_teaching = ViewTeaching(self.config, self.leo, self.batches, self.counts)
+            optimizer, peak = self.view_teaching.make_optimizer(), self.config.view_lr
         for group in optimizer.param_groups:
             group["peak"] = peak
         return optimizer
@@ -208,6 +226,8 @@ class DrawingTrainer:
         }
         if self.stage == "pretrain":
             state["prototypes"] = self.pretraining.prototypes.detach()
+        if self.view_teaching is not None:
+            state["teacher"] = self.view_teaching.teacher.state_dict()
         fresh = self.folder / "state.pt.new"
         torch.save(state, fresh)
         fresh.replace(self.folder / "state.pt")
@@ -230,6 +250,8 @@ class DrawingTrainer:
                     self.pretraining.prototypes.copy_(state["prototypes"])
             self.optimizer = self._make_optimizer()
             self.optimizer.load_state_dict(state["optimizer"])
+            if self.view_teaching is not None:
+                self.view_teaching.teacher.load_state_dict(state["teacher"])
         if parallel.is_first():
             write_whole(self.folder / "run.json", (self.config.model_dump_json(indent=2) + "\n").encode())
             cut_log(self.folder / "log.csv", self.stage, self.step)

@@ -2,6 +2,8 @@
 
 from collections.abc import Mapping
 
+from torch import nn
+
 from model.config import LEOConfig
 from model.leo import LatentEmbeddingOptimization
 from model.training.config import DrawingTrainConfig, SetAfterTraining
@@ -23,8 +25,10 @@ def with_settings(
 ) -> LatentEmbeddingOptimization:
     """Return a LEO in evaluation mode that has the same weights and other settings, on the same device.
 
-    Raises `pydantic.ValidationError` if a value is impossible.
+    A new `inner_lr` becomes alpha, whatever was learned. Raises `pydantic.ValidationError` if a value is impossible.
     """
     changed = LatentEmbeddingOptimization(config=LEOConfig.model_validate(leo.config.model_dump() | dict(changes)))
     changed.load_state_dict(leo.state_dict())
+    if "inner_lr" in changes:
+        nn.init.constant_(changed.alpha, changed.config.inner_lr)
     return changed.to(leo.alpha.device).eval()

@@ -8,7 +8,7 @@ from typing import Literal, get_args
 
 from model.checkpoint import write_whole
 
-Stage = Literal["pretrain", "episodes"]
+Stage = Literal["pretrain", "episodes", "views"]
 
 
 @dataclass

@@ -2,6 +2,9 @@
 
 import csv
 from pathlib import Path
+from typing import get_args
+
+from model.training.history import Stage
 
 
 def draw_curve(log: Path, png: Path) -> None:
@@ -17,8 +20,10 @@ def draw_curve(log: Path, png: Path) -> None:
         [("loss", "training loss"), ("validation", "validation accuracy, 5-way 1-shot")], start=1
     ):
         axes = figure.add_subplot(1, 2, place)
-        for stage in ("pretrain", "episodes"):
+        for stage in get_args(Stage):
             of_stage = [row for row in rows if row["stage"] == stage]
+            if not of_stage:
+                continue
             axes.plot(
                 [float(r["seconds"]) / 60 for r in of_stage], [float(r[key]) for r in of_stage], marker=".", label=stage
             )

@@ -17,7 +17,7 @@ from tests.helpers.training import run_config
 from model.evaluation import calibration, drawing_card
 from model.training import presets
 
-changes = {"pretrain_steps": 12, "episode_steps": 8, "validate_every": 4, "checkpoint_every": 3}
+changes = {"pretrain_steps": 12, "episode_steps": 8, "view_steps": 8, "validate_every": 4, "checkpoint_every": 3}
 presets.PRESETS["tiny"] = run_config(**changes, after_training={"support_views": 2, "inner_temperature": 2.0})
 drawing_card.measure_drawing_figures.__defaults__ = (20,)  # tasks
 calibration.calibrate.__defaults__ = (5, 1)  # tasks and seed
@@ -43,6 +43,7 @@ MOMENTS = (
     ("model.training.pretraining.process_generator", 8),  # in the first stage, between two checkpoints
     ("torch.save", 2),  # a checkpoint is half written
     ("model.training.drawings.save_model", 3),  # in the second stage; the log has a line that no checkpoint knows of
+    ("model.training.view_teaching._distance", 11),  # in the sixth step of the third stage, between two checkpoints
     ("model.evaluation.drawing_card.measure_drawing_figures", 1),  # after the calibration
 )
 

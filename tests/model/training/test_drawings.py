@@ -32,17 +32,18 @@ def test_the_same_seed_gives_the_same_run(drawings: Drawings, tmp_path: Path) ->
         assert torch.equal(value, weights(runs[1].leo)[name]), name
 
 
-@pytest.mark.parametrize("killed_after", [3, 9])  # between checkpoints of the first and the second stage
+@pytest.mark.parametrize("killed_after", [3, 9, 13])  # between checkpoints of each stage
 def test_a_killed_run_resumes_and_ends_with_the_same_weights(
     drawings: Drawings, tmp_path: Path, killed_after: int
 ) -> None:
-    whole = trainer(drawings, tmp_path / "whole", run_config())
+    config = run_config(view_steps=4)
+    whole = trainer(drawings, tmp_path / "whole", config)
     list(whole.run())
-    killed = trainer(drawings, tmp_path / "killed", run_config())
+    killed = trainer(drawings, tmp_path / "killed", config)
     for step, _ in enumerate(killed.run(), start=1):
         if step == killed_after:
             break
-    resumed = trainer(drawings, tmp_path / "killed", run_config())
+    resumed = trainer(drawings, tmp_path / "killed", config)
     assert resumed.step > 0
     list(resumed.run())
     for name, value in weights(whole.leo).items():
@@ -79,6 +80,7 @@ def test_a_checkpoint_of_a_default_run_has_at_most_16_mb(tmp_path: Path) -> None
             "pretrain_steps": 1,
             "pretrain_batch": 8,
             "episode_steps": 1,
+            "view_steps": 1,
             "images_per_step": 20,
             "checkpoint_every": 1,
         }

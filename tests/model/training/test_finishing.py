@@ -24,6 +24,15 @@ def test_a_finished_model_has_the_rank_and_the_settings_of_its_run() -> None:
     assert (trained.config.decoder_rank, trained.config.support_views) == (None, 1)  # it is not changed
 
 
+def test_a_new_inner_lr_becomes_alpha() -> None:
+    trained = tiny()
+    torch.nn.init.normal_(trained.alpha)
+    changed = with_settings(trained, {"inner_lr": 0.07, "inner_ridge": 2.5})
+    assert (changed.config.inner_lr, changed.config.inner_ridge) == (0.07, 2.5)
+    assert torch.equal(changed.alpha, torch.full_like(trained.alpha, 0.07))
+    assert torch.equal(with_settings(trained, {"inner_ridge": 2.5}).alpha, trained.alpha)
+
+
 def test_a_run_without_them_ends_with_what_was_trained() -> None:
     trained = tiny()
     finished = finish(trained, run_config())
