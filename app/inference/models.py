@@ -23,6 +23,7 @@ log = logging.getLogger(__name__)
 
 IN_PROCESS = "process:"  # before a device's name: it has a process of its own, whatever it is
 BATCH_SECONDS = 0.05  # the time that a batch of images should take at most
+AGAIN = "create the task again"  # what a task needs that was made with weights that are not loaded
 
 
 MakeEngine = Callable[[Settings, Path], Engine]
@@ -161,20 +162,25 @@ class Models:
         """Whether models for drawings and for photos are loaded, so that one has to be chosen."""
         return len({engine.takes_drawings for engine in self}) > 1
 
+    def of_version(self, name: str, version: str) -> Engine | None:
+        """The model of this name and version, or None if that version is not loaded."""
+        loaded = self._loaded
+        named = (models[name] for models in (loaded.current, loaded.previous) if name in models)
+        engines: list[Engine] = [*named, *self]  # a model may have been renamed
+        return next((engine for engine in engines if engine.info.version == version), None)
+
     def for_task(self, record: TaskRecord) -> Engine:
         """The model that a task was made with. Raises `Problem` 409 if that version is not loaded."""
-        loaded = self._loaded
-        named = (models[record.model] for models in (loaded.current, loaded.previous) if record.model in models)
-        engines: list[Engine] = [*named, *self]  # a model may have been renamed
-        for engine in engines:
-            if engine.info.version == record.model_version:
-                return engine
-        loaded_versions = ", ".join(f"{each.info.name} {each.info.version}" for each in self)
-        raise Problem(
-            409,
-            f"the task was made with {record.model} {record.model_version}, but this service runs {loaded_versions}, "
-            "which cannot read its codes: create the task again",
-        )
+        engine = self.of_version(record.model, record.model_version)
+        if engine is None:
+            loaded_versions = ", ".join(f"{each.info.name} {each.info.version}" for each in self)
+            remedy = "import its export.zip, which makes it anew from its pictures" if record.keep_images else AGAIN
+            raise Problem(
+                409,
+                f"the task was made with {record.model} {record.model_version}, but this service runs "
+                f"{loaded_versions}, which cannot read its codes: {remedy}",
+            )
+        return engine
 
     def run(self, batch: list[Work]) -> list[Result | Problem]:
         """Run a batch of work, each model's part as one batch; results are in the order of the work."""

@@ -19,18 +19,17 @@ class Exporting(TaskBase):
         return head_file.write(record, head)
 
     async def export(self, task_id: str, owner: str) -> bytes:
-        """The whole task as a zip, see `app.tasks.task_file`."""
+        """The whole task as a zip, see `app.tasks.task_file`; without its head if its model is not loaded any more."""
         for _ in range(MOST_TRIES):
             found = await self._store.with_support(task_id, owner)
             if found is None:
                 raise no_such_task()
             record, payload = found
-            self._models.for_task(record)
-            head = await self._decode_head(record)
+            is_loaded = self._models.of_version(record.model, record.model_version) is not None
+            head = await self._decode_head(record) if is_loaded else None
             pictures = await self._store.pictures(task_id, owner) if record.keep_images else {}
             if not record.keep_images or (await self.get(task_id, owner)).revision == record.revision:
-                parameters = head_file.write(record, head)
-                return await self._in_thread(task_file.write, record, parameters, payload, pictures)
+                return await self._in_thread(task_file.write, record, head, payload, pictures)
         raise contended()
 
     async def onnx(self, task_id: str, owner: str, *, prepared: bool = False) -> bytes:

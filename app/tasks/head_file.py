@@ -35,11 +35,11 @@ OTHER_FILES = {
 class ExportedHead:
     """What the file holds: `weight` [N,F], `bias` [N], and the `codes` [N,L] they were decoded from.
 
-    And codes of the task's `negatives` [M,L], if it has any.
+    And codes of the task's `negatives` [M,L], if it has any. `weight` and `bias` are None where the codes stand alone.
     """
 
-    weight: NDArray[np.float32]
-    bias: NDArray[np.float32]
+    weight: NDArray[np.float32] | None
+    bias: NDArray[np.float32] | None
     codes: NDArray[np.float32]
     negatives: NDArray[np.float32] | None
     labels: list[str]
@@ -50,8 +50,11 @@ class ExportedHead:
     model_version: str
 
 
-def write(record: TaskRecord, head: Head) -> bytes:
-    """The file of a task's head, of which the rows of its negatives are left out: their codes are there."""
+def write(record: TaskRecord, head: Head | None) -> bytes:
+    """The file of a task's head, of which the rows of its negatives are left out: their codes are there.
+
+    Without a head, which only the model that the task was made with can decode, the file holds the codes alone.
+    """
     described = {
         "task_id": record.task_id,
         "model": record.model,
@@ -63,14 +66,19 @@ def write(record: TaskRecord, head: Head) -> bytes:
     if record.cohesion is not None:
         described["cohesion"] = json.dumps(record.cohesion)
     ways = len(record.codes)
-    tensors = {"fc.weight": head.weight[:ways], "fc.bias": head.bias[:ways], "codes": record.codes}
+    tensors = {"codes": record.codes}
+    if head is not None:
+        tensors |= {"fc.weight": head.weight[:ways], "fc.bias": head.bias[:ways]}
     if record.negatives is not None:
         tensors["negatives"] = record.negatives
     return save({name: np.ascontiguousarray(tensor) for name, tensor in tensors.items()}, metadata=described)
 
 
-def read(data: bytes, max_header_bytes: int) -> ExportedHead:
-    """Raises `Problem` 422 saying what is wrong with the file; what a task may hold is checked elsewhere."""
+def read(data: bytes, max_header_bytes: int, *, codes_alone: bool = False) -> ExportedHead:
+    """Read what `write` made, with a head or, if `codes_alone`, without one.
+
+    Raises `Problem` 422 saying what is wrong with the file; what a task may hold is checked elsewhere.
+    """
     if not data:
         raise Problem(422, f"the body is empty: {AS_EXPORTED}")
     header_bytes = int.from_bytes(data[:8], "little")
@@ -91,8 +99,8 @@ def read(data: bytes, max_header_bytes: int) -> ExportedHead:
         raise Problem(422, f"the file has no metadata: {AS_EXPORTED}")
     try:
         head = ExportedHead(
-            weight=tensors["fc.weight"],
-            bias=tensors["fc.bias"],
+            weight=None if codes_alone else tensors["fc.weight"],
+            bias=None if codes_alone else tensors["fc.bias"],
             codes=tensors["codes"],
             negatives=tensors.get("negatives"),
             labels=json.loads(described["labels"]),
@@ -121,7 +129,8 @@ def _check(head: ExportedHead) -> None:
         raise Problem(422, "the file's labels or shots are not what this service writes")
     if len(set(head.labels)) < ways or len(head.shots) != ways:
         raise Problem(422, "the file's labels must differ and have one shot count each")
-    tensors = {"fc.weight": (head.weight, 2), "fc.bias": (head.bias, 1), "codes": (head.codes, 2)}
+    of_head = {"fc.weight": (head.weight, 2), "fc.bias": (head.bias, 1), "codes": (head.codes, 2)}
+    tensors = {name: (tensor, dimensions) for name, (tensor, dimensions) in of_head.items() if tensor is not None}
     for name, (tensor, dimensions) in tensors.items():
         if tensor.dtype != np.float32 or tensor.ndim != dimensions or len(tensor) != ways:
             raise Problem(422, f"{name} is {tensor.dtype} {list(tensor.shape)}, not float32 with {ways} rows")

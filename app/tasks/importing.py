@@ -66,7 +66,14 @@ class Importing(Creating):
         once: IdempotencyRecord | None,
         max_tasks: int | None,
     ) -> TaskRecord:
-        """Restore a task as it was, or make it anew from its pictures, on a model that was asked for."""
+        """Restore a task as it was, or make it anew from its pictures.
+
+        It is made anew if another model was asked for, or if the version that it was made with is not loaded, but
+        another one of the same model.
+        """
+        made_with = whole.manifest.model, whole.manifest.model_version
+        if model is None and whole.pictures and self._models.of_version(*made_with) is None:
+            model = next((each.info.name for each in self._models if each.info.name == whole.manifest.model), None)
         if model is not None and self._models.by_name(model).info.version != whole.manifest.model_version:
             if not whole.pictures:
                 raise Problem(422, "the zip does not hold a picture of every example, which another model needs")
@@ -80,6 +87,10 @@ class Importing(Creating):
         except Problem as problem:
             if problem.status == 409 and whole.pictures:
                 problem.detail += "; or make it anew from its pictures: send model=NAME after the question mark"
+            elif problem.status == 409:
+                problem.detail += (
+                    ", since the zip does not hold a picture of every example: keep_images=true keeps them"
+                )
             raise
         examples = await self._in_thread(task_file.read_examples, whole, record, engine.info.config)
         if examples is None:
@@ -117,7 +128,8 @@ class Importing(Creating):
         engine = self._models.for_task(record)
         record = replace(record, model=engine.info.name)  # not what the file calls it: metrics have it as a label
         config = engine.info.config
-        if exported.codes.shape[1] != config.latent_dim or exported.weight.shape[1] != config.feature_dim:
+        width = config.feature_dim if exported.weight is None else exported.weight.shape[1]
+        if exported.codes.shape[1] != config.latent_dim or width != config.feature_dim:
             raise Problem(422, f"codes must be [N,{config.latent_dim}] and fc.weight [N,{config.feature_dim}]")
         if exported.negatives is not None and exported.negatives.shape[1] != config.latent_dim:
             raise Problem(422, f"negatives must be [M,{config.latent_dim}]")
@@ -125,6 +137,6 @@ class Importing(Creating):
         ways = len(shots)
         weight, bias = head.weight[:ways], head.bias[:ways]
         for name, given, ours in (("fc.weight", exported.weight, weight), ("fc.bias", exported.bias, bias)):
-            if not np.allclose(given, ours, rtol=1e-3, atol=1e-3):
+            if given is not None and not np.allclose(given, ours, rtol=1e-3, atol=1e-3):
                 raise Problem(422, f"{name} is not what the file's codes decode to: it was changed after its export")
         return record, head, engine

@@ -36,7 +36,7 @@ class ImportOptions(TaskLifetime):
     model: str | None = Field(
         None,
         description="name of the model to make the task anew with, from the pictures in the zip. By default the task "
-        "is restored as it was, which its own model must be loaded for",
+        "is restored as it was; if another version of its own model is loaded, it is made anew with that",
         examples=["omniglot"],
     )
 

@@ -1,7 +1,7 @@
 """A whole task as a zip, to take away and to bring back: what it knows of its examples, and pictures if it keeps them.
 
 manifest.json          what is in the zip, and what the task is, to be read by people and programs
-head.safetensors       the head, as `app.tasks.head_file` writes it
+head.safetensors       the head, as `app.tasks.head_file` writes it, or the codes alone
 examples.safetensors   features of the examples, if they are kept
 pictures/CLASS/N.png   the pictures, or N.jpg, if they are kept
 """
@@ -17,6 +17,7 @@ from typing import Any, Literal
 import numpy as np
 from pydantic import BaseModel, Field, ValidationError
 
+from app.inference.work import Head
 from app.problems import Problem, describe_validation_errors
 from app.settings import Settings
 from app.store import DamagedRecord, TaskRecord
@@ -47,6 +48,7 @@ class Manifest(BaseModel):
 
     format: Literal["leo-task"]
     version: int
+    has_head: bool = True  # False where the model was not loaded when the task was exported: its codes stand alone
     name: str | None
     model: str
     model_version: str
@@ -72,11 +74,14 @@ class WholeTask:
         return [example.label for example in self.manifest.examples]
 
 
-def write(record: TaskRecord, head: bytes, payload: bytes | None, pictures: Mapping[int, bytes]) -> bytes:
-    """The zip of a task: its head as a file, the stored examples, and pictures by the examples' numbers."""
+def write(record: TaskRecord, head: Head | None, payload: bytes | None, pictures: Mapping[int, bytes]) -> bytes:
+    """The zip of a task: its head, the stored examples, and pictures by the examples' numbers.
+
+    `head` is None where the model that the task was made with is not loaded. The manifest then says so.
+    """
     examples = unpack(payload, record) if payload is not None else None
     listed: list[dict[str, Any]] = []
-    files = {HEAD: head} | ({EXAMPLES: payload} if payload is not None else {})
+    files = {HEAD: head_file.write(record, head)} | ({EXAMPLES: payload} if payload is not None else {})
     if examples is not None:
         for index, number in zip(examples.numbers.tolist(), examples.support.labels.tolist(), strict=True):
             picture = pictures.get(index)
@@ -87,6 +92,8 @@ def write(record: TaskRecord, head: bytes, payload: bytes | None, pictures: Mapp
     manifest = {
         "format": "leo-task",
         "version": VERSION,
+        "has_head": head is not None,
+        "note": None if head else _note_on_codes(record),
         "name": record.name,
         "model": record.model,
         "model_version": record.model_version,
@@ -107,6 +114,15 @@ def write(record: TaskRecord, head: bytes, payload: bytes | None, pictures: Mapp
         for name, data in every.items():
             archive.writestr(zipfile.ZipInfo(name, OLDEST_DATE), data)
     return buffer.getvalue()
+
+
+def _note_on_codes(record: TaskRecord) -> str:
+    """What a reader of the manifest must know of a task whose model was not loaded."""
+    remedy = "makes it anew from its pictures" if record.keep_images else "needs that version, since it has no pictures"
+    return (
+        f"codes and features are of {record.model} {record.model_version}, which was not loaded when the task was "
+        f"exported, so the head could not be decoded; importing the task {remedy}"
+    )
 
 
 def _picture_name(index: int, number: int, label: str, picture: bytes) -> str:
@@ -138,7 +154,7 @@ def read(data: bytes, settings: Settings) -> WholeTask:
     named = [name for name in images if name is not None]
     names = [HEAD, *([EXAMPLES] if EXAMPLES in files else []), *(named if len(named) == len(images) else [])]
     found = read_files([files[name] for name in names], settings)
-    head = head_file.read(found[0], most_header_bytes(settings))
+    head = head_file.read(found[0], most_header_bytes(settings), codes_alone=not manifest.has_head)
     if head.labels != manifest.labels or (head.model_version != manifest.model_version):
         raise Problem(422, f"{MANIFEST} and {HEAD} are of different tasks: {AS_EXPORTED}")
     has_examples = EXAMPLES in files

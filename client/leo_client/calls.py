@@ -234,8 +234,11 @@ class Calls:
             data: the zip.
             name: what to call the task; None leaves its name.
             ttl_seconds: after so many seconds the task is deleted; None keeps it.
-            model: which of the service's models to make the task anew with, from the pictures in the zip; None restores
-                the task as it was.
+            model: which of the service's models to make the task anew with, from the pictures in the zip. None restores
+                the task as it was, or makes it anew if the service runs another version of its model.
+
+        Raises:
+            Conflict: the service does not run the version that made the task, and the zip has no pictures.
         """
         options = {
             "params": _given(name=name, ttl_seconds=ttl_seconds, model=model),
@@ -327,7 +330,7 @@ class Calls:
 
     @method
     def export(self, task_id: str) -> Call[bytes]:
-        """Download the whole task as a zip, with the pictures if it keeps them."""
+        """Download the whole task as a zip, with the pictures if it keeps them; also if its weights are not loaded."""
         return Call("GET", f"{path_of(task_id)}/export.zip", _read_content)
 
     @method

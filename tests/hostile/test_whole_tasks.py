@@ -52,6 +52,22 @@ class Exported:
         first, *others = self.manifest["examples"]
         return self.of(examples=[first | changes, *others])
 
+    def of_head(
+        self, metadata: dict[str, str] | None = None, *, manifest: Members | None = None, **tensors: Any
+    ) -> Members:
+        """The members with other tensors and metadata of the head, `_` for `.`; None leaves a tensor out."""
+        data = self.members["head.safetensors"]
+        described = json.loads(data[8 : 8 + int.from_bytes(data[:8], "little")])["__metadata__"] | (metadata or {})
+        changed = load(data) | {name.replace("_", "."): value for name, value in tensors.items()}
+        head = save({name: value for name, value in changed.items() if value is not None}, described)
+        return (manifest or self.members) | {"head.safetensors": head}
+
+    def of_codes_alone(self, version: str | None = None, **tensors: Any) -> Members:
+        """The members as they are if the model was not loaded, which may be said to be of another version."""
+        of_version = {} if version is None else {"model_version": version}
+        manifest = self.of(has_head=False, **of_version)
+        return self.of_head(of_version, manifest=manifest, fc_weight=None, fc_bias=None, **tensors)
+
     @property
     def first_picture(self) -> str:
         return str(self.manifest["examples"][0]["image"])
@@ -128,6 +144,21 @@ TAMPERED: dict[str, Callable[[Exported], Members | bytes]] = {
     "examples that are no tensors": lambda each: each.members | {"examples.safetensors": b"x" * 100},
     "an empty examples file": lambda each: each.members | {"examples.safetensors": b""},
     "a head that is no tensors": lambda each: each.members | {"head.safetensors": b"x" * 100},
+    "a head of codes alone": lambda each: each.of_head(fc_weight=None, fc_bias=None),
+    "a head that is there and not": lambda each: each.of(has_head="perhaps"),
+    "codes alone of another width": lambda each: each.of_codes_alone(codes=np.zeros((3, 5), np.float32)),
+    "codes alone that are not finite": lambda each: each.of_codes_alone(codes=np.full((3, 64), np.nan, np.float32)),
+    "codes alone of fewer classes": lambda each: each.of_codes_alone(codes=np.zeros((2, 64), np.float32)),
+    "no codes": lambda each: each.of_codes_alone(codes=None),
+    "another version and text for a picture": lambda each: (
+        each.of_codes_alone("other") | {each.first_picture: b"text"}
+    ),
+    "another version and a bad label": lambda each: each.of_head(
+        {"model_version": "other", "labels": json.dumps(["a\u202e", *each.manifest["labels"][1:]])},
+        manifest=each.of(model_version="other", labels=["a\u202e", *each.manifest["labels"][1:]], examples=[
+            one | {"label": "a\u202e"} for one in each.manifest["examples"]
+        ]),
+    ),
     "half of the zip": lambda each: each.data[: len(each.data) // 2],
     "nothing but a beginning": lambda each: b"PK\x03\x04",
 }  # fmt: skip
@@ -161,6 +192,31 @@ def test_other_options_of_an_import_are_checked(client: httpx.Client, exported: 
     other = exported.manifest | {"model_version": "other"}
     described = exported.of(**other)
     assert_problem(send(client, described), 422, "different tasks")
+
+
+def test_a_task_of_another_version_is_made_anew_from_its_pictures_or_a_conflict(
+    client: httpx.Client, exported: Exported
+) -> None:
+    made = send(client, exported.of_codes_alone("x" * 100_000, codes=np.full((3, 7), np.nan, np.float32)))
+    assert_problem(made, 422, "finite")
+    anew = send(client, exported.of_codes_alone("other"))
+    assert anew.status_code == 201, anew.text
+    assert anew.json()["model_version"] == exported.manifest["model_version"]
+    assert anew.json()["shots"] == dict.fromkeys(FIVE[:3], 2)
+    without = [each | {"image": None} for each in exported.manifest["examples"]]
+    bare = exported.of_codes_alone("other") | exported.of(has_head=False, model_version="other", examples=without)
+    bare["head.safetensors"] = exported.of_codes_alone("other")["head.safetensors"]
+    assert_problem(send(client, bare), 409, "picture of every example")
+
+
+def test_codes_alone_are_as_good_as_a_head(client: httpx.Client, exported: Exported) -> None:
+    back = send(client, exported.of_codes_alone())
+    assert back.status_code == 201, back.text
+    again = Exported(client.get(f"/tasks/{back.json()['task_id']}/export.zip").content)
+    given, restored = (load(each.members["head.safetensors"]) for each in (exported, again))
+    for name, tensor in given.items():
+        np.testing.assert_array_equal(restored[name], tensor)
+    assert again.manifest["has_head"] is True
 
 
 def test_what_else_is_in_the_zip_does_not_matter(client: httpx.Client, exported: Exported) -> None:

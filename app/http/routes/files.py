@@ -21,7 +21,8 @@ router = APIRouter(prefix="/tasks", tags=["tasks"])
     summary="Create a task from an exported one",
     description="The body is a file from `GET /tasks/{task_id}/export.zip` or `GET /tasks/{task_id}/parameters`, of "
     "this service or of another one that runs the same model. With `model` the task is made anew with another model, "
-    "from the pictures in the zip. A head alone holds no support examples, so none can be added to the task later.",
+    "from the pictures in the zip; so it is if another version of its own model is loaded. A head alone "
+    "holds no support examples, so none can be added to the task later.",
     responses=problems(401, 403, 409, 413, 415, 422, 429, 503, 507),
     # Zips are taken as application/zip too. Neither here nor in answers is that declared: generators leave out an
     # operation with a type that they do not know.
@@ -69,7 +70,8 @@ class OnnxOptions(BaseModel):
     "/{task_id}/export.zip",
     summary="Export the whole task",
     description="A zip with the head, what the task keeps of its examples, their pictures if it keeps them, and a "
-    "`manifest.json` that describes all of it. `POST /tasks/import` makes a task from it.",
+    "`manifest.json` that describes all of it. `POST /tasks/import` makes a task from it. If the weights that it was "
+    "made with are not loaded any more, the zip holds its codes in place of the head.",
     response_class=Response,
     responses=problems(401, 403, 404, 409, 429, 503) | {200: {"content": {"application/octet-stream": BINARY}}},
 )
