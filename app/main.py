@@ -30,6 +30,7 @@ from app.http.middleware.path_prefix import AddRootPath, StripPathPrefix
 from app.http.openapi import TAGS, complete_openapi
 from app.http.rates import Rates
 from app.http.routes import asking, examples, files, page, service, tasks
+from app.http.routes.deps import ANONYMOUS
 from app.http.schemas import ProblemDocument
 from app.http.turns import Turns
 from app.inference.batcher import INLINE_SECONDS, INLINE_SECONDS_BESIDE_WORKERS, Batcher
@@ -44,6 +45,7 @@ from app.inference.warm_up import warm_up
 from app.inference.watchdog import Watchdog
 from app.inference.work import WorkQueue
 from app.observability import metrics
+from app.observability.scrapes import Scrapes
 from app.problems import Problem
 from app.settings import Settings
 from app.shared_state import SharedState
@@ -145,6 +147,12 @@ async def open_store(settings: Settings, shared_state: SharedState) -> TaskStore
     )
 
 
+async def _metrics(tasks: Tasks, keys: Keys | None) -> bytes:
+    """A page of metrics, with the number of all owners' tasks in it."""
+    metrics.tasks_alive.set(await tasks.count(keys.owners if keys else {ANONYMOUS}))
+    return metrics.page()
+
+
 def _queue(settings: Settings, models: Models, shared_state: SharedState, board: Board | None) -> WorkQueue:
     """The queue before the device processes, or before the device of this process."""
     if board is not None:
@@ -180,6 +188,7 @@ async def _lifespan(app: FastAPI) -> AsyncIterator[None]:
     await readiness.test()
     app.state.readiness = readiness
     app.state.tasks = Tasks(settings, models, queue, store, shared_state)
+    app.state.scrapes = Scrapes(partial(_metrics, app.state.tasks, app.state.keys))
     metrics.register_gauge(metrics.queue_images, lambda: queue.waiting_images)
     metrics.register_gauge(metrics.workers_ready, lambda: shared_state.ready_workers)
     publish(models)

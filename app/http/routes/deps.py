@@ -8,11 +8,12 @@ from urllib.parse import unquote_to_bytes
 from fastapi import Depends, Header, Request
 from starlette.types import Scope
 
-from app.http.keys import Key, Keys
+from app.http.keys import Key
 from app.http.parsing import query_options
 from app.inference import client
 from app.inference.models import Models
 from app.inference.readiness import Readiness
+from app.observability.scrapes import Scrapes
 from app.problems import Problem
 from app.settings import Settings
 from app.shared_state import SharedState
@@ -77,18 +78,13 @@ class Context:
     readiness: Readiness
     settings: Settings
     shared_state: SharedState
-    keys: Keys | None  # all keys; None if none are configured
+    scrapes: Scrapes
     key: Key | None  # the request's key, checked by the middleware; None if no keys are configured
 
     @property
     def owner(self) -> str:
         """The owner whose tasks this request may read and change."""
         return self.key.owner if self.key else ANONYMOUS
-
-    @property
-    def owners(self) -> set[str]:
-        """All owners of tasks."""
-        return self.keys.owners if self.keys else {ANONYMOUS}
 
     @property
     def max_tasks(self) -> int | None:
@@ -114,7 +110,7 @@ async def get_context(request: Request) -> Context:
         query_options(request)  # refuses one that is given twice
     state = request.app.state
     key = request.scope.get("state", {}).get("key")
-    return Context(state.tasks, state.models, state.readiness, state.settings, state.shared_state, state.keys, key)
+    return Context(state.tasks, state.models, state.readiness, state.settings, state.shared_state, state.scrapes, key)
 
 
 ContextDep = Annotated[Context, Depends(get_context)]

@@ -8,7 +8,6 @@ from app.http import schemas
 from app.http.openapi import problems
 from app.http.routes.deps import ContextDep
 from app.inference.engine import Engine
-from app.observability import metrics
 from app.problems import Problem
 
 router = APIRouter(tags=["service"])
@@ -52,8 +51,7 @@ def to_schema(engine: Engine, default: bool, limits: dict[str, int]) -> schemas.
     "/metrics", summary="Metrics for Prometheus", response_class=PlainTextResponse, responses=problems(401, 403, 429)
 )
 async def get_metrics(context: ContextDep) -> Response:
-    metrics.tasks_alive.set(await context.tasks.count(context.owners))
-    return Response(metrics.page(), media_type=CONTENT_TYPE_LATEST)
+    return Response(await context.scrapes.page(), media_type=CONTENT_TYPE_LATEST)
 
 
 @router.get("/healthz", summary="Liveness: the process answers")
