@@ -6,7 +6,7 @@ import pytest
 from model.baselines.extractors import LeoExtractor
 from model.data.omniglot import Drawings
 from model.evaluation.extracted_features import extract
-from model.evaluation.support_report import DUPLICATE_COSINE, report_on_support
+from model.evaluation.support_report import DUPLICATE_COSINE, MAX_REPORTED, report_on_support
 from model.leo import LatentEmbeddingOptimization
 
 
@@ -68,3 +68,16 @@ def test_a_wrong_label_is_the_first_suspect(shipped: LatentEmbeddingOptimization
     tenth = validation.subset(list(range(0, len(validation), 10)))  # of every alphabet
     features = extract(LeoExtractor(shipped), tenth, shipped.config.resolution, shipped.alpha.device).features.numpy()
     assert planted(features, tasks=40, seed=1).top >= 36
+
+
+def test_only_the_most_similar_of_many_near_duplicates_are_reported() -> None:
+    # 400 pairs of equal pictures, and among them one class that is only alike.
+    features = np.zeros((41, 3), dtype=np.float32)
+    features[:, 0], features[40, 1] = 1, 0.1
+    labels = np.array([*np.arange(40) % 2, 2])
+    found = report_on_support(features, labels).near_duplicates
+    assert len(found) == MAX_REPORTED
+    assert [(pair.first, pair.second) for pair in found] == [(0, 2 * n + 1) for n in range(MAX_REPORTED)]
+    assert [pair.similarity for pair in found] == pytest.approx([1] * MAX_REPORTED)
+    few = report_on_support(features[37:], labels[37:]).near_duplicates
+    assert [(pair.first, pair.second) for pair in few] == [(0, 1), (1, 2), (0, 3), (1, 3), (2, 3)]
