@@ -57,6 +57,8 @@ class Engine:
         that is not there.
         """
         self.device = None if device is None else choose(device)
+        if self.device is not None and self.device.type == "cuda":
+            torch.cuda.set_device(self.device)  # streams, events and graphs belong to the GPU that is current
         self.info = read_info(weights)
         self.leo = LatentEmbeddingOptimization.from_pretrained(weights, self.device or "cpu")
         self.read = reader(self.info.config)

@@ -42,9 +42,10 @@ def to_host(tensors: Sequence[Tensor]) -> Callable[[], list[NDArray[Any]]]:
     block = torch.cat(flat) if flat else torch.empty(0, dtype=torch.uint8)
     copied: torch.cuda.Event | None = None
     if block.device.type == "cuda":
+        stream = torch.cuda.current_stream(block.device)
         block = torch.empty(len(block), dtype=torch.uint8, pin_memory=True).copy_(block, non_blocking=True)
         copied = torch.cuda.Event()
-        copied.record()
+        copied.record(stream)
 
     def arrays() -> list[NDArray[Any]]:
         if copied is not None:
