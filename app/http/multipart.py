@@ -52,7 +52,8 @@ def parse(body: bytes, content_type: str, *, max_files: int, max_fields: int, ma
                 raise Problem(422, f"field {name[:100]!r} is over {max_field_bytes} bytes; {hint}")
             parts.append(Part(name, is_file, data))
     except MultipartError as error:
-        raise _unread(error, boundary, body) from None
+        # The parser keeps the error, whose traceback keeps the parser and the body, until garbage is collected.
+        raise _unread(error.with_traceback(None), boundary, body) from None
     if files > max_files or len(parts) - files > max_fields:
         raise Problem(422, f"the form has too many parts: at most {max_files} files and {max_fields} fields")
     return parts

@@ -15,21 +15,21 @@ def read_labelled(data: bytes, settings: Settings) -> tuple[list[bytes], list[st
 
     A picture's label is its folder's name, or GROUP/CLASS where the folders lie in groups. Raises `Problem` 413 or 422.
     """
-    source = open_zip(data, settings)
-    try:
-        named = classes_of(source).named()
-    except DataError as error:
-        raise Problem(422, f"{error}; {AS_FOLDERS}") from None
-    labelled = [("/".join(name), file) for name, files in named.items() for file in files]
-    files = [file for _, file in labelled]
-    return _read(source, files, settings), [label for label, _ in labelled], [file.name for file in files]
+    with open_zip(data, settings) as source:
+        try:
+            named = classes_of(source).named()
+        except DataError as error:
+            raise Problem(422, f"{error}; {AS_FOLDERS}") from None
+        labelled = [("/".join(name), file) for name, files in named.items() for file in files]
+        files = [file for _, file in labelled]
+        return _read(source, files, settings), [label for label, _ in labelled], [file.name for file in files]
 
 
 def read_pictures(data: bytes, settings: Settings) -> tuple[list[bytes], list[str]]:
     """The pictures in a zip, in whatever folders, and their names in the zip. Raises `Problem` 413 or 422."""
-    source = open_zip(data, settings)
-    files = find_pictures(source)
-    return _read(source, files, settings), [file.name for file in files]
+    with open_zip(data, settings) as source:
+        files = find_pictures(source)
+        return _read(source, files, settings), [file.name for file in files]
 
 
 def _read(source: Source, files: list[File], settings: Settings) -> list[bytes]:

@@ -27,6 +27,7 @@ from app.tasks.head_file import ExportedHead
 from app.tasks.limits import most_header_bytes
 from app.tasks.zip_files import open_zip, read_files
 from model.config import LEOConfig
+from model.data.sources import File
 from model.data.unicode import compose
 
 VERSION = 1  # of the format; raise it with every change that older programs cannot read
@@ -137,7 +138,11 @@ def read(data: bytes, settings: Settings) -> WholeTask:
 
     What a task may hold is checked elsewhere, and so are the examples and the pictures themselves.
     """
-    files = {file.name: file for file in open_zip(data, settings).files}
+    with open_zip(data, settings) as source:
+        return _read({file.name: file for file in source.files}, settings)
+
+
+def _read(files: dict[str, File], settings: Settings) -> WholeTask:
     for name in (MANIFEST, HEAD):
         if name not in files:
             raise Problem(422, f"the zip has no {name}, so it is no exported task: {AS_EXPORTED}")

@@ -1,5 +1,8 @@
 """Zips that callers send: opened and read in memory, within the limits of a request."""
 
+import contextlib
+from collections.abc import Iterator
+
 from app.problems import Problem
 from app.settings import Settings
 from model.data.archive import Archive
@@ -10,17 +13,23 @@ DIRECTORY_ENTRY = b"PK\x01\x02"
 FILES_AN_IMAGE = 4  # that a zip may list: systems leave files of their own beside each picture, and folders count too
 
 
-def open_zip(data: bytes, settings: Settings) -> Archive:
-    """List the files of a zip. Raises `Problem` 422 for what is no zip, or one that lists too many."""
+@contextlib.contextmanager
+def open_zip(data: bytes, settings: Settings) -> Iterator[Archive]:
+    """List the files of a zip, which can be read while it is open.
+
+    Raises `Problem` 422 for what is no zip, or one that lists too many.
+    """
     if not data:
         raise Problem(422, "the zip is empty (0 bytes): send the whole file")
     most = FILES_AN_IMAGE * settings.max_images + 100
     if data.count(DIRECTORY_ENTRY) > most:  # before any is listed, which takes memory
         raise Problem(422, f"the zip lists more than {most} files; send at most {settings.max_images} pictures")
     try:
-        return Archive.of_bytes(data)
+        archive = Archive.of_bytes(data)
     except DataError as error:
         raise Problem(422, str(error)) from None
+    with contextlib.closing(archive):
+        yield archive
 
 
 def read_files(files: list[File], settings: Settings) -> list[bytes]:

@@ -92,6 +92,10 @@ class Archive(Source):
         """List the files of a zip that is in memory. Raises `DataError`."""
         return cls(Path("the zip"), data)
 
+    def close(self) -> None:
+        """Let go of the zip's bytes. Its files refer to it and it to them, so it lives until garbage is collected."""
+        self._zip.close()
+
     def size_of(self, file: File) -> int:
         if self._is_on_disk:
             return os.stat(self.path).st_size
