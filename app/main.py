@@ -101,8 +101,9 @@ def create_app(
         app.add_middleware(AddRootPath, prefix=prefix)
     app.add_middleware(HeadAsGet)
     app.add_middleware(Admission, bodies=Bodies(settings.max_body_bytes, settings.queue_bytes), turns=turns)
-    app.add_middleware(KeyCheck, keys=app.state.keys)
-    if app.state.keys is None:
+    if app.state.keys:
+        app.add_middleware(KeyCheck, keys=app.state.keys)
+    else:
         app.add_middleware(OtherPages, own=OwnNames(settings.host, settings.allowed_hosts))
     app.add_middleware(SecurityHeaders)
     if prefix:

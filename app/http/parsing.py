@@ -183,6 +183,8 @@ async def _read(request: Request, parse_body: Callable[..., Parsed], *arguments:
 
 async def _complete(request: Request, pictures: AnyPictures) -> AnyPictures:
     """Fetch the images that were sent as URLs. Raises `Problem` 413, 422 or 503."""
+    if not pictures.urls:
+        return pictures
     fetched = await _fetch(request, pictures.urls, beside=sum(map(len, pictures.images)))
     return replace(pictures, images=[fetched.get(index, data) for index, data in enumerate(pictures.images)], urls={})
 

@@ -57,20 +57,18 @@ class Admission:
         except ClientDisconnect:
             await Response(status_code=CLIENT_CLOSED_REQUEST)(scope, receive, send)
         else:
-            await self._work(Permit(self._turns, share), scope, replay(body, receive), send)
+            permit = scope[PERMIT] = Permit(self._turns, share)
+
+            async def send_and_give_back(message: Message) -> None:
+                permit.give_back()
+                await send(message)
+
+            try:
+                await self.app(scope, replay(body, receive), send_and_give_back)
+            finally:
+                permit.give_back()
         finally:
             self._bodies.release(body)
-
-    async def _work(self, permit: Permit, scope: Scope, receive: Receive, send: Send) -> None:
-        async def send_and_give_back(message: Message) -> None:
-            permit.give_back()
-            await send(message)
-
-        scope[PERMIT] = permit
-        try:
-            await self.app(scope, receive, send_and_give_back)
-        finally:
-            permit.give_back()
 
     async def _refuse(self, scope: Scope, receive: Receive, send: Send) -> None:
         scope[REFUSED_AS_OVERLOAD] = True

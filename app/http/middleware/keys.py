@@ -33,18 +33,15 @@ def presented_key(headers: Headers) -> str:
 
 
 class KeyCheck:
-    """ASGI middleware that answers 401, 403 or 429, or puts the request's key into `request.state.key`.
+    """ASGI middleware that answers 401, 403 or 429, or puts the request's key into `request.state.key`."""
 
-    Where no keys are configured it lets every request pass.
-    """
-
-    def __init__(self, app: ASGIApp, keys: Keys | None) -> None:
+    def __init__(self, app: ASGIApp, keys: Keys) -> None:
         self.app, self.keys = app, keys
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Handle one request as an ASGI app."""
         path = scope.get("path", "")
-        if scope["type"] == "http" and self.keys and path not in PUBLIC_PATHS and not path.startswith(PUBLIC_FOLDERS):
+        if scope["type"] == "http" and path not in PUBLIC_PATHS and not path.startswith(PUBLIC_FOLDERS):
             try:
                 key = self._find(self.keys, Headers(scope=scope))
                 if key.per_second is not None:

@@ -1,13 +1,13 @@
 """Routes that ask a task about images: predict, and evaluate on labelled ones."""
 
 import asyncio
-from collections.abc import Callable, Coroutine
 from typing import Annotated, Any
 
 from fastapi import APIRouter, Query, Request, Response
 from fastapi.exceptions import RequestValidationError
 from fastapi.routing import APIRoute
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from starlette.types import Receive, Scope, Send
 
 from app.http import schemas
 from app.http.bodies import LabelledImages, PredictImages
@@ -55,19 +55,24 @@ class PredictRoute(APIRoute):
     FastAPI's own resolution of arguments takes as long as parsing a prediction's form.
     """
 
-    def get_route_handler(self) -> Callable[[Request], Coroutine[Any, Any, Response]]:
-        async def handle(request: Request) -> Response:
-            context, options = await get_context(request), DEFAULT_OPTIONS
-            if request.scope["query_string"]:
-                try:
-                    options = PredictOptions.model_validate(query_options(request))
-                except ValidationError as error:
-                    raise RequestValidationError(
-                        [{**each, "loc": ("query", *each["loc"])} for each in error.errors()]
-                    ) from None
-            return await predict(request.path_params["task_id"], request, context, options)
+    def __init__(self, *arguments: Any, **named: Any) -> None:
+        """Take what `APIRoute` takes."""
+        super().__init__(*arguments, **named)
+        self.app = _answer_prediction
 
-        return handle
+
+async def _answer_prediction(scope: Scope, receive: Receive, send: Send) -> None:
+    request, options = Request(scope, receive, send), DEFAULT_OPTIONS
+    context = await get_context(request)
+    if scope["query_string"]:
+        try:
+            options = PredictOptions.model_validate(query_options(request))
+        except ValidationError as error:
+            raise RequestValidationError(
+                [{**each, "loc": ("query", *each["loc"])} for each in error.errors()]
+            ) from None
+    response = await predict(request.path_params["task_id"], request, context, options)
+    await response(scope, receive, send)
 
 
 async def predict(
@@ -81,7 +86,8 @@ async def predict(
         body, unknown = predictions_to_json(*arguments)
     else:
         body, unknown = await asyncio.to_thread(predictions_to_json, *arguments)
-    metrics.unknown.inc(unknown)
+    if unknown:
+        metrics.unknown.inc(unknown)
     return Response(body, media_type="application/json")
 
 
