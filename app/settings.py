@@ -1,7 +1,9 @@
 """The settings of the service: environment variables that begin with `LEO_`."""
 
+import difflib
 import ipaddress
 import re
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Literal
 
@@ -191,3 +193,18 @@ class Settings(BaseSettings):
         if len(set(names)) < len(names):
             raise ValueError("the same GPU is named twice; one process has all of it")
         return ",".join(names)
+
+
+def misspelt(environment: Mapping[str, str]) -> dict[str, str]:
+    """Variables that are no settings, though they nearly have the name of one -> that name.
+
+    Others that begin so are left alone: systems that start services set some, as Kubernetes does for one called leo.
+    """
+    names = {f"LEO_{name.upper()}" for name in Settings.model_fields}
+    strange = {name for name in environment if name.upper().startswith("LEO_") and name.upper() not in names}
+    likeliest = {
+        name: difflib.get_close_matches(name.upper(), names, n=1, cutoff=0.85)
+        for name in sorted(strange)
+        if not name.startswith("LEO_TEST_")
+    }
+    return {name: found[0] for name, found in likeliest.items() if found}

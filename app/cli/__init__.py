@@ -1,6 +1,5 @@
 """The `leo` command. Each module here is one command, or what several share; importing it registers the command."""
 
-import errno
 import io
 import os
 import sys
@@ -22,7 +21,7 @@ from app.cli import (
     tasks,
     train,
 )
-from app.cli.common import app, note
+from app.cli.common import app, is_of_output, note
 
 __all__ = [
     "app",
@@ -47,16 +46,34 @@ __all__ = [
 
 def main() -> None:
     """Run the `leo` command."""
-    if sys.stdout is None:  # it was closed by whoever started this
-        sys.stdout = open(os.devnull, "w")  # noqa: SIM115 - until the process ends
+    _reopen_closed_streams()
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):  # a terminal may not know every letter of a label or name
             stream.reconfigure(errors="backslashreplace")
     try:
         app()
     except OSError as error:
-        if error.filename is not None or error.errno not in (errno.ENOSPC, errno.EIO):
+        if error.filename is not None:
+            note(f"{error.filename}: {error.strerror}", heading="error: ", style="bold red")
+        elif is_of_output(error):
+            os.dup2(os.open(os.devnull, os.O_WRONLY), 1)  # or the interpreter would fail once more when it ends
+            note(f"cannot write: {error.strerror}", heading="error: ", style="bold red")
+        else:
             raise
-        os.dup2(os.open(os.devnull, os.O_WRONLY), 1)  # or the interpreter would fail once more when it ends
-        note(f"cannot write: {error.strerror}", heading="error: ", style="bold red")
         sys.exit(1)
+
+
+def _reopen_closed_streams() -> None:
+    """Open the standard streams that whoever started this has closed, or the next file opened would become one.
+
+    What is written to standard output then fails: it holds results, which nobody would get.
+    """
+    for number, mode in ((0, os.O_RDONLY), (1, os.O_RDONLY), (2, os.O_WRONLY)):
+        try:
+            os.fstat(number)
+        except OSError:
+            os.dup2(os.open(os.devnull, mode), number)
+    if sys.stdout is None:
+        sys.stdout = open(1, "w", closefd=False)  # noqa: SIM115 - until the process ends
+    if sys.stderr is None:
+        sys.stderr = open(2, "w", closefd=False)  # noqa: SIM115

@@ -1,6 +1,7 @@
 """What every command shares: the Typer app, output to the terminal and to JSON files, and lists of numbers."""
 
 import csv
+import errno
 import json
 import os
 import re
@@ -86,6 +87,12 @@ def fail(message: object) -> NoReturn:
     """Print one line that says what is wrong, and exit with status 1."""
     note(message, heading="error: ", style="bold red")
     raise typer.Exit(1)
+
+
+def is_of_output(error: Exception) -> bool:
+    """Whether what is printed could not be written: the disk is full, nobody reads it, or it is closed."""
+    unwritable = (errno.ENOSPC, errno.EIO, errno.EBADF, errno.EPIPE)
+    return isinstance(error, OSError) and error.filename is None and error.errno in unwritable
 
 
 def warn_of_left_out(lines: Iterable[str]) -> None:

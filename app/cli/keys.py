@@ -2,12 +2,14 @@
 
 import os
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from app.cli.common import Format, app, fail, note, print_rows
+from app.cli.common import Format, app, fail, is_of_output, note, print_rows
 from app.cli.options import FormatOption
 
 if TYPE_CHECKING:
@@ -21,22 +23,32 @@ File = Annotated[
 ]
 
 
-def _read(given: Path | None) -> "tuple[Path, KeyFile]":
+def _path(given: Path | None) -> Path:
+    return given or Path(os.environ.get("LEO_KEYS_FILE") or "keys.json")
+
+
+def _read(path: Path) -> "KeyFile":
     from app.http.keys import KeyFileError, read_keys
 
-    path = given or Path(os.environ.get("LEO_KEYS_FILE") or "keys.json")
     try:
-        return path, read_keys(path)
+        return read_keys(path)
     except KeyFileError as error:
         fail(error)
 
 
-def _write(path: Path, content: "KeyFile") -> None:
-    from app.http.keys import write_keys
+@contextmanager
+def _changing(path: Path) -> "Iterator[KeyFile]":
+    """The content of a key file, which is written back if nothing failed. Others wait who change it meanwhile."""
+    from app.http.keys import changing_keys, write_keys
 
     try:
-        write_keys(path, content)
+        with changing_keys(path):
+            content = _read(path)
+            yield content
+            write_keys(path, content)
     except OSError as error:
+        if is_of_output(error):
+            raise
         fail(f"cannot write {path}: {error}")
 
 
@@ -69,24 +81,25 @@ def add(
     from app.http.keys import new_key
     from app.problems import describe_validation_errors
 
-    path, content = _read(file)
-    if any(key.name == name for key in content.keys):
-        fail(f"there is a key called {name} in {path}; remove it first, or choose another name")
-    try:
-        key, presented = new_key(name, owner or name, right or ["read", "write"], max_tasks, per_second)  # type: ignore[arg-type]
-    except ValidationError as error:
-        fail(describe_validation_errors(error.errors()))
-    content.keys.append(key)
-    typer.echo(presented)  # first: a key that could not be shown must not be in the file
-    sys.stdout.flush()
-    _write(path, content)
+    path = _path(file)
+    with _changing(path) as content:
+        if any(key.name == name for key in content.keys):
+            fail(f"there is a key called {name} in {path}; remove it first, or choose another name")
+        try:
+            key, presented = new_key(name, owner or name, right or ["read", "write"], max_tasks, per_second)  # type: ignore[arg-type]
+        except ValidationError as error:
+            fail(describe_validation_errors(error.errors()))
+        content.keys.append(key)
+        typer.echo(presented)  # first: a key that could not be shown must not be in the file
+        sys.stdout.flush()
     note(f"added the key {name} of {key.owner} to {path}; this is the only time it is shown")
 
 
 @keys.command("list")
 def list_keys(file: File = None, form: FormatOption = Format.TABLE) -> None:
     """List keys by name, owner and rights; the keys themselves are not in the file."""
-    path, content = _read(file)
+    path = _path(file)
+    content = _read(path)
     rows = [
         (
             key.name,
@@ -105,9 +118,10 @@ def list_keys(file: File = None, form: FormatOption = Format.TABLE) -> None:
 @keys.command()
 def remove(name: Annotated[str, typer.Argument(help="Name of the key.")], file: File = None) -> None:
     """Remove a key. The service refuses it at once; its owner's tasks stay."""
-    path, content = _read(file)
-    left = [key for key in content.keys if key.name != name]
-    if len(left) == len(content.keys):
-        fail(f"there is no key called {name} in {path}; list them with: leo keys list --file {path}")
-    _write(path, type(content)(keys=left))
+    path = _path(file)
+    with _changing(path) as content:
+        left = [key for key in content.keys if key.name != name]
+        if len(left) == len(content.keys):
+            fail(f"there is no key called {name} in {path}; list them with: leo keys list --file {path}")
+        content.keys = left
     note(f"removed key {name} from {path}")

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from app.cli.common import Format, app, fail, note, print_rows
+from app.cli.common import Format, app, fail, is_of_output, note, print_rows
 from app.cli.options import FormatOption, Negatives, Queries, Reject, Support, Threshold, Top
 from app.cli.predictions import (
     LEFT_OUT_STATUS,
@@ -51,6 +51,8 @@ def server(url: str) -> Iterator["Client"]:
         with Client(url, key=os.environ.get("LEO_API_KEY")) as client:
             yield client
     except (LeoError, httpx.InvalidURL, OSError, ValueError) as error:  # ValueError: an argument that names nothing
+        if is_of_output(error):
+            raise
         fail(error)
 
 

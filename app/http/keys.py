@@ -1,11 +1,16 @@
 """API keys: a file of salted hashes, with each key's owner, rights and limits."""
 
+import contextlib
+import fcntl
 import hashlib
 import hmac
 import logging
+import os
 import re
 import secrets
+import stat
 from collections import Counter
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Literal, get_args
 
@@ -91,11 +96,39 @@ def _without_content(error: ValidationError) -> str:
 
 
 def write_keys(path: Path, keys: KeyFile) -> None:
-    """Replace a key file atomically: a reader sees either the old or the new one. Raises `OSError`."""
+    """Replace a key file atomically: a reader sees either the old or the new one. Raises `OSError`.
+
+    The file keeps its owner and its permissions, and a link to it stays a link.
+    """
+    path = path.resolve()
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary = path.with_name(f".{path.name}.{secrets.token_hex(4)}")
-    temporary.write_text(keys.model_dump_json(indent=2, exclude_none=True) + "\n")
-    temporary.replace(path)
+    try:
+        with temporary.open("w") as file:
+            file.write(keys.model_dump_json(indent=2, exclude_none=True) + "\n")
+            file.flush()
+            if path.exists():
+                former = path.stat()
+                os.fchmod(file.fileno(), stat.S_IMODE(former.st_mode))
+                with contextlib.suppress(PermissionError):  # only root gives files away
+                    os.fchown(file.fileno(), former.st_uid, former.st_gid)
+            os.fsync(file.fileno())
+        temporary.replace(path)
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+@contextlib.contextmanager
+def changing_keys(path: Path) -> Iterator[None]:
+    """Keep other commands from changing a key file between reading and writing it. Raises `OSError`."""
+    folder = path.resolve().parent
+    folder.mkdir(parents=True, exist_ok=True)
+    held = os.open(folder, os.O_RDONLY)
+    try:
+        fcntl.flock(held, fcntl.LOCK_EX)
+        yield
+    finally:
+        os.close(held)
 
 
 def new_key(

@@ -28,7 +28,7 @@ from app.process.devices import DeviceProcesses, device_names
 from app.process.draining import DrainingServer
 from app.process.listening import Address, find_addresses, listen
 from app.process.workers import Workers, worker_count
-from app.settings import Settings
+from app.settings import Settings, misspelt
 from app.shared_state import SharedState
 from app.store import StoreUnavailable
 from model.allocator import keep_freed_memory
@@ -154,6 +154,8 @@ def load(settings: Settings, shared_state: SharedState, board: Board | None = No
 def find_free_addresses(settings: Settings, shared_state: SharedState) -> list[Address]:
     """The addresses to listen on, after a check that the store can be used. Raises `CannotServe`."""
     check_store(settings, shared_state)
+    for given, meant in misspelt(os.environ).items():
+        log.warning("%s is no setting and is ignored: was %s meant?", given, meant)
     if settings.keys_file is None and not _is_loopback(settings.host):
         log.warning(
             "NO KEYS: everyone who reaches %s:%d may use, read and delete every task. "

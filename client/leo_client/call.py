@@ -45,7 +45,7 @@ class Call(Generic[Answer]):
         if response and response.status_code not in BUSY:
             return None
         retry_after = response.headers.get("retry-after", "") if response else ""
-        if retry_after.isdigit():
+        if retry_after.isdecimal():
             return min(float(retry_after), 30.0)
         # Clients that failed together must not all come back together.
         return min(0.1 * 2.0**attempt, 5.0) * random.uniform(0.5, 1)  # noqa: S311  # nosec B311
@@ -75,7 +75,7 @@ class Call(Generic[Answer]):
             if kind.startswith("text/html"):  # a page for logging in, for example
                 raise ValueError("a web page")
             return self.read(outcome)
-        except (ValueError, KeyError, TypeError, AttributeError) as error:
+        except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
             raise LeoError(
                 f"{outcome.request.url.host} answered {outcome.status_code} with something other than this service "
                 f"sends ({kind}): is the base URL that of the service?"

@@ -306,7 +306,14 @@ class Calls:
             model: only tasks of this model.
         """
         options = {"params": _given(limit=limit, cursor=cursor, name=name, label=label, model=model)}
-        return Call("GET", "/tasks", lambda response: TaskPage.from_json(response.json()), options)
+
+        def read(response: httpx.Response) -> TaskPage:
+            page = TaskPage.from_json(response.json())
+            if cursor is not None and page.next_cursor == cursor:
+                raise ValueError("a page that leads to itself would be asked for without end")
+            return page
+
+        return Call("GET", "/tasks", read, options)
 
     @method
     def delete(self, task_id: str, *, revision: int | None = None) -> Call[None]:

@@ -64,7 +64,7 @@ class ProblemError(LeoError):
         status = response.status_code
         try:
             document = response.json()
-        except ValueError:
+        except (ValueError, RecursionError):
             document = {}
         if not isinstance(document, dict):
             document = {}

@@ -3,7 +3,7 @@
 import pytest
 from pydantic import ValidationError
 
-from app.settings import Settings
+from app.settings import Settings, misspelt
 
 
 @pytest.mark.parametrize(
@@ -28,3 +28,17 @@ def test_a_proxy_that_is_no_address_is_refused(monkeypatch: pytest.MonkeyPatch, 
     monkeypatch.setenv("LEO_TRUSTED_PROXIES", text)
     with pytest.raises(ValidationError, match="write an address or a network"):
         Settings()
+
+
+def test_misspelt_settings_are_named() -> None:
+    given = (
+        "LEO_KEY_FILE",
+        "LEO_WORKER",
+        "LEO_WORKERS",
+        "leo_port",
+        "LEO_URL",
+        "LEO_PORT_8000_TCP",
+        "LEO_API_KEY",
+        "PATH",
+    )
+    assert misspelt(dict.fromkeys(given, "1")) == {"LEO_KEY_FILE": "LEO_KEYS_FILE", "LEO_WORKER": "LEO_WORKERS"}

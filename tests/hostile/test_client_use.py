@@ -2,6 +2,7 @@
 
 import asyncio
 import io
+import json
 import os
 import socket
 import traceback
@@ -305,6 +306,7 @@ def answer_with(status: int, body: bytes, **headers: str) -> Answering:
 
 
 PAGE = b"<html>please log in</html>"
+DEEP = b"[" * 100_000 + b"]" * 100_000  # deeper than Python reads
 
 
 WITH_AN_ANSWER: dict[str, Callable[[Client], object]] = {
@@ -324,7 +326,7 @@ def test_a_web_page_is_no_answer(answering: Callable[[Answering], str], name: st
         CALLS[name](leo)
 
 
-@pytest.mark.parametrize("body", [b'{"some": "thing"}', b"[1, ", b"null", b"[]", b"\xff"])
+@pytest.mark.parametrize("body", [b'{"some": "thing"}', b"[1, ", b"null", b"[]", b"\xff", DEEP], ids=range(6))
 @pytest.mark.parametrize("name", WITH_AN_ANSWER)
 def test_an_answer_of_another_service_is_no_answer(
     answering: Callable[[Answering], str], name: str, body: bytes
@@ -339,6 +341,20 @@ def test_a_gateways_page_is_a_refusal(answering: Callable[[Answering], str]) -> 
     with Client(url, retries=0) as leo, pytest.raises(ProblemError, match="502") as refused:
         leo.models()
     assert refused.value.document == {}
+
+
+def test_a_refusal_that_is_nested_too_deep_is_a_refusal(answering: Callable[[Answering], str]) -> None:
+    url = answering(answer_with(404, DEEP, Content_Type="application/problem+json", Retry_After="\xb2"))
+    with Client(url, retries=0) as leo, pytest.raises(ProblemError, match="404") as refused:
+        leo.models()
+    assert refused.value.retry_after is None
+
+
+def test_pages_that_lead_nowhere_end(answering: Callable[[Answering], str]) -> None:
+    page = json.dumps({"tasks": [], "next_cursor": "again"}).encode()
+    url = answering(answer_with(200, page, Content_Type="application/json"))
+    with Client(url) as leo, pytest.raises(LeoError, match="base URL"):
+        list(leo.tasks())
 
 
 @pytest.mark.parametrize("status", [301, 302, 307, 308])

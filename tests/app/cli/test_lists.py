@@ -3,6 +3,8 @@
 import csv
 import io
 import json
+import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -111,3 +113,11 @@ def test_a_refused_label_is_named_by_its_folder(leo: Client, tmp_path: Path) -> 
 
 def test_completion_can_be_installed() -> None:
     assert "--install-completion" in run_leo("--help", COLUMNS="200").stdout
+
+
+@pytest.mark.parametrize("name", ["n" * 300 + ".onnx", "n" * 300])
+def test_a_name_that_is_too_long_is_named(client: httpx.Client, name: str) -> None:
+    command = [sys.executable, "-m", "app.cli", "tasks", "export", "a" * 24, name, "--url", str(client.base_url)]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert done.returncode == 1
+    assert done.stderr.strip() == f"error: {name}: File name too long"

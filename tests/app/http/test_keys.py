@@ -262,6 +262,42 @@ def test_a_key_that_could_not_be_shown_is_not_in_the_file(tmp_path: Path) -> Non
     assert not file.exists()
 
 
+def test_a_key_is_not_made_where_standard_output_is_closed(tmp_path: Path) -> None:
+    file = tmp_path / "keys.json"
+    command = f"exec {sys.executable} -m app.cli keys add ann --file {file} >&-"
+    done = subprocess.run(["sh", "-c", command], stderr=subprocess.PIPE, text=True, check=False)
+    assert done.returncode == 1
+    assert done.stderr.strip() == "error: cannot write: Bad file descriptor"
+    assert not file.exists()
+
+
+def test_keys_that_are_changed_at_once_are_all_changed(tmp_path: Path) -> None:
+    file = tmp_path / "keys.json"
+    add(file, "leaver")
+    commands = [("add", f"key{n}") for n in range(4)] + [("remove", "leaver")]
+    running = [
+        subprocess.Popen(
+            [sys.executable, "-m", "app.cli", "keys", *command, "--file", str(file)], stdout=subprocess.DEVNULL
+        )
+        for command in commands
+    ]
+    assert [process.wait(timeout=120) for process in running] == [0] * 5
+    assert {key.name for key in read_keys(file).keys} == {f"key{n}" for n in range(4)}
+    assert list(tmp_path.iterdir()) == [file]
+
+
+def test_a_key_file_keeps_its_permissions_and_a_link_to_it_stays_one(tmp_path: Path) -> None:
+    file, link = tmp_path / "etc" / "keys.json", tmp_path / "keys.json"
+    link.symlink_to(file)
+    add(link, "one")
+    file.chmod(0o640)
+    add(link, "leaver")
+    leo_keys("remove", "leaver", "--file", link)
+    assert link.is_symlink()
+    assert [key.name for key in read_keys(file).keys] == ["one"]
+    assert file.stat().st_mode & 0o777 == 0o640
+
+
 def test_a_service_with_no_usable_keys_does_not_start(tmp_path: Path) -> None:
     with pytest.raises(KeyFileError, match="leo keys add"):
         Keys(tmp_path / "absent.json", Rates([0], [0.0]))
