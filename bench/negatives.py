@@ -22,7 +22,7 @@ from model.data.photos import load_photos
 from model.evaluation.accuracy import ClassifiedTasks, Setting, classify_tasks, sample_tasks
 from model.evaluation.diagnostics import UNKNOWN_CLASSES
 from model.evaluation.extracted_features import ExtractedFeatures, extract_leo_features
-from model.evaluation.known import cohesions, score
+from model.evaluation.known import score, shifts
 from model.evaluation.unknown_detection import FALSE_REJECTION, foreign_accepted
 from model.leo import LatentEmbeddingOptimization
 
@@ -73,12 +73,12 @@ def scores_of(
     background = method.leo.background
     assert background is not None  # noqa: S101, the shipped models have one
     logits = method.logits(part.state, foreign)
-    cohesion = cohesions(method.support_features(part.support), part.state.membership)
-    shots = part.tasks.mean_shots
-    shifts = torch.tensor([background.shift(k, c) for k, c in zip(shots, cohesion, strict=True)]).unsqueeze(1)
+    support, state = method.support_features(part.support), part.state
+    of_tasks = torch.tensor(shifts(background, support, state.heads, state.membership, part.tasks.mean_shots))
+    of_tasks = of_tasks.unsqueeze(1)
     return (
-        score(background, method.classifier_features(part.queries), part.logits, heads) - shifts,
-        score(background, method.classifier_features(foreign), logits, heads) - shifts,
+        score(background, method.classifier_features(part.queries), part.logits, heads) - of_tasks,
+        score(background, method.classifier_features(foreign), logits, heads) - of_tasks,
     )
 
 

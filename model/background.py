@@ -5,8 +5,10 @@ A model therefore brings the heads of a few other classes. A picture that fits o
 best class is probably of neither. In speaker verification scores are normalised by a cohort of other speakers for the
 same reason. Nothing more is needed of a task than its head, so every task that was ever stored has a score.
 
-The pictures of some tasks score higher than those of others, and where classes have several examples, the support says
-so: the more alike they are, the higher the scores. So `known` is calibrated for tasks of any cohesion, see `shift`.
+The pictures of some tasks score higher than those of others, and the support says so. With drawings, where classes have
+several examples, the scores are the higher the more alike these are. With photos they are the higher the higher the
+examples themselves score: where there are many classes, and where they look little alike. So `known` is calibrated for
+tasks of any cohesion or of any score of their own examples, see `shift`.
 
 A task may have negatives: examples of what is none of its classes. They join its background, and weigh together as
 much as one class of it, however many they are: so pictures that are not like them keep their scores.
@@ -45,6 +47,8 @@ class Background:
     quantiles: NDArray[np.float32]
     # [K, 4]: how fast scores rise with a task's cohesion, and its mean, least and largest value where it was measured
     by_cohesion: NDArray[np.float32] | None = None
+    # The same by the score of a task's own examples. A background has one of the two, or none.
+    by_own_score: NDArray[np.float32] | None = None
 
     @cached_property
     def _scaled(self) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
@@ -97,12 +101,27 @@ class Background:
         weighed[:, -1] -= self.temperature * np.log(max(1, len(heads)))
         return replace(self, heads=np.concatenate([self.heads, weighed]))
 
-    def shift(self, shots: float, cohesion: float | None) -> float:
+    def own_score(
+        self,
+        features: NDArray[np.float32],
+        labels: NDArray[np.int64],
+        weight: NDArray[np.float32],
+        bias: NDArray[np.float32],
+    ) -> float:
+        """The mean score of a task's own examples [S,F] of classes [S], each by its own class's row of the head."""
+        by_own_class = np.einsum("sf,sf->s", features, weight[labels]) + bias[labels]  # [S]
+        return float(self.score(features, by_own_class).mean())
+
+    def shift(self, shots: float, cohesion: float | None, own_score: float | None = None) -> float:
         """How much higher than usual the pictures of a task's own classes score, to be taken off their scores.
 
         `cohesion` is that of the task's support, see `model.evaluation.support_report`. Without it the shift is 0, as
-        it is where classes have a single example.
+        it is where classes have a single example. `own_score` is what the function of that name gives. Without it the
+        shift is that of the tasks that score lowest, so that no task loses too many of its own pictures.
         """
+        if self.by_own_score is not None:
+            row = self._of_one(shots)[1]
+            return shift_at(row, -np.inf if own_score is None else own_score)
         if self.by_cohesion is None or cohesion is None:
             return 0.0
         return shift_at(self._of_one(shots)[1], cohesion)
@@ -124,13 +143,13 @@ class Background:
         return known
 
     def _of_one(self, shots: float) -> tuple[NDArray[np.float32], list[float]]:
-        """The quantiles [P] and the row of `by_cohesion` at one number of shots, kept for the next time."""
+        """The quantiles [P] and the row by which scores shift at one number of shots, kept for the next time."""
         if shots not in self._kept:
             if len(self._kept) >= MOST_KEPT:
                 self._kept.clear()
             one = np.array([shots], dtype=np.float32)
-            of_cohesion = [] if self.by_cohesion is None else self._at(one, self.by_cohesion)[0].tolist()
-            self._kept[shots] = (self.quantiles_at(one)[0], of_cohesion)
+            rows = self.by_cohesion if self.by_own_score is None else self.by_own_score
+            self._kept[shots] = (self.quantiles_at(one)[0], [] if rows is None else self._at(one, rows)[0].tolist())
         return self._kept[shots]
 
     @cached_property
@@ -155,10 +174,10 @@ class Background:
         return replace(self, heads=self.heads - head)
 
 
-def shift_at(row: Sequence[float], cohesion: float) -> float:
-    """The shift of a task of this cohesion, by a row of `Background.by_cohesion`."""
+def shift_at(row: Sequence[float], statistic: float) -> float:
+    """The shift of a task of this cohesion or own score, by a row of `Background.by_cohesion` or `by_own_score`."""
     slope, usual, least, largest = row
-    return slope * (min(max(cohesion, least), largest) - usual)
+    return slope * (min(max(statistic, least), largest) - usual)
 
 
 def pack(background: Background, version: str) -> bytes:
@@ -180,10 +199,9 @@ def unpack(data: bytes) -> tuple[str, Background]:
         raise ValueError(f"{type(error).__name__}: {error}") from error
     sizes = (len(background.shots), len(background.levels))
     is_finite = all(np.isfinite(array).all() for array in arrays.values())
-    by_cohesion = background.by_cohesion
     sizes_fit = background.heads.ndim == 2 and background.quantiles.shape == sizes
-    if by_cohesion is not None and by_cohesion.shape != (len(background.shots), 4):
-        sizes_fit = False
+    for rows in (background.by_cohesion, background.by_own_score):
+        sizes_fit = sizes_fit and (rows is None or rows.shape == (len(background.shots), 4))
     if not is_finite or not temperature > 0 or not sizes_fit:
         raise ValueError("its arrays do not belong together")
     return version, background

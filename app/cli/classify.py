@@ -97,12 +97,17 @@ def classify(
         background, negatives_read = _join_background(leo, negative_files, phis)
         shots = len(read) / len(classes)
         temperature = leo.config.temperature_at(shots, len(classes))
+        shift = 0.0
+        if leo.background is not None:
+            examples = of_classifier.cpu().numpy()
+            own_score = leo.background.own_score(examples, targets, task.weight.cpu().numpy(), task.bias.cpu().numpy())
+            shift = leo.background.shift(shots, report.cohesion, own_score)
         answered = 0
         with Answers(form, several=min(top, len(classes)) > 1) as answers:
             for some, (of_queries,) in _extract(query_files, leo, phis[:1]):
                 logits = of_queries @ task.weight.T + task.bias  # [B, N]
                 probabilities = (logits / temperature).softmax(dim=-1).cpu().numpy()
-                known = _known(background, of_queries, logits, shots, report.cohesion)
+                known = _known(background, of_queries, logits, shots, shift)
                 pairs = zip(probabilities, known, strict=True)
                 answers.write(some, [_predict(classes, *pair, top, reject, threshold) for pair in pairs])
                 answered += len(some)
@@ -231,13 +236,13 @@ def _known(
     features: "torch.Tensor",
     logits: "torch.Tensor",
     shots: float,
-    cohesion: float | None,
+    shift: float,
 ) -> "list[float] | list[None]":
     """Compute how much each query [B,F] looks like the task's classes, from its logits [B,N]; None: nobody knows."""
     if background is None:
         return [None] * len(features)
     scores = background.score(features.cpu().numpy(), logits.amax(dim=-1).cpu().numpy())
-    known: list[float] = background.known(scores - background.shift(shots, cohesion), shots).tolist()
+    known: list[float] = background.known(scores - shift, shots).tolist()
     return known
 
 

@@ -128,7 +128,7 @@ class CpuPass:
         if background:
             normalised = self._leo.config.normalise_features
             scores = background.score(features.numpy(), highest, beside, normalised=normalised)  # [B]
-            shifts = by_row([background.shift(work.shots, work.cohesion) for work in works], heights)
+            shifts = by_row([work.shift for work in works], heights)
             known = background.known(scores - shifts, by_row([work.shots for work in works], heights))  # [B]
         return [
             Predicted(probabilities[rows, :ways], head, None if known is None else known[rows])

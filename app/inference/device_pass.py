@@ -142,7 +142,7 @@ class DevicePass:
     def _known(self, scores: NDArray[np.float32], works: list[Predict]) -> NDArray[np.float32]:
         assert self._background is not None  # noqa: S101, else there are no scores
         heights = [len(work.images) for work in works]
-        shifts = by_row([self._background.shift(work.shots, work.cohesion) for work in works], heights)
+        shifts = by_row([work.shift for work in works], heights)
         return self._background.known(scores - shifts, by_row([work.shots for work in works], heights))
 
     def _hand_out_adaptations(

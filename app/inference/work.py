@@ -63,7 +63,7 @@ class Predict:
     # Without a head: decode one and return it, where the engine keeps heads; if False, take the logits from the codes.
     decode: bool = True
     negatives: int = 0
-    cohesion: float | None = None  # of the task's support
+    shift: float = 0.0  # of the task's scores, see `model.background`
 
     @property
     def ways(self) -> int:

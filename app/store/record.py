@@ -14,7 +14,9 @@ SCHEMA_WITH_NEGATIVES = 2  # whose codes follow those of the classes; only recor
 ARRAYS = ("codes", "negatives")
 JSON_FIELDS = [field.name for field in fields(TaskRecord) if field.name not in ARRAYS]
 # Fields that most tasks leave as they are; to write them would cost each task fifty bytes.
-DEFAULTS = {name: getattr(TaskRecord, name) for name in ("keep_images", "judged", "judged_right", "cohesion")}
+DEFAULTS = {
+    name: getattr(TaskRecord, name) for name in ("keep_images", "judged", "judged_right", "cohesion", "own_score")
+}
 
 
 def pack(record: TaskRecord) -> bytes:

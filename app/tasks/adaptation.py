@@ -10,11 +10,13 @@ from typing import Any, TypeVar, cast
 import numpy as np
 from numpy.typing import NDArray
 
-from app.inference.work import Adapt, Adapted, Head, Images, WorkQueue
+from app.inference.engine import Engine
+from app.inference.work import Adapt, Adapted, Decode, Head, Images, WorkQueue
 from app.observability import metrics
 from app.problems import Problem
 from app.tasks import quality_report
 from app.tasks.examples import Examples, numbered
+from model.background import Background
 
 Report = TypeVar("Report")
 
@@ -32,11 +34,12 @@ class Adaptation:
     report: dict[str, Any]  # with the fields of `AdaptationReport`
     quality: dict[str, Any]
     cohesion: float | None  # of the support
+    own_score: float | None  # of the support too, where the model's `known` depends on it
 
 
 async def adapt(
     batcher: WorkQueue,
-    model_version: str,
+    engine: Engine,
     images: Images,
     labels: Sequence[str],
     *,
@@ -55,7 +58,8 @@ async def adapt(
         shots[label] += 1
     started = time.perf_counter()
     targets = np.array([numbers[label] for label in labels], dtype=np.int64)
-    work = Adapt(images, targets, earlier.support if earlier else None, model_version)
+    version, background = engine.info.version, engine.leo.background
+    work = Adapt(images, targets, earlier.support if earlier else None, version)
     with metrics.stage("device"):
         adapted = cast(Adapted, await batcher.submit(work))
     seconds = time.perf_counter() - started
@@ -66,6 +70,10 @@ async def adapt(
     metrics.observe_adaptation(adapted.losses)
     examples = numbered(adapted.support, earlier)
     quality, cohesion = await in_pool_if_large(quality_report.of_support, examples, pool)
+    own_score = None
+    if background is not None and background.by_own_score is not None:
+        head = adapted.head or cast(Head, await batcher.submit(Decode(adapted.codes, version)))
+        own_score = score_of_examples(background, examples, head)
     return Adaptation(
         shots=shots,
         codes=adapted.codes,
@@ -78,7 +86,17 @@ async def adapt(
         },
         quality=quality,
         cohesion=cohesion,
+        own_score=own_score,
     )
+
+
+def score_of_examples(background: Background | None, examples: Examples, head: Head) -> float | None:
+    """How high a task's examples score by its own head, where the model's `known` depends on it."""
+    if background is None or background.by_own_score is None:
+        return None
+    support = examples.support
+    score = background.own_score(support.features.astype(np.float32), support.labels, head.weight, head.bias)
+    return round(score, quality_report.DECIMALS)
 
 
 async def encode_negatives(batcher: WorkQueue, model_version: str, images: Images) -> NDArray[np.float32] | None:

@@ -11,7 +11,7 @@ from app.inference.work import Predict, Predicted
 from app.observability import metrics
 from app.problems import Problem, no_such_task
 from app.store import StoreUnavailable, TaskRecord
-from app.tasks.base import TaskBase, mean_shots
+from app.tasks.base import TaskBase, mean_shots, shift_of
 from app.tasks.cache import CachedTask
 from app.tasks.limits import check_answer, spell_labels
 from model.evaluation.labelled_answers import AnswerReport, report_on_answers
@@ -45,7 +45,7 @@ class Asking(TaskBase):
         head = cached.head if cached else None
         decode = engine.keeps_heads and head is None and self._cache.is_worth_a_head(task_id)
         codes, version_of_model = record.all_codes, record.model_version
-        own = mean_shots(record), decode, record.negative_count, record.cohesion
+        own = mean_shots(record), decode, record.negative_count, shift_of(record, engine)
         work = Predict(decoded, head, codes, version_of_model, *own)
         with metrics.stage("device"):
             predicted = cast(Predicted, await self._batcher.submit(work))

@@ -132,6 +132,12 @@ class TaskBase:
         return await asyncio.get_running_loop().run_in_executor(self._pool, function, *arguments)
 
 
+def shift_of(record: TaskRecord, engine: Engine) -> float:
+    """How much higher than usual the pictures of a task's own classes score; 0 if its model has no background."""
+    background = engine.leo.background
+    return 0.0 if background is None else background.shift(mean_shots(record), record.cohesion, record.own_score)
+
+
 def mean_shots(record: TaskRecord) -> float:
     """How many examples a task's classes have on average."""
     return sum(record.shots.values()) / len(record.shots)

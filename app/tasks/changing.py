@@ -175,7 +175,7 @@ class Changing(TaskBase):
             shots, kept = edited.kept.with_labels(edited.kept_labels, record.labels)
             adaptation = await adapt(
                 self._batcher,
-                engine.info.version,
+                engine,
                 edited.images,
                 edited.labels,
                 earlier_shots=shots,
@@ -189,6 +189,7 @@ class Changing(TaskBase):
                 adaptation=adaptation.report,
                 quality=adaptation.quality,
                 cohesion=adaptation.cohesion,
+                own_score=adaptation.own_score,
             )
             changed = _with_negatives(changed, edited.negatives)
             pictures = None

@@ -67,7 +67,7 @@ class Creating(TaskBase):
         copies = await self._decoder.small_copies(images) if options.keep_images else []
         version = engine.info.version
         adaptation, codes_of_negatives = await asyncio.gather(
-            adapt(self._batcher, version, decoded, labels, earlier_shots={}, earlier=None, pool=self._pool),
+            adapt(self._batcher, engine, decoded, labels, earlier_shots={}, earlier=None, pool=self._pool),
             encode_negatives(self._batcher, version, of_negatives),
         )
         record = new_record(
@@ -80,6 +80,7 @@ class Creating(TaskBase):
             adaptation=adaptation.report,
             quality=adaptation.quality,
             cohesion=adaptation.cohesion,
+            own_score=adaptation.own_score,
             keep_images=options.keep_images,
             negatives=codes_of_negatives,
         )

@@ -6,7 +6,7 @@ from app.inference.work import Head
 from app.problems import Problem, no_such_task
 from app.store import TaskRecord
 from app.tasks import head_file, standalone, task_file
-from app.tasks.base import MOST_TRIES, TaskBase, contended, mean_shots
+from app.tasks.base import MOST_TRIES, TaskBase, contended, mean_shots, shift_of
 from model.serving.export.classifier import prepared_to_onnx, to_onnx
 
 
@@ -61,7 +61,7 @@ class Exporting(TaskBase):
         described = {"task_id": record.task_id, "model": record.model, "model_version": record.model_version}
         own, others = slice(len(record.codes)), slice(len(record.codes), None)
         negatives = np.concatenate([head.weight[others], head.bias[others, None]], axis=1)  # [M, F+1]
-        about_support = mean_shots(record), record.cohesion
+        about_support = mean_shots(record), shift_of(record, engine)
         given = engine.leo, head.weight[own], head.bias[own], record.labels, described, *about_support, negatives
         try:
             if prepared:

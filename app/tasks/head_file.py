@@ -18,6 +18,7 @@ from app.tasks.options import AdaptationReport
 MOST_NAME_CHARACTERS = 100  # of a model, which an answer may repeat
 MOST_NUMBER = 1e6  # in codes and heads; with far larger ones probabilities would be no numbers
 AS_EXPORTED = "send what GET /tasks/{id}/parameters or GET /tasks/{id}/export.zip gave, unchanged"
+SCORE: TypeAdapter[float | None] = TypeAdapter(Annotated[float, Field(ge=-MOST_NUMBER, le=MOST_NUMBER)] | None)
 COHESION: TypeAdapter[float | None] = TypeAdapter(Annotated[float, Field(ge=-1, le=1)] | None)
 # How other files begin that people send instead.
 OTHER_FILES = {
@@ -46,6 +47,7 @@ class ExportedHead:
     shots: list[int]
     adaptation: dict[str, Any]
     cohesion: float | None
+    own_score: float | None
     model: str
     model_version: str
 
@@ -63,8 +65,9 @@ def write(record: TaskRecord, head: Head | None) -> bytes:
         "shots": json.dumps(list(record.shots.values())),
         "adaptation": json.dumps(record.adaptation),
     }
-    if record.cohesion is not None:
-        described["cohesion"] = json.dumps(record.cohesion)
+    for name, number in (("cohesion", record.cohesion), ("own_score", record.own_score)):
+        if number is not None:
+            described[name] = json.dumps(number)
     ways = len(record.codes)
     tensors = {"codes": record.codes}
     if head is not None:
@@ -107,6 +110,7 @@ def read(data: bytes, max_header_bytes: int, *, codes_alone: bool = False) -> Ex
             shots=json.loads(described["shots"]),
             adaptation=AdaptationReport.model_validate_json(described["adaptation"]).model_dump(),
             cohesion=COHESION.validate_json(described.get("cohesion", "null")),
+            own_score=SCORE.validate_json(described.get("own_score", "null")),
             model=str(described["model"])[:MOST_NAME_CHARACTERS],
             model_version=str(described["model_version"])[:MOST_NAME_CHARACTERS],
         )
@@ -114,7 +118,7 @@ def read(data: bytes, max_header_bytes: int, *, codes_alone: bool = False) -> Ex
         raise Problem(422, f"the file lacks {error.args[0]}: {AS_EXPORTED}") from None
     except (ValueError, TypeError, RecursionError):
         raise Problem(
-            422, "the file's labels, shots, adaptation or cohesion are not what this service writes"
+            422, "the file's labels, shots, adaptation, cohesion or own_score are not what this service writes"
         ) from None
     _check(head)
     return head

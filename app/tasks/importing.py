@@ -10,7 +10,7 @@ from app.inference.work import Head
 from app.problems import Problem
 from app.store import IdempotencyRecord, PictureChanges, TaskRecord
 from app.tasks import head_file, task_file
-from app.tasks.adaptation import in_pool_if_large
+from app.tasks.adaptation import in_pool_if_large, score_of_examples
 from app.tasks.creating import Creating, new_record
 from app.tasks.examples import pack
 from app.tasks.head_file import ExportedHead
@@ -101,7 +101,10 @@ class Importing(Creating):
             # Copied once more: nothing else shows that these are pictures, and hold nothing but a picture.
             copies = await self._decoder.small_copies(whole.pictures)
             pictures = self._picture_changes(dict(zip(examples.numbers.tolist(), copies, strict=True)))
-        record = replace(record, quality=quality, cohesion=cohesion, keep_images=pictures is not None)
+        own_score = score_of_examples(engine.leo.background, examples, head)
+        record = replace(
+            record, quality=quality, cohesion=cohesion, own_score=own_score, keep_images=pictures is not None
+        )
         return await self._add(record, head, pack(examples), once, max_tasks, pictures)
 
     async def _restored(
@@ -124,6 +127,7 @@ class Importing(Creating):
             negatives=exported.negatives,
             adaptation=exported.adaptation,
             cohesion=exported.cohesion,
+            own_score=exported.own_score,
         )
         engine = self._models.for_task(record)
         record = replace(record, model=engine.info.name)  # not what the file calls it: metrics have it as a label

@@ -1,7 +1,7 @@
 """Calibrating `known`: choosing background classes, and measuring how pictures of a task's own classes score."""
 
 import itertools
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -26,22 +26,23 @@ ROUNDS = 20  # of k-means
 TASKS = 200  # 5-way tasks of each kind whose queries are scored; fewer of more ways, so that all kinds count the same
 SHOTS = (1, 2, 3, 5, 10)
 WAYS, PHOTO_WAYS = (5, 20), (2, 5, 20)  # of the tasks that are measured: own photos score lower where ways are few
+STATISTICS = ("by_cohesion", "by_own_score")  # by which a background may shift scores: of drawings, and of photos
 PHOTO_SOFTNESS = 4  # times the temperature of the probabilities: tasks of photos differ in how certain they are
-LOW = 0.05  # share of a task's own pictures whose highest score is fitted by its cohesion
+LOW = 0.05  # share of a task's own pictures whose highest score is fitted by a statistic of its support
 LEVELS = (0, 0.005, 0.01, 0.02, 0.03, 0.05, 0.075, 0.1, 0.15, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 1)
 
 
 @dataclass(frozen=True)
 class TaskScores:
-    """Scores of a task's own queries, the cohesion of its support, and its number of classes."""
+    """Scores of a task's own queries, a statistic of its support, and its number of classes."""
 
     of_queries: NDArray[np.float32]  # [Q]
-    cohesion: float | None
+    statistic: float | None  # its cohesion, or the score of its own examples
     way: int
 
     def shifted(self, row: Sequence[float]) -> NDArray[np.float32]:
-        """The scores less the task's shift by a row of `Background.by_cohesion`."""
-        return self.of_queries if self.cohesion is None else self.of_queries - shift_at(row, self.cohesion)
+        """The scores less the task's shift by a row of `Background.by_cohesion` or `Background.by_own_score`."""
+        return self.of_queries if self.statistic is None else self.of_queries - shift_at(row, self.statistic)
 
 
 def calibrate_on(leo: LatentEmbeddingOptimization, pictures: Pictures) -> Background:
@@ -73,27 +74,27 @@ def calibrate_known(
     heads = background_heads(leo, training, seed)
     temperature = leo.config.temperature * (1 if leo.config.pretrained is None else PHOTO_SOFTNESS)
     background = Background(heads, temperature, *(np.empty(0, dtype=np.float32) for _ in range(3)))
-    shots, quantiles, by_cohesion = list[int](), list[NDArray[np.float64]](), list[list[float]]()
+    shots, quantiles, by_support = list[int](), list[NDArray[np.float64]](), list[list[float]]()
     for shot in SHOTS:
         scores = own_scores(leo, background, validation, shot, tasks, seed)
         if scores:
             shots.append(shot)
-            by_cohesion.append(fit_cohesion(scores))
-            quantiles.append(_lowest_quantiles(scores, by_cohesion[-1], apart=leo.config.pretrained is not None))
+            by_support.append(fit_shift(scores))
+            quantiles.append(_lowest_quantiles(scores, by_support[-1], apart=leo.config.pretrained is not None))
     if not shots:
         raise DataError("the data is too small to measure how pictures of a task's own classes score: add pictures")
-    for fewer, more in reversed(list(itertools.pairwise(by_cohesion))):
+    for fewer, more in reversed(list(itertools.pairwise(by_support))):
         if not any(fewer):  # single examples have no cohesion; between them and several the slope alone changes
             fewer[1:] = more[1:]
-    rows = (np.array(values, dtype=np.float32) for values in (shots, LEVELS, quantiles, by_cohesion))
-    return Background(heads, temperature, *rows)
+    rows = (np.array(values, dtype=np.float32) for values in (shots, LEVELS, quantiles))
+    of_support = {_statistic_of(leo): np.array(by_support, dtype=np.float32)}
+    return Background(heads, temperature, *rows, **of_support)
 
 
 def _lowest_quantiles(scores: Sequence[TaskScores], row: Sequence[float], *, apart: bool) -> NDArray[np.float64]:
-    """The quantiles of all tasks' scores; `apart`: the lowest ones of tasks of 2, of 5 and of 20 classes.
+    """The quantiles of all tasks' shifted scores; `apart`: the lowest ones of tasks of 2, of 5 and of 20 classes.
 
-    Own photos score lower in tasks of few classes, the more so if the classes look alike. If all tasks had one
-    threshold, tasks of two classes would reject three times as many of their own photos as they should.
+    Own photos score lower in tasks of few classes, by more than the shift takes off where classes have one example.
     """
     kinds = sorted({each.way for each in scores}) if apart else [None]
     own = ([each.shifted(row) for each in scores if way in (None, each.way)] for way in kinds)
@@ -101,18 +102,28 @@ def _lowest_quantiles(scores: Sequence[TaskScores], row: Sequence[float], *, apa
     return lowest
 
 
-def fit_cohesion(scores: Sequence[TaskScores]) -> list[float]:
-    """Fit how fast the scores below which 5 % of a task's own pictures lie rise with its cohesion.
+def _statistic_of(leo: LatentEmbeddingOptimization) -> str:
+    """By which statistic of a task's support its scores shift. For photos cohesion tells nothing."""
+    return STATISTICS[leo.config.pretrained is not None]
 
-    Returns a row of `Background.by_cohesion`, zeros if no task has a cohesion.
+
+def fit_shift(scores: Sequence[TaskScores]) -> list[float]:
+    """Fit how fast the scores below which 5 % of a task's own pictures lie rise with the statistic of its support.
+
+    Tasks of few classes and of many count the same, although there are more of the former. Returns a row of
+    `Background.by_cohesion` or `Background.by_own_score`, zeros if no task has the statistic.
     """
-    measured = [(each.cohesion, np.quantile(each.of_queries, LOW)) for each in scores if each.cohesion is not None]
+    measured = [
+        (each.statistic, np.quantile(each.of_queries, LOW), each.way) for each in scores if each.statistic is not None
+    ]
     if not measured:
         return [0.0, 0.0, 0.0, 0.0]
-    cohesion, lowest = np.array(measured).T
-    usual = float(cohesion.mean())
-    slope = float(((cohesion - usual) * lowest).sum() / max(((cohesion - usual) ** 2).sum(), 1e-9))
-    return [max(0.0, slope), usual, float(cohesion.min()), float(cohesion.max())]
+    statistic, lowest, weight = np.array(measured).T
+    usual = float(np.average(statistic, weights=weight))
+    deviation = weight * (statistic - usual)
+    slope = float((deviation * (lowest - np.average(lowest, weights=weight))).sum())
+    slope /= max(float((deviation * (statistic - usual)).sum()), 1e-9)
+    return [max(0.0, slope), usual, float(statistic.min()), float(statistic.max())]
 
 
 def background_heads(
@@ -149,23 +160,49 @@ def own_scores(
 
     Empty if no data set is large enough for tasks of so many shots.
     """
-    method, scores = LeoMethod(leo), list[TaskScores]()
+    method, scores, by_score = LeoMethod(leo), list[TaskScores](), _statistic_of(leo) == "by_own_score"
     for extracted in validation:
         for setting in settings_of_shot(extracted, shot, WAYS if leo.config.pretrained is None else PHOTO_WAYS):
             sampled = sample_tasks(extracted, setting, max(1, tasks * 5 // setting.way), seed)
             for part in classify_tasks(method, extracted, sampled):
                 of_queries = score_queries(background, method, part).numpy()
-                of_support = cohesions(method.support_features(part.support), part.state.membership)
+                support, state = method.support_features(part.support), part.state
+                of_support = (
+                    scores_of_examples(background, support, state.heads, state.membership)
+                    if by_score
+                    else cohesions(support, state.membership)
+                )
                 scores += [TaskScores(*each, setting.way) for each in zip(of_queries, of_support, strict=True)]
     return scores
 
 
 def cohesions(support: Tensor, membership: Tensor) -> list[float | None]:
     """The cohesion of each task's support: the features [T,S,F] that the service keeps, and membership [T,S,N]."""
+    return [report_on_support(*each).cohesion for each in _supports(support, membership)]
+
+
+def scores_of_examples(background: Background, support: Tensor, heads: Tensor, membership: Tensor) -> list[float]:
+    """`Background.own_score` of each task: features [T,S,F] of its support, heads [T,N,F+1] and membership [T,S,N]."""
+    parts = zip(_supports(support, membership), heads.cpu().numpy(), strict=True)
+    return [background.own_score(*each, head[:, :-1], head[:, -1]) for each, head in parts]
+
+
+def shifts(
+    background: Background, support: Tensor, heads: Tensor, membership: Tensor, shots: Sequence[float]
+) -> list[float]:
+    """`Background.shift` of each task; `shots` [T] is the mean number of examples of a class, else as above."""
+    if background.by_own_score is not None:
+        own = scores_of_examples(background, support, heads, membership)
+        return [background.shift(k, None, score) for k, score in zip(shots, own, strict=True)]
+    return [background.shift(k, c) for k, c in zip(shots, cohesions(support, membership), strict=True)]
+
+
+def _supports(support: Tensor, membership: Tensor) -> Iterator[tuple[NDArray[np.float32], NDArray[np.int64]]]:
+    """Each task's features and labels without padding, from features [T,S,F] and membership [T,S,N]."""
     features, labels = support.cpu().numpy(), membership.argmax(dim=-1).cpu().numpy()
     present = (membership.sum(dim=-1) > 0).cpu().numpy()  # [T, S], False for padding
-    parts = zip(features, labels, present, strict=True)
-    return [report_on_support(own[real], numbers[real]).cohesion for own, numbers, real in parts]
+    for own, numbers, real in zip(features, labels, present, strict=True):
+        yield own[real], numbers[real]
 
 
 def settings_of_shot(extracted: ExtractedFeatures, shot: int, ways: Iterable[int]) -> list[Setting]:
@@ -186,14 +223,15 @@ def score_queries(background: Background, method: LeoMethod, part: ClassifiedTas
 
 
 def known(
-    background: Background, features: Tensor, logits: Tensor, shots: Sequence[float], cohesion: Sequence[float | None]
+    background: Background, features: Tensor, logits: Tensor, shots: Sequence[float], shifts: Sequence[float]
 ) -> Tensor:
     """Compute what the service answers as `known` for features [T,Q,F] and logits [T,Q,N]: [T,Q] on the host.
 
-    `shots` [T] is the mean number of examples of a class in each task, and `cohesion` [T] what `cohesions` gives.
+    `shots` [T] is the mean number of examples of a class in each task, and `shifts` [T] what the function of that name
+    gives.
     """
-    parts = zip(score(background, features, logits).numpy(), shots, cohesion, strict=True)
-    return torch.from_numpy(np.stack([background.known(own - background.shift(k, c), k) for own, k, c in parts]))
+    parts = zip(score(background, features, logits).numpy(), shots, shifts, strict=True)
+    return torch.from_numpy(np.stack([background.known(own - shift, k) for own, k, shift in parts]))
 
 
 def score(background: Background, features: Tensor, logits: Tensor, negatives: Tensor | None = None) -> Tensor:

@@ -15,8 +15,8 @@ from model.background import Background
 from model.baselines.leo import LeoState
 from model.baselines.method import class_means
 from model.evaluation.accuracy import mean_and_ci95
-from model.evaluation.known import cohesions
 from model.evaluation.known import known as known_share
+from model.evaluation.known import shifts
 
 #: The scores that tables of results may show, the better first: `known` needs background classes.
 REPORTED_SCORES = ("known", "mean_cosine")
@@ -45,8 +45,8 @@ def detection_scores(
     directions = F.normalize(queries, dim=-1)  # [T, Q, F]
     of_background = {}
     if background is not None:
-        cohesion = cohesions(support, state.membership)
-        of_background["known"] = known_share(background, queries, logits, shots, cohesion)
+        of_tasks = shifts(background, support, state.heads, state.membership, shots)
+        of_background["known"] = known_share(background, queries, logits, shots, of_tasks)
     return of_background | {
         "probability": (logits / temperature).softmax(dim=-1).amax(dim=-1),
         "logit": top[..., 0],

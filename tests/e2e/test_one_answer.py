@@ -3,6 +3,7 @@
 import io
 import json
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -19,6 +20,7 @@ from tests.helpers.serving import serving
 from tests.helpers.tasks import create_from, predict
 
 ALIKE = 1e-3  # between two probabilities
+ALIKE_KNOWN = 0.01  # which rises steeply where most photos score
 CLASSES, EXAMPLES = list(PRODUCTS)[:3], 2  # of each class
 QUERIES = 64  # in one call
 SOME = slice(None, None, 4)  # of the queries, for ways that take one at a time
@@ -54,29 +56,35 @@ def test_a_photo_has_one_answer(model: Path, tmp_path: Path) -> None:
         "--top",
         3,
     )
-    by_command = [answer["top"] for answer in json.loads(run_leo(*command).stdout)]
+    said = json.loads(run_leo(*command).stdout)
+    by_command, known_by_command = [each["top"] for each in said], [each["known"] for each in said]
     # 64 photos take seven seconds on one idle core, and this one may be busy.
     settings = Settings(data_dir=tmp_path / "data", weights=model, device="cpu", request_timeout=300)
     with serving(settings) as client:
         client.timeout = 300
         made = create_from(client, [(label, data) for (label, _), data in examples.items()]).json()
 
-        def top(*some: bytes) -> list[list[dict[str, float | str]]]:
-            return [each["top_k"] for each in predict(client, made["task_id"], some, top_k=len(CLASSES))]
+        def ask(*some: bytes) -> list[dict[str, Any]]:
+            answers: list[dict[str, Any]] = predict(client, made["task_id"], some, top_k=len(CLASSES))
+            return answers
 
-        together = top(*queries)
-        alone = [top(query)[0] for query in queries[SOME]]
+        answers, alone = ask(*queries), [ask(query)[0] for query in queries[SOME]]
         exported = session(client.get(f"/tasks/{made['task_id']}/export.onnx").content)
     by_file = [
-        exported.run(["probabilities"], {"picture": np.asarray(Image.open(io.BytesIO(query)))})[0]
+        exported.run(["probabilities", "known"], {"picture": np.asarray(Image.open(io.BytesIO(query)))})
         for query in queries[SOME]
     ]
-    expected = np.array([probabilities(answer, made["labels"]) for answer in together])  # [Q, N]
+    expected = np.array([probabilities(answer["top_k"], made["labels"]) for answer in answers])  # [Q, N]
+    known = np.array([answer["known"] for answer in answers])
     assert len(expected) == QUERIES
-    for others, same in ((alone, expected[SOME]), (by_command, expected)):
+    for others, same in (([each["top_k"] for each in alone], expected[SOME]), (by_command, expected)):
         found = [probabilities(answer, made["labels"]) for answer in others]
         np.testing.assert_allclose(found, same, atol=ALIKE, rtol=0)
-    np.testing.assert_allclose(by_file, expected[SOME], atol=ALIKE, rtol=0)
+    np.testing.assert_allclose([each for each, _ in by_file], expected[SOME], atol=ALIKE, rtol=0)
+    np.testing.assert_allclose([each["known"] for each in alone], known[SOME], atol=ALIKE_KNOWN, rtol=0)
+    np.testing.assert_allclose(known_by_command, known, atol=ALIKE_KNOWN, rtol=0)
+    np.testing.assert_allclose([each.item() for _, each in by_file], known[SOME], atol=ALIKE_KNOWN, rtol=0)
+    assert known.min() < known.max()
 
 
 def probabilities(answer: list[dict[str, float | str]], labels: list[str]) -> list[float]:

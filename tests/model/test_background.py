@@ -1,6 +1,6 @@
 """Tests of the background classes: scores, what they become, and their file."""
 
-from dataclasses import replace
+from dataclasses import fields, replace
 from pathlib import Path
 
 import numpy as np
@@ -95,11 +95,33 @@ def test_scores_shift_with_the_cohesion(shots: float, cohesion: float | None, sh
     assert replace(example(), by_cohesion=None).shift(shots, cohesion) == 0
 
 
-def test_the_file_holds_all_and_names_its_version() -> None:
-    version, found = unpack(pack(example(), "abc"))
+def of_own_scores() -> Background:
+    return replace(example(), by_cohesion=None, by_own_score=example().by_cohesion)
+
+
+@pytest.mark.parametrize(("own_score", "shift"), [(0.5, 0), (0.7, 2), (99, 3), (-99, -3), (None, -3)])
+def test_scores_shift_with_that_of_the_own_examples(own_score: float | None, shift: float) -> None:
+    # A task made before the score was kept counts as one of those that score lowest.
+    assert of_own_scores().shift(4, 0.9, own_score) == pytest.approx(shift, abs=1e-5)
+    assert of_own_scores().shift(1, None, own_score) == 0
+
+
+def test_the_own_score_is_that_of_each_example_by_its_own_class() -> None:
+    background, chance = example(), np.random.default_rng(4)
+    features = chance.normal(size=(3, WIDTH)).astype(np.float32)
+    weight, bias = chance.normal(size=(2, WIDTH)).astype(np.float32), np.array([1, -1], dtype=np.float32)
+    logits = features @ weight.T + bias  # of which the own class's count, however high the others are
+    scores = background.score(features, np.array([logits[0, 1], logits[1, 0], logits[2, 1]], dtype=np.float32))
+    found = background.own_score(features, np.array([1, 0, 1]), weight, bias)
+    assert found == pytest.approx(float(scores.mean()), abs=1e-5)
+
+
+@pytest.mark.parametrize("background", [example(), of_own_scores()], ids=["by cohesion", "by own score"])
+def test_the_file_holds_all_and_names_its_version(background: Background) -> None:
+    version, found = unpack(pack(background, "abc"))
     assert version == "abc"
-    for name in ("heads", "shots", "levels", "quantiles", "temperature", "by_cohesion"):
-        np.testing.assert_array_equal(getattr(found, name), getattr(example(), name))
+    for field in fields(Background):
+        np.testing.assert_array_equal(getattr(found, field.name), getattr(background, field.name))
 
 
 def test_a_file_that_knows_nothing_of_cohesion_is_read() -> None:
@@ -137,6 +159,7 @@ def test_a_model_brings_its_background_along_until_it_is_trained_further(tmp_pat
         pack(replace(example(), quantiles=np.full((2, 3), np.nan)), "VERSION"),
         pack(replace(example(), shots=np.ones(3)), "VERSION"),
         pack(replace(example(), by_cohesion=np.ones((2, 3))), "VERSION"),
+        pack(replace(example(), by_own_score=np.ones((1, 4))), "VERSION"),
     ],
     ids=[
         "empty",
@@ -146,6 +169,7 @@ def test_a_model_brings_its_background_along_until_it_is_trained_further(tmp_pat
         "not finite",
         "sizes that do not fit",
         "no rows of four",
+        "fewer rows than shots",
     ],
 )
 def test_a_file_that_does_not_belong_to_the_model_is_refused(tmp_path: Path, data: bytes) -> None:

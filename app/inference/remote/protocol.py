@@ -66,8 +66,7 @@ def work_to_arrays(work: Work) -> tuple[int, list[NDArray[Any]]]:
     if isinstance(work, Decode):
         return DECODE, [work.codes]
     if isinstance(work, Predict):
-        cohesion = np.nan if work.cohesion is None else work.cohesion
-        return PREDICT, [work.images, work.codes, np.array([work.shots, work.negatives, cohesion])]
+        return PREDICT, [work.images, work.codes, np.array([work.shots, work.negatives, work.shift])]
     arrays: list[NDArray[Any]] = [work.images, work.labels]
     if work.earlier:
         arrays += _support_to_arrays(work.earlier)
@@ -80,9 +79,8 @@ def work_from_arrays(kind: int, arrays: Sequence[NDArray[Any]], model_version: s
         (codes,) = arrays
         return Decode(codes, model_version)
     if kind == PREDICT:
-        images, codes, (shots, negatives, number) = arrays
-        cohesion = None if np.isnan(number) else float(number)
-        return Predict(images, None, codes, model_version, float(shots), negatives=int(negatives), cohesion=cohesion)
+        images, codes, (shots, negatives, shift) = arrays
+        return Predict(images, None, codes, model_version, float(shots), negatives=int(negatives), shift=float(shift))
     images, labels, *earlier = arrays
     # The answer, in which the labels come back, is written over the request.
     return Adapt(images, labels.copy(), _support_from_arrays(earlier) if earlier else None, model_version)

@@ -25,7 +25,7 @@ def to_onnx(
     labels: list[str],
     metadata: dict[str, str],
     shots: float = 1.0,
-    cohesion: float | None = None,
+    shift: float = 0.0,
     negatives: NDArray[np.float32] | None = None,
     *,
     quantised: bool = False,
@@ -36,7 +36,7 @@ def to_onnx(
     cropped, resized and normalised as `model.images` does. The output `probabilities` is [N]; it is not a number
     where a model of drawings finds no drawing. A LEO with background classes also gives `known` [1]. BatchNorm of
     the LEO must be folded. `shots` is the mean number of examples a class, which the temperature depends on.
-    `cohesion` is the support's, which `known` depends on.
+    `shift` is the task's, see `Background.shift`, which `known` depends on.
     `negatives` [M,F+1] are heads of the task's negatives, see `model.background`. With
     `quantised`, phi runs in 8 bits, as it does on the service's CPU. The file's metadata holds the labels in order,
     the side R, and `metadata`. Raises `TypeError` for a layer without an ONNX form here.
@@ -51,7 +51,7 @@ def to_onnx(
     batch = pixels.reshape(1, leo.config.channels, side, side)
     scaled = Value(graph, graph.scale_pixels(batch.name), np.float32)
     shapes: dict[str, list[int | str]] = {OUTPUT: [len(labels)], KNOWN: [1]}
-    answers = _classify(graph, leo, scaled, weight, bias, shots, cohesion, negatives)
+    answers = _classify(graph, leo, scaled, weight, bias, shots, shift, negatives)
     for name, answer in answers.items():
         flat = answer.reshape(-1)
         (flat if found is None else found.where(flat, flat * np.nan)).node("Identity", output=name)
@@ -66,7 +66,7 @@ def prepared_to_onnx(
     labels: list[str],
     metadata: dict[str, str],
     shots: float = 1.0,
-    cohesion: float | None = None,
+    shift: float = 0.0,
     negatives: NDArray[np.float32] | None = None,
 ) -> bytes:
     """Export a classifier for batches that are prepared already: `images` [B,1,R,R] -> `probabilities` [B,N].
@@ -77,7 +77,7 @@ def prepared_to_onnx(
     """
     graph, side = GraphBuilder(), leo.config.resolution
     pixels = Value(graph, INPUT, np.float32)
-    answers = _classify(graph, leo, pixels, weight, bias, shots, cohesion, negatives)
+    answers = _classify(graph, leo, pixels, weight, bias, shots, shift, negatives)
     for name, answer in answers.items():
         answer.node("Identity", output=name)
     shapes: dict[str, list[int | str]] = {OUTPUT: ["batch", len(labels)], KNOWN: ["batch"]}
@@ -92,7 +92,7 @@ def _classify(
     weight: NDArray[np.float32],
     bias: NDArray[np.float32],
     shots: float,
-    cohesion: float | None,
+    shift: float,
     negatives: NDArray[np.float32] | None,
 ) -> dict[str, Value]:
     """Add phi, the head and the calibrated softmax: [B,C,R,R] in 0..1 -> `probabilities` [B,N], perhaps `known` [B]."""
@@ -101,11 +101,11 @@ def _classify(
     answers = {OUTPUT: (logits / leo.config.temperature_at(shots, len(bias))).node("Softmax", axis=-1)}
     if leo.background is not None:
         background = leo.background if negatives is None else leo.background.joined_by(negatives)
-        answers[KNOWN] = _known(features, logits, background, shots, cohesion)
+        answers[KNOWN] = _known(features, logits, background, shots, shift)
     return answers
 
 
-def _known(features: Value, logits: Value, background: Background, shots: float, cohesion: float | None) -> Value:
+def _known(features: Value, logits: Value, background: Background, shots: float, shift: float) -> Value:
     """Add what `Background.score` and `Background.known` compute: features [B,F], logits [B,N] -> [B]."""
     heads = background.heads / background.temperature  # [C, F+1]
     others = features.node(
@@ -113,8 +113,7 @@ def _known(features: Value, logits: Value, background: Background, shots: float,
     )  # [B, C]
     every = others.node("ReduceLogSumExp", others.constant(1, np.int64), keepdims=0)  # [B]
     score = (logits.highest(1) / background.temperature - every).reshape(-1, 1)
-    shift = np.float32(background.shift(shots, cohesion))
-    quantiles = background.quantiles_at(np.array([shots], dtype=np.float32))[0] + shift  # [P]
+    quantiles = background.quantiles_at(np.array([shots], dtype=np.float32))[0] + np.float32(shift)  # [P]
     gaps = np.maximum(np.diff(quantiles), LEAST_GAP)
     # How far the score is through each gap between two quantiles, 0 to 1, times the share of pictures in that gap.
     passed = ((score - score.constant(quantiles[:-1])) / score.constant(gaps)).maximum(0).minimum(1)  # [B, P-1]

@@ -44,8 +44,8 @@ def test_a_mixed_batch_gives_each_work_the_result_it_gets_alone(engine: Engine, 
         Predict(images(2), None, codes[1], decode=False),
         Predict(images(1), None, codes[0], decode=False),
         Predict(images(2), None, codes[0], negatives=2),
-        Predict(images(2), None, codes[0], shots=3, cohesion=0.2),
-        Predict(images(1), None, codes[0], shots=3, cohesion=0.9),
+        Predict(images(2), None, codes[0], shots=3, shift=0.2),
+        Predict(images(1), None, codes[0], shots=3, shift=-0.9),
         Predict(images(2), None, codes[0], decode=False, negatives=3),
     ]
     for alone, together in zip([engine.run([work])[0] for work in batch], engine.run(batch), strict=True):

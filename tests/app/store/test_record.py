@@ -17,6 +17,7 @@ def test_a_record_is_the_same_after_packing() -> None:
         record("c", revision=3, quality={"suspects": []}),
         with_negatives("d"),
         record("e", cohesion=0.731),
+        record("f", own_score=-1.25),
     ):
         assert_same(unpack(pack(made), made.task_id), made)
 

@@ -1,11 +1,13 @@
 """Both models of one service: drawings and photos, chosen by name or by what the pictures look like."""
 
+import json
 from pathlib import Path
 
 import httpx
 import numpy as np
 import onnxruntime
 import pytest
+from safetensors.numpy import load, save
 
 from app.inference.models import Models
 from app.settings import Settings
@@ -80,6 +82,48 @@ def test_more_examples_and_the_onnx_export_work_for_photos_too(both: httpx.Clien
         for score in answer["top_k"]:
             row = more.json()["labels"].index(score["label"])
             assert probabilities[row] == pytest.approx(score["confidence"], abs=1e-3)
+
+
+@pytest.mark.parametrize("device", ["cpu", "process:cpu"])
+def test_known_of_photos_does_not_depend_on_how_the_task_came_here(device: str, tmp_path: Path) -> None:
+    settings = Settings(data_dir=tmp_path, weights=WEIGHTS / "photos-lite0", device=device)
+    queries = [("images", ("q.jpg", photo(name, seed))) for name in (*PAIR, "lime") for seed in (21, 22)]
+    with serving(settings) as client:
+
+        def known(task: object) -> list[float]:
+            answers = client.post(f"/tasks/{task}/predict", files=queries).json()["predictions"]
+            return [answer["known"] for answer in answers]
+
+        made = create_from_photos(client)["task_id"]
+        head = client.get(f"/tasks/{made}/parameters").content
+        whole = client.get(f"/tasks/{made}/export.zip").content
+        expected = known(made)
+        assert max(expected[:4]) > max(expected[4:])
+        for data in (head, whole):
+            back = client.post("/tasks/import", content=data).json()["task_id"]
+            assert known(back) == pytest.approx(expected, abs=1e-3)
+        more = [("images", ("l.jpg", photo("lime", seed))) for seed in (1, 2)]
+        grown = client.post(f"/tasks/{made}/support", files=more, data={"labels": ["lime"] * 2}).json()
+        anew = create(client, [(name, photo(name, seed)) for name in (*PAIR, "lime") for seed in (1, 2)]).json()
+        assert known(grown["task_id"]) == pytest.approx(known(anew["task_id"]), abs=1e-3)
+        for index in (5, 4):  # the limes, which takes their class away
+            assert client.delete(f"/tasks/{made}/support/{index}").status_code == 200
+        assert known(made) == pytest.approx(expected, abs=1e-3)
+
+
+def test_photos_of_a_head_without_its_score_are_rejected_less(both: httpx.Client) -> None:
+    task = create_from_photos(both)["task_id"]
+    data = both.get(f"/tasks/{task}/parameters").content
+    described = json.loads(data[8 : 8 + int.from_bytes(data[:8], "little")])["__metadata__"]
+    assert float(described.pop("own_score")) < 100
+    old = both.post("/tasks/import", content=save(load(data), metadata=described)).json()["task_id"]
+    queries = [("images", ("q.jpg", photo(name, seed))) for name in (*PAIR, "lime") for seed in (21, 22)]
+    new, before = (
+        [each["known"] for each in both.post(f"/tasks/{each}/predict", files=queries).json()["predictions"]]
+        for each in (task, old)
+    )
+    assert all(one <= other for one, other in zip(new, before, strict=True))
+    assert sum(new) < sum(before)
 
 
 def test_a_file_that_is_no_photo_is_named_by_its_index(both: httpx.Client) -> None:

@@ -10,7 +10,15 @@ from model.data.sources import DataError
 from model.evaluation.accuracy import Setting
 from model.evaluation.diagnostics import diagnose
 from model.evaluation.extracted_features import extract_leo_features
-from model.evaluation.known import BACKGROUND_CLASSES, TaskScores, calibrate_known, calibrate_on, fit_cohesion, known
+from model.evaluation.known import (
+    BACKGROUND_CLASSES,
+    TaskScores,
+    calibrate_known,
+    calibrate_on,
+    fit_shift,
+    known,
+    shifts,
+)
 from model.leo import LatentEmbeddingOptimization
 from tests.helpers.drawn import write_omniglot
 from tests.helpers.models import WEIGHTS, tiny
@@ -41,12 +49,42 @@ def test_tasks_of_any_cohesion_lose_as_many() -> None:
     chance = np.random.default_rng(0)
     cohesion = chance.uniform(0.2, 0.9, 400)
     scores = [TaskScores((8 * one + chance.normal(size=200)).astype(np.float32), float(one), 5) for one in cohesion]
-    row = fit_cohesion(scores)
+    row = fit_shift(scores)
     assert row == pytest.approx([8, cohesion.mean(), cohesion.min(), cohesion.max()], abs=0.2)
     shifted = np.stack([each.shifted(row) for each in scores])
     lost = (shifted < np.quantile(shifted, 0.05)).mean(axis=1)
     assert lost.max() < 0.15  # without the shift, all of some tasks
-    assert fit_cohesion([TaskScores(scores[0].of_queries, None, 5)]) == [0, 0, 0, 0]
+    assert fit_shift([TaskScores(scores[0].of_queries, None, 5)]) == [0, 0, 0, 0]
+
+
+def test_tasks_of_few_classes_and_of_many_count_the_same_in_the_fit() -> None:
+    few = [TaskScores(np.full(20, 2 * n, dtype=np.float32), float(n), 2) for n in (0, 1)] * 50
+    many = [TaskScores(np.full(20, 6 * n, dtype=np.float32), float(n), 20) for n in (0, 1)] * 5
+    slope, usual, least, largest = fit_shift([*few, *many])
+    assert (slope, usual, least, largest) == pytest.approx((4, 0.5, 0, 1))
+
+
+def test_photos_shift_by_the_score_of_their_own_examples() -> None:
+    leo = LatentEmbeddingOptimization.from_pretrained(WEIGHTS / "photos-lite0")
+    assert leo.background is not None
+    assert leo.background.by_cohesion is None
+    assert leo.background.by_own_score is not None
+    assert (leo.background.by_own_score[:, 0] > 0).all()
+    generator = torch.Generator().manual_seed(0)
+    support = torch.nn.functional.normalize(torch.randn(2, 4, leo.config.feature_dim, generator=generator), dim=-1)
+    heads = 10 * torch.nn.functional.normalize(
+        torch.randn(2, 3, leo.config.feature_dim + 1, generator=generator), dim=-1
+    )
+    # The first task has two examples of each of two classes; the second one example each of three, and padding.
+    membership = torch.zeros(2, 4, 3)
+    membership[0, [0, 1, 2, 3], [0, 0, 1, 1]] = 1
+    membership[1, [0, 1, 2], [0, 1, 2]] = 1
+    found = shifts(leo.background, support, heads, membership, [2.0, 1.0])
+    for task, (labels, shots) in enumerate((([0, 0, 1, 1], 2.0), ([0, 1, 2], 1.0))):
+        features, head = support[task, : len(labels)].numpy(), heads[task].numpy()
+        logits = [float(x @ head[n, :-1] + head[n, -1]) for x, n in zip(features, labels, strict=True)]
+        score = leo.background.score(features, np.array(logits, dtype=np.float32)).mean()
+        assert found[task] == pytest.approx(leo.background.shift(shots, None, float(score)), abs=1e-4)
 
 
 def test_single_examples_shift_nothing(drawings: Drawings) -> None:
@@ -77,7 +115,7 @@ def test_the_evaluation_sees_what_the_service_answers() -> None:
     generator = torch.Generator().manual_seed(0)
     features = torch.nn.functional.normalize(torch.randn(2, 6, leo.config.feature_dim, generator=generator), dim=-1)
     logits = 20 * torch.rand(2, 6, 5, generator=generator)
-    found = known(leo.background, features, logits, [1.0, 5.0], [None, 0.4])
+    found = known(leo.background, features, logits, [1.0, 5.0], [0.0, leo.background.shift(5, 0.4)])
     for task, (shots, cohesion) in enumerate(((1, None), (5, 0.4))):
         scores = leo.background.score(features[task].numpy(), logits[task].amax(dim=-1).numpy())
         scores = scores - leo.background.shift(shots, cohesion)

@@ -34,7 +34,7 @@ WORKS: list[Work] = [
     Adapt(images(1), np.array([0]), support(2, own_encoder=True)),
     Predict(images(9), None, codes, "v", 2.5),
     Predict(images(2), None, codes, "v", negatives=1),
-    Predict(images(2), None, codes, "v", 3.0, cohesion=0.25),
+    Predict(images(2), None, codes, "v", 3.0, shift=0.25),
     Decode(codes, "v"),
 ]
 
