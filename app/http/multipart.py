@@ -11,6 +11,8 @@ from multipart import MultipartError, MultipartSegment, ParserLimitReached, Push
 from app.http.body_hints import AS_FORM, LEAVE_TO_LIBRARY
 from app.problems import Problem
 
+PIECE = 2**20  # bytes that are searched by one call, which keeps other threads from the interpreter
+
 
 @dataclass(frozen=True)
 class Part:
@@ -74,13 +76,14 @@ def _unread(error: MultipartError, boundary: str, body: bytes) -> Problem:
 def _segments(parser: PushMultipartParser, body: bytes) -> Iterator[tuple[str, bool, bytes]]:
     with parser:  # raises an error on leaving if the closing boundary is missing
         name, is_file, chunks = "", False, list[bytes]()
-        for event in parser.parse(body):
-            if isinstance(event, MultipartSegment):
-                name, is_file, chunks = _in_utf8(event.name), event.filename is not None, []
-            elif event is None:
-                yield name, is_file, b"".join(chunks)
-            else:
-                chunks.append(bytes(event))
+        for at in range(0, len(body), PIECE):
+            for event in parser.parse(body[at : at + PIECE]):
+                if isinstance(event, MultipartSegment):
+                    name, is_file, chunks = _in_utf8(event.name), event.filename is not None, []
+                elif event is None:
+                    yield name, is_file, b"".join(chunks)
+                else:
+                    chunks.append(bytes(event))
 
 
 def _in_utf8(name: str) -> str:

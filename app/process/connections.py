@@ -22,7 +22,8 @@ HEADER_BYTES = 2**15  # of a request's line and headers together; nginx allows a
 HEADER_SECONDS = 10.0  # from a request's first byte to the end of its headers
 # Of a body's chunks what is not the body itself: their sizes, extensions and trailers. A byte sent as a chunk of its
 # own takes five more. So a quarter of the body may come on top.
-FRAMING_BYTES = 2**16
+FRAMING_BYTES = 2**15
+PARSED_BYTES = 2**14  # of a read at once, so that the rest of it is not parsed once a limit is passed
 PIPELINED_REQUESTS = 8  # that wait for the answers before theirs
 ANSWER_SECONDS, ANSWER_BYTES_A_SECOND = 20.0, 4096  # a client has so long to take its answer, and longer as it takes it
 UNREAD_BYTES = 2**28  # of all answers that clients have not taken yet
@@ -138,6 +139,10 @@ class BoundedProtocol(SingleWriteProtocol):
 
     def data_received(self, data: bytes) -> None:
         """Parse what has come, or refuse it."""
+        for at in range(0, len(data), PARSED_BYTES):
+            self._parse(data[at : at + PARSED_BYTES])
+
+    def _parse(self, data: bytes) -> None:
         if self._lingers_until is not None:
             self._discard(len(data))
             return

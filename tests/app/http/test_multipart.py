@@ -2,7 +2,7 @@
 
 import pytest
 
-from app.http.multipart import parse
+from app.http.multipart import PIECE, parse
 from app.problems import Problem
 
 KIND = "multipart/form-data; boundary=x"
@@ -30,6 +30,13 @@ def test_files_and_texts_come_in_their_order() -> None:
         0
     ].is_file  # an empty file without a name is still a file
     assert parse(b"--x--\r\n", KIND, **LIMITS) == []
+
+
+@pytest.mark.parametrize("beyond", range(-60, 10, 7))
+def test_a_body_is_read_alike_wherever_its_pieces_end(beyond: int) -> None:
+    data = b"\r\n--" + b"y" * (PIECE + beyond - 100) + b"\r\n-"
+    parts = parse(form(part("images", data, "a.png"), part("labels", b"b")), KIND, **LIMITS)
+    assert [each.data for each in parts] == [data, b"b"]
 
 
 @pytest.mark.parametrize(

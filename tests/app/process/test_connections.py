@@ -11,8 +11,11 @@ from starlette.types import Receive, Scope, Send
 
 from app.process.connections import (
     CONNECTIONS,
+    FRAMING_BYTES,
     OPEN_FILES,
+    PARSED_BYTES,
     PIPELINED_REQUESTS,
+    BoundedProtocol,
     Connections,
     allow_open_files,
 )
@@ -141,6 +144,25 @@ def test_requests_before_one_that_is_none_are_answered(port: int) -> None:
             received += more
     assert received.count(b"HTTP/1.1 200 OK") == 2
     assert received.endswith(b"ok")
+
+
+def test_of_a_read_full_of_tiny_chunks_only_the_first_are_parsed(port: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    parsed = list[int]()
+    on_body = BoundedProtocol.on_body
+
+    def counted(self: BoundedProtocol, body: bytes) -> None:
+        parsed.append(len(body))
+        on_body(self, body)
+
+    monkeypatch.setattr(BoundedProtocol, "on_body", counted)
+    with connect(port) as connection:
+        connection.sendall(
+            b"POST / HTTP/1.1\r\nHost: test\r\nTransfer-Encoding: chunked\r\n\r\n" + b"1\r\na\r\n" * 43_000
+        )
+        while connection.recv(65536):
+            pass
+    chunks = (FRAMING_BYTES + PARSED_BYTES) // (len(b"1\r\n\r\n"))
+    assert 0 < len(parsed) < 1.2 * chunks
 
 
 def test_as_many_files_are_allowed_as_connections_need() -> None:
