@@ -89,11 +89,11 @@ class RedisStore:
                     answers = list(by_node.values())
                 else:
                     answers = [await self._execute(*command)]
+                every = [{key: answer.get(key) for key in ("appendonly", "appendfsync")} for answer in answers]
         except StoreUnavailable as error:
             log.warning("cannot look at Redis yet: %s", error)
             return
-        for settings in answers:
-            found = {key: settings.get(key) for key in ("appendonly", "appendfsync")}
+        for found in every:
             if found != {"appendonly": "yes", "appendfsync": "always"}:
                 log.warning("Redis runs with %s: it may lose acknowledged tasks when it dies", found)
 
@@ -114,6 +114,13 @@ class RedisStore:
             raise StoreUnavailable("Redis is a cluster: LEO_STORE_URL must begin with redis+cluster://") from error
         except (RedisError, RedisClusterException, OSError) as error:
             raise StoreUnavailable(f"Redis failed: {describe(error)}") from error
+        except (ValueError, TypeError, AttributeError, LookupError, RecursionError) as error:
+            # What comes next on its connections may belong to other questions: none is used again.
+            if isinstance(self._redis, Redis):
+                await self._redis.connection_pool.disconnect(inuse_connections=False)
+            raise StoreUnavailable(
+                f"what answers at LEO_STORE_URL does not speak as Redis does ({type(error).__name__})"
+            ) from error
 
     async def _execute(self, *command: str | int) -> Any:
         # Any, since redis-py's own type lists the answers of all its modes. Here strings are bytes.
@@ -133,6 +140,8 @@ class RedisStore:
             outcome, *first = await self._add(
                 keys=[self._prefix(record.owner)], args=[*arguments, "" if max_tasks is None else max_tasks]
             )
+            if outcome not in (b"added", b"made", b"full", b"no room"):
+                raise ValueError("an answer that the script does not give")  # nothing is acknowledged
         if outcome == b"full":
             raise TooManyTasks
         if outcome == b"no room":
@@ -145,18 +154,18 @@ class RedisStore:
             first = await self._execute("HMGET", once_key, "task", "digest", "record")
             if first[0] is None or not await self._execute("EXISTS", f"{self._prefix(owner)}task:{first[0].decode()}"):
                 return None
-        return _first_record(first, idempotency)
+            return _first_record(first, idempotency)
 
     async def get(self, task_id: str, owner: str) -> TaskRecord | None:
         async with self._calling():
             packed = await self._execute("GET", f"{self._prefix(owner)}task:{task_id}")
-        return unpack(packed, task_id) if packed is not None else None
+            return unpack(packed, task_id) if packed is not None else None
 
     async def with_support(self, task_id: str, owner: str) -> tuple[TaskRecord, bytes | None] | None:
         prefix = self._prefix(owner)
         async with self._calling():
             packed, payload = await self._execute("MGET", f"{prefix}task:{task_id}", f"{prefix}support:{task_id}")
-        return (unpack(packed, task_id), payload) if packed is not None else None
+            return (unpack(packed, task_id), payload) if packed is not None else None
 
     async def pictures(self, task_id: str, owner: str, number: int | None = None) -> dict[int, bytes]:
         key = f"{self._prefix(owner)}pictures:{task_id}"
@@ -165,7 +174,7 @@ class RedisStore:
                 picture = await self._execute("HGET", key, number)
                 return {} if picture is None else {number: picture}
             found = await self._execute("HGETALL", key)
-        return {number: found[field] for number, field in sorted((int(field), field) for field in found)}
+            return {number: found[field] for number, field in sorted((int(field), field) for field in found)}
 
     async def update(
         self,
@@ -209,8 +218,8 @@ class RedisStore:
                     if packed is not None
                 ]
                 before = int(listed[-1][1])
-        following = str(found[limit - 1][2]) if len(found) > limit else None
-        return unpack_page([(task_id, packed) for task_id, packed, _ in found[:limit]], following)
+            following = str(found[limit - 1][2]) if len(found) > limit else None
+            return unpack_page([(task_id, packed) for task_id, packed, _ in found[:limit]], following)
 
     async def count(self, owner: str) -> int:
         prefix = self._prefix(owner)

@@ -1,6 +1,7 @@
 """What the Redis store promises beside the contract: small, and an answer whatever Redis does."""
 
 import asyncio
+import contextlib
 import logging
 import signal
 from collections.abc import Awaitable
@@ -9,7 +10,7 @@ from pathlib import Path
 import pytest
 from redis import Redis
 
-from app.store import StoreUnavailable
+from app.store import StoreUnavailable, UnreadableRecord
 from app.store.redis import RedisStore
 from tests.helpers.records import five_way_record, ids, record
 from tests.helpers.redis_server import CALL_DEADLINE, RedisServer, started
@@ -106,6 +107,35 @@ def test_a_redis_that_does_not_answer_or_is_not_durable_is_a_warning(
 def test_a_url_that_is_no_redis_is_refused() -> None:
     with pytest.raises(StoreUnavailable, match="LEO_STORE_URL"):
         asyncio.run(RedisStore.open("postgres://localhost"))
+
+
+NONSENSE = [b"!!garbage\r\n", b"*1\r\n" * 50_000, b":" + b"9" * 32 + b"\r\n", b":7\r\n", b"$-1\r\n" * 3, b"+OK\r\n"]
+
+
+@pytest.mark.parametrize("nonsense", NONSENSE, ids=range(len(NONSENSE)))
+def test_what_does_not_speak_as_redis_does_is_unavailable(nonsense: bytes) -> None:
+    async def scenario() -> None:
+        async def answer(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+            while await reader.read(65536):
+                writer.write(nonsense)
+            writer.close()
+
+        server = await asyncio.start_server(answer, "127.0.0.1", 0)
+        port = server.sockets[0].getsockname()[1]
+        store = await RedisStore.open(f"redis://127.0.0.1:{port}")
+        try:
+            calls = store.page("me", 5, None), store.with_support("a", "me"), store.pictures("a", "me")
+            with pytest.raises(StoreUnavailable):
+                await store.add(record("b"))
+            for call in (*calls, store.get("a", "me")):
+                async with asyncio.timeout(CALL_DEADLINE):
+                    with contextlib.suppress(StoreUnavailable, UnreadableRecord):
+                        assert not await call  # an answer of nothing is what Redis gives too
+        finally:
+            await store.close()
+            server.close()
+
+    asyncio.run(scenario())
 
 
 def test_after_a_failover_the_address_is_asked_anew(tmp_path: Path) -> None:
