@@ -5,7 +5,7 @@ import selectors
 import socket
 import time
 from collections.abc import Callable, Iterator
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 
 import httpx
@@ -16,6 +16,7 @@ from tests.helpers.server import Server
 from tests.helpers.waiting import wait_until
 
 SOON = 30.0  # seconds, of which the service itself takes 10 to 25
+Slow = Callable[[Server, str], None]
 
 
 @pytest.fixture(scope="module")
@@ -32,6 +33,13 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
 @pytest.fixture(scope="module")
 def task_id(server: Server) -> str:
     return server.create_task()
+
+
+@pytest.fixture(scope="module")
+def slow_ones(server: Server, task_id: str) -> dict[Slow, "Future[None]"]:
+    """What the clients saw that take the longest, who come at the same time."""
+    with ThreadPoolExecutor() as pool:
+        return {slow: pool.submit(slow, server, task_id) for slow in (send_too_slowly, upload_slowly, leave_unread)}
 
 
 @contextlib.contextmanager
@@ -104,7 +112,13 @@ SLOW = [  # what is sent first, what once a second, and the status of the first 
 ]
 
 
-def test_what_comes_too_slowly_is_given_up_and_keeps_nobody_from_an_answer(server: Server, task_id: str) -> None:
+def test_what_comes_too_slowly_is_given_up_and_keeps_nobody_from_an_answer(
+    slow_ones: dict[Slow, "Future[None]"],
+) -> None:
+    slow_ones[send_too_slowly].result()
+
+
+def send_too_slowly(server: Server, task_id: str) -> None:
     def ask() -> None:
         statuses.extend(server.predict_ring(task_id).status_code for _ in range(5))
 
@@ -168,7 +182,11 @@ def test_large_headers_are_refused_with_431(server: Server) -> None:
     assert httpx.get(f"{server.url}/healthz", headers={"X": "a" * 16_000}).status_code == 200
 
 
-def test_an_upload_over_a_slow_line_is_accepted(server: Server) -> None:
+def test_an_upload_over_a_slow_line_is_accepted(slow_ones: dict[Slow, "Future[None]"]) -> None:
+    slow_ones[upload_slowly].result()
+
+
+def upload_slowly(server: Server, _: str) -> None:
     """Twenty kilobytes a second, for longer than what is slower may take."""
     body = b'{"support": ["' + b"a" * 540_000 + b'"]}'
     with connected(server) as (connection,):
@@ -211,7 +229,11 @@ def answers(server: Server) -> bool:
         return False
 
 
-def test_an_answer_that_nobody_reads_is_given_up(server: Server, task_id: str) -> None:
+def test_an_answer_that_nobody_reads_is_given_up(slow_ones: dict[Slow, "Future[None]"]) -> None:
+    slow_ones[leave_unread].result()
+
+
+def leave_unread(server: Server, task_id: str) -> None:
     """Asked for again and again, so that more waits than the system's buffers hold."""
     request = head("GET", f"/tasks/{task_id}/export.onnx")
     before = resident_mb(server.process_id)
