@@ -16,12 +16,13 @@ import torch
 from torch import Tensor
 
 from bench.common import WEIGHTS, rows_measured_before, write_results
+from bench.intervals import as_row, in_percent, with_ci95
 from model.allocator import keep_freed_memory
 from model.baselines.leo import LeoMethod
 from model.config import LEOConfig
 from model.data.episodes import sample_episodes
 from model.data.omniglot import Drawings, load_drawings
-from model.evaluation.accuracy import Setting, accuracy_per_task, mean_and_ci95, sample_tasks
+from model.evaluation.accuracy import Setting, accuracy_per_task, sample_tasks
 from model.evaluation.extracted_features import extract_leo_features
 from model.leo import LatentEmbeddingOptimization
 from model.training.drawing_batches import ROTATIONS, DrawingBatches
@@ -146,19 +147,17 @@ def main() -> None:
             right = accuracy_per_task(LeoMethod(leo), validation, tasks[setting])
             without = accuracy_per_task(LeoMethod(leo, 0), validation, tasks[setting])
             first.setdefault(setting, right)
-            figures = {
-                key: dict(zip(("mean", "ci95"), mean_and_ci95(values), strict=True))
-                for key, values in (
-                    ("accuracy", right),
-                    ("against_first", right - first[setting]),
-                    ("steps_gain", right - without),
-                )
-            }
-            way, shot, within = setting.way, setting.shots[0], setting.within
-            row = {"choice": name, "changes": changes, "way": way, "shot": shot, "within": within}
-            rows.append(row | figures | {"training_seconds": round(seconds, 1)})
-            shown = {key: f"{100 * each['mean']:+.2f} ±{100 * each['ci95']:.2f}" for key, each in figures.items()}
-            print(name, f"{way}-way {shot}-shot", within or "any", shown, flush=True)
+            figures = with_ci95(accuracy=right, against_first=right - first[setting], steps_gain=right - without)
+            rows.append(
+                {
+                    "choice": name,
+                    "changes": changes,
+                    **as_row(setting),
+                    **figures,
+                    "training_seconds": round(seconds, 1),
+                }
+            )
+            print(name, setting, in_percent(figures), flush=True)
         rows.sort(key=lambda row: list(ROWS).index(row["choice"]))
         write_results("ablation", "choices of LEOConfig, meta-trained alike on a frozen phi", **settings, rows=rows)
 

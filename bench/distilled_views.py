@@ -19,13 +19,14 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from bench.common import WEIGHTS, write_results
+from bench.intervals import as_row, with_ci95
 from bench.support_views import SETTINGS
 from model.allocator import keep_freed_memory
 from model.baselines.leo import LeoMethod
 from model.checkpoint import read_info
 from model.data.omniglot import Drawings, load_drawings
 from model.devices import bf16_is_fast
-from model.evaluation.accuracy import accuracy_per_task, mean_and_ci95, sample_tasks
+from model.evaluation.accuracy import accuracy_per_task, sample_tasks
 from model.evaluation.extracted_features import extract_leo_features
 from model.images.resize import to_side
 from model.leo import LatentEmbeddingOptimization
@@ -110,9 +111,8 @@ def compare(student: LatentEmbeddingOptimization, validation: Drawings, episodes
         before, after = (
             accuracy_per_task(LeoMethod(leo), extracted, tasks) for leo, extracted in zip(models, seen, strict=True)
         )
-        values = {"shipped": before, "distilled": after, "difference": after - before}
-        row = {name: dict(zip(("mean", "ci95"), mean_and_ci95(each), strict=True)) for name, each in values.items()}
-        rows.append({"way": setting.way, "shot": setting.shots[0], "within": setting.within, **row})
+        figures = with_ci95(shipped=before, distilled=after, difference=after - before)
+        rows.append(as_row(setting) | figures)
         print(rows[-1], flush=True)
     return rows
 

@@ -16,13 +16,14 @@ import torch
 from torch import Tensor
 
 from bench.common import WEIGHTS, read_results, write_results
+from bench.intervals import as_row, with_ci95
 from bench.support_views import measured
 from bench.tables import header
 from model.allocator import keep_freed_memory
 from model.baselines.leo import LeoMethod
 from model.checkpoint import read_info
 from model.data.omniglot import load_drawings
-from model.evaluation.accuracy import Setting, mean_and_ci95
+from model.evaluation.accuracy import Setting
 from model.evaluation.extracted_features import extract_leo_features
 from model.leo import LatentEmbeddingOptimization
 
@@ -89,16 +90,9 @@ def main() -> None:
     rows: list[dict[str, Any]] = []
     for choice in CHOICES:
         for setting, right, without in measured(LeoMethod(with_loop(shipped, choice)), extracted, given.episodes):
-            values = {
-                "accuracy": right,
-                "against_first": right - first.setdefault(setting, right),
-                "steps_gain": right - without,
-            }
-            figures = {
-                name: dict(zip(("mean", "ci95"), mean_and_ci95(each), strict=True)) for name, each in values.items()
-            }
-            of = {"way": setting.way, "shot": setting.shots[0], "within": setting.within}
-            rows.append({"loop": None if choice is None else choice._asdict()} | of | figures)
+            against_first = right - first.setdefault(setting, right)
+            figures = with_ci95(accuracy=right, against_first=against_first, steps_gain=right - without)
+            rows.append({"loop": None if choice is None else choice._asdict(), **as_row(setting), **figures})
             print(rows[-1], flush=True)
     write_results(
         "drawing_curvature",

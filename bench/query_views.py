@@ -15,12 +15,13 @@ import torch
 from torch import Tensor
 
 from bench.common import WEIGHTS, write_results
+from bench.intervals import as_row, in_percent, with_ci95
 from bench.support_views import SETTINGS, changed
 from model.allocator import keep_freed_memory
 from model.baselines.leo import LeoMethod
 from model.checkpoint import read_info
 from model.data.omniglot import load_drawings
-from model.evaluation.accuracy import Setting, accuracy_per_task, mean_and_ci95, sample_tasks
+from model.evaluation.accuracy import Setting, accuracy_per_task, sample_tasks
 from model.evaluation.extracted_features import ExtractedFeatures, extract_leo_features
 from model.leo import LatentEmbeddingOptimization
 
@@ -47,14 +48,9 @@ def main() -> None:
         seen = ExtractedFeatures(torch.cat([of_query, of_support], dim=-1), shipped.counts, shipped.groups)
         for setting in SETTINGS:
             right = accuracy_per_task(LeoMethod(leo), seen, sample_tasks(seen, setting, given.episodes))
-            figures = {
-                name: dict(zip(("mean", "ci95"), mean_and_ci95(values), strict=True))
-                for name, values in (("accuracy", right), ("against_first", right - first.setdefault(setting, right)))
-            }
-            row = {"views": views, "way": setting.way, "shot": setting.shots[0], "within": setting.within}
-            rows.append(row | figures)
-            shown = {name: f"{100 * each['mean']:+.2f} ±{100 * each['ci95']:.2f}" for name, each in figures.items()}
-            print(views, setting, shown, flush=True)
+            figures = with_ci95(accuracy=right, against_first=right - first.setdefault(setting, right))
+            rows.append({"views": views, **as_row(setting), **figures})
+            print(views, setting, in_percent(figures), flush=True)
     write_results(
         "query_views",
         "queries in several views, with the shipped weights",

@@ -22,11 +22,12 @@ from torch import Tensor
 from app.inference.engine import Engine
 from app.inference.work import Adapt
 from bench.common import WEIGHTS, write_results
+from bench.intervals import as_row, in_percent, with_ci95
 from model.allocator import keep_freed_memory
 from model.baselines.leo import LeoMethod
 from model.checkpoint import save_model
 from model.data.omniglot import load_drawings
-from model.evaluation.accuracy import Setting, accuracy_per_task, mean_and_ci95, sample_tasks
+from model.evaluation.accuracy import Setting, accuracy_per_task, sample_tasks
 from model.evaluation.extracted_features import ExtractedFeatures, extract_leo_features
 from model.leo import LatentEmbeddingOptimization
 from model.serving.phi import sample_drawings
@@ -98,18 +99,10 @@ def main() -> None:
             extracted[views] = extract_leo_features(model, validation)
         for setting, right, without in measured(LeoMethod(model), extracted[views], given.episodes):
             first.setdefault(setting, right)
-            figures = {
-                name: dict(zip(("mean", "ci95"), mean_and_ci95(values), strict=True))
-                for name, values in (
-                    ("accuracy", right),
-                    ("against_first", right - first[setting]),
-                    ("steps_gain", right - without),
-                )
-            }
+            figures = with_ci95(accuracy=right, against_first=right - first[setting], steps_gain=right - without)
             row = {"views": views, "inner_temperature": temperature, "milliseconds": took}
-            rows.append(row | {"way": setting.way, "shot": setting.shots[0], "within": setting.within} | figures)
-            shown = {name: f"{100 * each['mean']:+.2f} ±{100 * each['ci95']:.2f}" for name, each in figures.items()}
-            print(views, temperature, took, setting, shown, flush=True)
+            rows.append({**row, **as_row(setting), **figures})
+            print(views, temperature, took, setting, in_percent(figures), flush=True)
     write_results(
         "support_views",
         "views of the support and the inner temperature, with the same weights",
