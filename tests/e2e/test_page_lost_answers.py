@@ -38,6 +38,15 @@ def add_drawing(visit: Visit) -> None:
     expect(visit.page.locator("#create")).to_have_text("Update classifier")
 
 
+def lose_second_part(visit: Visit, folder: Path) -> None:
+    """Create a task of forty photos, which are sent in two parts, and lose each answer to the second."""
+    visit.drop("#teach .title", *photos(folder, "red", "blue", count=20))
+    expect(visit.page.locator(".card .thumbs li")).to_have_count(40, timeout=120_000)
+    lose_answers(visit.page, "**/support", 99)
+    visit.page.click("#create")
+    expect(visit.page.locator("#status")).to_contain_text("does not answer", timeout=60_000)
+
+
 @pytest.mark.parametrize("viewport", [DESKTOP, PHONE], ids=["desktop", "phone"])
 def test_all_attempts_of_an_addition_carry_one_key(browser: Browser, client: httpx.Client, viewport: object) -> None:
     with Visit(browser, client, viewport) as visit:  # type: ignore[arg-type]
@@ -102,11 +111,7 @@ def test_an_addition_meets_one_from_elsewhere_while_its_answer_is_lost(browser: 
 def test_a_reload_before_the_answer_adds_nothing_twice(browser: Browser, both: httpx.Client, tmp_path: Path) -> None:
     with Visit(browser, both, PHONE) as visit:
         page = visit.page
-        visit.drop("#teach .title", *photos(tmp_path, "red", "blue", count=20))
-        expect(page.locator(".card .thumbs li")).to_have_count(40, timeout=120_000)
-        lose_answers(page, "**/support", 99)
-        page.click("#create")
-        expect(page.locator("#status")).to_contain_text("does not answer", timeout=60_000)
+        lose_second_part(visit, tmp_path)
         page.unroute("**/support")
         page.reload()  # the second part is in the task, which this page was never told
         expect(page.locator(".card .thumbs li")).to_have_count(40, timeout=120_000)
@@ -118,11 +123,7 @@ def test_a_reload_before_the_answer_adds_nothing_twice(browser: Browser, both: h
 def test_stopped_and_pressed_again_it_adds_nothing_twice(browser: Browser, both: httpx.Client, tmp_path: Path) -> None:
     with Visit(browser, both, DESKTOP) as visit:
         page = visit.page
-        visit.drop("#teach .title", *photos(tmp_path, "red", "blue", count=20))
-        expect(page.locator(".card .thumbs li")).to_have_count(40, timeout=120_000)
-        lose_answers(page, "**/support", 99)
-        page.click("#create")
-        expect(page.locator("#status")).to_contain_text("does not answer", timeout=60_000)
+        lose_second_part(visit, tmp_path)
         page.click("#stop")
         expect(page.locator("#error")).to_contain_text("Stopped")
         page.unroute("**/support")
