@@ -27,6 +27,7 @@ export function setUpAsking(given) {
   const section = byId("ask");
   section.querySelector(".undo").addEventListener("click", () => askPad.undo());
   section.querySelector(".clear").addEventListener("click", () => askPad.clear());
+  byId("correct-none").addEventListener("click", () => correct(null));
   onFilesChosen(section.querySelector("input[type=file]"), askFiles);
   onFolderChosen(byId("ask-folder"), askFiles);
 }
@@ -127,7 +128,7 @@ function showNote(text, action = "") {
   if (byId("ask-note").textContent !== text) byId("ask-note").replaceChildren(text, action);
 }
 
-/** The visitor says that what is on the pad belongs to this class. */
+/** The visitor says that what is on the pad belongs to this class; null means to none. */
 function correct(label) {
   if (askPad.empty || !answer) return;
   lesson ??= photo ? ofPhoto(photo) : ofStrokes(askPad.strokes.map((stroke) => [...stroke]));

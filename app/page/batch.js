@@ -8,7 +8,7 @@ import { appendTo, ofPhoto, paint } from "./example.js";
 import { labelOf } from "./files.js";
 import { mayWrite } from "./key.js";
 import { readPhotos } from "./photos.js";
-import { isUnknown, percent } from "./verdict.js";
+import { canReject, isUnknown, percent } from "./verdict.js";
 
 const PART = 16; // photos in a request
 const MOST_MISTAKES = 40; // that are judged at once, and
@@ -100,7 +100,7 @@ async function run(mine) {
   showSummary();
 }
 
-const mistakes = () => batch.photos.filter((each) => each.answer && batch.task.labels.includes(each.label) && !isRight(each));
+const mistakes = () => batch.photos.filter((each) => each.answer && labelIn(batch.task, each) !== null && !isRight(each));
 
 /** Add as examples what would teach most, as the server sees it: of each class a few that it is furthest from. */
 async function learnFromMistakes() {
@@ -161,31 +161,35 @@ const said = ({ answer }) => (isUnknown(answer) ? NONE : answer.label);
 
 /** Whether the answer is what the folder says; a folder that is no class of the task asks for "none of these". */
 function isRight(each) {
-  const { labels } = batch.task;
-  return said(each) === (labels.includes(each.label) ? each.label : NONE);
+  return said(each) === (labelIn(batch.task, each) ?? NONE);
 }
 
 function makeRow(each) {
   const canvas = makeCanvas(THUMB_SIDE, THUMB_SIDE);
   const name = make("td", { className: "path", textContent: each.path, title: each.path });
   each.row = make("tr", {}, make("td", {}, canvas), name, make("td", { className: "said" }), make("td", { className: "share" }), make("td"));
-  const learn = button(`Learn as ${each.label}`, () => correct([correctionOf(each)]), { hidden: true });
+  const learn = button("", () => correct([correctionOf(each, labelIn(batch.task, each))]), { hidden: true });
   each.row.lastChild.append(teachChoice(each), learn);
   return each.row;
 }
 
-/** A choice of the class that a photo belongs to, which teaches it. */
+/** The class of a labelled photo in a task, or null if its folder is no class of it. */
+const labelIn = ({ labels }, { label }) => (labels.includes(label) ? label : null);
+
+/** A choice of the class that a photo belongs to, or of none, which teaches it. */
 function teachChoice(each) {
   const choice = make("select", { hidden: true });
   choice.setAttribute("aria-label", `Teach ${each.path} as`);
   const offer = () => {
-    if (choice.options.length === batch.task.labels.length + 1) return;
-    choice.replaceChildren(new Option("It was…", ""), ...batch.task.labels.map((label) => new Option(label)));
+    const { labels } = batch.task;
+    const names = canReject(each.answer) ? [...labels, NONE] : labels;
+    if (choice.options.length === names.length + 1) return;
+    choice.replaceChildren(new Option("It was…", ""), ...names.map((name, i) => new Option(name, i)));
   };
   // Not before somebody wants one: a thousand photos of a hundred classes would have a hundred thousand options.
   choice.add(new Option("It was…", ""));
   for (const wanted of ["pointerdown", "focus"]) choice.addEventListener(wanted, offer);
-  onChosen(choice, (label) => correct([correctionOf(each, label)]));
+  onChosen(choice, (i) => correct([correctionOf(each, batch.task.labels[i] ?? null)]));
   return choice;
 }
 
@@ -202,7 +206,9 @@ function showRow(each) {
     saidCell.textContent = right ? `${said(each)} ✓` : `${said(each)} ✗`;
   }
   const [choice, learn] = teachCell.children;
-  learn.hidden = !mayWrite() || isRight(each) || !batch.task.labels.includes(each.label);
+  const label = labelIn(batch.task, each);
+  learn.textContent = `Learn as ${label ?? NONE}`;
+  learn.hidden = !mayWrite() || isRight(each) || !each.label || (label === null && !canReject(each.answer));
   choice.hidden = !mayWrite() || !learn.hidden;
 }
 

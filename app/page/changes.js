@@ -25,7 +25,7 @@ export function leavesTwo(shots, sent, { fresh, moved, removed }) {
   const count = (label, by) => left.set(label, (left.get(label) ?? 0) + by);
   const isEnough = () => [...left.values()].filter((each) => each > 0).length >= 2;
   const labels = new Map(sent);
-  for (const { label } of fresh) count(label, 1);
+  for (const { label } of fresh) if (label !== null) count(label, 1);
   return (
     moved.every(({ id, label }) => (count(label, 1), count(labels.get(id), -1), isEnough())) &&
     removed.every((id) => (count(moved.find((each) => each.id === id)?.label ?? labels.get(id), -1), isEnough()))

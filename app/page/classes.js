@@ -64,7 +64,7 @@ export function showClasses(classes, examples) {
 const examplesOf = ({ id }, examples) =>
   examples.filter((each) => each.class === id).sort((one, other) => one.position - other.position);
 
-const everyCard = () => [...cards, negatives];
+export const everyCard = () => [...cards, negatives];
 
 /** The records of what is shown, and whether nobody has made anything of it yet. */
 export function classRecords(classifier) {
@@ -162,6 +162,13 @@ export function cardNamed(name) {
   if (!spare) return addCard(name);
   spare.field.value = name;
   return spare;
+}
+
+/** The card of the class with this label; null is that of what is none of the classes. */
+export function cardFor(label) {
+  if (label !== null) return cardNamed(label);
+  openNegatives();
+  return negatives;
 }
 
 /** Remove the cards that nobody has used, except for some. */

@@ -9,8 +9,8 @@ const DELAY = 150; // milliseconds that changes are gathered before they are wri
 /**
  * The open classifier. `task` is what the server said of it last, or null. `sent` lists [id, label, number] of the
  * examples in the task; the number is the server's, null until it is known. `former` lists the ids of tasks that it
- * replaced. `underway` has {key, added} of an addition without an answer so far: its Idempotency-Key and [id, label] of
- * what is added; or it is null. `negatives` lists the ids of what the task was given as none of its classes. `question`
+ * replaced. `underway` has {key, added, options} of a creation or addition without an answer so far: its
+ * Idempotency-Key, [id, label] of what is sent, and the options of a creation; or it is null. `negatives` lists the ids of what the task was given as none of its classes. `question`
  * is what the large pad shows, `model` the chosen model or "", and `keepImages` whether the server shall keep the
  * pictures too.
  */
@@ -27,6 +27,9 @@ let timer = null;
 let writing = Promise.resolve();
 let onother = () => {}; // called when any classifier has changed, in this tab or another
 const tabs = "BroadcastChannel" in window ? new BroadcastChannel(`leo-drafts${FOLDER}`) : null;
+
+/** Whether what is under way makes another task, rather than adds to the one that there is. */
+export const isCreation = ({ underway }) => Boolean(underway?.options);
 
 function blankDraft() {
   const choices = { name: "", model: "", keepImages: false };

@@ -1,7 +1,6 @@
 // Sends examples in parts, so that hundreds of photos need no large request, and an interruption costs one part.
 
 import { call, patiently, PICTURE } from "./api.js";
-import { newId } from "./dom.js";
 import { appendTo } from "./example.js";
 
 const PART_IMAGES = 24;
@@ -10,15 +9,19 @@ const MOST_CHANGES = 8; // that others make to a task before one gives up
 
 /**
  * Create a task, or add to `task`. `examples` lists {example, card, label}, with `predicted` where it corrects that
- * answer; `options.negatives` lists {example, card}. Calls `begin(part)` before each addition, which resolves to its
- * key, `received(task, part, negatives)` after each part, with null after an addition, `progress(text, done, total)`,
- * `tell(text)` while it waits for the server, `refuse(each, reason)` for a photo that the server cannot read, which is
- * left out, and `caughtUp()`, see `addition`. Throws `ApiError`, whose `part` was the one under way.
+ * answer; the label of what is none of the classes is null. `again` lists the ids of a first part that was sent before.
+ * Calls `begin(part, isNew)` before each part, which resolves to {key, options} of the request, `received(task, part,
+ * isNew)` after it, `progress(text, done, total)`, `tell(text)` while it waits for the server, `refuse(each, reason)` for
+ * a photo that the server cannot read, which is left out, and `caughtUp()`, see `addition`. Throws `ApiError`, whose
+ * `part` was the one under way.
  */
-export async function send(task, examples, options, { begin, received, progress, tell, refuse, caughtUp, signal }) {
+export async function send(task, examples, again, { begin, received, progress, tell, refuse, caughtUp, signal }) {
+  const first = again.map((id) => examples.find(({ example }) => example.id === id));
+  const isKnown = first.length > 0 && first.every(Boolean);
+  const others = examples.filter((each) => !isKnown || !first.includes(each));
   const isJudged = ({ predicted }) => predicted !== undefined;
-  const parts = [...intoParts(examples.filter((each) => !isJudged(each))), ...intoParts(examples.filter(isJudged))];
-  let { negatives = [] } = options;
+  const parts = [...intoParts(others.filter((each) => !isJudged(each))), ...intoParts(others.filter(isJudged))];
+  if (isKnown) parts.unshift(first);
   let done = 0;
   progress("Sending examples", done, examples.length);
   while (parts.length) {
@@ -27,25 +30,23 @@ export async function send(task, examples, options, { begin, received, progress,
       signal.throwIfAborted();
       try {
         const isNew = task === null;
-        const attempt = isNew
-          ? creation(part, { ...options, negatives }, signal)
-          : addition(task, part, await begin(part), signal, caughtUp);
+        const { key, options } = await begin(part, isNew);
+        const attempt = isNew ? creation(part, key, options, signal) : addition(task, part, key, signal, caughtUp);
         task = await patiently(attempt, tell, signal);
-        await received(task, part, isNew ? negatives : null);
+        await received(task, part, isNew);
         break;
       } catch (error) {
-        error.part = task ? part : [...part, ...negatives];
+        error.part = part;
         if (error.status === 413 && part.length > 3) {
           const half = Math.ceil(part.length / 2); // this server takes smaller requests than most
           parts.unshift(part.slice(half));
           part = part.slice(0, half);
           continue;
         }
-        const bad = error.isAboutPicture ? error.part[error.index] : undefined;
-        if (!bad?.example.blob || (part.length === 1 && bad === part[0])) throw error;
+        const bad = error.isAboutPicture ? part[error.index] : undefined;
+        if (!bad?.example.blob || part.length === 1) throw error;
         refuse(bad, error.message.replace(PICTURE, "This picture "));
         part = part.filter((each) => each !== bad);
-        negatives = negatives.filter((each) => each !== bad);
       }
     }
     done += part.length;
@@ -54,7 +55,10 @@ export async function send(task, examples, options, { begin, received, progress,
   return task;
 }
 
-/** Parts of at most so many images and bytes. The classes take turns, so that each part has several. */
+/**
+ * Parts of at most so many images and bytes. The classes take turns, so that each part has several. What is none of them
+ * comes last in its part, as the server numbers it.
+ */
 function intoParts(examples) {
   const turns = new Map();
   const turn = ({ label }) => turns.set(label, (turns.get(label) ?? 0) + 1).get(label);
@@ -70,27 +74,25 @@ function intoParts(examples) {
     parts.at(-1).push(each);
     bytes += size;
   }
+  for (const part of parts) part.sort((one, other) => (one.label === null) - (other.label === null));
   return parts;
 }
 
 function form(part) {
   const made = new FormData();
   for (const { example, label, predicted } of part) {
-    appendTo(made, "images", example);
-    made.append("labels", label);
+    appendTo(made, label === null ? "negatives" : "images", example);
+    if (label !== null) made.append("labels", label);
     if (predicted !== undefined) made.append("predicted", predicted);
   }
   return made;
 }
 
-function creation(part, { name, model, ttl, keepImages, negatives }, signal) {
+/** Create a task. All attempts have one key, by which the server makes one task of them. */
+function creation(part, key, options, signal) {
   const content = form(part);
-  for (const { example } of negatives) appendTo(content, "negatives", example);
-  content.append("name", name);
-  if (model) content.append("model", model);
-  if (ttl) content.append("ttl_seconds", ttl);
-  if (keepImages) content.append("keep_images", "true");
-  const headers = { "Idempotency-Key": newId() }; // an answer that was lost makes no second task
+  for (const [name, value] of Object.entries(options)) content.append(name, value);
+  const headers = { "Idempotency-Key": key };
   return () => call("POST", "tasks", content, { headers, signal });
 }
 

@@ -5,14 +5,15 @@ import { call } from "./api.js";
 import { showQuestion, stopAsking } from "./ask.js";
 import { classRecords, showClasses } from "./classes.js";
 import { byId, newId, plural, recall, remember } from "./dom.js";
-import { draft, draftOfTask, openDraft, openNew, recordsOf, setUpDrafts } from "./drafts.js";
+import { draft, draftOfTask, isCreation, openDraft, openNew, recordsOf, setUpDrafts } from "./drafts.js";
 import { nextPosition } from "./example.js";
+import { mayWrite } from "./key.js";
 import { hideNotice, showNotice } from "./messages.js";
 import { chooseModel } from "./models.js";
 import { refreshTask, resetTask, showNoTask, showTask } from "./task.js";
 import { stopReading } from "./teaching.js";
 import { forgetChanges, offerUndo } from "./undo.js";
-import { stopUpdating } from "./updating.js";
+import { createTask, stopUpdating } from "./updating.js";
 
 const LAST = "last"; // under which the browser remembers the last classifier
 
@@ -35,6 +36,7 @@ export async function setUpSession() {
   for (const change of ["hashchange", "online"]) addEventListener(change, followAddress);
   await (following = follow(true));
   if (!draft.task) showNoTask();
+  if (isCreation(draft) && !draft.underway.stopped && mayWrite()) createTask(); // it was left before the answer
 }
 
 /** Open what the address names, unless it is open. Another key, or being online again, may make that possible. */

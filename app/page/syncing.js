@@ -3,7 +3,7 @@
 import { ApiError, call } from "./api.js";
 import { pair } from "./changes.js";
 import { allCards, allExamples, cardNamed } from "./classes.js";
-import { changeDraft, draft, save } from "./drafts.js";
+import { changeDraft, draft, isCreation, save } from "./drafts.js";
 import { ofServer } from "./example.js";
 import { takesPhotos } from "./models.js";
 
@@ -11,27 +11,34 @@ const MOST_TRIES = 5; // to read a task and its examples while others keep chang
 const TOGETHER = 24; // pictures that are shown at once
 
 /** Whether the server may have other examples than the page knows of, or may spell a label in another way. */
-export function isBehind({ task, sent, underway }) {
+export function isBehind(mine) {
+  const { task, sent } = mine;
   const shots = Object.values(task.shots).reduce((sum, each) => sum + each, 0);
   const isKnown = ([, label, number]) => typeof number === "number" && Object.hasOwn(task.shots, label);
-  return underway !== null || shots !== sent.length || !sent.every(isKnown);
+  return additionOf(mine).length > 0 || shots !== sent.length || !sent.every(isKnown);
 }
+
+/** [id, label] of what an addition without an answer adds. */
+const additionOf = (mine) => (isCreation(mine) ? [] : (mine.underway?.added ?? []));
 
 /**
  * Read a classifier's task and its examples, and show what others have added, moved or removed. `doubtful` lists
  * [id, label] of what was sent without an answer.
  */
-export async function sync(mine, doubtful = mine.underway?.added ?? []) {
+export async function sync(mine, doubtful = additionOf(mine)) {
   const [task, listed] = await readBoth(mine.task.task_id);
-  const withThem = pair([...mine.sent, ...doubtful], listed);
-  const areIn = doubtful.every(([id]) => withThem.pairs.some(([paired]) => paired === id));
+  const own = doubtful.filter(([, label]) => label !== null);
+  const negatives = [...mine.negatives, ...doubtful.filter((each) => !own.includes(each)).map(([id]) => id)];
+  const withThem = pair([...mine.sent, ...own], listed);
+  const areIn =
+    own.every(([id]) => withThem.pairs.some(([paired]) => paired === id)) &&
+    (own.length === doubtful.length || negatives.length === task.negatives);
   const { pairs, others } = areIn ? withThem : pair(mine.sent, listed);
   const before = new Map(mine.sent);
-  mine.task = task;
-  mine.sent = pairs;
-  if (areIn && doubtful.length) mine.underway = null;
+  Object.assign(mine, { task, sent: pairs });
+  if (areIn && doubtful.length) Object.assign(mine, { negatives, underway: null });
   if (mine !== draft) {
-    await changeDraft(mine.id, { task, sent: pairs, underway: mine.underway });
+    await changeDraft(mine.id, { task, sent: pairs, negatives: mine.negatives, underway: mine.underway });
   } else {
     follow(before, pairs);
     await save();

@@ -23,7 +23,9 @@ let work = ""; // "asked" while an update is under way that the visitor asked fo
 /** How the cards differ from the task. */
 export function difference() {
   const found = differences(allExamples(), draft.sent);
-  return { ...found, fresh: found.fresh.filter(({ example }) => !refused.has(example.id) && !example.remote) };
+  const none = negatives().filter(({ example }) => !draft.negatives.includes(example.id));
+  const fresh = [...found.fresh, ...none].filter(({ example }) => !refused.has(example.id) && !example.remote);
+  return { ...found, fresh };
 }
 
 const isSame = ({ fresh, moved, removed }) => fresh.length + moved.length + removed.length === 0;
@@ -33,16 +35,16 @@ export function needsNewTask(found = difference()) {
   const { task } = draft;
   if (!task || lost) return true;
   const isOther = (chosenModel() ?? task.model) !== task.model || draft.keepImages !== Boolean(task.keep_images);
-  return isOther || hasOtherNegatives() || !leavesTwo(task.shots, draft.sent, found);
+  return isOther || lacksNegatives() || !leavesTwo(task.shots, draft.sent, found);
 }
 
-/** What is sent as none of the classes, {example, card} of each. */
-export const negatives = () =>
-  negativesCard().all().filter(({ id }) => !refused.has(id)).map((example) => ({ example, card: negativesCard() }));
+/** What is none of the classes: each with its card, and null for a label. */
+export const negatives = () => negativesCard().all().map((example) => ({ example, card: negativesCard(), label: null }));
 
-function hasOtherNegatives() {
+/** Whether the task has negatives that are no longer shown: the server takes none away. */
+function lacksNegatives() {
   const shown = negatives().map(({ example }) => example.id);
-  return shown.length !== draft.negatives.length || !shown.every((id) => draft.negatives.includes(id));
+  return !draft.negatives.every((id) => shown.includes(id));
 }
 
 /** Whether there is a task made of exactly what the cards show. */

@@ -4,7 +4,7 @@ import { showTaskInAddress } from "./address.js";
 import { ApiError, call, patiently, PICTURE } from "./api.js";
 import { allExamples, checkClasses } from "./classes.js";
 import { FOLDER, newId, plural } from "./dom.js";
-import { catchUp, changeDraft, draft } from "./drafts.js";
+import { catchUp, changeDraft, draft, isCreation } from "./drafts.js";
 import { hideProgress, showError, showProgress, showStatus } from "./messages.js";
 import { chosenModel } from "./models.js";
 import { send } from "./sending.js";
@@ -96,7 +96,8 @@ async function update(quietly, stop) {
     showTask(quietly);
     if (refused.size) showError(`The server could not read ${plural(refused.size, "photo")}. They are marked.`);
   } catch (error) {
-    if (error.status >= 400 && error.status < 500) mine.underway = null; // refused: nothing of it was added
+    if (error.status >= 400 && error.status < 500) await keep(mine, { underway: null }); // nothing of it was done
+    else if (stop.signal.aborted && mine === draft && mine.underway) await keep(mine, { underway: { ...mine.underway, stopped: true } });
     if (mine === draft) failed(error, stop.signal);
   }
 }
@@ -117,8 +118,9 @@ function failed(error, signal) {
 async function createAnew(mine, told) {
   if (!isWhole()) throw new ApiError(422, { detail: STUCK });
   const replaced = mine.task;
-  const shown = allExamples().filter(({ example }) => !refused.has(example.id));
-  await send(null, shown, optionsOf(mine), { ...told, ...sendingOf(mine) });
+  const shown = [...allExamples(), ...negatives()].filter(({ example }) => !refused.has(example.id));
+  const again = isCreation(mine) ? mine.underway.added.map(([id]) => id) : [];
+  await send(null, shown, again, { ...told, ...sendingOf(mine) });
   if (replaced) retire(replaced.task_id);
   await learnNumbers(mine, told);
 }
@@ -128,8 +130,9 @@ async function change(mine, told) {
   await learnNumbers(mine, told);
   told.signal.throwIfAborted();
   const { fresh, moved, removed } = difference();
-  const news = fresh.map((each) => ({ ...each, predicted: judged.get(each.example.id) }));
-  if (fresh.length) await send(mine.task, news, {}, { ...told, ...sendingOf(mine) });
+  const answerTo = ({ example, label }) => (label === null ? undefined : judged.get(example.id));
+  const news = fresh.map((each) => ({ ...each, predicted: answerTo(each) }));
+  if (fresh.length) await send(mine.task, news, [], { ...told, ...sendingOf(mine) });
   await learnNumbers(mine, told);
   let done = 0;
   const step = async (id, call, sent) => {
@@ -162,19 +165,21 @@ const sendingOf = (mine) => ({
     refused.add(example.id);
     card.flag(example.id, reason, true);
   },
-  /** Keep that these are on their way: if the page ends before the answer, it asks the server about them. */
-  begin: async (part) => {
+  /** Keep that these are on their way: if the page ends before the answer, the next one goes on from here. */
+  begin: async (part, isNew) => {
     const added = part.map(({ example, label }) => [example.id, label]);
-    const isAgain = JSON.stringify(mine.underway?.added) === JSON.stringify(added);
-    if (!isAgain) await keep(mine, { underway: { key: newId(), added } });
-    return mine.underway.key;
+    const isAgain = isNew === isCreation(mine) && JSON.stringify(mine.underway?.added) === JSON.stringify(added);
+    const { key, options } = isAgain ? mine.underway : { key: newId(), options: isNew ? optionsOf(mine) : null };
+    await keep(mine, { underway: { key, added, options } });
+    return { key, options };
   },
-  received: (task, part, others) => {
-    const isNew = others !== null;
-    if (isNew) mine.negatives = others.map(({ example }) => example.id);
+  received: (task, part, isNew) => {
+    const isOfClass = ({ label }) => label !== null;
+    const none = part.filter((each) => !isOfClass(each)).map(({ example }) => example.id);
+    mine.negatives = isNew ? none : [...mine.negatives, ...none];
     if (isNew && mine.task) mine.former = [...mine.former, mine.task.task_id];
     // The numbers of examples added later are asked for at the end, once for all of them.
-    const added = part.map(({ example, label }, index) => [example.id, label, isNew ? index : null]);
+    const added = part.filter(isOfClass).map(({ example, label }, index) => [example.id, label, isNew ? index : null]);
     const before = isNew ? [] : mine.sent;
     const known = new Map(before);
     return took(mine, task, [...before, ...added.filter(([id]) => !known.has(id))]);
@@ -209,9 +214,11 @@ async function learnNumbers(mine, { tell, signal }) {
 
 /** The options of a new task, which lasts as long as the one that it replaces, and a day at least. */
 function optionsOf({ name, keepImages, task }) {
+  const options = { name: name || "playground", keep_images: keepImages };
   const remaining = Math.round((Date.parse(task?.expires_at) - Date.now()) / 1000) || 0;
-  const ttl = task?.expires_at === null ? null : Math.max(TTL_SECONDS, remaining);
-  return { name: name || "playground", model: chosenModel(), ttl, keepImages, negatives: negatives() };
+  if (task?.expires_at !== null) options.ttl_seconds = Math.max(TTL_SECONDS, remaining);
+  if (chosenModel()) options.model = chosenModel();
+  return options;
 }
 
 /** Let a task that was replaced answer for another day, for code that still uses it. */

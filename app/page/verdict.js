@@ -9,8 +9,11 @@ export const percent = (share) => `${Math.round(100 * share)}%`;
 /** The share of a class's own pictures, 0 to 1, that may wrongly count as "None of these". */
 export const rejection = () => byId("reject").value / 100;
 
-/** Whether an answer counts as "None of these"; a model that cannot tell has no `known`, and then nothing does. */
-export const isUnknown = (answer) => typeof answer.known === "number" && answer.known < rejection();
+/** Whether the model can tell what is none of the classes. */
+export const canReject = (answer) => typeof answer?.known === "number";
+
+/** Whether an answer counts as "None of these". */
+export const isUnknown = (answer) => canReject(answer) && answer.known < rejection();
 
 export function showRejection() {
   const share = percent(rejection());
@@ -59,6 +62,7 @@ export function showAnswer(answer) {
 
 function showBars(answer, unknown) {
   byId("correct-hint").hidden = answer === null;
+  byId("correct-none").hidden = !canReject(answer);
   const shares = new Map(answer?.top_k.map((score) => [score.label, score.confidence]));
   for (const row of byId("bars").children) {
     const { label } = row.dataset;

@@ -1,4 +1,4 @@
-"""Additions whose answer is lost: on the page they are made once, whatever is pressed or reloaded meanwhile."""
+"""Creations and additions whose answer is lost: each is made once, whatever is pressed or reloaded meanwhile."""
 
 import json
 from pathlib import Path
@@ -160,3 +160,125 @@ def test_the_key_is_kept_until_the_addition_is_answered(browser: Browser, client
         page.click("#create")
         expect(page.locator("#status")).to_contain_text("Ready: 3 classes")
         assert shots(client, page)[FIVE[0]] == 2
+
+
+def draw_three(visit: Visit) -> None:
+    """Draw one example each of three classes."""
+    for n in range(3):
+        visit.draw(visit.page.locator(".card canvas").nth(n), shaky(CHARACTERS[FIVE[n]], 1))
+
+
+def made(client: httpx.Client) -> list[str]:
+    """The ids of the tasks that the server has."""
+    return [task["task_id"] for task in client.get("/tasks?limit=100").json()["tasks"]]
+
+
+@pytest.mark.parametrize("reaches", [True, False], ids=["answer lost", "request lost"])
+def test_a_creation_goes_on_after_a_reload(browser: Browser, client: httpx.Client, reaches: bool) -> None:
+    before = made(client)
+    with Visit(browser, client, DESKTOP) as visit:
+        page = visit.page
+        keys: list[str] = []
+
+        def lose(route: Route) -> None:
+            keys.append(route.request.headers["idempotency-key"])
+            if reaches:
+                route.fetch()
+            route.abort()
+
+        page.route("**/tasks", lose)
+        draw_three(visit)
+        page.locator("#name").fill("lost")
+        page.click("#create")
+        expect(page.locator("#status")).to_contain_text("does not answer")
+        page.unroute("**/tasks")
+        with page.expect_request(lambda request: request.method == "POST") as again:
+            page.reload()
+        expect(page.locator("#status")).to_contain_text("Ready: 3 classes")
+        assert {*keys, again.value.headers["idempotency-key"]} == {keys[0]}
+        new = [each for each in made(client) if each not in before]
+        assert new == [id_of(page)]
+        assert client.get(f"/tasks/{new[0]}").json()["name"] == "lost"
+        page.reload()
+        expect(page.locator("#status")).to_contain_text("Ready: 3 classes")
+        assert len(made(client)) == len(before) + 1
+
+
+def test_a_creation_in_parts_goes_on_after_a_reload(browser: Browser, both: httpx.Client, tmp_path: Path) -> None:
+    before = made(both)
+    with Visit(browser, both, PHONE) as visit:
+        page = visit.page
+        red, blue, lime = photos(tmp_path / "set", "red", "blue", "lime", count=20)
+        visit.drop("#teach .title", red, blue, lime.rename(tmp_path / "_negatives"))
+        expect(page.locator(".card .thumbs li")).to_have_count(60, timeout=120_000)
+        lose_answers(page, "**/tasks", 99)
+        page.click("#create")
+        expect(page.locator("#status")).to_contain_text("does not answer", timeout=60_000)
+        page.unroute("**/tasks")
+        page.reload()
+        expect(page.locator("#status")).to_contain_text("Ready: 2 classes", timeout=60_000)
+        assert [each for each in made(both) if each not in before] == [id_of(page)]
+        task = both.get(f"/tasks/{id_of(page)}").json()
+        assert (task["shots"], task["negatives"]) == ({"blue": 20, "red": 20}, 20)
+        expect(page.locator(".card .thumbs li")).to_have_count(60)
+        expect(page.locator("#create")).to_be_hidden()
+
+
+def test_a_classifier_made_again_goes_on_after_a_reload(browser: Browser, client: httpx.Client) -> None:
+    with Visit(browser, client, DESKTOP) as visit:
+        page = visit.page
+        visit.teach(FIVE[:3])
+        before, old = made(client), id_of(page)
+        page.check("#keep-images")
+        expect(page.locator("#create")).to_have_text("Create it again")
+        lose_answers(page, "**/tasks", 99)
+        page.click("#create")
+        expect(page.locator("#status")).to_contain_text("does not answer")
+        page.unroute("**/tasks")
+        page.reload()
+        page.wait_for_function("old => !location.hash.includes(old)", arg=old)
+        expect(page.locator("#status")).to_contain_text("Ready: 3 classes")
+        assert [each for each in made(client) if each not in before] == [id_of(page)]
+        assert client.get(f"/tasks/{id_of(page)}").json()["keep_images"] is True
+
+
+def test_a_creation_that_was_stopped_waits_for_another_press(browser: Browser, client: httpx.Client) -> None:
+    before = made(client)
+    with Visit(browser, client, DESKTOP) as visit:
+        page = visit.page
+        cards = page.locator(".card")
+        for n in range(26):  # so many that the progress is shown, with its button to stop
+            if n >= 5:
+                page.click("#add")
+            visit.draw(cards.nth(n).locator("canvas"), shaky(CHARACTERS[FIVE[n % 5]], n))
+        keys = lose_answers(page, "**/tasks", 99)
+        page.click("#create")
+        expect(page.locator("#status")).to_contain_text("does not answer")
+        page.click("#stop")
+        expect(page.locator("#error")).to_contain_text("Stopped")
+        page.unroute("**/tasks")
+        page.reload()
+        expect(page.locator("#status")).to_contain_text("26 classes have examples")
+        expect(page.locator("#create")).to_have_text("Create classifier")
+        with page.expect_request(lambda request: request.method == "POST") as again:
+            page.click("#create")
+        expect(page.locator("#status")).to_contain_text("Ready: 26 classes")
+        assert {*keys, again.value.headers["idempotency-key"]} == {keys[0]}
+        assert [each for each in made(client) if each not in before] == [id_of(page)]
+
+
+def test_a_creation_that_was_refused_is_not_asked_again(browser: Browser, client: httpx.Client) -> None:
+    before = made(client)
+    with Visit(browser, client, DESKTOP) as visit:
+        page = visit.page
+        draw_three(visit)
+        refused = json.dumps({"status": 422, "detail": "not today"})
+        page.route("**/tasks", lambda route: route.fulfill(status=422, body=refused))
+        page.click("#create")
+        expect(page.locator("#error")).to_contain_text("not today")
+        page.unroute("**/tasks")
+        page.reload()
+        expect(page.locator("#status")).to_contain_text("3 classes have examples")
+        page.locator(".name").first.fill("renamed")
+        page.wait_for_load_state("networkidle")
+        assert made(client) == before

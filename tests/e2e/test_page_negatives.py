@@ -1,14 +1,17 @@
 """The page's place for what is none of the classes: drawn, dropped, kept, sent with the creation, and undone."""
 
+import shutil
 from pathlib import Path
 
 import httpx
 import pytest
 from playwright.sync_api import Browser, Page, ViewportSize, expect
 
+from app.settings import Settings
 from tests.helpers.drawn import CHARACTERS, shaky
 from tests.helpers.page import DESKTOP, PHONE, Visit
-from tests.helpers.page_task import id_of, photos, shots
+from tests.helpers.page_task import id_of, photos, shots, teach_photos
+from tests.helpers.serving import serving
 from tests.helpers.tasks import FIVE
 
 STRANGER = next(name for name in CHARACTERS if name not in FIVE)
@@ -40,14 +43,14 @@ def test_what_is_drawn_as_none_of_them_is_sent_kept_and_known_as_such(
         assert negatives(client, page) == 0
         first = page.url
         draw_negatives(visit, 2)
-        expect(page.locator("#create")).to_have_text("Create it again")
-        expect(page.locator("#status")).to_contain_text("create the classifier again")
+        expect(page.locator("#create")).to_have_text("Update classifier")
+        expect(page.locator("#status")).to_contain_text("use the new examples")
         page.reload()
         expect(page.locator("#negatives .thumbs li")).to_have_count(1)
         expect(page.locator("#negatives .pad.drawn")).to_have_count(1)
         page.click("#create")
         expect(page.locator("#status")).to_contain_text("Ready: 5 classes")
-        assert page.url != first
+        assert page.url == first
         assert negatives(client, page) == 2
         assert shots(client, page) == dict.fromkeys(FIVE, 1)
         visit.ask(shaky(CHARACTERS[STRANGER], 9))
@@ -163,7 +166,75 @@ def test_through_a_link_they_are_counted_and_cannot_be_replaced(browser: Browser
         expect(page.locator("#negatives .held")).to_have_text("2 examples on the server")
         expect(page.locator("#status")).to_contain_text("Ready: 3 classes")
         visit.draw(page.locator("#negatives .pad canvas"), shaky(CHARACTERS[STRANGER], 5))
+        page.click("#create")
+        expect(page.locator("#status")).to_contain_text("Ready: 3 classes")
+        assert (negatives(client, page), page.url) == (3, link)
+        page.locator("#negatives .undo").click()
         expect(page.locator("#status")).to_contain_text("this browser does not have them")
         expect(page.locator("#create")).to_be_hidden()
-        page.locator("#negatives .undo").click()
+
+
+def test_an_answer_is_corrected_to_none_of_these_in_one_click(browser: Browser, client: httpx.Client) -> None:
+    with Visit(browser, client, PHONE) as visit:
+        page = visit.page
+        visit.teach(FIVE[:3])
+        address, before = page.url, shots(client, page)
+        wrong = page.locator("#correct-none")
+        expect(wrong).to_be_hidden()
+        page.locator("#reject").fill("0")
+        visit.ask(shaky(CHARACTERS[STRANGER], 1))
+        expect(page.locator("#bars li.best")).to_have_count(1)
+        wrong.click()
+        expect(page.locator("#toast-text")).to_contain_text("none of these")
+        expect(page.locator("#negatives .thumbs li")).to_have_count(1)
         expect(page.locator("#status")).to_contain_text("Ready: 3 classes")
+        assert (negatives(client, page), shots(client, page), page.url) == (1, before, address)
+        page.locator("#reject").fill("5")
+        visit.ask(shaky(CHARACTERS[STRANGER], 2))
+        visit.expect_verdict("None of these")
+        page.locator("#bars .correct").nth(1).click()  # whoever pressed the wrong one presses another
+        expect(page.locator("#status")).to_contain_text("Ready: 3 classes")
+        wrong.click()
+        expect(page.locator("#negatives .thumbs li")).to_have_count(2)
+        expect(page.locator("#status")).to_contain_text("Ready: 3 classes")
+        assert (negatives(client, page), shots(client, page)) == (2, before)
+        page.click("#toast-undo")
+        expect(page.locator("#negatives .thumbs li")).to_have_count(1)
+        assert visit.wrong == []
+
+
+def test_photos_in_the_table_are_corrected_to_none_of_these(
+    browser: Browser, both: httpx.Client, tmp_path: Path
+) -> None:
+    with Visit(browser, both, DESKTOP) as visit:
+        page = visit.page
+        teach_photos(visit, tmp_path / "teach", "red", "blue")
+        page.locator("#reject").fill("0")
+        visit.drop("#ask .title", *photos(tmp_path / "ask", "red", "lime", count=2))
+        expect(page.locator("#batch-title")).to_contain_text("4 of 4 photos answered")
+        first, second = page.locator("#batch-rows tr:has-text('lime/')").all()
+        first.get_by_role("button", name="Learn as none of these").click()
+        expect(page.locator("#status")).to_contain_text("Ready: 2 classes")
+        assert negatives(both, page) == 1
+        choice = page.locator("#batch-rows tr:has-text('red/') select").first
+        choice.focus()
+        choice.select_option(label="none of these")
+        expect(page.locator("#negatives .thumbs li")).to_have_count(2)
+        expect(page.locator("#status")).to_contain_text("Ready: 2 classes")
+        assert negatives(both, page) == 2
+        expect(second).to_be_visible()
+
+
+def test_a_model_that_cannot_tell_offers_no_such_correction(
+    browser: Browser, settings: Settings, tmp_path: Path
+) -> None:
+    folder = tmp_path / "model"
+    shutil.copytree(settings.weights, folder)
+    (folder / "known.safetensors").unlink()
+    changed = settings.model_copy(update={"data_dir": tmp_path / "data", "weights": folder})
+    with serving(changed) as client, Visit(browser, client, DESKTOP) as visit:
+        visit.teach(FIVE[:3])
+        visit.ask(shaky(CHARACTERS[FIVE[0]], 9))
+        visit.expect_verdict(FIVE[0])
+        expect(visit.page.locator("#correct-hint")).to_be_visible()
+        expect(visit.page.locator("#correct-none")).to_be_hidden()
