@@ -90,21 +90,13 @@ export function describe(error, pause) {
 
 /** Wait some seconds, or until the browser is online again. */
 export function wait(pause, signal) {
+  const over = new AbortController();
+  const until = { signal: over.signal };
   return new Promise((resolve, reject) => {
-    const finish = () => {
-      clearTimeout(timer);
-      removeEventListener("online", finish);
-      signal?.removeEventListener("abort", stop);
-      resolve();
-    };
-    const stop = () => {
-      finish();
-      reject(signal.reason);
-    };
-    const timer = setTimeout(finish, 1000 * pause);
-    addEventListener("online", finish);
-    signal?.addEventListener("abort", stop);
-  });
+    setTimeout(resolve, 1000 * pause);
+    addEventListener("online", resolve, until);
+    signal?.addEventListener("abort", () => reject(signal.reason), until);
+  }).finally(() => over.abort());
 }
 
 /** Do `attempt()` again while it fails for a reason that passes; `tell(text)` says why it waits, or "". */

@@ -2,10 +2,9 @@
 
 import { call, PICTURE } from "./api.js";
 import { askAboutAll, closeBatch, refreshBatch } from "./batch.js";
-import { button, byId, newId, plural, reducedMotion } from "./dom.js";
+import { button, byId, newId, onClick, plural, reducedMotion } from "./dom.js";
 import { draft, draftChanged } from "./drafts.js";
-import { encodeStrokes } from "./drawing.js";
-import { appendTo, bitmapOf, ofPhoto, ofStrokes } from "./example.js";
+import { appendTo, bitmapOf, encodeStrokes, ofPhoto, ofStrokes } from "./example.js";
 import { onFilesChosen, onFolderChosen, sift } from "./files.js";
 import { LiveAnswers } from "./live.js";
 import { Pad } from "./pad.js";
@@ -25,9 +24,9 @@ const live = new LiveAnswers({ ask, show: receive, begin: markPending, delay: sh
 export function setUpAsking(given) {
   callbacks = given;
   const section = byId("ask");
-  section.querySelector(".undo").addEventListener("click", () => askPad.undo());
-  section.querySelector(".clear").addEventListener("click", () => askPad.clear());
-  byId("correct-none").addEventListener("click", () => correct(null));
+  section.querySelector(".undo").onclick = () => askPad.undo();
+  section.querySelector(".clear").onclick = () => askPad.clear();
+  onClick("correct-none", () => correct(null));
   onFilesChosen(section.querySelector("input[type=file]"), askFiles);
   onFolderChosen(byId("ask-folder"), askFiles);
 }

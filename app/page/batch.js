@@ -1,13 +1,12 @@
 // Several photos asked about at once: a table of all answers, a confusion matrix if their folders say what they are.
 
 import { call, patiently } from "./api.js";
-import { confusionTable, countPairs } from "./confusion.js";
-import { toCsv } from "./csv.js";
-import { button, byId, make, makeCanvas, onChosen, plural, saveAs } from "./dom.js";
+import { button, byId, make, makeCanvas, onChosen, onClick, plural, saveAs, setText } from "./dom.js";
 import { appendTo, ofPhoto, paint } from "./example.js";
 import { labelOf } from "./files.js";
 import { mayWrite } from "./key.js";
 import { readPhotos } from "./photos.js";
+import { confusionTable, countPairs, toCsv } from "./tables.js";
 import { canReject, isUnknown, percent } from "./verdict.js";
 
 const PART = 16; // photos in a request
@@ -22,10 +21,10 @@ let lost; // (error) => say that there is no such task any more, and return what
 
 export function setUpBatch(callbacks) {
   ({ correct, lost } = callbacks);
-  byId("batch-close").addEventListener("click", closeBatch);
-  byId("batch-csv").addEventListener("click", () => saveAs("answers.csv", csv()));
-  byId("batch-learn").addEventListener("click", learnFromMistakes);
-  byId("batch-stop").addEventListener("click", () => batch?.stop.abort());
+  onClick("batch-close", closeBatch);
+  onClick("batch-csv", () => saveAs("answers.csv", csv()));
+  onClick("batch-learn", learnFromMistakes);
+  onClick("batch-stop", () => batch?.stop.abort());
 }
 
 export function closeBatch() {
@@ -68,7 +67,7 @@ async function run(mine) {
   const isCurrent = () => batch === mine && !mine.stop.signal.aborted;
   const { signal } = mine.stop;
   byId("batch-stop").hidden = false;
-  byId("batch-note").textContent = "";
+  setText("batch-note", "");
   byId("batch").classList.add("pending");
   try {
     const unread = mine.photos.filter(({ photo }) => photo === undefined);
@@ -79,23 +78,23 @@ async function run(mine) {
         if (photo) paint(unread[index].row.querySelector("canvas"), photo);
         showRow(unread[index]);
         const read = mine.photos.filter((each) => each.photo !== undefined).length;
-        byId("batch-progress").textContent = `Reading photos: ${read} of ${mine.photos.length}`;
+        setText("batch-progress", `Reading photos: ${read} of ${mine.photos.length}`);
       },
       signal,
     );
     const asked = mine.photos.filter(({ photo }) => photo);
     for (let start = 0; start < asked.length && isCurrent(); start += PART) {
-      byId("batch-progress").textContent = `Asking: ${start} of ${asked.length}`;
+      setText("batch-progress", `Asking: ${start} of ${asked.length}`);
       await askPart(mine, asked.slice(start, start + PART), signal);
       if (isCurrent()) showSummary();
     }
   } catch (error) {
     const isLost = error.status === 404 || error.status === 409;
-    if (isCurrent()) byId("batch-note").textContent = isLost ? lost(error).text : error.message;
+    if (isCurrent()) setText("batch-note", isLost ? lost(error).text : error.message);
   }
   if (batch !== mine) return;
   byId("batch-stop").hidden = true;
-  byId("batch-progress").textContent = signal.aborted ? "Stopped." : "";
+  setText("batch-progress", signal.aborted ? "Stopped." : "");
   byId("batch").classList.remove("pending");
   showSummary();
 }
@@ -120,9 +119,9 @@ async function learnFromMistakes() {
     if (batch !== mine) return;
     const worth = wrong.filter((each) => each.worth_adding).map(({ index }) => found[index]);
     if (worth.length) return correct(worth.map((each) => correctionOf(each)));
-    byId("batch-note").textContent = "It has the right class for all of these. It says “None of these” too easily.";
+    setText("batch-note", "It has the right class for all of these. It says “None of these” too easily.");
   } catch (error) {
-    if (batch === mine) byId("batch-note").textContent = error.message;
+    if (batch === mine) setText("batch-note", error.message);
   } finally {
     byId("batch-learn").disabled = false;
   }
@@ -138,7 +137,7 @@ async function askPart({ task }, part, signal) {
   while (part.length) {
     const form = new FormData();
     for (const { photo } of part) appendTo(form, "images", photo);
-    const tell = (text) => (byId("batch-note").textContent = text);
+    const tell = (text) => setText("batch-note", text);
     try {
       const ask = () => call("POST", `tasks/${task.task_id}/predict?top_k=2`, form, { signal });
       const { predictions } = await patiently(ask, tell, signal);
@@ -179,7 +178,7 @@ const labelIn = ({ labels }, { label }) => (labels.includes(label) ? label : nul
 /** A choice of the class that a photo belongs to, or of none, which teaches it. */
 function teachChoice(each) {
   const choice = make("select", { hidden: true });
-  choice.setAttribute("aria-label", `Teach ${each.path} as`);
+  choice.ariaLabel = `Teach ${each.path} as`;
   const offer = () => {
     const { labels } = batch.task;
     const names = canReject(each.answer) ? [...labels, NONE] : labels;
@@ -219,7 +218,7 @@ export function showSummary() {
   answered.forEach(showRow);
   const right = answered.filter((each) => each.label !== null && isRight(each)).length;
   const of = batch.isLabelled && answered.length ? `: ${right} right, ${percent(right / answered.length)}` : "";
-  byId("batch-title").textContent = `${answered.length} of ${plural(batch.photos.length, "photo")} answered${of}`;
+  setText("batch-title", `${answered.length} of ${plural(batch.photos.length, "photo")} answered${of}`);
   byId("batch-csv").disabled = answered.length === 0;
   byId("batch-learn").hidden = !mayWrite() || !byId("batch-stop").hidden || mistakes().length === 0;
   const labelled = answered.filter(({ label }) => label !== null);

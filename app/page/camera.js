@@ -1,6 +1,6 @@
 // Takes photos with the camera: one at a press, several a second while the button is held.
 
-import { byId, makeCanvas, plural } from "./dom.js";
+import { byId, makeCanvas, plural, setText } from "./dom.js";
 import { ofPhoto } from "./example.js";
 import { shrink } from "./shrink.js";
 import { offerUndo } from "./undo.js";
@@ -17,8 +17,8 @@ export const cameraOffered = () => Boolean(navigator.mediaDevices?.getUserMedia)
 export async function openCamera(target) {
   card = target;
   taken = [];
-  byId("camera-title").textContent = `Photos of ${card.name || "this class"}`;
-  byId("camera-note").textContent = "Starting the camera…";
+  setText("camera-title", `Photos of ${card.name || "this class"}`);
+  setText("camera-note", "Starting the camera…");
   byId("camera-shoot").disabled = true;
   byId("camera").showModal();
   try {
@@ -28,7 +28,7 @@ export async function openCamera(target) {
     await byId("camera-video").play();
     byId("camera-shoot").disabled = false;
     byId("camera-shoot").focus();
-    byId("camera-note").textContent = "Hold the button, and move a little between photos.";
+    setText("camera-note", "Hold the button, and move a little between photos.");
   } catch (error) {
     byId("camera-note").textContent =
       error.name === "NotAllowedError"
@@ -49,7 +49,7 @@ async function shoot() {
   const example = ofPhoto({ blob, drawn, name: "camera.jpg" });
   target.add([example]);
   taken.push(example);
-  byId("camera-note").textContent = `${plural(taken.length, "photo")} taken.`;
+  setText("camera-note", `${plural(taken.length, "photo")} taken.`);
 }
 
 function begin() {

@@ -1,7 +1,7 @@
 // The card of one class: its name, a pad to draw on, and the examples so far.
 
 import { cameraOffered, openCamera } from "./camera.js";
-import { byId, listItem, make, makeCanvas, newId, plural } from "./dom.js";
+import { byId, make, makeCanvas, newId, plural } from "./dom.js";
 import { nextPosition, paint } from "./example.js";
 import { onFilesChosen } from "./files.js";
 import { Pad } from "./pad.js";
@@ -30,12 +30,12 @@ export class Card {
     this.items = new Map(); // the thumbnails by their examples' ids
     this.flags = new Map(); // {text, isLasting} by the ids of the examples that are marked
     this.callbacks = callbacks;
-    this.field.addEventListener("input", () => this.#changed());
-    find(".undo").addEventListener("click", () => this.#undo());
-    find(".another").addEventListener("click", () => this.keep());
-    find(".remove").addEventListener("click", () => callbacks.removed(this));
+    this.field.oninput = () => this.#changed();
+    find(".undo").onclick = () => this.#undo();
+    find(".another").onclick = () => this.keep();
+    find(".remove").onclick = () => callbacks.removed(this);
     find(".camera").hidden = !cameraOffered();
-    find(".camera").addEventListener("click", () => openCamera(this));
+    find(".camera").onclick = () => openCamera(this);
     onFilesChosen(find("input[type=file]"), (found) => callbacks.found(this, found));
     this.#setLabels();
   }
@@ -171,7 +171,7 @@ export class Card {
     this.examples.forEach((example, index) => {
       const item = this.items.get(example.id) ?? this.#thumb(example);
       const said = `Example ${index + 1} of ${this.name || "this class"}`;
-      item.firstChild.setAttribute("aria-label", example.name ? `${said}: ${example.name}` : said);
+      item.firstChild.ariaLabel = example.name ? `${said}: ${example.name}` : said;
       if (this.thumbs.children[index] !== item) this.thumbs.insertBefore(item, this.thumbs.children[index] ?? null);
     });
     while (this.thumbs.children.length > this.examples.length) this.thumbs.lastChild.remove();
@@ -184,13 +184,9 @@ export class Card {
   #thumb(example) {
     const canvas = makeCanvas(THUMB_SIDE, THUMB_SIDE);
     paint(canvas, example, getComputedStyle(this.pad.canvas).color);
-    const open = make("button", { title: "Look at this example" }, canvas);
-    open.addEventListener("click", () => this.callbacks.opened(this, example));
-    open.addEventListener("keydown", (event) => {
-      if (event.key === "Delete" || event.key === "Backspace") this.callbacks.exampleRemoved(this, example);
-    });
-    const item = listItem();
-    item.append(open);
+    const onclick = () => this.callbacks.opened(this, example);
+    const onkeydown = ({ key }) => /^(Delete|Backspace)$/.test(key) && this.callbacks.exampleRemoved(this, example);
+    const item = make("li", {}, make("button", { title: "Look at this example", onclick, onkeydown }, canvas));
     this.items.set(example.id, item);
     return item;
   }
@@ -212,8 +208,6 @@ export class Card {
       "input[type=file]": `Add pictures of ${name}`,
       ".thumbs": `Examples kept of ${name}`,
     };
-    for (const [selector, label] of Object.entries(labels)) {
-      this.element.querySelector(selector).setAttribute("aria-label", label);
-    }
+    for (const [selector, label] of Object.entries(labels)) this.element.querySelector(selector).ariaLabel = label;
   }
 }

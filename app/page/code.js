@@ -1,6 +1,6 @@
 // The panel "Use it from your code": a tab for each language and a button to copy.
 
-import { byId } from "./dom.js";
+import { byId, copyFrom, onClick, setText } from "./dom.js";
 import { keptUntil, lifetimeChoice, takeawayChoices } from "./keeping.js";
 import { currentKey } from "./key.js";
 import { rejection } from "./verdict.js";
@@ -23,7 +23,7 @@ export function setUpCode() {
       byId(`tab-${language}`).focus();
     });
   }
-  byId("copy").addEventListener("click", copy);
+  onClick("copy", () => copyFrom(byId("snippet"), byId("copy")));
 }
 
 /** `changed(task)` is called when the visitor has the server keep it longer. */
@@ -31,8 +31,8 @@ export function showCode(created, changed) {
   task = created;
   byId("use").hidden = false;
   const kept = keptUntil(task);
-  byId("lasts").textContent = `It is ${kept}.`;
-  const failed = (text) => (byId("use-note").textContent = text);
+  setText("lasts", `It is ${kept}.`);
+  const failed = (text) => setText("use-note", text);
   failed("");
   byId("takeaway").replaceChildren(...takeawayChoices(task, failed), lifetimeChoice(task, changed, failed));
   refreshCode();
@@ -42,7 +42,7 @@ export function showCode(created, changed) {
 export function refreshCode() {
   if (!task) return;
   const server = new URL(".", document.baseURI).href;
-  byId("snippet").textContent = SNIPPETS[language](server, task.task_id, rejection(), currentKey() !== "");
+  setText("snippet", SNIPPETS[language](server, task.task_id, rejection(), currentKey() !== ""));
 }
 
 function chooseLanguage(chosen) {
@@ -54,17 +54,6 @@ function chooseLanguage(chosen) {
   }
   byId("snippet").setAttribute("aria-labelledby", `tab-${chosen}`);
   refreshCode();
-}
-
-async function copy() {
-  try {
-    await navigator.clipboard.writeText(byId("snippet").textContent);
-    byId("copy").textContent = "Copied";
-  } catch {
-    getSelection().selectAllChildren(byId("snippet")); // browsers allow the clipboard over HTTPS and on localhost only
-    byId("copy").textContent = "Selected: copy it";
-  }
-  setTimeout(() => (byId("copy").textContent = "Copy"), 2000);
 }
 
 function curl(server, task, reject, withKey) {

@@ -6,7 +6,6 @@ import { newId, reducedMotion } from "./dom.js";
 import { draft, draftChanged } from "./drafts.js";
 import { nextPosition } from "./example.js";
 import { startNew } from "./session.js";
-import { SIGNS, varied } from "./signs.js";
 import { isUpToDate } from "./task.js";
 import { createTask } from "./updating.js";
 
@@ -50,4 +49,49 @@ async function drawByHand(strokes) {
       if (!reducedMotion.matches) await new Promise((resolve) => setTimeout(resolve, PAUSE));
     }
   }
+}
+
+const STEP = 0.025; // distance between two points of a line, so that it can be drawn point by point
+
+/** The points of a line through the corners. */
+const line = (...corners) =>
+  corners.flatMap(([x, y], i) => {
+    if (i === 0) return [[x, y]];
+    const [fromX, fromY] = corners[i - 1];
+    const parts = Math.max(1, Math.round(Math.hypot(x - fromX, y - fromY) / STEP));
+    return Array.from({ length: parts }, (_, p) => {
+      const share = (p + 1) / parts;
+      return [fromX + (x - fromX) * share, fromY + (y - fromY) * share];
+    });
+  });
+
+const circle = (x, y, radius, points = 40) =>
+  Array.from({ length: points }, (_, i) => {
+    const angle = (2 * i / (points - 1) - 0.5) * Math.PI;
+    return [x + radius * Math.cos(angle), y + radius * Math.sin(angle)];
+  });
+
+const RING = circle(0.5, 0.5, 0.34);
+
+// Similar on purpose: signs that are easy to tell apart leave the inner loop nothing to do.
+const SIGNS = {
+  ring: [RING],
+  target: [RING, circle(0.5, 0.5, 0.14, 20)],
+  clock: [RING, line([0.5, 0.27], [0.5, 0.5], [0.66, 0.58])],
+  wheel: [RING, line([0.5, 0.16], [0.5, 0.84]), line([0.16, 0.5], [0.84, 0.5])],
+  stop: [RING, line([0.27, 0.73], [0.73, 0.27])],
+};
+
+/** The same sign a little turned, sheared, stretched and moved. Equal seeds give equal results. */
+function varied(strokes, seed) {
+  const about = [0.12, 0.1, 0.1, 0.1, 0.03, 0.03].map((size, i) => size * Math.sin(7 * seed + 5 * i));
+  const [turn, shear, wide, high, right, down] = about;
+  const vary = ([x, y]) => {
+    const [u, v] = [(x - 0.5) * (1 + wide), (y - 0.5) * (1 + high)];
+    return [
+      0.5 + right + u * Math.cos(turn) - v * Math.sin(turn) + shear * v,
+      0.5 + down + u * Math.sin(turn) + v * Math.cos(turn),
+    ];
+  };
+  return strokes.map((stroke) => stroke.map(vary));
 }

@@ -2,6 +2,10 @@
 
 export const byId = (id) => document.getElementById(id);
 
+export const onClick = (id, act) => (byId(id).onclick = act);
+
+export const setText = (id, text) => (byId(id).textContent = text);
+
 export const reducedMotion = matchMedia("(prefers-reduced-motion: reduce)");
 
 /** The folder that this page is served from: what is kept in the browser belongs to this service only. */
@@ -37,6 +41,17 @@ export function onChosen(select, act) {
     select.value = "";
     act(value);
   });
+}
+
+/** Copy the text of an element, or else select it; the button says which, for a while. */
+export async function copyFrom(element, button) {
+  const text = element.value ?? element.textContent;
+  // Browsers allow the clipboard over HTTPS and on localhost only.
+  const isCopied = await navigator.clipboard?.writeText(text).then(() => true, () => false);
+  if (element.select) element.select();
+  else if (!isCopied) getSelection().selectAllChildren(element);
+  button.textContent = isCopied ? "Copied" : "Selected: copy it";
+  setTimeout(() => (button.textContent = "Copy"), 2000);
 }
 
 /** A random name for a record. Not crypto.randomUUID, which exists only over HTTPS and on localhost. */

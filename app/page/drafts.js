@@ -8,11 +8,10 @@ const DELAY = 150; // milliseconds that changes are gathered before they are wri
 
 /**
  * The open classifier. `task` is what the server said of it last, or null. `sent` lists [id, label, number] of the
- * examples in the task; the number is the server's, null until it is known. `former` lists the ids of tasks that it
- * replaced. `underway` has {key, added, options} of a creation or addition without an answer so far: its
- * Idempotency-Key, [id, label] of what is sent, and the options of a creation; or it is null. `negatives` lists the ids of what the task was given as none of its classes. `question`
- * is what the large pad shows, `model` the chosen model or "", and `keepImages` whether the server shall keep the
- * pictures too.
+ * examples in it; the number is the server's, null until it is known. `negatives` lists the ids of those of none of its
+ * classes, `former` the ids of tasks that it replaced. `underway` is null, or has {key, added, options} of a creation or
+ * addition without an answer: its Idempotency-Key, [id, label] of what is sent, and the options of a creation.
+ * `question` is what the large pad shows, `model` the chosen model or "".
  */
 export let draft = blankDraft();
 
@@ -32,31 +31,25 @@ const tabs = "BroadcastChannel" in window ? new BroadcastChannel(`leo-drafts${FO
 export const isCreation = ({ underway }) => Boolean(underway?.options);
 
 function blankDraft() {
-  const choices = { name: "", model: "", keepImages: false };
+  const choices = { name: "", model: "", keepImages: false, question: null };
   const made = { task: null, sent: [], former: [], underway: null, negatives: [] };
-  return { id: newId(), ...choices, ...made, question: null, updated: Date.now() };
+  return { id: newId(), ...choices, ...made, updated: Date.now() };
 }
 
 /** A record as this version writes it. What another version wrote differently, or what is damaged, is left out. */
 function sound(record) {
-  const { id, name, model, keepImages, task, sent, former, underway, negatives, question, updated } = record;
-  const text = (value) => (typeof value === "string" ? value : "");
-  const list = (value) => (Array.isArray(value) ? value : []);
-  const isTask = text(task?.task_id) && Array.isArray(task.labels) && Array.isArray(task.adaptation?.losses);
-  const isQuestion = question?.blob instanceof Blob || Array.isArray(question?.strokes);
-  return {
-    id,
-    name: text(name),
-    model: text(model),
-    keepImages: keepImages === true,
-    task: isTask ? task : null,
-    sent: list(sent).filter(Array.isArray),
-    former: list(former),
-    underway: Array.isArray(underway?.added) ? underway : null,
-    negatives: list(negatives),
-    question: isQuestion ? question : null,
-    updated: Number(updated) || 0,
-  };
+  const found = { ...blankDraft(), updated: 0 };
+  const { task, underway, question } = record;
+  for (const [name, blank] of Object.entries(found)) {
+    const isAlike = typeof record[name] === typeof blank && Array.isArray(record[name]) === Array.isArray(blank);
+    if (isAlike) found[name] = record[name];
+  }
+  found.sent = found.sent.filter(Array.isArray);
+  const isTask = task?.task_id && Array.isArray(task.labels) && Array.isArray(task.adaptation?.losses);
+  if (!isTask) found.task = null;
+  if (!Array.isArray(underway?.added)) found.underway = null;
+  if (!(question?.blob instanceof Blob || Array.isArray(question?.strokes))) found.question = null;
+  return found;
 }
 
 export function setUpDrafts(callbacks) {
@@ -91,10 +84,7 @@ export function save() {
   saves += 1;
   draft.updated = Date.now();
   stored = now;
-  const written = write(
-    puts.map(([store, record]) => [store, { ...record }]),
-    deletes,
-  );
+  const written = write(puts.map(([store, record]) => [store, { ...record }]), deletes);
   const { id } = draft;
   writing = Promise.all([writing, written]).then(() => announce(id));
   onkept();
@@ -144,11 +134,7 @@ export async function openNew(properties = {}, classes = [], examples = []) {
 
 async function load(id, isRemote) {
   const before = saves;
-  const [record, classes, examples] = await Promise.all([
-    read("classifiers", id),
-    readAll("classes", id),
-    readAll("examples", id),
-  ]);
+  const { found: record, classes, examples } = await recordsOf(id);
   if (!record) return false;
   const found = sound(record);
   if (isRemote && draft.id !== id) return true; // another one was opened meanwhile

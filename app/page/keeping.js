@@ -2,7 +2,7 @@
 
 import { linkTo } from "./address.js";
 import { call } from "./api.js";
-import { byId, button, make, onChosen, saveAs } from "./dom.js";
+import { button, byId, copyFrom, make, onChosen, onClick, saveAs, setText } from "./dom.js";
 import { keysNeeded, mayWrite } from "./key.js";
 
 export const DAY = 86400; // seconds
@@ -25,53 +25,40 @@ const formatTime = (time) => new Date(time).toLocaleString([], { dateStyle: "med
 
 export const keptUntil = ({ expires_at: end }) => (end ? `kept until ${formatTime(end)}` : "kept until it is deleted");
 
+/** A list of what can be done: [text, value] of each. `act(value)` does it, and `failed(text)` says why it could not. */
+function choice(title, name, options, act, failed, properties = {}) {
+  const made = make("select", { ariaLabel: name, ...properties });
+  for (const [text, value] of [[title, ""], ...options]) made.add(new Option(text, value));
+  onChosen(made, (value) => act(value).catch((error) => failed(error.message)));
+  return made;
+}
+
 /** A choice of how long a task is kept from now on. `changed(task)` gets the task as it is then. */
-export function lifetimeChoice(task, changed, failed) {
-  const choice = make("select", { className: "lifetime" });
-  choice.setAttribute("aria-label", "How long the server keeps it, from now");
-  choice.add(new Option("Keep it for…", ""));
-  for (const [text, seconds] of LIFETIMES) choice.add(new Option(text, JSON.stringify(seconds)));
-  choice.hidden = !mayWrite();
-  onChosen(choice, async (seconds) => {
-    try {
-      changed(await call("PATCH", `tasks/${task.task_id}`, { ttl_seconds: JSON.parse(seconds) }));
-    } catch (error) {
-      failed(error.message);
-    }
-  });
-  return choice;
+export function lifetimeChoice({ task_id: id }, changed, failed) {
+  const keep = async (seconds) => changed(await call("PATCH", `tasks/${id}`, { ttl_seconds: JSON.parse(seconds) }));
+  const times = LIFETIMES.map(([text, seconds]) => [text, JSON.stringify(seconds)]);
+  const look = { className: "lifetime", hidden: !mayWrite() };
+  return choice("Keep it for…", "How long the server keeps it, from now", times, keep, failed, look);
 }
 
 /** What shares a task and saves it as a file. */
 export function takeawayChoices(task, failed) {
-  const choice = make("select");
-  choice.setAttribute("aria-label", "Save this classifier as a file");
-  choice.add(new Option("Save it…", ""));
-  for (const [text, path] of FILES) choice.add(new Option(text, path));
-  onChosen(choice, async (path) => {
-    try {
-      const suffix = path === "parameters" ? "head.safetensors" : path;
-      saveAs(`${task.task_id}-${suffix}`, await call("GET", `tasks/${task.task_id}/${path}`, null, { as: "blob" }));
-    } catch (error) {
-      failed(error.message);
-    }
-  });
-  return [button("Share", () => share(task)), choice];
+  const id = task.task_id;
+  const save = async (path) => {
+    const suffix = path === "parameters" ? "head.safetensors" : path;
+    saveAs(`${id}-${suffix}`, await call("GET", `tasks/${id}/${path}`, null, { as: "blob" }));
+  };
+  return [button("Share", () => share(task)), choice("Save it…", "Save this classifier as a file", FILES, save, failed)];
 }
 
 function share(task) {
   byId("share-link").value = linkTo(task.task_id);
-  byId("share-pictures").textContent = task.keep_images ? "They see its pictures, too." : "They do not get your pictures.";
+  setText("share-pictures", task.keep_images ? "They see its pictures, too." : "They do not get your pictures.");
   byId("share-key").hidden = !keysNeeded();
   byId("share").showModal();
   byId("share-link").select();
 }
 
 export function setUpSharing() {
-  byId("share-copy").addEventListener("click", async () => {
-    byId("share-link").select();
-    const copied = await navigator.clipboard?.writeText(byId("share-link").value).then(() => true, () => false);
-    byId("share-copy").textContent = copied ? "Copied" : "Selected: copy it";
-    setTimeout(() => (byId("share-copy").textContent = "Copy"), 2000);
-  });
+  onClick("share-copy", () => copyFrom(byId("share-link"), byId("share-copy")));
 }

@@ -1,6 +1,6 @@
 // The API key: the form that asks for it, its value until the browser closes, and what it may do.
 
-import { byId, FOLDER, recall, remember } from "./dom.js";
+import { byId, FOLDER, onClick, recall, remember, setText } from "./dom.js";
 
 const REJECTED = "That key was not accepted.";
 const GREETING = 150; // milliseconds that other tabs have to hand over the key
@@ -24,11 +24,11 @@ export const mayWrite = () => rights.includes("write");
 /** Find out whether this server asks for keys, and ask for one. `changed()` is called when the rights have changed. */
 export async function setUpKey(changed) {
   onrights = changed;
-  byId("change-key").addEventListener("click", () => {
+  onClick("change-key", () => {
     askForKey(false);
     byId("key-cancel").hidden = key === "";
   });
-  byId("key-cancel").addEventListener("click", () => use(key, { rights }));
+  onClick("key-cancel", () => use(key, { rights }));
   tabs?.addEventListener("message", ({ data }) => {
     if (data.wanted && key) tabs.postMessage({ key });
     if (data.key && data.key !== key) readAccess(data.key).then((access) => use(data.key, access));
@@ -54,7 +54,7 @@ async function readAccess(presented) {
 export function askForKey(rejected) {
   needed = true;
   byId("change-key").hidden = false;
-  byId("key-note").textContent = rejected ? REJECTED : "";
+  setText("key-note", rejected ? REJECTED : "");
   pending ??= new Promise((resolve) => {
     byId("key-form").hidden = false;
     byId("key-cancel").hidden = true;
@@ -72,7 +72,7 @@ export function askForKey(rejected) {
 async function accept(given) {
   const access = await readAccess(given);
   if (access.keys && !access.rights) {
-    byId("key-note").textContent = REJECTED;
+    setText("key-note", REJECTED);
     return byId("key").select();
   }
   use(given, access);

@@ -1,7 +1,7 @@
 // "My classifiers": what this browser keeps, and what else the server has for this key.
 
 import { ApiError, call } from "./api.js";
-import { button, byId, listItem, make, plural, span } from "./dom.js";
+import { button, byId, listItem, make, onClick, plural, setText, span } from "./dom.js";
 import { changeDraft, draft, forgetDraft, keptDrafts, onClassifiersChanged, keptClasses, save } from "./drafts.js";
 import { onFilesChosen } from "./files.js";
 import { DAY, keptUntil, lifetimeChoice, takeawayChoices } from "./keeping.js";
@@ -14,8 +14,8 @@ const UNDO_TIME = 20_000; // milliseconds before the server deletes what was del
 const PAGE = 100; // tasks that the server is asked for
 
 export function setUpLibrary() {
-  byId("library-open").addEventListener("click", openLibrary);
-  byId("library-new").addEventListener("click", () => closing(() => startNew()));
+  onClick("library-open", openLibrary);
+  onClick("library-new", () => closing(() => startNew()));
   onFilesChosen(byId("library-import"), ([{ file }]) => importFile(file));
   onClassifiersChanged(() => byId("library").open && list());
 }
@@ -31,7 +31,7 @@ async function closing(action) {
   await action();
 }
 
-const failed = (text) => (byId("library").open ? (byId("library-note").textContent = text) : showError(text));
+const failed = (text) => (byId("library").open ? setText("library-note", text) : showError(text));
 
 /** Open a classifier that was saved as a file, here or on another server. */
 async function importFile(file) {
@@ -62,7 +62,7 @@ async function list() {
   const own = new Set(kept.flatMap(({ task, former }) => [task?.task_id, ...former]));
   const others = tasks.filter(({ task_id: id }) => !own.has(id));
   byId("library-others").hidden = others.length === 0;
-  byId("library-others-title").textContent = keysNeeded() ? "Made elsewhere with your keys" : "Others on this server";
+  setText("library-others-title", keysNeeded() ? "Made elsewhere with your keys" : "Others on this server");
   byId("library-others").querySelector("ul").replaceChildren(...others.map(otherRow));
 }
 
@@ -88,12 +88,11 @@ function keptRow(kept, classes, tasks) {
   if (isOpen) row.setAttribute("aria-current", "true");
   const labels = classes.sort((one, other) => one.position - other.position).map(({ name }) => name);
   const title = titleOf(kept.name, kept.task?.labels ?? labels);
-  const name = make("input", { className: "field", value: kept.name, placeholder: title, maxLength: 100 });
-  name.setAttribute("aria-label", `Name of ${title}`);
-  name.addEventListener("change", () => rename(kept, name.value.trim()));
+  const name = make("input", { className: "field", value: kept.name, placeholder: title, maxLength: 100, ariaLabel: `Name of ${title}` });
+  name.onchange = () => rename(kept, name.value.trim());
   const actions = make("div", { className: "row-actions" });
-  const open = button(isOpen ? "Go on" : "Open", () => closing(() => !isOpen && openKept(kept.id)), { className: "primary" });
-  open.setAttribute("aria-label", `Open ${title}`);
+  const look = { className: "primary", ariaLabel: `Open ${title}` };
+  const open = button(isOpen ? "Go on" : "Open", () => closing(() => !isOpen && openKept(kept.id)), look);
   actions.append(open, button("Duplicate", () => closing(() => duplicate(kept.id)), { hidden: !mayWrite() }));
   if (kept.task && !isGone(kept.task, tasks)) {
     const changed = (task) => changeDraft(kept.id, { task }).then(list);

@@ -1,21 +1,21 @@
 // The lines below step 1, which stay in sight: how far the work is, the status and the latest error.
 
-import { byId } from "./dom.js";
+import { byId, onClick, setText } from "./dom.js";
 
 let stop = () => {};
 
 export function showStatus(text) {
-  byId("status").textContent = text;
+  setText("status", text);
 }
 
 export function showError(text) {
-  byId("error").textContent = text;
+  setText("error", text);
 }
 
 /** A notice above all, about what the browser can keep. */
 export function showNotice(text) {
   byId("notice").hidden = false;
-  byId("notice-text").textContent = text;
+  setText("notice-text", text);
 }
 
 export const hideNotice = () => (byId("notice").hidden = true);
@@ -24,7 +24,7 @@ export const hideNotice = () => (byId("notice").hidden = true);
 export function showProgress(text, done, total, onstop) {
   stop = onstop;
   byId("work").hidden = false;
-  byId("work-text").textContent = `${text}: ${done} of ${total}`;
+  setText("work-text", `${text}: ${done} of ${total}`);
   byId("progress").max = total;
   byId("progress").value = done;
 }
@@ -34,6 +34,6 @@ export function hideProgress() {
 }
 
 export function setUpMessages() {
-  byId("stop").addEventListener("click", () => stop());
-  byId("notice-close").addEventListener("click", hideNotice);
+  onClick("stop", () => stop());
+  onClick("notice-close", hideNotice);
 }

@@ -1,6 +1,6 @@
 // A square pad to draw on with a pointer or the keyboard. It can also show a picture instead.
 
-import { paintPicture, paintStrokes } from "./drawing.js";
+import { paintPicture, paintStrokes } from "./example.js";
 
 const MIN_DISTANCE = 0.004; // a point nearer than this to the last one is skipped
 

@@ -14,7 +14,7 @@ const waiting = []; // functions that take the next idle one
 class Shrinker {
   constructor() {
     if (!("Worker" in window && "OffscreenCanvas" in window)) return;
-    this.worker = new Worker(new URL("shrink-worker.js", import.meta.url), { type: "module" });
+    this.worker = new Worker(new URL("shrink.js", import.meta.url), { type: "module" });
   }
 
   async shrink(file) {

@@ -11,9 +11,8 @@ const MOST_CHANGES = 8; // that others make to a task before one gives up
  * Create a task, or add to `task`. `examples` lists {example, card, label}, with `predicted` where it corrects that
  * answer; the label of what is none of the classes is null. `again` lists the ids of a first part that was sent before.
  * Calls `begin(part, isNew)` before each part, which resolves to {key, options} of the request, `received(task, part,
- * isNew)` after it, `progress(text, done, total)`, `tell(text)` while it waits for the server, `refuse(each, reason)` for
- * a photo that the server cannot read, which is left out, and `caughtUp()`, see `addition`. Throws `ApiError`, whose
- * `part` was the one under way.
+ * isNew)` after it, and `refuse(each, reason)` for a photo that the server cannot read, which is left out. Throws
+ * `ApiError`, whose `part` was the one under way.
  */
 export async function send(task, examples, again, { begin, received, progress, tell, refuse, caughtUp, signal }) {
   const first = again.map((id) => examples.find(({ example }) => example.id === id));

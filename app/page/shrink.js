@@ -1,4 +1,4 @@
-// Makes one photo small: what is sent and kept of it. Runs in a worker, or on the page where there is no such worker.
+// Makes one photo small: what is sent and kept of it. Runs as a worker, or on the page where there is no such worker.
 
 const SIDE = 480; // pixels of the longer side; the server uses 400
 const SMALL_FILE = 100_000; // bytes; a file up to this that is small in pixels too is sent as it is
@@ -56,3 +56,5 @@ function looksDrawn(pixels) {
   const ink = greys.filter((grey) => Math.abs(grey - paper) > 18).length;
   return ink < 0.35 * greys.length && coloured < 0.15 * greys.length && paper > 200;
 }
+
+if (!("document" in self)) self.onmessage = async ({ data: file }) => self.postMessage(await shrink(file).catch(() => null));

@@ -5,7 +5,7 @@ import { startAsking } from "./ask.js";
 import { differences, leavesTwo } from "./changes.js";
 import { allCards, allExamples, countDrawn, negativesCard, showUsedNegatives } from "./classes.js";
 import { showCode } from "./code.js";
-import { byId } from "./dom.js";
+import { byId, setText } from "./dom.js";
 import { draft, save } from "./drafts.js";
 import { showLearning } from "./learning.js";
 import { keysNeeded } from "./key.js";
@@ -92,8 +92,8 @@ export function showTask(quietly) {
   const { task } = draft;
   document.body.classList.add("taught");
   const hint = next(task);
-  byId("ask-hint").textContent = hint[0].toUpperCase() + hint.slice(1);
-  byId("ask-pad-hint").textContent = takesPhotos(task.model) ? "press Photos below, or drop one here" : "draw here";
+  setText("ask-hint", hint[0].toUpperCase() + hint.slice(1));
+  setText("ask-pad-hint", takesPhotos(task.model) ? "press Photos below, or drop one here" : "draw here");
   showHeld();
   showLearning(task);
   showCode(task, (changed) => {
@@ -128,7 +128,7 @@ function showHeld() {
 export function showNoTask() {
   document.body.classList.remove("taught");
   byId("inside").hidden = byId("use").hidden = true;
-  byId("ask-hint").textContent = "Create a classifier first. Then draw or show something here, and it says what it is.";
+  setText("ask-hint", "Create a classifier first. Then draw or show something here, and it says what it is.");
   for (const card of [...allCards(), negativesCard()]) card.hold(0);
   hideQuality();
   showState();

@@ -1,6 +1,6 @@
 // The switch between the dark and the light theme; the choice is kept in the browser.
 
-import { byId, recall, remember } from "./dom.js";
+import { onClick, recall, remember } from "./dom.js";
 
 const STORED = "theme";
 const systemDark = matchMedia("(prefers-color-scheme: dark)");
@@ -14,7 +14,7 @@ export function setUpTheme(redraw) {
   const stored = recall("localStorage", STORED);
   if (stored) setTheme(stored);
   systemDark.addEventListener("change", redraw);
-  byId("theme").addEventListener("click", () => {
+  onClick("theme", () => {
     const theme = isDark() ? "light" : "dark";
     remember("localStorage", STORED, theme);
     setTheme(theme);

@@ -1,6 +1,6 @@
 // What was removed can be brought back: by a button that appears for a while, or by Ctrl+Z.
 
-import { byId } from "./dom.js";
+import { byId, onClick, setText } from "./dom.js";
 
 const SHOWN = 20_000; // milliseconds; Ctrl+Z works for longer
 const MOST = 50; // changes that can be undone
@@ -16,7 +16,7 @@ export function offerUndo(text, undo, expire = () => {}) {
 }
 
 function show(text, undoable) {
-  byId("toast-text").textContent = text;
+  setText("toast-text", text);
   byId("toast-undo").hidden = !undoable;
   // Beside an open dialog nothing can be pressed, so the message moves into it.
   (document.querySelector("dialog[open]") ?? document.body).append(byId("toast"));
@@ -44,11 +44,11 @@ function undoLast() {
 }
 
 export function setUpUndo() {
-  byId("toast-undo").addEventListener("click", undoLast);
+  onClick("toast-undo", undoLast);
   for (const dialog of document.querySelectorAll("dialog")) {
     dialog.addEventListener("close", () => document.body.append(byId("toast")));
   }
-  byId("toast-close").addEventListener("click", () => (byId("toast").hidden = true));
+  onClick("toast-close", () => (byId("toast").hidden = true));
   document.addEventListener("keydown", (event) => {
     const wanted = (event.ctrlKey || event.metaKey) && !event.shiftKey && event.key.toLowerCase() === "z";
     if (!wanted || event.defaultPrevented || event.target.matches("input:not([type=range]):not([type=file]), textarea") || !changes.length) return;

@@ -1,6 +1,6 @@
 // Shows an answer: the verdict, a bar for each class, and a sentence for screen readers.
 
-import { button, byId, listItem, span } from "./dom.js";
+import { button, byId, listItem, setText, span } from "./dom.js";
 
 const SPEECH_DELAY = 700; // milliseconds without a new answer before it is read out
 
@@ -38,7 +38,7 @@ function makeBar(label, correct) {
   const track = span("track");
   track.append(span("fill"));
   const teach = button("✓", () => correct(label), { className: "quiet correct", title: `It was ${label}: learn this` });
-  teach.setAttribute("aria-label", `It was ${label}: learn this`);
+  teach.ariaLabel = `It was ${label}: learn this`;
   row.append(span("label", label), track, span("share"), teach);
   row.querySelector(".label").title = label;
   return row;
@@ -88,5 +88,5 @@ let speechTimer;
 /** Read out the text once answers stop changing. */
 function speak(text) {
   clearTimeout(speechTimer);
-  speechTimer = setTimeout(() => (byId("spoken").textContent = text), SPEECH_DELAY);
+  speechTimer = setTimeout(() => setText("spoken", text), SPEECH_DELAY);
 }

@@ -1,7 +1,7 @@
 // One example shown large, with what can be done with it: delete it, move it to another class, look at the next.
 
 import { allCards, moveExample, negativesCard, removeExample } from "./classes.js";
-import { byId, makeCanvas, onChosen } from "./dom.js";
+import { byId, makeCanvas, onChosen, onClick, setText } from "./dom.js";
 import { paint } from "./example.js";
 
 const SIDE = 640; // pixels
@@ -9,13 +9,13 @@ const SIDE = 640; // pixels
 let shown = null; // {card, example}
 
 export function setUpViewer() {
-  byId("viewer-delete").addEventListener("click", () => leaving(() => removeExample(shown.card, shown.example)));
+  onClick("viewer-delete", () => leaving(() => removeExample(shown.card, shown.example)));
   onChosen(byId("viewer-move"), (wanted) => {
     const to = targets().find(({ id }) => id === wanted);
     if (to) leaving(() => moveExample(shown.card, shown.example, to));
   });
-  byId("viewer-before").addEventListener("click", () => step(-1));
-  byId("viewer-after").addEventListener("click", () => step(1));
+  onClick("viewer-before", () => step(-1));
+  onClick("viewer-after", () => step(1));
   byId("viewer").addEventListener("keydown", (event) => {
     if (event.target.matches("select")) return;
     if (event.key === "ArrowLeft") step(-1);
@@ -34,11 +34,11 @@ function show(card, example) {
   const index = indexOfShown();
   const canvas = makeCanvas(SIDE, SIDE);
   canvas.setAttribute("role", "img");
-  canvas.setAttribute("aria-label", `Example ${index + 1} of ${card.name}`);
+  canvas.ariaLabel = `Example ${index + 1} of ${card.name}`;
   byId("viewer-picture").replaceChildren(canvas);
   paint(canvas, example, getComputedStyle(byId("viewer")).color);
-  byId("viewer-title").textContent = `${card.name || "Without a name"}, example ${index + 1} of ${card.examples.length}`;
-  byId("viewer-name").textContent = example.remote ? "Its picture is not in this browser, and the server does not keep it." : (example.name ?? "");
+  setText("viewer-title", `${card.name || "Without a name"}, example ${index + 1} of ${card.examples.length}`);
+  setText("viewer-name", example.remote ? "Its picture is not in this browser, and the server does not keep it." : (example.name ?? ""));
   byId("viewer-move").replaceChildren(new Option("Move to…", ""));
   for (const other of targets()) byId("viewer-move").add(new Option(other.name || "Without a name", other.id));
   byId("viewer-before").disabled = index <= 0;

@@ -207,7 +207,7 @@ def test_a_formula_in_a_file_name_stays_a_text(browser: Browser, client: httpx.C
     with Visit(browser, client, DESKTOP) as visit:
         text = visit.page.evaluate(
             """async () => {
-                const {toCsv} = await import("./page/csv.js");
+                const {toCsv} = await import("./page/tables.js");
                 return toCsv([["=1+1", 'a "quoted", name', "-3", -3, null]]).text();
             }"""
         )
