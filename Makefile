@@ -102,9 +102,11 @@ bench-known: $(INSTALLED)
 	$(BIN)/python -m bench.negatives --drawings $(DATA) $(PHOTOS)
 	$(BIN)/python -m bench.accuracy
 
-# How fast the page's probabilities follow the drawing, in Debian's chromium; writes bench/results/page.json.
+# How fast the page's probabilities follow the drawing, and how long a newcomer takes to a right answer about photos, in
+# Debian's chromium; writes bench/results/page.json and newcomer.json. PHOTOS="--photos a.zip" takes photos of your own.
 bench-page: $(INSTALLED)
 	$(BIN)/python -m bench.page
+	$(BIN)/python -m bench.newcomer $(PHOTOS)
 
 # Kills replicas and Redis under load, pauses Redis and fails over; writes bench/results/chaos.json. About ten minutes.
 chaos: $(INSTALLED)

@@ -26,7 +26,7 @@ from playwright.sync_api import Page, expect, sync_playwright
 
 from app.settings import Settings
 from bench.common import WEIGHTS, write_results
-from bench.page import CHROMIUM, QUIETLY
+from bench.newcomer import CHROMIUM, QUIETLY
 from model.data.classes import find_classes
 from model.data.sources import File
 from model.onnx_runtime import session

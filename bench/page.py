@@ -1,7 +1,7 @@
 """How soon the page shows the answer to what a hand draws, in a real browser; and the README's picture of the page.
 
 python -m bench.page              times 300 answers while drawing, writes bench/results/page.json
-python -m bench.page --picture    draws docs/page.png, docs/page-steps.png and docs/page-folders.png only
+python -m bench.page --picture    draws docs/page.png and docs/page-folders.png only
 """
 
 import argparse
@@ -16,13 +16,12 @@ from playwright.sync_api import Browser, Page, expect, sync_playwright
 
 from app.settings import Settings
 from bench.common import ROOT, write_results
+from bench.newcomer import CHROMIUM, QUIETLY, save_strip
 from model.checkpoint import read_info
 from tests.helpers.page import PHONE, Visit
-from tests.helpers.photographed import COLOURS, coloured, jpeg, product
+from tests.helpers.photographed import COLOURS, coloured
 from tests.helpers.serving import serving
 
-CHROMIUM = "/usr/bin/chromium"
-QUIETLY = ["--no-sandbox", "--disable-gpu", "--disable-background-networking"]
 ANSWERS = 300
 
 
@@ -45,35 +44,8 @@ def draw_picture(page: Page) -> None:
     print(f"wrote {out.relative_to(ROOT)}")
 
 
-def draw_steps(browser: Browser, url: str, folder: Path) -> None:
-    """What a newcomer with a phone sees, step by step, from the open page to a right answer: docs/page-steps.png."""
-    snaps: dict[str, list[Path]] = {}
-    for name in ("orange", "lime", "carton"):
-        snaps[name] = [folder / f"{name}{seed}.jpg" for seed in range(5)]
-        for seed, file in enumerate(snaps[name]):
-            file.write_bytes(jpeg(product(name, seed)))
-    with httpx.Client(base_url=url) as client, Visit(browser, client, PHONE) as visit:
-        page, cards, screens = visit.page, visit.page.locator(".card"), []
-        screens.append(screen(page, "header"))
-        for n, (name, files) in enumerate(snaps.items()):
-            cards.nth(n).locator("input[type=file]").set_input_files(files[:4])
-            cards.nth(n).locator(".name").fill(name)
-            expect(cards.nth(n).locator(".thumbs li")).to_have_count(4)
-            if n == 0:
-                screens.append(screen(page, "#teach"))
-        page.locator("#status").evaluate("(element) => element.scrollIntoView({block: 'end'})")
-        screens.append(shot(page))
-        page.click("#create")
-        expect(page.locator("#status")).to_contain_text("Ready", timeout=60_000)
-        screens.append(screen(page, "#ask"))
-        page.locator("#ask input[type=file]").set_input_files(snaps["lime"][4])
-        visit.expect_verdict("lime")
-        screens.append(screen(page, "#ask"))
-    save_strip(screens, "page-steps.png")
-
-
 def draw_folders(browser: Browser, url: str, folder: Path) -> None:
-    """The same with folders of photos, and answers about sixteen at once: docs/page-folders.png."""
+    """A phone with folders of photos, and answers about sixteen at once: docs/page-folders.png."""
     for colour in COLOURS[:4]:
         for seed in range(16):
             file = folder / ("teach" if seed < 12 else "ask") / colour / f"{seed}.jpg"
@@ -93,7 +65,7 @@ def draw_folders(browser: Browser, url: str, folder: Path) -> None:
         expect(page.locator("#batch-title")).to_contain_text("16 of 16 photos answered", timeout=60_000)
         screens.append(screen(page, "#batch"))
         screens.append(screen(page, "#use"))
-    save_strip(screens, "page-folders.png")
+    save_strip(screens, "page-folders.png", PHONE["width"])
 
 
 def screen(page: Page, at: str) -> Image.Image:
@@ -105,16 +77,6 @@ def screen(page: Page, at: str) -> Image.Image:
 def shot(page: Page) -> Image.Image:
     """What the browser shows now."""
     return Image.open(io.BytesIO(page.screenshot())).convert("RGB")
-
-
-def save_strip(screens: list[Image.Image], name: str) -> None:
-    """Screens of a phone side by side, as a picture in docs/."""
-    width, height, gap = PHONE["width"], PHONE["height"], 24
-    strip = Image.new("RGB", (len(screens) * (width + gap) - gap, height), "white")
-    for n, each in enumerate(screens):
-        strip.paste(each, (n * (width + gap), 0))
-    strip.quantize(200, dither=Image.Dither.NONE).save(ROOT / "docs" / name, optimize=True)
-    print(f"wrote docs/{name}")
 
 
 def time_answers(page: Page) -> dict[str, float]:
@@ -149,7 +111,6 @@ def main() -> None:
             page = example(browser, str(client.base_url))
             if given.picture:
                 draw_picture(page)
-                draw_steps(browser, str(client.base_url), Path(folder))
                 draw_folders(browser, str(client.base_url), Path(folder) / "photos")
             else:
                 measured = time_answers(page)
