@@ -273,8 +273,8 @@ class Workers:
                 log.error("worker %d did not stop in time", worker.number)
                 worker.process.kill()
                 worker.process.join()
-            # SIGTERM kills a worker that is not ready yet; that is no failure.
-            status = status or (worker.process.exitcode not in (0, -signal.SIGTERM))
+            # How a worker ends that is still starting says nothing of the stop: it may have failed in this moment.
+            status = status or (worker.is_ready and worker.process.exitcode not in (0, -signal.SIGTERM))
         if self._devices:
             self._devices.stop()
         return int(status)
