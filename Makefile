@@ -50,7 +50,7 @@ bench-engine: $(INSTALLED)
 	$(BIN)/python -m bench.readme
 	$(BIN)/python -m bench.performance
 
-# Makes weights from the drawings alone, card included, in runs/weights-*/model: an hour on two idle cores. -100x learns
+# Makes weights from the drawings alone, card included, in runs/weights-*/model: an hour and a half on two cores. -100x learns
 # from a hundred times the drawings, on a GPU; -105 has weights/omniglot as its teacher. Killed at any moment, each
 # continues with the same command.
 weights-omniglot weights-omniglot-100x: $(INSTALLED)
@@ -72,11 +72,11 @@ compare: $(INSTALLED)
 	$(COMPARE) --skip MAML,Meta-SGD --episodes 500 --repeats 0 --out bench/results/compare.json
 	$(BIN)/python -m bench.accuracy
 
-# What each setting of a LEO contributes, and several views of a query. Half an hour.
+# What each setting of a LEO contributes, and several views of the support and of a query. Half an hour.
 ablation: $(INSTALLED)
 	$(BIN)/python -m bench.ablation --data $(DATA)
+	$(BIN)/python -m bench.support_views --data $(DATA)
 	$(BIN)/python -m bench.query_views --data $(DATA)
-	$(BIN)/python -m bench.drawing_curvature --data $(DATA)
 
 # Speed of meta-training on this machine. A quarter of an hour.
 bench-training: $(INSTALLED)

@@ -19,6 +19,7 @@ from bench.common import WEIGHTS, rows_measured_before, write_results
 from bench.intervals import as_row, in_percent, with_ci95
 from model.allocator import keep_freed_memory
 from model.baselines.leo import LeoMethod
+from model.checkpoint import read_info
 from model.config import LEOConfig
 from model.data.episodes import sample_episodes
 from model.data.omniglot import Drawings, load_drawings
@@ -28,6 +29,7 @@ from model.leo import LatentEmbeddingOptimization
 from model.training.drawing_batches import ROTATIONS, DrawingBatches
 from model.training.schedule import one_cycle, random_choice
 
+PLAIN_STEPS = {"inner_ridge": None, "inner_lr": 0.3, "inner_temperature": 3.0}  # not divided by the curvature
 ROWS: dict[str, dict[str, Any]] = {
     "as shipped": {},
     "head from the code alone, no linear path": {"decoder_skip": False},
@@ -44,7 +46,8 @@ ROWS: dict[str, dict[str, Any]] = {
             "stochastic", "relation_over", "relation_residual", "dropout", "finetune_steps", "kl_weight",
             "encoder_penalty", "orthogonality", "l2",
         }
-    ) | {"decoder_skip": False},
+    ) | {"decoder_skip": False} | PLAIN_STEPS,
+    "plain gradient steps": PLAIN_STEPS,
     "alpha fixed": {"learn_inner_lr": False},
     "one inner step": {"inner_steps": 1},
     "ten inner steps": {"inner_steps": 10},
@@ -88,7 +91,7 @@ def train_heads(
 ) -> LatentEmbeddingOptimization:
     """A LEO with other settings on the same frozen phi, meta-trained on features [C*4,D,F]."""
     torch.manual_seed(seed)
-    base = start.config.model_dump() | {"finetune_lr": 0.1, "inner_lr": 0.3}
+    base = start.config.model_dump() | {"finetune_lr": 0.1}
     leo = LatentEmbeddingOptimization(config=LEOConfig.model_validate(base | changes))
     leo.classifier.phi.load_state_dict(start.classifier.phi.state_dict())
     leo.encoder.to_code.load_state_dict(start.encoder.to_code.state_dict(), strict=False)
@@ -130,6 +133,7 @@ def main() -> None:
     first: dict[Setting, Tensor] = {}
     settings = {
         "model": given.model.name,
+        "model_version": read_info(given.model).version,
         "split": "validation alphabets",
         "episodes": given.episodes,
         "training_steps": given.steps,

@@ -6,7 +6,7 @@ python -m bench.accuracy
 from itertools import groupby
 from typing import Any
 
-from bench import cards, drawing_curvature, known_tables, targets
+from bench import cards, drawing_curvature, drawing_variants, known_tables, targets
 from bench.common import ROOT, read_results
 from bench.tables import between_marks, header
 
@@ -17,7 +17,13 @@ def tables() -> str:
     """Everything between the document's two marks: sections of tables."""
     kinds = ("compare", "compare-alphabet", "compare-gradient")
     sections = {
-        "The shipped models": [cards.drawings(), targets.table(), cards.photos(), cards.photos_held_out()],
+        "The shipped models": [
+            cards.drawings(),
+            drawing_variants.table(),
+            targets.table(),
+            cards.photos(),
+            cards.photos_held_out(),
+        ],
         "Pictures of other classes": [
             strangers_among_drawings(),
             strangers_among_photos(),
@@ -25,7 +31,7 @@ def tables() -> str:
             known_tables.thresholds(),
         ],
         "LEO beside other methods": [*map(compared, kinds)],
-        "What each part contributes": [choices(), views(), views_of_queries(), distilled(), drawing_curvature.table()],
+        "What each part contributes": [choices(), views(), views_of_queries(), drawing_curvature.table()],
         "Feature extractors": [extractors()],
         "Speed of training": [speed()],
     }
@@ -153,7 +159,7 @@ def choices() -> list[str]:
         f"Each meta-trained alike for {found['training_steps']} steps on the features of the shipped "
         f"`{found['model']}`, whose feature extractor stays as it is; {found['episodes']} tasks; in brackets the "
         f"difference to the first row, on the same tasks, 95 % interval; then what the inner steps add, in points "
-        f"({found['date']}).",
+        f"({found['date']}, version {found['model_version']}).",
     ]
 
 
@@ -179,7 +185,8 @@ def views() -> list[str]:
         "",
         f"The shipped `{found['model']}` with other settings, on {found['split']}; {found['episodes']} tasks; in "
         "brackets the difference to the first row, on the same tasks, 95 % interval. Milliseconds are the engine's for "
-        f"a 5-way 1-shot task, all rows in turn on a machine with other work ({found['date']}).",
+        f"a 5-way 1-shot task, all rows in turn on a machine with other work ({found['date']}, version "
+        f"{found['model_version']}).",
     ]
 
 
@@ -204,24 +211,6 @@ def views_of_queries() -> list[str]:
         f"The shipped `{found['model']}`, with queries averaged over several views as the support is, on "
         f"{found['split']}; {found['episodes']} tasks; in brackets the difference to the first row, on the same tasks, "
         f"95 % interval ({found['date']}, version {found['model_version']}).",
-    ]
-
-
-def distilled() -> list[str]:
-    """What a phi that was taught its own mean over several views would be worth."""
-    found = read_results("distilled_views")
-    settings = [(row["way"], row["shot"], ", one alphabet" if row["within"] else "") for row in found["rows"]]
-    cells = [
-        f"{100 * row['shipped']['mean']:.2f} ({_plus_minus(row['difference']['mean'], row['difference']['ci95'])})"
-        for row in found["rows"]
-    ]
-    return [
-        *_head("phi taught its own mean over nine views, %", settings),
-        "| as shipped, and the gain | " + " | ".join(cells) + " |",
-        "",
-        f"{found['steps']} steps of {found['batch']} drawings, in which the distance of one view to the mean fell from "
-        f"{found['distances'][0]:.3f} to {found['distances'][-1]:.3f}; {found['episodes']} tasks, paired, 95 % "
-        f"interval ({found['date']}: `python -m bench.distilled_views`).",
     ]
 
 

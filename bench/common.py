@@ -26,7 +26,7 @@ def read_results(name: str) -> dict[str, Any]:
 def rows_measured_before(name: str, settings: dict[str, Any]) -> list[dict[str, Any]]:
     """Rows of an interrupted run with the same settings on this machine; none where there was no such run."""
     found = read_results(name)
-    same = found and found["machine"] == machine() and all(found[key] == settings[key] for key in settings)
+    same = found and found["machine"] == machine() and all(found.get(key) == settings[key] for key in settings)
     rows: list[dict[str, Any]] = found["rows"] if same else []
     return rows
 

@@ -1,10 +1,10 @@
-"""Whether the inner loop of drawings should divide its gradients by the support's curvature, as that of photos does.
+"""What it is worth to divide the gradients of the inner loop of drawings by the support's curvature, as for photos.
 
-Every row has the shipped weights. Ridge, step size and inner temperature were chosen on two splits of the training
-alphabets, whose phi had not seen them. All rows answer the same tasks from the validation alphabets; differences are
-paired with the first row's, the loop as shipped.
+Every row has the weights of one model, whose own loop does not do so. Ridge, step size and inner temperature were
+chosen on two splits of the training alphabets, whose phi had not seen them. All rows answer the same tasks from the
+validation alphabets; differences are paired with the first row's, the model's own loop.
 
-    python -m bench.drawing_curvature --data .../images_background.zip        # some minutes on one core
+    python -m bench.drawing_curvature --data .../images_background.zip --model FOLDER     # some minutes on one core
 """
 
 import argparse
@@ -15,7 +15,7 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor
 
-from bench.common import WEIGHTS, read_results, write_results
+from bench.common import read_results, write_results
 from bench.intervals import as_row, with_ci95
 from bench.support_views import measured
 from bench.tables import header
@@ -26,6 +26,7 @@ from model.data.omniglot import load_drawings
 from model.evaluation.accuracy import Setting
 from model.evaluation.extracted_features import extract_leo_features
 from model.leo import LatentEmbeddingOptimization
+from model.training.finishing import with_settings
 
 
 class Loop(NamedTuple):
@@ -36,7 +37,7 @@ class Loop(NamedTuple):
     temperature: float
 
 
-CHOICES = (None, Loop(2.55, 0.17, 5.6), Loop(0.77, 0.071, 2.33), Loop(2.55, 0.071, 2.33))  # None: as shipped
+CHOICES = (None, Loop(2.55, 0.17, 5.6), Loop(0.77, 0.071, 2.33), Loop(2.55, 0.071, 2.33))  # None: its own
 
 
 def table() -> list[str]:
@@ -47,15 +48,17 @@ def table() -> list[str]:
     lines = header("ridge, step and inner temperature", settings)
     for rows in loops:
         loop = rows[0]["loop"]
-        name = "as shipped, no curvature" if loop is None else ", ".join(f"{value:g}" for value in loop.values())
+        name = "no curvature" if loop is None else ", ".join(f"{value:g}" for value in loop.values())
         cells = [_cell(row) for row in rows]
         lines.append(f"| {name} | " + " | ".join(cells) + " |")
     return [
         *lines,
         "",
-        f"The shipped weights with inner loops that divide their gradients by the support's curvature, on "
-        f"{found['split']}; {found['episodes']} tasks; in brackets the difference to the first row, on the same tasks, "
-        f"95 % interval ({found['date']}, version {found['model_version']}).",
+        f"Earlier weights of `omniglot`, version {found['model_version']}, with inner loops that divide their "
+        f"gradients by the support's curvature, on {found['split']}; {found['episodes']} tasks; in brackets the "
+        "difference to the first row, on the same tasks, 95 % interval "
+        f"({found['date']}: `python -m bench.drawing_curvature`). The last "
+        "row's loop is now the default model's.",
     ]
 
 
@@ -69,35 +72,32 @@ def with_loop(leo: LatentEmbeddingOptimization, loop: Loop | None) -> LatentEmbe
     """The same weights with another inner loop."""
     if loop is None:
         return leo
-    changes = {"inner_ridge": loop.ridge, "inner_temperature": loop.temperature}
-    other = LatentEmbeddingOptimization(config=leo.config.model_copy(update=changes))
-    other.load_state_dict(leo.state_dict())
-    with torch.no_grad():
-        other.alpha.fill_(loop.step)
-    return other.eval()
+    changes = {"inner_ridge": loop.ridge, "inner_lr": loop.step, "inner_temperature": loop.temperature}
+    return with_settings(leo, changes)
 
 
 def main() -> None:
     """Compare every choice."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--data", type=Path, required=True, help="Omniglot's images_background, folder or zip")
+    parser.add_argument("--model", type=Path, required=True, help="folder of a model without `inner_ridge`")
     parser.add_argument("--episodes", type=int, default=1000)
     given = parser.parse_args()
     keep_freed_memory()
-    shipped = LatentEmbeddingOptimization.from_pretrained(WEIGHTS / "omniglot")
-    extracted = extract_leo_features(shipped, load_drawings(given.data).split("validation"))
+    leo = LatentEmbeddingOptimization.from_pretrained(given.model)
+    extracted = extract_leo_features(leo, load_drawings(given.data).split("validation"))
     first: dict[Setting, Tensor] = {}
     rows: list[dict[str, Any]] = []
     for choice in CHOICES:
-        for setting, right, without in measured(LeoMethod(with_loop(shipped, choice)), extracted, given.episodes):
+        for setting, right, without in measured(LeoMethod(with_loop(leo, choice)), extracted, given.episodes):
             against_first = right - first.setdefault(setting, right)
             figures = with_ci95(accuracy=right, against_first=against_first, steps_gain=right - without)
             rows.append({"loop": None if choice is None else choice._asdict(), **as_row(setting), **figures})
             print(rows[-1], flush=True)
     write_results(
         "drawing_curvature",
-        "inner loops of drawings that divide by the curvature, with the shipped weights",
-        model_version=read_info(WEIGHTS / "omniglot").version,
+        "inner loops of drawings that divide by the curvature, with the weights of one model",
+        model_version=read_info(given.model).version,
         split="validation alphabets",
         episodes=given.episodes,
         rows=rows,

@@ -25,14 +25,14 @@ from bench.common import WEIGHTS, write_results
 from bench.intervals import as_row, in_percent, with_ci95
 from model.allocator import keep_freed_memory
 from model.baselines.leo import LeoMethod
-from model.checkpoint import save_model
+from model.checkpoint import read_info, save_model
 from model.data.omniglot import load_drawings
 from model.evaluation.accuracy import Setting, accuracy_per_task, sample_tasks
 from model.evaluation.extracted_features import ExtractedFeatures, extract_leo_features
 from model.leo import LatentEmbeddingOptimization
 from model.serving.phi import sample_drawings
 
-CHOICES = ((1, 1.0), (1, 3.0), (3, 3.0), (5, 1.0), (5, 2.0), (5, 3.0), (5, 5.0), (9, 3.0))  # views, temperature
+CHOICES = ((1, 1.0), (1, 2.33), (3, 2.33), (5, 1.0), (5, 2.33), (5, 5.0), (9, 2.33))  # views, temperature
 SETTINGS = (
     Setting(5, (1, 1), 10),
     Setting(20, (1, 1), 10),
@@ -107,6 +107,7 @@ def main() -> None:
         "support_views",
         "views of the support and the inner temperature, with the same weights",
         model="omniglot",
+        model_version=read_info(WEIGHTS / "omniglot").version,
         split="validation alphabets",
         episodes=given.episodes,
         rows=rows,

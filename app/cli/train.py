@@ -158,6 +158,8 @@ def _train_on_drawings(
             "validation_classes": list(validation.names),
             "seconds": round(trainer.seconds),
         }
+        if teacher is not None:
+            card["teacher"] = {"name": read_info(teacher).name, "version": read_info(teacher).version}
         if start is not None:
             card["start"] = read_info(start).version
         _finish_drawings(finish(trainer.leo, config), drawings, out, name, card)

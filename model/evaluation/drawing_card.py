@@ -70,6 +70,8 @@ def write_drawing_card(folder: Path, name: str, version: str, card: dict[str, An
         "Split": "by alphabet. These alphabets are for validation, and it was never trained on them: "
         + ", ".join(card["validation_alphabets"]),
         "Command": f"`{card['command']}`",
+        **_teacher(card.get("teacher")),
+        **({"Taught afterwards": card["taught_afterwards"]} if "taught_afterwards" in card else {}),
         **_set_after_training(card.get("after_training", {})),
         "Seed": str(card["seed"]),
         "Time": f"{card['seconds'] / 60:.0f} minutes on {trained_on['cores']} cores "
@@ -88,6 +90,10 @@ def write_drawing_card(folder: Path, name: str, version: str, card: dict[str, An
         "",
     ]
     write_page(folder, name, version, card, ABOUT, facts, evaluation, LIMITS)
+
+
+def _teacher(teacher: dict[str, str] | None) -> dict[str, str]:
+    return {} if teacher is None else {"Teacher": f"`{teacher['name']}`, version `{teacher['version']}`"}
 
 
 def _set_after_training(changes: dict[str, float]) -> dict[str, str]:

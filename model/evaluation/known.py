@@ -80,6 +80,10 @@ def calibrate_known(
         if scores:
             shots.append(shot)
             by_support.append(fit_shift(scores))
+            if leo.config.pretrained is None:
+                # Drawings that look more alike than usual would lose many of their own if their threshold rose.
+                usual, largest = 1, 3
+                by_support[-1][largest] = by_support[-1][usual]
             quantiles.append(_lowest_quantiles(scores, by_support[-1], apart=leo.config.pretrained is not None))
     if not shots:
         raise DataError("the data is too small to measure how pictures of a task's own classes score: add pictures")

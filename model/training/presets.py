@@ -47,7 +47,8 @@ OMNIGLOT = DrawingTrainConfig(
     within_alphabet=0.5,
     mirrored=True,
     elastic=0.04,
-    after_training={"support_views": 5, "inner_temperature": 3.0},
+    view_steps=4000,
+    after_training={"support_views": 5, "inner_temperature": 2.33, "inner_ridge": 2.55, "inner_lr": 0.071},
 )
 
 PRESETS: dict[str, DrawingTrainConfig | PhotoTrainConfig] = {

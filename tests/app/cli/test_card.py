@@ -35,7 +35,9 @@ def test_settings_that_no_weight_depends_on_are_changed_after_training(data: Pat
     assert after["sha256"] == before["sha256"]  # the weights are the same
     assert after["version"] != before["version"]
     assert after["config"]["temperature"] != before["config"]["temperature"]
-    assert "`leo card --set support_views=2 --set inner_temperature=1.5`" in (folder / "README.md").read_text()
+    page = (folder / "README.md").read_text()
+    assert "`leo card --set support_views=2 --set inner_temperature=1.5" in page
+    assert f"**Taught afterwards**: {after['card']['taught_afterwards']}" in page
 
 
 @pytest.mark.parametrize(
@@ -45,6 +47,8 @@ def test_settings_that_no_weight_depends_on_are_changed_after_training(data: Pat
         ("support_views=many", "'many' is no number"),
         ("support_views=0", "support_views"),
         ("inner_temperature=-1", "inner_temperature"),
+        ("inner_ridge=0", "inner_ridge"),
+        ("inner_lr=0", "inner_lr"),
         ("support_views=1.5", "support_views"),
     ],
 )

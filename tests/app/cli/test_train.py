@@ -72,6 +72,20 @@ def test_any_folder_of_classes_trains_a_model_of_drawings(
         "--episodes", 5)  # fmt: skip
 
 
+def test_a_card_names_the_models_teacher(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    data = write_classes(tmp_path / "signs", 4, 2)
+    common = ("train", "--data", data, "--preset", "small", "--device", "cpu")
+    monkeypatch.setitem(presets.PRESETS, "small", run_config(pretrain_steps=2, episode_steps=1, view_steps=1))
+    assert "then 1 steps of 96 drawings in 9 views" in leo_output(*common, "--out", tmp_path / "first")
+    teacher = tmp_path / "first" / "model"
+    monkeypatch.setitem(presets.PRESETS, "small", run_config(pretrain_steps=2, episode_steps=1, distill=1.0))
+    leo_output(*common, "--out", tmp_path / "second", "--teacher", teacher)
+    version = json.loads((teacher / "config.json").read_text())["version"]
+    taught = tmp_path / "second" / "model"
+    assert json.loads((taught / "config.json").read_text())["card"]["teacher"] == {"name": "small", "version": version}
+    assert f"- **Teacher**: `small`, version `{version}`" in (taught / "README.md").read_text()
+
+
 def test_any_folder_of_classes_trains_a_model_of_photos(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)  # features are kept under the working directory
     for name in PRODUCTS:

@@ -45,7 +45,7 @@ def test_as_many_own_pictures_are_rejected_as_asked_for(drawings: Drawings) -> N
         assert found.row.foreign_accepted == found.foreign_accepted["known"]
 
 
-def test_tasks_of_any_cohesion_lose_as_many() -> None:
+def test_tasks_of_little_cohesion_lose_few_more_than_others() -> None:
     chance = np.random.default_rng(0)
     cohesion = chance.uniform(0.2, 0.9, 400)
     scores = [TaskScores((8 * one + chance.normal(size=200)).astype(np.float32), float(one), 5) for one in cohesion]
