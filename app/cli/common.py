@@ -112,7 +112,7 @@ def print_table(
     for row in rows:
         table.add_row(*map(printable, row))
     # A file or a pipe has no width: nothing is wrapped, so that ids stay whole.
-    width = None if sys.stdout.isatty() or "COLUMNS" in os.environ else NO_LIMIT
+    width = None if sys.stdout.isatty() or os.environ.get("COLUMNS", "0") != "0" else NO_LIMIT
     PlainConsole(width=width).print(table)
 
 
