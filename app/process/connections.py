@@ -23,6 +23,8 @@ HEADER_SECONDS = 10.0  # from a request's first byte to the end of its headers
 # Of a body's chunks what is not the body itself: their sizes, extensions and trailers. A byte sent as a chunk of its
 # own takes five more. So a quarter of the body may come on top.
 FRAMING_BYTES = 2**15
+CHUNKS, CHUNK_BYTES = 256, 20  # a body of more chunks has so many bytes in each, on average: each costs a callback
+HEADERS = 128  # and trailers of a request
 PARSED_BYTES = 2**14  # of a read at once, so that the rest of it is not parsed once a limit is passed
 PIPELINED_REQUESTS = 8  # that wait for the answers before theirs
 ANSWER_SECONDS, ANSWER_BYTES_A_SECOND = 20.0, 4096  # a client has so long to take its answer, and longer as it takes it
@@ -35,6 +37,7 @@ OPEN_FILES = 2**14  # also the sockets of many workers, which their parent keeps
 SWEEP_SECONDS = 1.0
 
 HEADERS_TOO_LARGE = Problem(431, f"the request's line and headers are over the limit of {HEADER_BYTES} bytes")
+TOO_MANY_HEADERS = Problem(431, f"the request has more than {HEADERS} headers")
 HEADERS_TOO_LATE = Problem(408, f"the request's headers did not arrive within {HEADER_SECONDS:g} s; send it again")
 TOO_MUCH_FRAMING = Problem(400, "the body's chunks are too small for their number; send larger ones, or its length")
 NOT_HTTP = Problem(
@@ -115,6 +118,7 @@ class BoundedProtocol(SingleWriteProtocol):
         super().__init__(**given)
         self._connections = connections
         self._fault: Problem | None = None  # what a callback of the parser found
+        self._header_count = self._chunks = 0  # of the message that is being received
         self._message_since: float | None = None  # when the first byte came of the message that is being received
         self._in_headers = True
         self._framing_bytes = self._body_bytes = 0  # of the message that is being received
@@ -174,11 +178,15 @@ class BoundedProtocol(SingleWriteProtocol):
         """Begin to count anew, unless too many requests wait already."""
         if len(self.pipeline) >= PIPELINED_REQUESTS:
             self._stop_parsing(TOO_MANY_PIPELINED)
-        self._message_since, self._in_headers, self._body_bytes = self.loop.time(), True, 0
+        self._message_since, self._in_headers = self.loop.time(), True
+        self._body_bytes = self._chunks = self._header_count = 0
         super().on_message_begin()
 
     def on_header(self, name: bytes, value: bytes) -> None:
         """Keep a header; those after the body are of no use here."""
+        self._header_count += 1
+        if self._header_count > HEADERS:
+            self._stop_parsing(TOO_MANY_HEADERS)
         if self._in_headers:
             super().on_header(name, value)
 
@@ -190,6 +198,12 @@ class BoundedProtocol(SingleWriteProtocol):
                 self._stop_parsing(HEADERS_TOO_LARGE)
         self._in_headers, self._framing_bytes = False, 0
         super().on_headers_complete()
+
+    def on_chunk_header(self) -> None:
+        """Count a chunk of the body, which begins."""
+        if self._chunks > CHUNKS and self._body_bytes < CHUNK_BYTES * self._chunks:
+            self._stop_parsing(TOO_MUCH_FRAMING)
+        self._chunks += 1
 
     def on_body(self, body: bytes) -> None:
         """Pass on a part of the body; what comes after the answer is discarded."""

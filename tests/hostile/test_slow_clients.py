@@ -178,7 +178,8 @@ def test_large_headers_are_refused_with_431(server: Server) -> None:
             received = answer(connection)
             assert status(received) == 431
             assert b"application/problem+json" in received
-            assert b"over the limit of 32768 bytes" in received
+            said = b"more than 128 headers" if len(lines) > 1 else b"over the limit of 32768 bytes"
+            assert said in received
     assert httpx.get(f"{server.url}/healthz", headers={"X": "a" * 16_000}).status_code == 200
 
 
@@ -246,7 +247,7 @@ def leave_unread(server: Server, task_id: str) -> None:
             connection.sendall(request * 6)
             connections.append(connection)
         ports = {connection.getsockname()[1] for connection in connections}
-        wait_until(lambda: not ports & established(server.port), 60)
+        wait_until(lambda: not ports & established(server.port), 180)
     assert resident_mb(server.process_id) - before < 300
 
 

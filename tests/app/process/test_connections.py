@@ -10,10 +10,11 @@ import uvicorn
 from starlette.types import Receive, Scope, Send
 
 from app.process.connections import (
+    CHUNK_BYTES,
+    CHUNKS,
     CONNECTIONS,
-    FRAMING_BYTES,
+    HEADERS,
     OPEN_FILES,
-    PARSED_BYTES,
     PIPELINED_REQUESTS,
     BoundedProtocol,
     Connections,
@@ -161,8 +162,32 @@ def test_of_a_read_full_of_tiny_chunks_only_the_first_are_parsed(port: int, monk
         )
         while connection.recv(65536):
             pass
-    chunks = (FRAMING_BYTES + PARSED_BYTES) // (len(b"1\r\n\r\n"))
-    assert 0 < len(parsed) < 1.2 * chunks
+    assert len(parsed) == CHUNKS + 1
+
+
+def exchanged(port: int, request: bytes) -> bytes:
+    """All that the server answers to a request, until it closes the connection."""
+    with connect(port) as connection:
+        connection.sendall(request)
+        received = b""
+        while more := connection.recv(65536):
+            received += more
+    return received
+
+
+@pytest.mark.parametrize("size", [1, CHUNK_BYTES])
+def test_many_chunks_are_read_if_they_are_not_tiny(port: int, size: int) -> None:
+    chunks = b"".join([b"%x\r\n%b\r\n" % (size, b"a" * size)] * (CHUNKS + 1 if size == CHUNK_BYTES else CHUNKS))
+    head = b"POST / HTTP/1.1\r\nHost: test\r\nConnection: close\r\nTransfer-Encoding: chunked\r\n\r\n"
+    assert exchanged(port, head + chunks + b"0\r\n\r\n").startswith(b"HTTP/1.1 200")
+
+
+def test_a_request_has_a_bounded_number_of_headers(port: int) -> None:
+    head = b"GET / HTTP/1.1\r\nHost: test\r\nConnection: close\r\n"
+    assert exchanged(port, head + b"a: b\r\n" * (HEADERS - 2) + b"\r\n").startswith(b"HTTP/1.1 200")
+    answer = exchanged(port, head + b"a: b\r\n" * (HEADERS - 1) + b"\r\n")
+    assert answer.startswith(b"HTTP/1.1 431")
+    assert b"more than 128 headers" in answer
 
 
 def test_as_many_files_are_allowed_as_connections_need() -> None:
