@@ -73,7 +73,7 @@ async def adapt(
     own_score = None
     if background is not None and background.by_own_score is not None:
         head = adapted.head or cast(Head, await batcher.submit(Decode(adapted.codes, version)))
-        own_score = score_of_examples(background, examples, head)
+        own_score = _score_of_examples(background, examples, head)
     return Adaptation(
         shots=shots,
         codes=adapted.codes,
@@ -90,10 +90,8 @@ async def adapt(
     )
 
 
-def score_of_examples(background: Background | None, examples: Examples, head: Head) -> float | None:
-    """How high a task's examples score by its own head, where the model's `known` depends on it."""
-    if background is None or background.by_own_score is None:
-        return None
+def _score_of_examples(background: Background, examples: Examples, head: Head) -> float:
+    """How high a task's examples score by its own head."""
     support = examples.support
     score = background.own_score(support.features.astype(np.float32), support.labels, head.weight, head.bias)
     return round(score, quality_report.DECIMALS)

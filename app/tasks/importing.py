@@ -10,7 +10,7 @@ from app.inference.work import Head
 from app.problems import Problem
 from app.store import IdempotencyRecord, PictureChanges, TaskRecord
 from app.tasks import head_file, task_file
-from app.tasks.adaptation import in_pool_if_large, score_of_examples
+from app.tasks.adaptation import in_pool_if_large
 from app.tasks.creating import Creating, new_record
 from app.tasks.examples import pack
 from app.tasks.head_file import ExportedHead
@@ -95,16 +95,15 @@ class Importing(Creating):
         examples = await self._in_thread(task_file.read_examples, whole, record, engine.info.config)
         if examples is None:
             return await self._add(record, head, None, once, max_tasks)
-        quality, cohesion = await in_pool_if_large(of_support, examples, self._pool)
+        quality, _ = await in_pool_if_large(of_support, examples, self._pool)
         pictures: PictureChanges | None = None
         if whole.manifest.keep_images and whole.pictures:
             # Copied once more: nothing else shows that these are pictures, and hold nothing but a picture.
             copies = await self._decoder.small_copies(whole.pictures)
             pictures = self._picture_changes(dict(zip(examples.numbers.tolist(), copies, strict=True)))
-        own_score = score_of_examples(engine.leo.background, examples, head)
-        record = replace(
-            record, quality=quality, cohesion=cohesion, own_score=own_score, keep_images=pictures is not None
-        )
+        # Cohesion and score stay those of the file: where it has none the task was made before there were any, and
+        # answers as it did.
+        record = replace(record, quality=quality, keep_images=pictures is not None)
         return await self._add(record, head, pack(examples), once, max_tasks, pictures)
 
     async def _restored(

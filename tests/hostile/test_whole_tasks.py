@@ -23,7 +23,7 @@ from tests.helpers.drawn import png
 from tests.helpers.problems import assert_problem
 from tests.helpers.server import Server
 from tests.helpers.serving import serving
-from tests.helpers.tasks import FIVE, add, create
+from tests.helpers.tasks import FIVE, add, create, predict
 from tests.helpers.two_workers import ask, two_workers
 from tests.helpers.zips import zip_of
 
@@ -224,6 +224,23 @@ def test_what_else_is_in_the_zip_does_not_matter(client: httpx.Client, exported:
     made = send(client, zip_of(more, zipfile.ZIP_DEFLATED))
     assert made.status_code == 201, made.text
     assert made.json()["quality"]["suspects"] == []
+
+
+def test_a_task_from_before_there_was_a_cohesion_comes_back_without_one(
+    client: httpx.Client, exported: Exported
+) -> None:
+    """Its answers stay those of the task that was exported, until its examples change."""
+    data = exported.members["head.safetensors"]
+    described = json.loads(data[8 : 8 + int.from_bytes(data[:8], "little")])["__metadata__"]
+    del described["cohesion"]
+    head = save(load(data), described)
+    alone = client.post("/tasks/import", content=head, headers={"Content-Type": "application/octet-stream"}).json()
+    whole = send(client, exported.members | {"head.safetensors": head}).json()
+    queries = [png(name, 9) for name in FIVE[:3]]
+    known = [[answer["known"] for answer in predict(client, task["task_id"], queries)] for task in (alone, whole)]
+    assert known[0] == pytest.approx(known[1], abs=1e-6)
+    again = Exported(client.get(f"/tasks/{whole['task_id']}/export.zip").content)
+    assert b'"cohesion"' not in again.members["head.safetensors"]
 
 
 @hypothesis_settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
