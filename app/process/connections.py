@@ -19,6 +19,7 @@ from app.problems import Problem
 from app.process.answers import SingleWriteProtocol
 
 HEADER_BYTES = 2**15  # of a request's line and headers together; nginx allows as much
+URL_BYTES = 2**13  # four filters of a list, of emoji, percent-encoded, are half of it
 HEADER_SECONDS = 10.0  # from a request's first byte to the end of its headers
 # Of a body's chunks what is not the body itself: their sizes, extensions and trailers. A byte sent as a chunk of its
 # own takes five more. So a quarter of the body may come on top.
@@ -37,6 +38,7 @@ OPEN_FILES = 2**14  # also the sockets of many workers, which their parent keeps
 SWEEP_SECONDS = 1.0
 
 HEADERS_TOO_LARGE = Problem(431, f"the request's line and headers are over the limit of {HEADER_BYTES} bytes")
+URL_TOO_LONG = Problem(414, f"the URL is over the limit of {URL_BYTES} bytes")
 TOO_MANY_HEADERS = Problem(431, f"the request has more than {HEADERS} headers")
 HEADERS_TOO_LATE = Problem(408, f"the request's headers did not arrive within {HEADER_SECONDS:g} s; send it again")
 TOO_MUCH_FRAMING = Problem(400, "the body's chunks are too small for their number; send larger ones, or its length")
@@ -191,7 +193,9 @@ class BoundedProtocol(SingleWriteProtocol):
             super().on_header(name, value)
 
     def on_headers_complete(self) -> None:
-        """Begin to answer the request, unless its headers are too large."""
+        """Begin to answer the request, unless its URL is too long, or its headers are too large."""
+        if len(self.url) > URL_BYTES:
+            self._stop_parsing(URL_TOO_LONG)
         if self._framing_bytes > HEADER_BYTES:  # or the body began in the same read
             size = len(self.url) + sum(len(name) + len(value) + 4 for name, value in self.headers)
             if size > HEADER_BYTES:

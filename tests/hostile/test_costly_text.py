@@ -61,10 +61,10 @@ def test_a_model_with_a_long_name_is_not_repeated(client: httpx.Client) -> None:
 
 def test_thousands_of_options_are_refused_at_once(client: httpx.Client) -> None:
     names = ["".join(pair) for pair in itertools.product(string.ascii_letters + string.digits, repeat=2)]
-    query = "&".join([*names, names[-1]])
+    query = "&".join(names)
     for method, path in (("POST", "/tasks/x/predict"), ("GET", "/tasks"), ("GET", "/tasks/x/export.onnx")):
         answer = client.request(method, f"{path}?{query}", timeout=LONG)
-        assert_problem(answer, 422, f"query.{names[-1]} is given more than once")
+        assert_problem(answer, 422, "more than 64 options after the question mark")
 
 
 def test_an_option_of_a_list_that_is_given_twice_is_refused(client: httpx.Client) -> None:

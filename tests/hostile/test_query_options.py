@@ -37,3 +37,15 @@ def test_options_of_a_body_are_refused_after_the_question_mark(client: httpx.Cli
     assert_problem(client.patch(f"/tasks/{task_id}?{option}", json={}), 422, "query.ttl_seconds", "body")
     assert_problem(client.post(f"/tasks/{task_id}/support?{option}", json={}), 422, "query.ttl_seconds", "body")
     assert client.get(f"/tasks/{task_id}").json()["expires_at"] is None
+
+
+@pytest.mark.parametrize("path", ["/tasks", "/readyz", "/metrics", "/nothing"])
+def test_options_have_a_number(client: httpx.Client, path: str) -> None:
+    many = "&".join(f"a{n}=1" for n in range(3000))
+    assert_problem(client.get(f"{path}?{many}"), 422, "more than 64 options after the question mark")
+
+
+def test_a_content_type_has_a_length(client: httpx.Client) -> None:
+    kind = "multipart/form-data; " + "a=b;" * 5000
+    answer = client.post("/tasks", content=b"", headers={"Content-Type": kind})
+    assert_problem(answer, 422, "Content-Type is over 1000 bytes")

@@ -8,6 +8,7 @@ from starlette.requests import ClientDisconnect
 from starlette.responses import Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from app.http.body_hints import LEAVE_TO_LIBRARY
 from app.http.keys import Key
 from app.http.middleware.body import Bodies, has_body, replay
 from app.http.middleware.refusal import refuse
@@ -18,6 +19,8 @@ from app.problems import CLIENT_CLOSED_REQUEST, Problem
 ALWAYS_ADMITTED = {"/healthz", "/readyz", "/metrics"}
 SMALL_BODY = 2**16  # bytes
 LARGE_BODY = 2**18  # bytes; a request of more is one of those that take long
+# Parts of a request that each call would read to their end, and whose cost is that of the number of their parts.
+MOST_OPTIONS, LONGEST_CONTENT_TYPE = 64, 1000
 LONGEST_ADDRESS = 64  # characters that are looked at; a gateway passes on whatever text its client calls an address
 REFUSED_AS_OVERLOAD = "leo.refused"  # set in the scope of such a request: the log counts these in one line a second
 PERMIT = "leo.permit"  # in the scope of a request that has one: its `Permit`
@@ -37,10 +40,11 @@ class Admission:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Handle one request as an ASGI app."""
-        if scope["type"] != "http" or scope["path"] in ALWAYS_ADMITTED:
+        if scope["type"] != "http" or (scope["path"] in ALWAYS_ADMITTED and not scope.get("query_string")):
             return await self.app(scope, receive, send)
         body, owner = b"", owner_of(scope)
         try:
+            _check_head(scope)
             declared = self._bodies.check_declared(scope)
             if not self._turns.admits(Share(owner, kind_of(scope, declared))):
                 raise TooMany
@@ -117,3 +121,12 @@ def has_left(receive: Receive) -> bool:
         return bool(ended.value["type"] == "http.disconnect")
     step.close()
     return False
+
+
+def _check_head(scope: Scope) -> None:
+    """Raise `Problem` 422 for a request whose head takes longer to read than what it asks for."""
+    if scope.get("query_string", b"").count(b"&") >= MOST_OPTIONS:
+        raise Problem(422, f"there are more than {MOST_OPTIONS} options after the question mark; send each once")
+    for name, value in scope["headers"]:
+        if name == b"content-type" and len(value) > LONGEST_CONTENT_TYPE:
+            raise Problem(422, f"the header Content-Type is over {LONGEST_CONTENT_TYPE} bytes: {LEAVE_TO_LIBRARY}")

@@ -16,6 +16,7 @@ from app.process.connections import (
     HEADERS,
     OPEN_FILES,
     PIPELINED_REQUESTS,
+    URL_BYTES,
     BoundedProtocol,
     Connections,
     allow_open_files,
@@ -188,6 +189,12 @@ def test_a_request_has_a_bounded_number_of_headers(port: int) -> None:
     answer = exchanged(port, head + b"a: b\r\n" * (HEADERS - 1) + b"\r\n")
     assert answer.startswith(b"HTTP/1.1 431")
     assert b"more than 128 headers" in answer
+
+
+def test_a_url_has_a_bounded_length(port: int) -> None:
+    ends = b" HTTP/1.1\r\nHost: test\r\nConnection: close\r\n\r\n"
+    assert exchanged(port, b"GET /" + b"a" * (URL_BYTES - 1) + ends).startswith(b"HTTP/1.1 200")
+    assert exchanged(port, b"GET /" + b"a" * URL_BYTES + ends).startswith(b"HTTP/1.1 414")
 
 
 def test_as_many_files_are_allowed_as_connections_need() -> None:
