@@ -7,6 +7,7 @@ import httpx
 import pytest
 from playwright.sync_api import Browser, Page, Route, expect
 
+from leo_client import Client
 from tests.helpers.drawn import CHARACTERS, shaky
 from tests.helpers.page import DESKTOP, PHONE, Visit
 from tests.helpers.page_task import id_of, photos, shots, thumbs
@@ -170,7 +171,8 @@ def draw_three(visit: Visit) -> None:
 
 def made(client: httpx.Client) -> list[str]:
     """The ids of the tasks that the server has."""
-    return [task["task_id"] for task in client.get("/tasks?limit=100").json()["tasks"]]
+    with Client(str(client.base_url)) as leo:
+        return [task.task_id for task in leo.tasks()]  # all pages: other tests have left theirs
 
 
 @pytest.mark.parametrize("reaches", [True, False], ids=["answer lost", "request lost"])
