@@ -23,6 +23,7 @@ export function setUpLibrary() {
 async function openLibrary() {
   await save();
   byId("library").showModal();
+  failed("");
   await list();
 }
 
@@ -45,6 +46,7 @@ async function importFile(file) {
 }
 
 let listing = 0; // counts the lists asked for, so that a late one does not replace a newer one
+let isWithoutList = false; // which the note says; what else it says is not the list's to remove
 
 async function list() {
   const mine = ++listing;
@@ -56,8 +58,10 @@ async function list() {
     ({ tasks: found }) => found,
     (error) => failed(error.message),
   );
-  if (mine !== listing || !tasks) return;
-  failed("");
+  if (mine !== listing) return;
+  if (tasks && isWithoutList) failed("");
+  isWithoutList = !tasks;
+  if (!tasks) return;
   showKept(kept, classes, tasks);
   const own = new Set(kept.flatMap(({ task, former }) => [task?.task_id, ...former]));
   const others = tasks.filter(({ task_id: id }) => !own.has(id));
