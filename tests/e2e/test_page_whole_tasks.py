@@ -249,4 +249,4 @@ def test_photos_not_read_before_leaving_are_counted(browser: Browser, both: http
             unread = re.match(r"\d+", notice.text_content() or "")
             return page.locator(".card .thumbs li").count() + int(unread[0] if unread else 0) == count
 
-        wait_until(accounted_for)
+        wait_until(accounted_for, 120)

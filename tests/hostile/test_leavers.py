@@ -25,6 +25,7 @@ def held(tmp_path: Path) -> Iterator[Server]:
         module="tests.helpers.faulty",
         LEO_TEST_FAULT=str(tmp_path / "fault"),
         LEO_WORKERS="1",
+        LEO_DEVICE_DEADLINE="120",  # or a device that is held for so long counts as hung
     )
     try:
         server.start()

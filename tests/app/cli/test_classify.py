@@ -63,32 +63,32 @@ def known_of(*arguments: object, status: int = 0) -> dict[str, float]:
 
 
 def test_negatives_make_pictures_like_them_less_known(support: Path, queries: Path, tmp_path: Path) -> None:
-    for name, seed in (("wave", 9), ("hook", 9)):
+    for name, seed in (("fork", 9), ("hook", 9)):
         (queries / f"{name}.png").write_bytes(png(name, seed))
     others = tmp_path / "others"
     others.mkdir()
     for seed in (1, 2):
-        (others / f"wave{seed}.png").write_bytes(png("wave", seed))
+        (others / f"fork{seed}.png").write_bytes(png("fork", seed))
     plain, sharpened = known_of(support, queries), known_of(support, queries, "--negatives", others)
-    assert sharpened["wave"] < plain["wave"]
-    assert {name for name in plain if sharpened[name] < plain[name] / 2} <= {"wave"}
-    one_file = known_of(support, queries, "--negatives", others / "wave1.png")
-    assert one_file["wave"] < plain["wave"]
+    assert sharpened["fork"] < plain["fork"]
+    assert {name for name in plain if sharpened[name] < plain[name] / 2} <= {"fork"}
+    one_file = known_of(support, queries, "--negatives", others / "fork1.png")
+    assert one_file["fork"] < plain["fork"]
     (support / "_negatives" / "deeper").mkdir(parents=True)
     for seed in (1, 2):
-        (support / "_negatives" / "deeper" / f"wave{seed}.png").write_bytes(png("wave", seed))
+        (support / "_negatives" / "deeper" / f"fork{seed}.png").write_bytes(png("fork", seed))
     assert known_of(support, queries) == pytest.approx(sharpened)
 
 
 def test_the_server_and_the_command_agree_on_negatives(
     client: httpx.Client, support: Path, queries: Path, tmp_path: Path
 ) -> None:
-    (tmp_path / "wave.png").write_bytes(png("wave", 1))
-    (queries / "wave.png").write_bytes(png("wave", 9))
+    (tmp_path / "fork.png").write_bytes(png("fork", 1))
+    (queries / "fork.png").write_bytes(png("fork", 9))
     server = {"LEO_URL": str(client.base_url)}
-    task_id = run_leo("tasks", "create", support, "--negatives", tmp_path / "wave.png", **server).stdout.strip()
+    task_id = run_leo("tasks", "create", support, "--negatives", tmp_path / "fork.png", **server).stdout.strip()
     there = json.loads(run_leo("tasks", "predict", task_id, queries, "--format", "json", **server).stdout)
-    here = known_of(support, queries, "--negatives", tmp_path / "wave.png", "--model", WEIGHTS / "omniglot")
+    here = known_of(support, queries, "--negatives", tmp_path / "fork.png", "--model", WEIGHTS / "omniglot")
     assert here == pytest.approx({Path(each["file"]).stem: each["known"] for each in there}, abs=0.02)
 
 
@@ -96,11 +96,11 @@ def test_negatives_that_cannot_be_read_cost_only_themselves(support: Path, queri
     others = tmp_path / "others"
     others.mkdir()
     (others / "broken.png").write_bytes(b"no picture")
-    (queries / "wave.png").write_bytes(png("wave", 9))
+    (queries / "fork.png").write_bytes(png("fork", 9))
     plain = known_of(support, queries)
     assert known_of(support, queries, "--negatives", others, status=3) == pytest.approx(plain)
-    (others / "wave.png").write_bytes(png("wave", 1))
-    assert known_of(support, queries, "--negatives", others, status=3)["wave"] < plain["wave"]
+    (others / "fork.png").write_bytes(png("fork", 1))
+    assert known_of(support, queries, "--negatives", others, status=3)["fork"] < plain["fork"]
     absent = run_leo("classify", support, queries, "--negatives", tmp_path / "absent", status=3)
     assert "absent" in absent.stderr
 
