@@ -19,7 +19,7 @@ from app.problems import CLIENT_CLOSED_REQUEST, Problem
 ALWAYS_ADMITTED = {"/healthz", "/readyz", "/metrics"}
 SMALL_BODY = 2**16  # bytes
 LARGE_BODY = 2**18  # bytes; a request of more is one of those that take long
-# Parts of a request that each call would read to their end, and whose cost is that of the number of their parts.
+# What takes the longer to read the more parts it has, and is read several times before a handler could refuse it.
 MOST_OPTIONS, LONGEST_CONTENT_TYPE = 64, 1000
 LONGEST_ADDRESS = 64  # characters that are looked at; a gateway passes on whatever text its client calls an address
 REFUSED_AS_OVERLOAD = "leo.refused"  # set in the scope of such a request: the log counts these in one line a second
@@ -40,11 +40,16 @@ class Admission:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Handle one request as an ASGI app."""
-        if scope["type"] != "http" or (scope["path"] in ALWAYS_ADMITTED and not scope.get("query_string")):
+        if scope["type"] != "http":
+            return await self.app(scope, receive, send)
+        try:
+            _check_head(scope)
+        except Problem as problem:
+            return await refuse(problem, scope, receive, send)
+        if scope["path"] in ALWAYS_ADMITTED:
             return await self.app(scope, receive, send)
         body, owner = b"", owner_of(scope)
         try:
-            _check_head(scope)
             declared = self._bodies.check_declared(scope)
             if not self._turns.admits(Share(owner, kind_of(scope, declared))):
                 raise TooMany
@@ -125,7 +130,7 @@ def has_left(receive: Receive) -> bool:
 
 def _check_head(scope: Scope) -> None:
     """Raise `Problem` 422 for a request whose head takes longer to read than what it asks for."""
-    if scope.get("query_string", b"").count(b"&") >= MOST_OPTIONS:
+    if scope["query_string"].count(b"&") >= MOST_OPTIONS:
         raise Problem(422, f"there are more than {MOST_OPTIONS} options after the question mark; send each once")
     for name, value in scope["headers"]:
         if name == b"content-type" and len(value) > LONGEST_CONTENT_TYPE:

@@ -38,7 +38,9 @@ class Service:
         async def send(message: Message) -> None:
             self.sent.append(message)
 
+        path, _, query = path.partition("?")
         scope = {"type": "http", "method": "POST", "path": path, "headers": HEADERS, "client": (ME, 1)}
+        scope["query_string"] = query.encode()
         task = asyncio.create_task(self._admission(scope, receive, send))
         for _ in range(5):
             await asyncio.sleep(0)
@@ -94,11 +96,11 @@ def test_requests_over_the_limit_are_refused_unread() -> None:
         await (await service.ask(unread))
         assert service.statuses == [503]
         assert (b"retry-after", b"1") in service.sent[0]["headers"]
-        supervisor = await service.ask(whole, "/healthz")
-        assert len(service.bodies_seen) == len(admitted) + 1
+        supervisors = [await service.ask(whole, path) for path in ("/healthz", "/readyz?verbose")]
+        assert len(service.bodies_seen) == len(admitted) + len(supervisors)
         service.may_answer.set()
         service.may_end.set()
-        await asyncio.gather(*admitted, supervisor)
+        await asyncio.gather(*admitted, *supervisors)
         assert service.under_way == 0
 
     asyncio.run(scenario())
