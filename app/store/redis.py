@@ -198,7 +198,10 @@ class RedisStore:
         prefix = self._prefix(owner)
         async with self._calling():
             only = [] if revision is None else [revision]
-            return bool(await self._delete(keys=[prefix], args=[prefix, task_id, *only]))
+            removed = await self._delete(keys=[prefix], args=[prefix, task_id, *only])
+            if removed not in (0, 1):
+                raise ValueError("an answer that the script does not give")  # nothing is acknowledged
+            return bool(removed)
 
     async def page(self, owner: str, limit: int, cursor: str | None) -> StoredPage:
         prefix, before = self._prefix(owner), parse_cursor(cursor)

@@ -125,8 +125,9 @@ def test_what_does_not_speak_as_redis_does_is_unavailable(nonsense: bytes) -> No
         store = await RedisStore.open(f"redis://127.0.0.1:{port}")
         try:
             calls = store.page("me", 5, None), store.with_support("a", "me"), store.pictures("a", "me")
-            with pytest.raises(StoreUnavailable):
-                await store.add(record("b"))
+            for change in (store.add(record("b")), store.delete("a", "me")):
+                with pytest.raises(StoreUnavailable):
+                    await change
             for call in (*calls, store.get("a", "me")):
                 async with asyncio.timeout(CALL_DEADLINE):
                     with contextlib.suppress(StoreUnavailable, UnreadableRecord):
