@@ -5,6 +5,7 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, TypeVar, cast
 
 import numpy as np
@@ -73,7 +74,7 @@ async def adapt(
     own_score = None
     if background is not None and background.by_own_score is not None:
         head = adapted.head or cast(Head, await batcher.submit(Decode(adapted.codes, version)))
-        own_score = _score_of_examples(background, examples, head)
+        own_score = await in_pool_if_large(partial(_score_of_examples, background, head), examples, pool)
     return Adaptation(
         shots=shots,
         codes=adapted.codes,
@@ -90,7 +91,7 @@ async def adapt(
     )
 
 
-def _score_of_examples(background: Background, examples: Examples, head: Head) -> float:
+def _score_of_examples(background: Background, head: Head, examples: Examples) -> float:
     """How high a task's examples score by its own head."""
     support = examples.support
     score = background.own_score(support.features.astype(np.float32), support.labels, head.weight, head.bias)
