@@ -26,7 +26,6 @@ HEADER_SECONDS = 10.0  # from a request's first byte to the end of its headers
 FRAMING_BYTES = 2**15
 CHUNKS, CHUNK_BYTES = 256, 20  # a body of more chunks has so many bytes in each, on average: each costs a callback
 HEADERS = 128  # and trailers of a request
-PARSED_BYTES = 2**14  # of a read at once, so that the rest of it is not parsed once a limit is passed
 PIPELINED_REQUESTS = 8  # that wait for the answers before theirs
 ANSWER_SECONDS, ANSWER_BYTES_A_SECOND = 20.0, 4096  # a client has so long to take its answer, and longer as it takes it
 UNREAD_BYTES = 2**28  # of all answers that clients have not taken yet
@@ -145,10 +144,6 @@ class BoundedProtocol(SingleWriteProtocol):
 
     def data_received(self, data: bytes) -> None:
         """Parse what has come, or refuse it."""
-        for at in range(0, len(data), PARSED_BYTES):
-            self._parse(data[at : at + PARSED_BYTES])
-
-    def _parse(self, data: bytes) -> None:
         if self._lingers_until is not None:
             self._discard(len(data))
             return

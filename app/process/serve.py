@@ -38,8 +38,8 @@ log = logging.getLogger("app")
 # Python's switch interval between threads. The device's thread needs the interpreter for moments between long calls,
 # and with the default would wait 5 ms for it each time.
 SWITCH_INTERVAL = 0.0005  # seconds
-# Objects made and not freed, after which Python looks for garbage. With its own 700 it looks several times while 16
-# requests are under way. measured: predictions take 3 % more processor time so, on 2 cores
+# Python looks for garbage after it has made so many more objects than it has freed. With its default of 700 it does so
+# several times while 16 requests are under way, and predictions take 3 % more processor time (measured on 2 cores).
 GARBAGE_THRESHOLD = 5000
 FEWEST_CONNECTIONS = 16  # of one process; with fewer than that a service is of no use
 
