@@ -146,11 +146,16 @@ def cpu_seconds(process_id: int) -> float:
     return ticks / os.sysconf("SC_CLK_TCK")
 
 
-def resident_mb(process_id: int) -> float:
-    """Memory of a process and its descendants; pages that several of them share count once."""
+# What a process holds itself. Libraries and other files are left out: how much of them counts as its own depends on
+# which other programs on the machine have them open.
+OWN_MEMORY = ("Pss_Anon:", "Pss_Shmem:")
+
+
+def resident_mb(process_id: int, kinds: tuple[str, ...] = ("Pss:",)) -> float:
+    """Memory of a process and its descendants in MB; pages that several of them share count once."""
     kilobytes = 0
     for each in family(process_id):
-        with contextlib.suppress(OSError, StopIteration):
+        with contextlib.suppress(OSError):
             lines = Path(f"/proc/{each}/smaps_rollup").read_text().splitlines()
-            kilobytes += next(int(line.split()[1]) for line in lines if line.startswith("Pss:"))
+            kilobytes += sum(int(line.split()[1]) for line in lines if line.startswith(kinds))
     return round(kilobytes / 1024, 1)

@@ -2,7 +2,7 @@
 
 One creation to nine other calls: predictions mostly, and more examples, a list, both exports; tasks live a minute.
 What the server can do is measured anew every five minutes, because machines are shared. The slope is a least-squares
-line through resident memory after the first fifth of the time, in which caches fill.
+line through the memory that the service holds itself, after the first fifth of the time, in which caches fill.
 """
 
 import argparse
@@ -21,7 +21,7 @@ import numpy as np
 from app.cli.load import FORM, multipart
 from bench.common import write_results
 from bench.requests import NAMES, picture, query
-from bench.service import Service, resident_mb
+from bench.service import OWN_MEMORY, Service, resident_mb
 
 CLIENTS, FULL_SPEED, ROUND, SAMPLE_EVERY = 4, 10.0, 300.0, 2.0  # threads; seconds
 
@@ -84,7 +84,7 @@ def soak(minutes: float) -> dict[str, object]:
 
         def sample() -> None:
             while not over.wait(SAMPLE_EVERY):
-                memory.append(((time.monotonic() - began) / 60, resident_mb(service.process_id)))
+                memory.append(((time.monotonic() - began) / 60, resident_mb(service.process_id, OWN_MEMORY)))
 
         sampling = pool.submit(sample)
         while (left := 60 * minutes - (time.monotonic() - began)) > 0:
