@@ -96,7 +96,6 @@ def create_app(
     app.state.door = Door(turns, app.state.keys)
     # The middleware added last is the first that a request passes.
     prefix = settings.root_path.rstrip("/")
-    app.add_middleware(Failures)
     if prefix:
         app.add_middleware(AddRootPath, prefix=prefix)
     app.add_middleware(HeadAsGet)
@@ -105,6 +104,7 @@ def create_app(
         app.add_middleware(KeyCheck, keys=app.state.keys)
     else:
         app.add_middleware(OtherPages, own=OwnNames(settings.host, settings.allowed_hosts))
+    app.add_middleware(Failures)
     app.add_middleware(SecurityHeaders)
     if prefix:
         app.add_middleware(StripPathPrefix, prefix=prefix)

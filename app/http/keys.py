@@ -24,6 +24,7 @@ log = logging.getLogger(__name__)
 Right = Literal["read", "write", "metrics"]
 RIGHTS: tuple[Right, ...] = get_args(Right)
 NAME_PATTERN = r"^[A-Za-z0-9_.-]{1,64}$"
+LEAST_PER_SECOND, MOST_PER_SECOND = 1e-5, 1e6  # one a day; more is no limit. Both fit into the headers that tell it
 KEY_FORMAT = re.compile(r"leo_([0-9a-f]{8})_([A-Za-z0-9_-]{43})")
 
 
@@ -43,7 +44,12 @@ class Key(BaseModel):
     rights: list[Right] = Field(min_length=1)
     max_tasks: int | None = Field(None, ge=1, strict=True, description="most live tasks")
     per_second: float | None = Field(
-        None, gt=0, strict=True, allow_inf_nan=False, description="most requests a second, counted by each replica"
+        None,
+        ge=LEAST_PER_SECOND,
+        le=MOST_PER_SECOND,
+        strict=True,
+        allow_inf_nan=False,
+        description="most requests a second, counted by each replica",
     )
 
     def matches(self, presented: str) -> bool:

@@ -1,4 +1,4 @@
-"""Answers what a handler did not expect as any other error is answered."""
+"""Answers what a handler or a middleware did not expect as any other error is answered."""
 
 import logging
 
@@ -10,7 +10,9 @@ log = logging.getLogger(__name__)
 
 
 class Failures:
-    """ASGI middleware, inside all other, that logs an exception which nothing handles, and answers 500.
+    """ASGI middleware that logs an exception which nothing handles, and answers 500.
+
+    It is outside of all other but those that every answer passes: the log and the security headers.
 
     Starlette does so outside of all other: without a request id and security headers, and then ends the connection,
     which fails the next request of a client that keeps it.

@@ -357,6 +357,34 @@ def test_error_of_key_file_shows_nothing_of_its_content(place: str, tmp_path: Pa
     assert "https://" not in message
 
 
+@pytest.mark.parametrize("per_second", [5e-324, 1e-309, 1e-6, 1e7, 1e308])
+def test_a_rate_that_no_answer_could_tell_is_refused(per_second: float, tmp_path: Path) -> None:
+    file = tmp_path / "keys.json"
+    assert "per_second" in leo_keys("add", "odd", "--per-second", per_second, "--file", file, status=1)
+    stored, _ = new_key("odd", "odd", ["read"])
+    file.write_text(json.dumps({"keys": [stored.model_dump(exclude_none=True) | {"per_second": per_second}]}))
+    with pytest.raises(KeyFileError, match=r"keys\.0\.per_second: Input should be (greater|less) than or equal to "):
+        read_keys(file)
+
+
+def test_a_fault_of_a_middleware_is_answered_as_one_of_a_handler(
+    guarded: Guarded, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(*_: object) -> None:
+        raise OverflowError
+
+    client = guarded.client("quick", **{"X-Request-ID": "mine"})
+    for method in ("left", "seconds_to_wait", "find"):
+        with monkeypatch.context() as patch:
+            patch.setattr(Keys, method, fail)
+            for _ in range(2):  # both on one connection, which the answer leaves open
+                response = client.get("/tasks")
+                assert_problem(response, 500, "its log says why")
+                assert response.headers["x-request-id"] == "mine"
+                assert response.headers["x-content-type-options"] == "nosniff"
+                assert response.headers.get("connection") != "close"
+
+
 @pytest.mark.parametrize("limit", ["max_tasks", "per_second"])
 def test_limit_of_a_key_is_a_number_and_no_boolean(limit: str, tmp_path: Path) -> None:
     stored, _ = new_key("one", "one", ["read"])
