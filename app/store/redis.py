@@ -25,12 +25,7 @@ from dataclasses import replace
 from typing import Any
 
 from redis.asyncio import Redis, RedisCluster
-from redis.asyncio.cluster import ClusterNode
-from redis.asyncio.connection import parse_url
-from redis.asyncio.retry import Retry
-from redis.backoff import NoBackoff
 from redis.exceptions import MovedError, ReadOnlyError, RedisClusterException, RedisError
-from redis.maint_notifications import MaintNotificationsConfig
 
 from app.store import (
     IDEMPOTENCY_SECONDS,
@@ -47,11 +42,9 @@ from app.store import (
 from app.store.record import pack, unpack, unpack_page
 from app.store.redis_errors import describe
 from app.store.redis_scripts import ADD, COUNT, DELETE, UPDATE
+from app.store.redis_url import CALL_TIMEOUT, MAX_CONNECTIONS, client_for
 
 log = logging.getLogger(__name__)
-
-CALL_TIMEOUT = 0.8  # seconds, including the waits for a connection
-MAX_CONNECTIONS = 64  # to Redis, or to each node of a cluster
 
 
 class RedisStore:
@@ -72,9 +65,9 @@ class RedisStore:
         Raises `StoreUnavailable` for any other URL. A Redis that cannot be reached yet is only logged as a warning.
         """
         try:
-            client = _client(url)
+            client = client_for(url)
         except (ValueError, RedisClusterException) as error:
-            raise StoreUnavailable(f"LEO_STORE_URL is not a redis:// or redis+cluster:// address: {error}") from error
+            raise StoreUnavailable(f"LEO_STORE_URL cannot be used: {error}") from error
         store = cls(client)
         await store._check_durability()
         return store
@@ -257,35 +250,6 @@ class RedisStore:
         if idempotency:
             once = [idempotency.digest, idempotency.key, IDEMPOTENCY_SECONDS]
         return [self._prefix(record.owner), record.task_id, pack(record), *payload, expires, *changed, *once]
-
-
-def _client(url: str) -> Redis | RedisCluster:
-    """A client for a URL, not yet connected.
-
-    Raises `ValueError`, or `RedisClusterException` for options that a cluster does not support.
-    """
-    options: dict[str, Any] = {
-        "socket_connect_timeout": CALL_TIMEOUT,
-        "socket_timeout": CALL_TIMEOUT,
-        # No retries: a write that may have happened is not repeated here; the client of the service decides.
-        "retry": Retry(NoBackoff(), 0),
-        # With these notifications redis-py does not check whether a pooled connection has been closed, as after a
-        # restart of Redis, and the call would fail. Without them it reconnects before it sends anything.
-        "maint_notifications_config": MaintNotificationsConfig(enabled=False),
-        "max_connections": MAX_CONNECTIONS,
-    }
-    scheme, separator, rest = url.partition("+cluster://")
-    if not separator:
-        return Redis.from_url(url, **options)
-    before, at, hosts = rest.rpartition("@")
-    nodes = []
-    for host in hosts.split(","):
-        address: dict[str, Any] = {**parse_url(f"{scheme}://{before}{at}{host}")}
-        nodes.append(ClusterNode(address.pop("host", "localhost"), address.pop("port", 6379)))
-        options["ssl"] = address.pop("connection_class", None) is not None  # parse_url sets it for rediss://
-        options |= address
-    # Without full coverage, tasks on the other nodes stay available while one node is down.
-    return RedisCluster(startup_nodes=nodes, require_full_coverage=False, **options)
 
 
 def _first_record(first: list[bytes], idempotency: IdempotencyRecord) -> TaskRecord:

@@ -3,6 +3,7 @@
 import asyncio
 import contextlib
 import logging
+import re
 import signal
 from collections.abc import Awaitable
 from pathlib import Path
@@ -104,9 +105,36 @@ def test_a_redis_that_does_not_answer_or_is_not_durable_is_a_warning(
         assert "cannot look at Redis yet" in caplog.text
 
 
-def test_a_url_that_is_no_redis_is_refused() -> None:
-    with pytest.raises(StoreUnavailable, match="LEO_STORE_URL"):
-        asyncio.run(RedisStore.open("postgres://localhost"))
+@pytest.mark.parametrize(
+    ("url", "says"),
+    [
+        ("postgres://localhost", "schemes"),
+        ("redis://localhost/abc", "database is a number"),
+        ("redis://localhost/1x", "database is a number"),
+        ("redis://localhost/-1", "database is a number"),
+        ("redis://localhost/0/1", "database is a number"),
+        ("redis://localhost/0?db=-1", "option db"),
+        ("redis://localhost/0?db=1&db=2", "option db"),
+        ("redis://localhost/0?nonsense=1", "none called nonsense"),
+        ("redis://localhost/0?decode_responses=True", "none called decode_responses"),
+        ("redis://localhost/0?encoding=utf-16", "none called encoding"),
+        ("redis://localhost/0?protocol=9", "none called protocol"),
+        ("redis://localhost/0?socket_timeout=abc", "option socket_timeout"),
+        ("redis://localhost/0?ssl_cert_reqs=maybe", "option ssl_cert_reqs"),
+        ("redis://localhost:70000/0", "port"),
+        ("redis://:SECRET/word@localhost:6379/0", "%2F"),
+        ("redis://:pass/SECRET@localhost:6379/0", "%2F"),
+        ("redis://:1/SECRET@localhost:6379/0", "%2F"),
+        ("redis://:1?SECRET@localhost:6379/0", "%3F"),
+        ("redis://:1#SECRET@localhost:6379/0", "%23"),
+        ("redis+cluster://localhost:1,localhost:2/0?nonsense=1", "none called nonsense"),
+    ],
+)
+def test_a_url_that_cannot_be_used_is_refused(url: str, says: str) -> None:
+    with pytest.raises(StoreUnavailable, match=re.escape(says)) as caught:
+        asyncio.run(RedisStore.open(url))
+    assert str(caught.value).startswith("LEO_STORE_URL cannot be used: ")
+    assert "SECRET" not in str(caught.value)
 
 
 NONSENSE = [b"!!garbage\r\n", b"*1\r\n" * 50_000, b":" + b"9" * 32 + b"\r\n", b":7\r\n", b"$-1\r\n" * 3, b"+OK\r\n"]
