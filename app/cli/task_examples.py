@@ -7,10 +7,10 @@ from typing import Annotated
 
 import typer
 
-from app.cli.common import Format, print_rows
+from app.cli.common import Format, fail, print_rows
 from app.cli.options import FormatOption
 from app.cli.task_ids import TaskId, full_id
-from app.cli.tasks import LOCAL, Url, print_task, server, tasks
+from app.cli.tasks import LOCAL, Url, one_by_one, print_task, server, tasks
 
 Index = Annotated[int, typer.Argument(metavar="N", min=0, help="An example's number, see `leo tasks examples`.")]
 
@@ -64,9 +64,13 @@ def remove(
 ) -> None:
     """Remove examples; the task adapts again to the others."""
     with server(url) as client:
-        for number in numbers:
-            task = client.remove_example(full_id(client, task_id), number)
-    print_task(task)
+        task_id, numbers = full_id(client, task_id), list(dict.fromkeys(numbers))
+        there = {each.index for each in client.examples(task_id)}
+        for number in numbers:  # all are there before one is removed
+            if number not in there:
+                fail(f"the task has no example {number}, see leo tasks examples")
+        one_by_one(numbers, lambda number: client.remove_example(task_id, number))
+        print_task(client.get(task_id))
 
 
 @tasks.command("relabel")

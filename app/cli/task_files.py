@@ -7,7 +7,7 @@ import typer
 
 from app.cli.common import fail
 from app.cli.task_ids import TaskId, full_id
-from app.cli.tasks import LOCAL, Url, server, tasks
+from app.cli.tasks import LOCAL, Url, print_id_of_new, server, tasks
 
 if TYPE_CHECKING:
     from leo_client import Client
@@ -99,4 +99,4 @@ def import_(
             task = client.import_head(data, name=name)
         else:
             fail("--model needs a FILE.zip with pictures")
-    typer.echo(task.task_id)
+        print_id_of_new(client, task)

@@ -1,10 +1,11 @@
 """`leo tasks`: make, ask, list and delete the tasks of a running server."""
 
 import os
-from collections.abc import Iterator
+import sys
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from datetime import UTC
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, TypeVar
 
 import typer
 
@@ -24,6 +25,8 @@ from app.cli.task_ids import TaskId, full_id
 if TYPE_CHECKING:
     from leo_client import Client, Prediction, Task
     from model.data.sources import File
+
+Item = TypeVar("Item")
 
 tasks = typer.Typer(
     name="tasks",
@@ -83,9 +86,9 @@ def create(
             keep_images=keep_images,
             negatives=read_pictures(of_none),
         )
+        print_id_of_new(client, task)
     for suspect in task.quality.suspects if task.quality else []:
         warn_of_suspect(files[suspect.index], suspect.looks_like)
-    typer.echo(task.task_id)
 
 
 @tasks.command("add")
@@ -172,8 +175,34 @@ def rename(task_id: TaskId, name: Annotated[str, typer.Argument(help="The new na
 def delete(task_ids: Annotated[list[str], typer.Argument(metavar="TASK_ID...")], url: Url = LOCAL) -> None:
     """Delete tasks, at once and for good."""
     with server(url) as client:
-        for task_id in [full_id(client, given) for given in task_ids]:  # all are found before one is deleted
-            client.delete(task_id)
+        found = list(dict.fromkeys(full_id(client, given) for given in task_ids))
+        for task_id in found:  # all are found before one is deleted
+            client.get(task_id)
+        one_by_one(found, client.delete)
+
+
+def print_id_of_new(client: "Client", task: "Task") -> None:
+    """Print the id of a task that was just made, which is deleted again if nobody can be told its id."""
+    try:
+        typer.echo(task.task_id)
+        sys.stdout.flush()
+    except OSError:
+        client.delete(task.task_id)
+        raise
+
+
+def one_by_one(items: Iterable[Item], change: Callable[[Item], object]) -> None:
+    """Change or remove several things. If one fails after others, say how many are done, and exit with status 3."""
+    from leo_client import LeoError
+
+    for done, item in enumerate(items):
+        try:
+            change(item)
+        except LeoError as error:
+            if not done:
+                raise
+            note(f"{item}: {error}; the {done} before it are done", heading="error: ", style="bold red")
+            raise typer.Exit(LEFT_OUT_STATUS) from error
 
 
 def read_examples(labels: list[str], files: "list[File]") -> list[tuple[str, bytes]]:

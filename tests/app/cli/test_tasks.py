@@ -2,6 +2,9 @@
 
 import io
 import json
+import os
+import subprocess
+import sys
 import zipfile
 from pathlib import Path
 
@@ -50,6 +53,31 @@ def test_a_task_from_creation_to_deletion(client: httpx.Client, support: Path, q
     for deleted in (task_id, imported):
         assert "404" in run_leo("tasks", "show", deleted, status=1, **server).stderr
     assert ".onnx" in run_leo("tasks", "export", task_id, tmp_path / "a.txt", status=1, **server).stderr
+
+
+def test_status_1_means_that_nothing_is_done(client: httpx.Client, support: Path, tmp_path: Path) -> None:
+    server = {"LEO_URL": str(client.base_url)}
+
+    def ids() -> list[str]:
+        return [task["task_id"] for task in client.get("/tasks").json()["tasks"]]
+
+    one = run_leo("tasks", "create", support, **server).stdout.strip()
+    head = tmp_path / "head.safetensors"
+    run_leo("tasks", "export", one, head, **server)
+    before = ids()
+    for command in (("create", support), ("import", head)):
+        with open("/dev/full", "w") as full:  # each write to it fails as on a full disk
+            leo = [sys.executable, "-m", "app.cli", "tasks", *map(str, command)]
+            made = subprocess.run(leo, stdout=full, stderr=subprocess.PIPE, env=os.environ | server, text=True)
+        assert (made.returncode, ids()) == (1, before)
+        assert "cannot write" in made.stderr
+    assert "404" in run_leo("tasks", "delete", one, 24 * "0", status=1, **server).stderr
+    assert "no example 99" in run_leo("tasks", "remove", one, 0, 99, status=1, **server).stderr
+    assert ids() == before
+    assert len(client.get(f"/tasks/{one}/support").json()["examples"]) == 6
+    run_leo("tasks", "remove", one, 0, 0, **server)  # named twice, removed once
+    run_leo("tasks", "delete", one, one, **server)
+    assert one not in ids()
 
 
 def test_negatives_come_from_files_folders_and_zips(client: httpx.Client, support: Path, tmp_path: Path) -> None:
