@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import Awaitable, Callable
+from typing import Any
 
 from starlette.requests import ClientDisconnect
 from starlette.types import Message, Receive, Scope
@@ -20,8 +21,9 @@ MUCH_MEMORY = 2**26
 class Arrival:
     """A body that is being received."""
 
-    def __init__(self, deadline: asyncio.Timeout) -> None:
-        self.deadline, self.size, self.is_dropped = deadline, 0, False
+    def __init__(self) -> None:
+        self.size, self.is_dropped = 0, False
+        self.deadline: asyncio.Timeout | None = None  # once there is something to wait for
 
 
 class Bodies:
@@ -39,37 +41,30 @@ class Bodies:
 
     def check_declared(self, scope: Scope) -> int:
         """The declared length, 0 if there is none. Raises `Problem` 413 if it is over the limit."""
-        declared = next((value for name, value in scope["headers"] if name == b"content-length"), b"0")
-        length = int(declared) if declared.isdigit() else 0
-        if length > self._max_bytes:
-            raise self._too_large()
-        return length
+        for name, value in scope["headers"]:
+            if name == b"content-length":
+                length = int(value) if value.isdigit() else 0
+                if length > self._max_bytes:
+                    raise self._too_large()
+                return length
+        return 0
 
     async def receive(self, receive: Receive) -> bytes:
         """Receive a whole body, which counts as held until `release` is called with it.
 
         Raises `Problem` 413 (too large), 408 (too slow) or 503 (dropped), and `ClientDisconnect`.
         """
-        # Joined at the end: a buffer that grows leaves holes behind, which the allocator keeps.
-        began, chunks = asyncio.get_running_loop().time(), list[bytes]()
-        arrival = None
+        arrival = Arrival()
+        self._arriving[arrival] = None
         try:
-            async with asyncio.timeout_at(began + BODY_SECONDS) as deadline:
-                arrival = Arrival(deadline)
-                self._arriving[arrival] = None
-                while True:
-                    message = await receive()
-                    if message["type"] == "http.disconnect":
-                        raise ClientDisconnect
-                    chunk: bytes = message.get("body", b"")
-                    self._count(arrival, len(chunk))
-                    chunks.append(chunk)
-                    if not message.get("more_body", False):
-                        arrival.size = 0  # the caller releases it
-                        return b"".join(chunks)  # not a copy if it is one
-                    deadline.reschedule(began + BODY_SECONDS + arrival.size / BYTES_A_SECOND)
+            message = next_if_here(receive)
+            if message is not None and not message.get("more_body", False):  # as most, which need no timer
+                chunk = self._take(arrival, message)
+                arrival.size = 0  # the caller releases it
+                return chunk
+            return await self._receive_on(arrival, message, receive)
         except TimeoutError:
-            if arrival and arrival.is_dropped:
+            if arrival.is_dropped:
                 raise _no_room() from None
             raise Problem(
                 408,
@@ -77,9 +72,30 @@ class Bodies:
                 "bytes; send fewer or smaller images, or send them over a faster connection",
             ) from None
         finally:
-            if arrival:
-                self._arriving.pop(arrival, None)
-                self._uncount(arrival.size)
+            self._arriving.pop(arrival, None)
+            self._uncount(arrival.size)
+
+    async def _receive_on(self, arrival: Arrival, message: Message | None, receive: Receive) -> bytes:
+        """Receive a body of which nothing is here yet, or this message, within its time. Raises `TimeoutError` too."""
+        # Joined at the end: a buffer that grows leaves holes behind, which the allocator keeps.
+        began, chunks = asyncio.get_running_loop().time(), list[bytes]()
+        async with asyncio.timeout_at(began + BODY_SECONDS) as arrival.deadline:
+            while True:
+                message = message or await receive()
+                chunks.append(self._take(arrival, message))
+                if not message.get("more_body", False):
+                    arrival.size = 0  # the caller releases it
+                    return b"".join(chunks)  # not a copy if it is one
+                arrival.deadline.reschedule(began + BODY_SECONDS + arrival.size / BYTES_A_SECOND)
+                message = None
+
+    def _take(self, arrival: Arrival, message: Message) -> bytes:
+        """The part of a body that a message brings, counted. Raises `Problem`, or `ClientDisconnect` if it is none."""
+        if message["type"] == "http.disconnect":
+            raise ClientDisconnect
+        chunk: bytes = message.get("body", b"")
+        self._count(arrival, len(chunk))
+        return chunk
 
     def release(self, body: bytes) -> None:
         """Say that a request is done with the body that `receive` gave it."""
@@ -108,7 +124,8 @@ class Bodies:
         del self._arriving[arrival]
         self.held_bytes -= arrival.size
         arrival.size, arrival.is_dropped = 0, True
-        arrival.deadline.reschedule(0)  # at once
+        if arrival.deadline:
+            arrival.deadline.reschedule(0)  # at once
 
     def _too_large(self) -> Problem:
         return Problem(413, f"the body is over the limit of {self._max_bytes} bytes; send fewer or smaller images")
@@ -120,10 +137,22 @@ def _no_room() -> Problem:
 
 def has_body(scope: Scope) -> bool:
     """Whether a request's headers announce a body."""
-    return any(
-        name == b"transfer-encoding" or (name == b"content-length" and value != b"0")
-        for name, value in scope["headers"]
-    )
+    for name, value in scope["headers"]:  # no generator: it would take as long again
+        if name == b"transfer-encoding" or (name == b"content-length" and value != b"0"):
+            return True
+    return False
+
+
+def next_if_here(receive: Receive) -> Message | None:
+    """The next message of a request if it is here already, by one step of `receive`, which would wait for others."""
+    step: Any = receive()
+    try:
+        step.send(None)
+    except StopIteration as ended:
+        message: Message = ended.value
+        return message
+    step.close()
+    return None
 
 
 def replay(body: bytes, receive: Receive) -> Callable[[], Awaitable[Message]]:
