@@ -2,9 +2,9 @@
 
 import asyncio
 import codecs
-import contextlib
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import Any, TypeVar
@@ -56,19 +56,9 @@ class Pictures:
     names: list[str] | None = None
     urls: dict[int, str] = field(default_factory=dict)  # of images that are still to be fetched; these are empty
 
-    @contextlib.contextmanager
-    def named(self) -> Iterator[None]:
+    def named(self) -> AbstractContextManager[None]:
         """Name the picture in problems with one of these images, whose number says nothing to whoever sent a zip."""
-        try:
-            yield
-        except Problem as problem:
-            index = problem.extra.get("index")
-            if self.names is None or index is None:
-                raise
-            file = self.names[index]
-            problem.extra["file"] = file
-            problem.detail = f"{shown(file[:200])}: {problem.detail}"
-            raise
+        return nullcontext() if self.names is None else _named(self.names)
 
 
 @dataclass(frozen=True)
@@ -87,6 +77,19 @@ class Examples(Pictures):
     def negatives(self) -> list[bytes]:
         """Images of what is none of the classes."""
         return self.images[len(self.labels) :]
+
+
+@contextmanager
+def _named(names: list[str]) -> Iterator[None]:
+    try:
+        yield
+    except Problem as problem:
+        index = problem.extra.get("index")
+        if index is not None:
+            file = names[index]
+            problem.extra["file"] = file
+            problem.detail = f"{shown(file[:200])}: {problem.detail}"
+        raise
 
 
 async def read_support(request: Request, settings: Settings) -> tuple[Examples, TaskOptions]:
@@ -198,7 +201,7 @@ async def _fetch(request: Request, urls: Mapping[int, str], *, beside: int) -> d
     room = fetcher.room(beside=beside)
     permit.when_over(partial(fetcher.release, room))
     async with permit.laid_down():
-        with metrics.stage("fetch"):
+        with metrics.Stage("fetch"):
             return await unless_client_leaves(fetcher.fetch(urls, permit.owner, room))
 
 

@@ -72,28 +72,28 @@ class ImageDecoder:
         Raises `Problem` 422 with the index of a bad image; 503 if more than `LEO_QUEUE_BYTES` would wait, or if
         decoding takes longer than `LEO_DECODE_DEADLINE`.
         """
-        with self._counted(images):
+        with metrics.Stage("decode"):
             decoded = self._decode_here(images, read)
             if decoded is None:
-                decoded = np.stack(await unless_client_leaves(self._decode_in_threads(images, read)))
+                with self._counted(images):
+                    decoded = np.stack(await unless_client_leaves(self._decode_in_threads(images, read)))
             return decoded
 
     async def small_copies(self, images: Sequence[bytes]) -> list[bytes]:
         """Image files -> small copies to keep. Raises as `decode` does."""
-        with self._counted(images):
+        with metrics.Stage("decode"), self._counted(images):
             copies = SmallCopies(self._settings.kept_image_bytes)
             return await unless_client_leaves(self._decode_in_threads(images, copies))
 
     @contextlib.contextmanager
     def _counted(self, images: Sequence[bytes]) -> Iterator[None]:
-        """Count images as waiting, and the time as decoding. Raises `Problem` 503 if too many bytes would wait."""
+        """Count images as waiting for a thread. Raises `Problem` 503 if too many bytes would wait."""
         size = sum(map(len, images))
         if self._waiting_bytes and self._waiting_bytes + size > self._settings.queue_bytes:
             raise overloaded(f"{self._waiting_bytes} bytes of images already wait to be decoded; try again shortly")
         self._waiting_bytes += size
         try:
-            with metrics.stage("decode"):
-                yield
+            yield
         finally:
             self._waiting_bytes -= size
 

@@ -7,9 +7,9 @@ imported: each worker writes its counts to files there, and each reads all of th
 
 import os
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager, nullcontext
+from collections.abc import Callable
 from functools import cache
+from typing import Any
 
 from opentelemetry import trace
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest, values
@@ -151,16 +151,23 @@ def count_refusal(method: str, status: int) -> None:
     _request_metrics(method, "none", status)[0].inc()
 
 
-@contextmanager
-def stage(name: str) -> Iterator[None]:
-    """Time a stage of a request, and record it as a span if the request is traced."""
-    traced = trace.get_current_span().is_recording()
-    with tracer.start_as_current_span(name) if traced else nullcontext():
-        began = time.perf_counter()
-        try:
-            yield
-        finally:
-            _stages[name].observe(time.perf_counter() - began)
+class Stage:
+    """A context manager that times a stage of a request, and records it as a span if the request is traced."""
+
+    def __init__(self, name: str) -> None:
+        self._name = name
+
+    def __enter__(self) -> None:
+        traced = trace.get_current_span().is_recording()
+        self._span = tracer.start_as_current_span(self._name) if traced else None
+        if self._span:
+            self._span.__enter__()
+        self._began = time.perf_counter()
+
+    def __exit__(self, *error: Any) -> None:
+        _stages[self._name].observe(time.perf_counter() - self._began)
+        if self._span:
+            self._span.__exit__(*error)
 
 
 def observe_adaptation(losses: list[float]) -> None:

@@ -61,7 +61,7 @@ async def adapt(
     targets = np.array([numbers[label] for label in labels], dtype=np.int64)
     version, background = engine.info.version, engine.leo.background
     work = Adapt(images, targets, earlier.support if earlier else None, version)
-    with metrics.stage("device"):
+    with metrics.Stage("device"):
         adapted = cast(Adapted, await batcher.submit(work))
     seconds = time.perf_counter() - started
     if not adapted.is_finite:

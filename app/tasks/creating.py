@@ -99,7 +99,7 @@ class Creating(TaskBase):
     ) -> TaskRecord:
         """Store a new task and cache it; where the same request was sent twice at once, return the other's task."""
         version = self._shared_state.version(record.task_id)
-        with store_refusals(max_tasks), metrics.stage("store"):
+        with store_refusals(max_tasks), metrics.Stage("store"):
             stored = await self._store.add(
                 record, support=support, idempotency=idempotency, max_tasks=max_tasks, pictures=pictures
             )
