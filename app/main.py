@@ -29,8 +29,9 @@ from app.http.middleware.other_pages import OtherPages, OwnNames
 from app.http.middleware.path_prefix import AddRootPath, StripPathPrefix
 from app.http.openapi import TAGS, complete_openapi
 from app.http.rates import Rates
-from app.http.routes import asking, examples, files, page, service, tasks
-from app.http.routes.deps import ANONYMOUS
+from app.http.routes import asking, examples, files, page, service
+from app.http.routes import tasks as task_routes
+from app.http.routes.deps import ANONYMOUS, Context
 from app.http.schemas import ProblemDocument
 from app.http.turns import Turns
 from app.inference.batcher import INLINE_SECONDS, INLINE_SECONDS_BESIDE_WORKERS, Batcher
@@ -112,7 +113,7 @@ def create_app(
     problems.install(app)
     # Most requests are predictions, and routes are tried one after the other.
     app.router.routes.insert(0, asking.PREDICT)
-    for each in (asking, tasks, files, examples):
+    for each in (asking, task_routes, files, examples):
         app.include_router(each.router)
     app.include_router(service.router)
     page.install(app, app.state.models, app.state.keys)
@@ -188,8 +189,9 @@ async def _lifespan(app: FastAPI) -> AsyncIterator[None]:
     await warm_up(models, queue)
     await readiness.test()
     app.state.readiness = readiness
-    app.state.tasks = Tasks(settings, models, queue, store, shared_state)
-    app.state.scrapes = Scrapes(partial(_metrics, app.state.tasks, app.state.keys))
+    tasks = Tasks(settings, models, queue, store, shared_state)
+    scrapes = Scrapes(partial(_metrics, tasks, app.state.keys))
+    app.state.context = Context(tasks, models, readiness, settings, shared_state, scrapes)
     metrics.register_gauge(metrics.queue_images, lambda: queue.waiting_images)
     metrics.register_gauge(metrics.workers_ready, lambda: shared_state.ready_workers)
     publish(models)
@@ -209,7 +211,7 @@ async def _lifespan(app: FastAPI) -> AsyncIterator[None]:
         watchdog.stop()
         watching.cancel()
         await asyncio.to_thread(queue.close, settings.stop_seconds)
-        app.state.tasks.close()
+        tasks.close()
         app.state.fetcher.close()
         await store.close()
 

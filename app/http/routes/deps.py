@@ -1,7 +1,7 @@
 """Dependencies of the routes, as annotated types: the services, the settings and the request's key."""
 
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Annotated
 from urllib.parse import unquote_to_bytes
 
@@ -79,7 +79,7 @@ class Context:
     settings: Settings
     shared_state: SharedState
     scrapes: Scrapes
-    key: Key | None  # the request's key, checked by the middleware; None if no keys are configured
+    key: Key | None = None  # the request's key, checked by the middleware; None if no keys are configured
 
     @property
     def owner(self) -> str:
@@ -108,9 +108,9 @@ async def get_context(request: Request) -> Context:
     if request.scope["query_string"]:
         check_query_is_utf8(request.scope)
         query_options(request)  # refuses one that is given twice
-    state = request.app.state
+    context: Context = request.app.state.context
     key = request.scope.get("state", {}).get("key")
-    return Context(state.tasks, state.models, state.readiness, state.settings, state.shared_state, state.scrapes, key)
+    return context if key is None else replace(context, key=key)
 
 
 ContextDep = Annotated[Context, Depends(get_context)]
