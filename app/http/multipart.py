@@ -14,7 +14,7 @@ from app.problems import Problem
 PIECE = 2**20  # bytes that are searched by one call, which keeps other threads from the interpreter
 
 
-@dataclass(frozen=True)
+@dataclass(slots=True)
 class Part:
     """One part of a form: a file if it has a filename, else a field."""
 

@@ -49,7 +49,7 @@ class OutOfMemory(Problem):
         )
 
 
-@dataclass(frozen=True)
+@dataclass(slots=True)
 class Entry:
     """A request's work in the queue, its deadline by the monotonic clock, and about how many seconds it takes."""
 

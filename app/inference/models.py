@@ -137,7 +137,7 @@ class Models:
 
     def seconds(self, work: Work) -> float:
         """The estimated time of work; see `Engine.seconds`."""
-        return self._by_version.get(work.model_version, self.default).seconds(work)
+        return (self._by_version.get(work.model_version) or self.default).seconds(work)
 
     def by_name(self, name: str | None) -> Engine:
         """The model with a name, or the first for `drawings` or `photos`; the default for None.
@@ -165,6 +165,9 @@ class Models:
     def of_version(self, name: str, version: str) -> Engine | None:
         """The model of this name and version, or None if that version is not loaded."""
         loaded = self._loaded
+        engine = loaded.current.get(name)
+        if engine is not None and engine.info.version == version:  # as for most tasks
+            return engine
         named = (models[name] for models in (loaded.current, loaded.previous) if name in models)
         engines: list[Engine] = [*named, *self]  # a model may have been renamed
         return next((engine for engine in engines if engine.info.version == version), None)

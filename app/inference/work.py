@@ -48,7 +48,7 @@ class Adapted:
     support: SupportFeatures
 
 
-@dataclass(frozen=True)
+@dataclass(slots=True)
 class Predict:
     """Classify images [Q,R,R] with a head, or with codes [N,L] if there is no head.
 
@@ -71,7 +71,7 @@ class Predict:
         return len(self.codes) - self.negatives
 
 
-@dataclass(frozen=True)
+@dataclass(slots=True)
 class Predicted:
     """Probabilities [Q,N] of the classes, and the head that they were computed with if there is one.
 

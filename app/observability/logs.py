@@ -3,6 +3,7 @@
 import json
 import logging
 import sys
+import time
 import traceback
 from datetime import UTC, datetime
 from typing import Literal, TextIO
@@ -33,15 +34,27 @@ MAX_FRAMES, MAX_LINE_LENGTH = 40, 500
 
 log = logging.getLogger("app.requests")
 REQUEST_FIELDS = ("method", "milliseconds", "request_id", "route", "status")
+#: What the records of all requests have in common.
+RECORD_OF_REQUEST = vars(log.makeRecord(log.name, logging.INFO, __file__, 0, "request", (), None))
 
 
 def log_request(method: str, route: str, status: int, request_id: str, milliseconds: float) -> None:
     """Write the one line of a request."""
     if log.isEnabledFor(logging.INFO):
-        # Not `log.info`, which takes time to look up the calling line; see `LineFormatter`.
-        fields = {"method": method, "route": route, "status": status, "request_id": request_id}
-        fields["milliseconds"] = round(milliseconds, 1)
-        log.handle(log.makeRecord(log.name, logging.INFO, __file__, 0, "request", (), None, extra=fields))
+        # Neither `log.info`, which looks up the calling line, nor `makeRecord`, which takes three times as long.
+        record = logging.LogRecord.__new__(logging.LogRecord)
+        now = time.time()
+        record.__dict__ = {
+            **RECORD_OF_REQUEST,
+            "created": now,
+            "msecs": now % 1 * 1000,
+            "method": method,
+            "milliseconds": round(milliseconds, 1),
+            "request_id": request_id,
+            "route": route,
+            "status": status,
+        }
+        log.handle(record)
 
 
 def bounded_traceback(error: BaseException) -> str:

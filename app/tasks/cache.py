@@ -14,7 +14,7 @@ RECORD_BYTES = 1024  # of a record beside its codes and its labels, about
 FEWEST_RECENT_MISSES = 16  # remembered; where many heads are cached, an eighth of their number
 
 
-@dataclass(frozen=True)
+@dataclass(slots=True)
 class CachedTask:
     """A task that can predict without a look at the store; without its head, that is decoded first."""
 
