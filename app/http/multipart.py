@@ -43,6 +43,11 @@ def parse(body: bytes, content_type: str, *, max_files: int, max_fields: int, ma
     boundary = parse_options_header(content_type)[1].get("boundary", "")
     if not boundary:
         raise Problem(422, f"the header Content-Type names no boundary: {LEAVE_TO_LIBRARY}")
+    too_many = Problem(
+        422,
+        f"the form has more than {max_files} images or {max_fields} fields, but one request may hold no more; "
+        "send the others by another request (a task takes more examples by POST /tasks/{id}/support)",
+    )
     parts: list[Part] = []
     files = 0
     try:
@@ -54,10 +59,12 @@ def parse(body: bytes, content_type: str, *, max_files: int, max_fields: int, ma
                 raise Problem(422, f"field {name[:100]!r} is over {max_field_bytes} bytes; {hint}")
             parts.append(Part(name, is_file, data))
     except MultipartError as error:
+        if isinstance(error, ParserLimitReached) and len(parts) == max_files + max_fields:
+            raise too_many from None
         # The parser keeps the error, whose traceback keeps the parser and the body, until garbage is collected.
         raise _unread(error.with_traceback(None), boundary, body) from None
     if files > max_files or len(parts) - files > max_fields:
-        raise Problem(422, f"the form has too many parts: at most {max_files} files and {max_fields} fields")
+        raise too_many
     return parts
 
 
@@ -65,7 +72,7 @@ def _unread(error: MultipartError, boundary: str, body: bytes) -> Problem:
     if not body:
         reason = f"it is empty; {AS_FORM}"
     elif isinstance(error, ParserLimitReached):
-        reason = f"{error}; send fewer parts, or parts with shorter headers"
+        reason = f"{error}; send parts with shorter headers"
     elif f"--{boundary}".encode() not in body:
         reason = f"the boundary that Content-Type names is not in it; {LEAVE_TO_LIBRARY}"
     else:

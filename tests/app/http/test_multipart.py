@@ -59,6 +59,13 @@ def test_others_are_refused(body: bytes, kind: str) -> None:
     assert refused.value.status == 422
 
 
+@pytest.mark.parametrize(("images", "labels"), [(4, 0), (4, 4), (3, 4), (400, 0), (400, 400), (0, 5)])
+def test_too_many_of_any_number_are_told_how_many_may_come(images: int, labels: int) -> None:
+    body = form(*[part("images", b"x", "a")] * images, *[part("labels", b"x")] * labels)
+    with pytest.raises(Problem, match="more than 3 images or 3 fields, but one request may hold no more"):
+        parse(body, KIND, **LIMITS)
+
+
 @pytest.mark.parametrize("charset", ["utf-8", "latin-1", "shift-jis"])
 def test_filename_may_be_in_any_charset(charset: str) -> None:
     filename = "写真.png" if charset == "shift-jis" else "café.png"
