@@ -8,6 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 IDEMPOTENCY_SECONDS = 24 * 3600  # an Idempotency-Key is kept this long, or until its task is gone
+MOST_CALLS = 512  # Idempotency-Keys kept of one task's changes: the latest, beside that of its creation
 
 
 class StoreUnavailable(Exception):
@@ -89,6 +90,17 @@ class TaskRecord:
         """The codes of the classes, then of the negatives: [N+M,L]."""
         return self.codes if self.negatives is None else np.concatenate([self.codes, self.negatives])
 
+    def answers_as(self, other: "TaskRecord") -> bool:
+        """Whether both give the same answers.
+
+        The revision alone does not tell: a Redis that lost its last writes counts their revisions again.
+        """
+        mine, others = (
+            (each.revision, list(each.shots.items()), each.model_version, each.cohesion, each.own_score)
+            for each in (self, other)
+        )
+        return mine == others and np.array_equal(self.all_codes, other.all_codes)
+
 
 @dataclass(frozen=True)
 class IdempotencyRecord:
@@ -134,8 +146,9 @@ class TaskStore(Protocol):
         """
 
     async def find_by_idempotency_key(self, owner: str, idempotency: IdempotencyRecord) -> TaskRecord | None:
-        """The record that `add` or `update` stored with an `Idempotency-Key`, or None; None too once its task is gone.
+        """The record that `add` stored with an `Idempotency-Key`; with one of `update`, its task as it is now.
 
+        None if the key is not known, and once its task is gone. Of a task's changes the last `MOST_CALLS` are kept.
         Raises `IdempotencyConflict` if it came from a different request.
         """
 
@@ -158,9 +171,9 @@ class TaskStore(Protocol):
     ) -> bool:
         """Replace a task, and its payload if one is given, provided that the stored one is still at `record.revision`.
 
-        The stored record gets the next revision and expires at `record.expires_at`; `find_by_idempotency_key` returns
-        it from then on. Returns False if the task is gone, or another request has changed it or used `idempotency`
-        meanwhile: read it again and retry. Raises `IdempotencyConflict` and `TooManyPictures`.
+        The stored record gets the next revision and expires at `record.expires_at`. Returns False if the task is gone,
+        or another request has changed it or used `idempotency` meanwhile: read it again and retry.
+        Raises `IdempotencyConflict` and `TooManyPictures`.
         """
 
     async def delete(self, task_id: str, owner: str, revision: int | None = None) -> bool:

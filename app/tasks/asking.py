@@ -83,7 +83,10 @@ class Asking(TaskBase):
         if stored is None:
             self._cache.delete(task_id)
             raise no_such_task()
-        return cached if stored.revision == cached.record.revision else None
+        if stored.answers_as(cached.record):
+            return cached
+        self._cache.forget(task_id)
+        return None
 
 
 def _highest(probabilities: NDArray[np.float32]) -> list[float]:

@@ -102,7 +102,7 @@ class TaskBase:
     async def _record_and_head(self, task_id: str, owner: str) -> tuple[TaskRecord, Head]:
         record = await self._get_usable(task_id, owner)
         cached = self._cache.get(task_id, owner)
-        if cached and cached.head and cached.record.revision == record.revision:
+        if cached and cached.head and cached.record.answers_as(record):
             return record, cached.head
         return record, await self._decode_head(record)
 

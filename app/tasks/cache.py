@@ -46,7 +46,7 @@ class TaskCache:
         if record is None or record.owner != owner:
             return None
         if record.expires_at is not None and record.expires_at <= time.time():
-            self._forget(task_id)
+            self.forget(task_id)
             return None
         return CachedTask(record, self._heads.get(task_id), version)
 
@@ -77,7 +77,7 @@ class TaskCache:
         if task_id in self._deleted or (held and held.revision > record.revision):
             return
         if held is None or held.revision < record.revision or held_version != version:
-            self._forget(task_id)
+            self.forget(task_id)
             if _size(record) > self._max_bytes:
                 return
             light = replace(record, adaptation={}, quality=None)  # the reports are as large as all the rest
@@ -90,10 +90,11 @@ class TaskCache:
 
     def delete(self, task_id: str) -> None:
         """Forget a task for good."""
-        self._forget(task_id)
+        self.forget(task_id)
         self._deleted[task_id] = True
 
-    def _forget(self, task_id: str) -> None:
+    def forget(self, task_id: str) -> None:
+        """Drop a task that is not as the store has it."""
         self._records.pop(task_id, None)
         self._heads.pop(task_id, None)
 
@@ -105,7 +106,7 @@ class TaskCache:
             for task_id in [
                 key for key, (record, _) in self._records.items() if record.expires_at and record.expires_at <= now
             ]:
-                self._forget(task_id)
+                self.forget(task_id)
 
     @property
     def size(self) -> int:

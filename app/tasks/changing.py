@@ -268,7 +268,7 @@ class Changing(TaskBase):
                 is_changed = await self._store.update(changed, idempotency=change.once)
             if is_changed:
                 cached = self._cache.get(task_id, owner)
-                is_current = cached is not None and cached.record.revision == record.revision
+                is_current = cached is not None and cached.record.answers_as(record)
                 return self._cache_changed(changed, cached.head if cached and is_current else None, version)
         raise contended()
 
