@@ -7,7 +7,8 @@ The owner in braces is a hash tag: all of one owner's keys are in one slot of a 
     leo:{owner}:support:ID   the payload stored with the task
     leo:{owner}:pictures:ID  hash of the pictures of the task's examples by their numbers
     leo:{owner}:bytes        sorted set of the ids of tasks with pictures, by the bytes of these
-    leo:{owner}:once:KEY     hash of the `digest` of an Idempotency-Key, and of the `task` and `record` it made
+    leo:{owner}:once:KEY     hash of an Idempotency-Key: the `digest`, the `task`, and the `record` if it made that
+    leo:{owner}:calls:ID     list of a task's Idempotency-Keys, the oldest first
     leo:{owner}:number       counter of created tasks
     leo:{owner}:tasks        sorted set of task ids by that number, for paging
     leo:{owner}:expiries     sorted set of task ids by expiry, for removing expired ones from `tasks`
@@ -29,6 +30,7 @@ from redis.exceptions import MovedError, ReadOnlyError, RedisClusterException, R
 
 from app.store import (
     IDEMPOTENCY_SECONDS,
+    MOST_CALLS,
     IdempotencyConflict,
     IdempotencyRecord,
     PictureChanges,
@@ -139,15 +141,14 @@ class RedisStore:
             raise TooManyTasks
         if outcome == b"no room":
             raise TooManyPictures
-        return _first_record(first, idempotency) if outcome == b"made" and idempotency else record
+        return _answer_again(first, b"", idempotency) if outcome == b"made" and idempotency else record
 
     async def find_by_idempotency_key(self, owner: str, idempotency: IdempotencyRecord) -> TaskRecord | None:
         async with self._calling():
             once_key = f"{self._prefix(owner)}once:{idempotency.key}"
             first = await self._execute("HMGET", once_key, "task", "digest", "record")
-            if first[0] is None or not await self._execute("EXISTS", f"{self._prefix(owner)}task:{first[0].decode()}"):
-                return None
-            return _first_record(first, idempotency)
+            now = first[0] and await self._execute("GET", f"{self._prefix(owner)}task:{first[0].decode()}")
+            return _answer_again(first, now, idempotency) if now else None
 
     async def get(self, task_id: str, owner: str) -> TaskRecord | None:
         async with self._calling():
@@ -246,15 +247,18 @@ class RedisStore:
         added = [part for each in changes.added.items() for part in each]
         removed = "" if changes.removed is None else changes.removed
         changed = [changes.max_bytes, removed, len(changes.added), *added]
-        once: list[str | bytes | int] = ["", "", ""]
+        once: list[str | bytes | int] = ["", "", "", ""]
         if idempotency:
-            once = [idempotency.digest, idempotency.key, IDEMPOTENCY_SECONDS]
+            once = [idempotency.digest, idempotency.key, IDEMPOTENCY_SECONDS, MOST_CALLS]
         return [self._prefix(record.owner), record.task_id, pack(record), *payload, expires, *changed, *once]
 
 
-def _first_record(first: list[bytes], idempotency: IdempotencyRecord) -> TaskRecord:
-    """The record stored with an Idempotency-Key. Raises `IdempotencyConflict` if the request was different."""
+def _answer_again(first: list[bytes], now: bytes, idempotency: IdempotencyRecord) -> TaskRecord:
+    """What a call with an Idempotency-Key is answered again: by what is kept of it, or by its task's record `now`.
+
+    Raises `IdempotencyConflict` if the request was different.
+    """
     task_id, digest, packed = first
     if digest != idempotency.digest:
         raise IdempotencyConflict
-    return unpack(packed, task_id.decode())
+    return unpack(packed or now, task_id.decode())

@@ -11,6 +11,7 @@ from typing import TypeVar
 
 from app.store import (
     IDEMPOTENCY_SECONDS,
+    MOST_CALLS,
     IdempotencyConflict,
     IdempotencyRecord,
     PictureChanges,
@@ -188,7 +189,8 @@ class SQLiteStore:
             if row and pictures is not None:
                 _change_pictures(self._writer, row["number"], record.owner, pictures)
             if row and idempotency:
-                _remember(self._writer, row["number"], record.owner, idempotency, packed)
+                _remember(self._writer, row["number"], record.owner, idempotency)
+                _forget_old_calls(self._writer, row["number"])
             return row is not None
 
         return await self._commits.submit(call)
@@ -260,21 +262,33 @@ def _change_pictures(connection: sqlite3.Connection, number: int, owner: str, ch
 
 
 def _remember(
-    connection: sqlite3.Connection, number: int, owner: str, idempotency: IdempotencyRecord, packed: bytes
+    connection: sqlite3.Connection, number: int, owner: str, idempotency: IdempotencyRecord, first_answer: bytes = b""
 ) -> None:
-    """Remember that the request with this Idempotency-Key stored this record of the task with this number."""
+    """Remember an Idempotency-Key of a call on the task with this number: of its creation with the record it stored."""
     connection.execute(  # in place of one that has expired
         "INSERT OR REPLACE INTO once VALUES (?, ?, ?, ?, ?, ?)",
-        (owner, idempotency.key, idempotency.digest, number, packed, time.time() + IDEMPOTENCY_SECONDS),
+        (owner, idempotency.key, idempotency.digest, number, first_answer, time.time() + IDEMPOTENCY_SECONDS),
+    )
+
+
+def _forget_old_calls(connection: sqlite3.Connection, number: int) -> None:
+    """Forget the Idempotency-Keys of the task with this number but for its creation's and the latest `MOST_CALLS`."""
+    connection.execute(
+        "DELETE FROM once WHERE number = ? AND length(record) = 0 AND rowid <= "
+        "(SELECT rowid FROM once WHERE number = ? ORDER BY rowid DESC LIMIT 1 OFFSET ?)",
+        (number, number, MOST_CALLS),
     )
 
 
 def _find_by_key(connection: sqlite3.Connection, owner: str, idempotency: IdempotencyRecord) -> TaskRecord | None:
-    """The record stored with an Idempotency-Key. Raises `IdempotencyConflict` if the request was different."""
+    """What a call with an Idempotency-Key is answered again.
+
+    Raises `IdempotencyConflict` if the request was different.
+    """
     now = time.time()
     row = connection.execute(
-        "SELECT once.digest, once.record, tasks.task_id FROM once JOIN tasks USING (number) "
-        "WHERE once.owner = ? AND key = ? AND once.expires_at > ? "
+        "SELECT once.digest, once.record AS first_answer, tasks.record, tasks.task_id FROM once "
+        "JOIN tasks USING (number) WHERE once.owner = ? AND key = ? AND once.expires_at > ? "
         "AND (tasks.expires_at IS NULL OR tasks.expires_at > ?)",
         (owner, idempotency.key, now, now),
     ).fetchone()
@@ -282,4 +296,4 @@ def _find_by_key(connection: sqlite3.Connection, owner: str, idempotency: Idempo
         return None
     if row["digest"] != idempotency.digest:
         raise IdempotencyConflict
-    return unpack(row["record"], row["task_id"])
+    return unpack(row["first_answer"] or row["record"], row["task_id"])

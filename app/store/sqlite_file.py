@@ -33,7 +33,7 @@ CREATE TABLE once (  -- Idempotency-Keys
     key TEXT NOT NULL,
     digest BLOB NOT NULL,
     number INTEGER NOT NULL REFERENCES tasks ON DELETE CASCADE,
-    record BLOB NOT NULL,      -- as first answered
+    record BLOB NOT NULL,      -- as first answered; empty if the call changed a task
     expires_at REAL NOT NULL,
     PRIMARY KEY (owner, key)
 );

@@ -12,10 +12,11 @@ import pytest
 from redis import Redis
 
 from app.http.keys import Key, KeyFile, new_key, write_keys
+from tests.helpers.drawn import png
 from tests.helpers.problems import assert_problem
 from tests.helpers.redis_server import started
 from tests.helpers.server import Server
-from tests.helpers.tasks import create
+from tests.helpers.tasks import FIVE, create
 from tests.helpers.waiting import wait_until
 from tests.helpers.workers import wait_for_workers, worker_ids
 
@@ -347,3 +348,49 @@ def test_the_idempotency_key_of_a_deleted_task_makes_a_new_one(shared: Shared) -
         assert second.status_code == 201
         assert second.json()["task_id"] != first
         assert create(other).json()["task_id"] == second.json()["task_id"]
+
+
+def test_keys_of_calls_do_not_fill_a_redis_that_holds_no_task(shared: Shared) -> None:
+    """Each of 40 tasks of 50 classes is deleted, and one that stays is changed 40 times."""
+
+    def held() -> int:
+        return sum(shared.client.memory_usage(key, samples=0) for key in shared.client.scan_iter())
+
+    labels = [f"{n:03d}{97 * 'x'}" for n in range(50)]
+    images = [("images", (f"{n}.png", png(FIVE[n % 5], n))) for n in range(50)]
+    with httpx.Client(base_url=shared.servers[0].url, timeout=60) as client:
+        kept = create(client).json()["task_id"]
+        before = held()
+        for n in range(40):
+            once = {"Idempotency-Key": f"filled-{n}"}
+            made = client.post("/tasks", data={"labels": labels}, files=images, headers=once)
+            assert client.delete(f"/tasks/{made.json()['task_id']}").status_code == 204
+            assert client.patch(f"/tasks/{kept}", json={"name": f"n{n}"}, headers=once).status_code == 200
+        grown = held() - before
+    assert grown < 40_000  # bytes; it was 20 KB a task, and 2 KB a change
+
+
+def test_a_change_that_a_redis_lost_is_not_answered_by(shared: Shared) -> None:
+    """A Redis that lost its last writes counts their revisions again, for other changes."""
+    url, other_url = (server.url for server in shared.servers)
+    task_id = shared.create().json()["task_id"]
+    kept = {key: shared.client.dump(key) for key in shared.client.scan_iter() if task_id.encode() in key}
+
+    def relabel(label: str) -> None:
+        for example in (0, 1):
+            changed = httpx.patch(f"{url}/tasks/{task_id}/support/{example}", json={"label": label}, timeout=30)
+            assert changed.status_code == 200, changed.text
+
+    def answered() -> set[str]:
+        image = {"images": ("a.png", png(FIVE[0], 1))}
+        asked = [httpx.post(f"{each}/tasks/{task_id}/predict", files=image, timeout=30) for each in (url, other_url)]
+        return {answer.json()["predictions"][0]["label"] for answer in asked}
+
+    relabel("lost")
+    assert answered() == {"lost"}  # both have cached revision 2
+    for key, value in kept.items():
+        shared.client.restore(key, 0, value, replace=True)
+    relabel("new")
+    assert httpx.get(f"{other_url}/tasks/{task_id}").json()["revision"] == 2
+    assert answered() == {"new"}
+    assert answered() == {"new"}

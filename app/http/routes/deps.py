@@ -28,8 +28,8 @@ IdempotencyKey = Annotated[
         min_length=1,
         max_length=255,
         pattern=r"^[\x21-\x7e]+$",
-        description="a name you choose for this request: a repeated request with the same name within 24 hours "
-        "gets the first answer again, and nothing is done twice",
+        description="a name you choose for this request: if you repeat it with the same name within 24 hours, nothing "
+        "is done twice. A repeated creation gets the first answer again, a repeated change the task as it is then",
     ),
 ]
 

@@ -25,7 +25,7 @@ from app.store.redis import RedisStore
 from app.store.sqlite import SQLiteStore
 from tests.helpers.records import assert_same, ids, record, support_of
 from tests.helpers.redis_server import RedisNodes
-from tests.helpers.waiting import wait_until
+from tests.helpers.waiting import wait_in_loop_until, wait_until
 
 Scenario = Callable[[TaskStore], Coroutine[Any, Any, None]]
 WithStore = Callable[[Scenario], None]
@@ -316,7 +316,7 @@ def test_one_idempotency_key_changes_a_task_once(with_store: WithStore) -> None:
             await store.add(record("c"), idempotency=other)
         assert_same(await store.get("b", "me"), made[1])
         assert await store.update(replace(stored, name="again"))
-        assert_same(await store.find_by_idempotency_key("me", once), stored)  # as it was first answered
+        assert_same(await store.find_by_idempotency_key("me", once), await store.get("a", "me"))  # as it is now
         await store.delete("a", "me")
         assert await store.find_by_idempotency_key("me", once) is None
         assert await store.update(changed[1], idempotency=other)
@@ -324,6 +324,61 @@ def test_one_idempotency_key_changes_a_task_once(with_store: WithStore) -> None:
         assert await store.find_by_idempotency_key("me", IdempotencyRecord("k", b"d")) is None
 
     with_store(scenario)
+
+
+def test_the_latest_changes_and_the_creation_are_remembered(
+    with_store: WithStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for module in ("sqlite", "redis"):
+        monkeypatch.setattr(f"app.store.{module}.MOST_CALLS", 5)
+    created, *changes = [IdempotencyRecord(f"key-{n}", b"digest") for n in range(13)]
+
+    async def scenario(store: TaskStore) -> None:
+        task = await store.add(record("a"), idempotency=created)
+        await store.add(record("b"), idempotency=IdempotencyRecord("of another", b"digest"))
+        for revision, once in enumerate(changes):
+            assert await store.update(replace(task, revision=revision), idempotency=once)
+        found = [await store.find_by_idempotency_key("me", once) for once in changes]
+        assert [each.revision for each in found if each] == [12] * 5
+        assert all(found[-5:])
+        assert_same(await store.find_by_idempotency_key("me", created), task)
+        assert await store.find_by_idempotency_key("me", IdempotencyRecord("of another", b"digest"))
+
+    with_store(scenario)
+
+
+@pytest.mark.parametrize("end", ["deleted", "expired"])
+def test_a_task_takes_its_idempotency_keys_with_it(
+    with_store: WithStore, request: pytest.FixtureRequest, path: Path, end: str
+) -> None:
+    """Or one that makes and deletes tasks would fill the store, in which it has none."""
+    onces = [IdempotencyRecord(f"key-{n}", b"digest") for n in range(30)]
+
+    async def scenario(store: TaskStore) -> None:
+        for n in range(0, 30, 3):
+            expires = time.time() + 0.3 if end == "expired" else None
+            task = await store.add(record(f"t{n}", expires_at=expires), idempotency=onces[n])
+            assert await store.update(task, idempotency=onces[n + 1])
+            assert await store.update(replace(task, revision=1), idempotency=onces[n + 2])
+            if end == "deleted":
+                assert await store.delete(f"t{n}", "me")
+        soon = time.time() + 0.3
+        await wait_in_loop_until(lambda: time.time() > soon)
+        if isinstance(store, SQLiteStore):
+            store._delete_expired_at = 0.0
+        await store.add(record("last"))  # expired tasks are cleared away by the next write
+
+    with_store(scenario)
+    if "sqlite" in request.node.name:
+        with sqlite3.connect(path) as connection:
+            assert connection.execute("SELECT count(*) FROM once").fetchone() == (0,)
+    else:
+        is_cluster = "cluster" in request.node.name
+        nodes = (
+            request.getfixturevalue("redis_nodes").nodes if is_cluster else [request.getfixturevalue("redis_server")]
+        )
+        keys = [key for node in nodes for key in Redis.from_url(node.url).scan_iter()]
+        assert [key for key in keys if b":once:" in key or b":calls:" in key] == []
 
 
 def test_an_owner_has_no_more_tasks_than_it_may(with_store: WithStore) -> None:
