@@ -10,8 +10,9 @@ several examples, the scores are the higher the more alike these are. With photo
 examples themselves score: where there are many classes, and where they look little alike. So `known` is calibrated for
 tasks of any cohesion or of any score of their own examples, see `shift`.
 
-A task may have negatives: examples of what is none of its classes. They join its background, and weigh together as
-much as one class of it, however many they are: so pictures that are not like them keep their scores.
+A task may have negatives: examples of what is none of its classes. Those of drawings join its background, and weigh
+together as much as one class of it, however many they are: so pictures that are not like them keep their scores. Those
+of photos lower scores as `model.negatives` has it.
 """
 
 import json

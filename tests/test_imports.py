@@ -29,7 +29,7 @@ FLOORS = [
     {"model.checkpoint", "model.outer_loop"},
     {"model.networks", "model.functional", "model.background"},
     {"model.images"},
-    {"model.config"},
+    {"model.config", "model.negatives"},
     {"model.backbones", "model.devices", "model.allocator", "model.parallel"},
     {"model.cgroups", "model.onnx_runtime", "model.shipped"},
 ]

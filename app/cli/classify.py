@@ -20,12 +20,12 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from leo_client import Prediction
-    from model.background import Background
     from model.data.sources import DataError, File
     from model.images.reader import Reader
     from model.leo import LatentEmbeddingOptimization
     from model.serving.adapt import AdaptedTask
     from model.serving.phi import Phi
+    from model.serving.task_background import TaskBackground
 
 PHOTO_WEIGHTS = DEFAULT_WEIGHTS.parent / "photos-lite0"
 AT_ONCE = 16  # pictures that phi takes in one call; on 300 photos at once its activations would take 4 GB
@@ -66,6 +66,7 @@ def classify(
     import numpy as np
     import torch
 
+    from app.tasks.quality_report import DECIMALS
     from model.evaluation.support_report import report_on_support
     from model.serving.phi import fastest_phi
 
@@ -91,17 +92,18 @@ def classify(
         note(f"model {info.name} {info.version}: {len(classes)} classes, {len(read)} examples{chosen}")
         targets = np.array([classes.index(label) for label in labels])
         task = _adapt(leo, of_classifier, of_encoder, targets)
-        report = report_on_support(of_classifier.cpu().numpy(), targets)
+        examples = of_classifier.half().float().cpu().numpy()  # what the service keeps of them
+        report = report_on_support(examples, targets)
         for suspect in report.suspects:
             warn_of_suspect(read[suspect.index], classes[suspect.looks_like])
-        background, negatives_read = _join_background(leo, negative_files, phis)
+        background, negatives_read = _add_negatives(leo, task, negative_files, phis)
         shots = len(read) / len(classes)
         temperature = leo.config.temperature_at(shots, len(classes))
         shift = 0.0
         if leo.background is not None:
-            examples = of_classifier.cpu().numpy()
             own_score = leo.background.own_score(examples, targets, task.weight.cpu().numpy(), task.bias.cpu().numpy())
-            shift = leo.background.shift(shots, report.cohesion, own_score)
+            cohesion = None if report.cohesion is None else round(report.cohesion, DECIMALS)  # as the service stores it
+            shift = leo.background.shift(shots, cohesion, round(own_score, DECIMALS))
         answered = 0
         with Answers(form, several=min(top, len(classes)) > 1) as answers:
             for some, (of_queries,) in _extract(query_files, leo, phis[:1]):
@@ -150,22 +152,26 @@ def _adapt(
     return task
 
 
-def _join_background(
-    leo: "LatentEmbeddingOptimization", negatives: "list[File]", phis: "list[Phi]"
-) -> "tuple[Background | None, int]":
-    """Add files of what is none of the classes to the model's background. Return it, and how many could be read."""
+def _add_negatives(
+    leo: "LatentEmbeddingOptimization", task: "AdaptedTask", negatives: "list[File]", phis: "list[Phi]"
+) -> "tuple[TaskBackground | None, int]":
+    """Make the task's background, with files of what is none of its classes. Return it, and how many could be read."""
     import numpy as np
     import torch
 
-    if leo.background is None or not negatives:
-        return leo.background, 0
-    read, of_classifier, of_encoder = _extract_support(negatives, leo, phis)
-    if not read:
-        return leo.background, 0
-    # Each is the only example of a class of its own.
-    task = _adapt(leo, of_classifier, of_encoder, np.arange(len(read)))
-    heads = torch.cat([task.weight, task.bias.unsqueeze(1)], dim=1)  # [M, F+1]
-    return leo.background.joined_by(heads.cpu().numpy()), len(read)
+    from model.serving.task_background import background_of_task, code_scale
+
+    read: list[File] = []
+    every = [task]
+    if leo.background is not None and negatives:
+        read, of_classifier, of_encoder = _extract_support(negatives, leo, phis)
+        # Each is the only example of a class of its own, as in the service.
+        alone = code_scale(leo) is not None
+        numbers = [[n] for n in range(len(read))] if alone else [list(range(len(read)))]
+        every += [_adapt(leo, of_classifier[own], of_encoder[own], np.arange(len(own))) for own in numbers if own]
+    heads = torch.cat([torch.cat([each.weight, each.bias.unsqueeze(1)], dim=1) for each in every])  # [N+M, F+1]
+    codes = torch.cat([each.codes for each in every])
+    return background_of_task(leo, heads.cpu().numpy(), codes.cpu().numpy(), len(task.codes)), len(read)
 
 
 def _support_features(leo: "LatentEmbeddingOptimization", phi: "Phi", images: "NDArray[np.uint8]") -> "torch.Tensor":
@@ -232,17 +238,17 @@ def _choose_weights(files: "list[File]") -> Path:
 
 
 def _known(
-    background: "Background | None",
+    task: "TaskBackground | None",
     features: "torch.Tensor",
     logits: "torch.Tensor",
     shots: float,
     shift: float,
 ) -> "list[float] | list[None]":
     """Compute how much each query [B,F] looks like the task's classes, from its logits [B,N]; None: nobody knows."""
-    if background is None:
+    if task is None:
         return [None] * len(features)
-    scores = background.score(features.cpu().numpy(), logits.amax(dim=-1).cpu().numpy())
-    known: list[float] = background.known(scores - shift, shots).tolist()
+    scores = task.score(features.cpu().numpy(), logits.amax(dim=-1).cpu().numpy())
+    known: list[float] = task.background.known(scores - shift, shots).tolist()
     return known
 
 

@@ -13,9 +13,11 @@ from app.inference.support_features import SupportFeatures
 from app.inference.work import Adapt, Adapted, Decode, Head, Images, Predict, Predicted, Result, Work, by_row
 from model.devices import use_one_thread
 from model.leo import LatentEmbeddingOptimization
+from model.negatives import losses_of_logits
 from model.serving.adapt import AdaptedTask, Adapter, Support
 from model.serving.head_logits import head_logits
 from model.serving.phi import OnnxPhi, Phi, fastest_phi
+from model.serving.task_background import code_scale
 
 JOINT_REQUESTS = 32  # requests without a head whose features meet each other's codes in one product
 Number = TypeVar("Number", bound=np.generic)
@@ -49,6 +51,7 @@ class CpuPass:
         self._background_of_codes = leo.background  # for logits that were taken from codes
         if leo.background is not None and leo.decoder.is_plain:
             self._background_of_codes = leo.background.less(self._adapter.common_head().numpy())
+        self._code_scale = code_scale(leo)
         use_one_thread()
 
     @property
@@ -116,9 +119,14 @@ class CpuPass:
         logits = np.full((len(features), max(place.ways for place in places)), -np.inf, dtype=np.float32)  # [B, most N]
         background = self._background if heads[0] else self._background_of_codes
         beside: NDArray[np.float32] | None = None  # [B], what the tasks' negatives add to the background
-        for (rows, ways, negatives), own in zip(places, self._logits(features, works, heads, places), strict=True):
+        lost: NDArray[np.float32] | None = None  # [B], or what they take off the scores
+        each_logits = self._logits(features, works, heads, places)
+        for work, (rows, ways, negatives), own in zip(works, places, each_logits, strict=True):
             logits[rows, :ways] = own[:, :ways]
-            if negatives and background:
+            if negatives and background and self._code_scale is not None:
+                lost = np.zeros(len(features), dtype=np.float32) if lost is None else lost
+                lost[rows] = losses_of_logits(own, work.codes, ways, self._code_scale)
+            elif negatives and background:
                 beside = np.full(len(features), -np.inf, dtype=np.float32) if beside is None else beside
                 beside[rows] = background.of_negatives(own[:, ways:])
         highest = logits.max(axis=1)  # [B]
@@ -128,6 +136,8 @@ class CpuPass:
         if background:
             normalised = self._leo.config.normalise_features
             scores = background.score(features.numpy(), highest, beside, normalised=normalised)  # [B]
+            if lost is not None:
+                scores -= lost
             shifts = by_row([work.shift for work in works], heights)
             known = background.known(scores - shifts, by_row([work.shots for work in works], heights))  # [B]
         return [

@@ -18,6 +18,7 @@ from app.problems import Problem
 from app.tasks import quality_report
 from app.tasks.examples import Examples, numbered
 from model.background import Background
+from model.serving.task_background import code_scale
 
 Report = TypeVar("Report")
 
@@ -98,17 +99,21 @@ def _score_of_examples(background: Background, head: Head, examples: Examples) -
     return round(score, quality_report.DECIMALS)
 
 
-async def encode_negatives(batcher: WorkQueue, model_version: str, images: Images) -> NDArray[np.float32] | None:
+async def encode_negatives(batcher: WorkQueue, engine: Engine, images: Images) -> NDArray[np.float32] | None:
     """The codes [M,L] of images [M,R,R], each as the only example of a class of its own; None of no images.
 
-    Raises what `adapt` does.
+    Where places on the lines to them are wanted, each is encoded as it is alone, see `model.negatives`: so it does not
+    matter which others came with it. Raises what `adapt` does.
     """
     if not len(images):
         return None
-    adapted = cast(Adapted, await batcher.submit(Adapt(images, np.arange(len(images)), None, model_version)))
-    if not adapted.is_finite:
+    version = engine.info.version
+    parts = [images] if code_scale(engine.leo) is None else np.split(images, len(images))
+    works = [Adapt(part, np.arange(len(part)), None, version) for part in parts]
+    adapted = [cast(Adapted, each) for each in await asyncio.gather(*map(batcher.submit, works))]
+    if not all(each.is_finite for each in adapted):
         raise Problem(422, "adaptation turned non-finite on the negatives, so nothing was stored; check their images")
-    return adapted.codes
+    return np.concatenate([each.codes for each in adapted])
 
 
 async def in_pool_if_large(

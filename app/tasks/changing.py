@@ -56,8 +56,9 @@ class Changing(TaskBase):
         record = await self._get_usable(task_id, owner)
         _check_revision(record, change.revisions)
         self._check_room(record, sum(record.shots.values()), len(negatives))
-        _, decoded = await self._decode(self._models.for_task(record), [], negatives)
-        codes = await encode_negatives(self._batcher, record.model_version, decoded)
+        engine = self._models.for_task(record)
+        _, decoded = await self._decode(engine, [], negatives)
+        codes = await encode_negatives(self._batcher, engine, decoded)
 
         def added(record: TaskRecord) -> TaskRecord:
             self._check_room(record, sum(record.shots.values()), len(negatives))
@@ -100,7 +101,7 @@ class Changing(TaskBase):
             if decoded is None:
                 decoded, of_negatives = await self._decode(engine, images, negatives)
                 copies = await self._decoder.small_copies(images) if record.keep_images else []
-                codes = await encode_negatives(self._batcher, engine.info.version, of_negatives)
+                codes = await encode_negatives(self._batcher, engine, of_negatives)
             return Edit(examples, earlier, decoded, classes, copies, negatives=codes)
 
         return await self._change_examples(task_id, owner, change, added, judged)

@@ -68,7 +68,7 @@ class Creating(TaskBase):
         version = engine.info.version
         adaptation, codes_of_negatives = await asyncio.gather(
             adapt(self._batcher, engine, decoded, labels, earlier_shots={}, earlier=None, pool=self._pool),
-            encode_negatives(self._batcher, version, of_negatives),
+            encode_negatives(self._batcher, engine, of_negatives),
         )
         record = new_record(
             owner,

@@ -8,6 +8,7 @@ from app.store import TaskRecord
 from app.tasks import head_file, standalone, task_file
 from app.tasks.base import MOST_TRIES, TaskBase, contended, mean_shots, shift_of
 from model.serving.export.classifier import prepared_to_onnx, to_onnx
+from model.serving.task_background import background_of_task
 
 
 class Exporting(TaskBase):
@@ -59,10 +60,12 @@ class Exporting(TaskBase):
     def _graph(self, record: TaskRecord, head: Head, prepared: bool = False) -> bytes:
         engine = self._models.for_task(record)
         described = {"task_id": record.task_id, "model": record.model, "model_version": record.model_version}
-        own, others = slice(len(record.codes)), slice(len(record.codes), None)
-        negatives = np.concatenate([head.weight[others], head.bias[others, None]], axis=1)  # [M, F+1]
+        ways = len(record.codes)
+        heads = np.concatenate([head.weight, head.bias[:, None]], axis=1)  # [N+M, F+1]
+        background = background_of_task(engine.leo, heads, record.all_codes, ways)
         about_support = mean_shots(record), shift_of(record, engine)
-        given = engine.leo, head.weight[own], head.bias[own], record.labels, described, *about_support, negatives
+        own = head.weight[:ways], head.bias[:ways], record.labels
+        given = engine.leo, *own, described, *about_support, background
         try:
             if prepared:
                 return prepared_to_onnx(*given)

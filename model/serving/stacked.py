@@ -10,9 +10,11 @@ import torch
 from torch import Tensor
 
 from model.leo import LatentEmbeddingOptimization
+from model.negatives import stacked_losses
 from model.serving.adapt import Adapter, are_finite, count_hits
 from model.serving.graphs import Recorded, Recorder
 from model.serving.phi import TorchPhi
+from model.serving.task_background import code_scale
 
 MOST_IMAGES = 256  # that phi computes at once: more gains nothing, and their activations take gigabytes
 # What is recorded as CUDA graphs: images of phi; tasks, and ways with examples, of the inner loop.
@@ -71,6 +73,7 @@ class StackedLEO:
         if leo.encoder.features is not None:
             self.encoder_phi = Recorded(_as_function(TorchPhi(leo.encoder.features, device)), _first_rows)
         self.adapt_features = Recorded(self._adapt_features, _first_tasks)
+        self._code_scale = code_scale(leo)
         self._background: Tensor | None = None  # [B, F+1], divided by its temperature
         if leo.background is not None:
             heads = torch.from_numpy(leo.background.heads).to(device)
@@ -128,10 +131,14 @@ class StackedLEO:
         scores = None
         if self._background is not None:
             background = torch.addmm(self._background[:, -1], features, self._background[:, :-1].T)  # [Q, B]
-            by_negatives = every.masked_fill(present >= 0, -torch.inf) / self._background_temperature
-            share = (present < 0).sum(dim=-1).clamp(min=1).log()  # [Q]: together they weigh as one background class
-            beside = background.logsumexp(dim=-1).logaddexp(by_negatives.logsumexp(dim=-1) - share)
+            beside = background.logsumexp(dim=-1)
+            if self._code_scale is None:
+                by_negatives = every.masked_fill(present >= 0, -torch.inf) / self._background_temperature
+                share = (present < 0).sum(dim=-1).clamp(min=1).log()  # [Q]: together they weigh as one background class
+                beside = beside.logaddexp(by_negatives.logsumexp(dim=-1) - share)
             scores = own.amax(dim=-1) / self._background_temperature - beside
+            if self._code_scale is not None:
+                scores -= stacked_losses(every, queries.codes, queries.present, queries.owner, self._code_scale)
         return (own / queries.temperatures[queries.owner].unsqueeze(1)).softmax(dim=-1), scores
 
     def adapt(self, images: Tensor, features: Tensor, supports: Supports) -> Adaptations:

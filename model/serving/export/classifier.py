@@ -7,13 +7,15 @@ import onnx
 from numpy.typing import NDArray
 from onnx import TensorProto, helper
 
-from model.background import LEAST_GAP, Background
+from model.background import LEAST_GAP
 from model.leo import LatentEmbeddingOptimization
+from model.negatives import FREE, LOSS, SHARE, Lines
 from model.serving.export.drawings import drawing_to_input
 from model.serving.export.photos import photo_to_input
 from model.serving.export.values import Value
 from model.serving.onnx_graph import INPUT, OUTPUT, GraphBuilder
 from model.serving.quantised_graph import QuantisedGraphBuilder
+from model.serving.task_background import TaskBackground
 
 PICTURE, KNOWN = "picture", "known"
 
@@ -26,7 +28,7 @@ def to_onnx(
     metadata: dict[str, str],
     shots: float = 1.0,
     shift: float = 0.0,
-    negatives: NDArray[np.float32] | None = None,
+    background: TaskBackground | None = None,
     *,
     quantised: bool = False,
 ) -> bytes:
@@ -34,12 +36,12 @@ def to_onnx(
 
     Its input `picture` is uint8 [H,W,C] of any size, upright: grey, grey and alpha, RGB or RGBA. It is framed, or
     cropped, resized and normalised as `model.images` does. The output `probabilities` is [N]; it is not a number
-    where a model of drawings finds no drawing. A LEO with background classes also gives `known` [1]. BatchNorm of
+    where a model of drawings finds no drawing. With a background it also gives `known` [1]. BatchNorm of
     the LEO must be folded. `shots` is the mean number of examples a class, which the temperature depends on.
     `shift` is the task's, see `Background.shift`, which `known` depends on.
-    `negatives` [M,F+1] are heads of the task's negatives, see `model.background`. With
-    `quantised`, phi runs in 8 bits, as it does on the service's CPU. The file's metadata holds the labels in order,
-    the side R, and `metadata`. Raises `TypeError` for a layer without an ONNX form here.
+    `background` is the task's, see `model.serving.task_background`; without it there is no `known`. With `quantised`,
+    phi runs in 8 bits, as it does on the service's CPU. The file's metadata holds the labels in order, the side R, and
+    `metadata`. Raises `TypeError` for a layer without an ONNX form here.
     """
     graph = QuantisedGraphBuilder(portable=True) if quantised else GraphBuilder()
     side = leo.config.resolution
@@ -51,7 +53,7 @@ def to_onnx(
     batch = pixels.reshape(1, leo.config.channels, side, side)
     scaled = Value(graph, graph.scale_pixels(batch.name), np.float32)
     shapes: dict[str, list[int | str]] = {OUTPUT: [len(labels)], KNOWN: [1]}
-    answers = _classify(graph, leo, scaled, weight, bias, shots, shift, negatives)
+    answers = _classify(graph, leo, scaled, weight, bias, shots, shift, background)
     for name, answer in answers.items():
         flat = answer.reshape(-1)
         (flat if found is None else found.where(flat, flat * np.nan)).node("Identity", output=name)
@@ -67,17 +69,17 @@ def prepared_to_onnx(
     metadata: dict[str, str],
     shots: float = 1.0,
     shift: float = 0.0,
-    negatives: NDArray[np.float32] | None = None,
+    background: TaskBackground | None = None,
 ) -> bytes:
     """Export a classifier for batches that are prepared already: `images` [B,1,R,R] -> `probabilities` [B,N].
 
-    A LEO with background classes also gives `known` [B].
+    With a background it also gives `known` [B].
     Images are framed drawings, ink 1 on paper 0, as `model.images.drawings` makes them. For a pretrained backbone they
     are photos [B,3,R,R] in 0..1. All else is as `to_onnx` has it.
     """
     graph, side = GraphBuilder(), leo.config.resolution
     pixels = Value(graph, INPUT, np.float32)
-    answers = _classify(graph, leo, pixels, weight, bias, shots, shift, negatives)
+    answers = _classify(graph, leo, pixels, weight, bias, shots, shift, background)
     for name, answer in answers.items():
         answer.node("Identity", output=name)
     shapes: dict[str, list[int | str]] = {OUTPUT: ["batch", len(labels)], KNOWN: ["batch"]}
@@ -93,31 +95,46 @@ def _classify(
     bias: NDArray[np.float32],
     shots: float,
     shift: float,
-    negatives: NDArray[np.float32] | None,
+    background: TaskBackground | None,
 ) -> dict[str, Value]:
     """Add phi, the head and the calibrated softmax: [B,C,R,R] in 0..1 -> `probabilities` [B,N], perhaps `known` [B]."""
     features = Value(graph, graph.phi(leo.classifier.phi, pixels.name), np.float32)
     logits = features.node("Gemm", features.constant(weight), features.constant(bias), transB=1)
     answers = {OUTPUT: (logits / leo.config.temperature_at(shots, len(bias))).node("Softmax", axis=-1)}
-    if leo.background is not None:
-        background = leo.background if negatives is None else leo.background.joined_by(negatives)
+    if background is not None:
         answers[KNOWN] = _known(features, logits, background, shots, shift)
     return answers
 
 
-def _known(features: Value, logits: Value, background: Background, shots: float, shift: float) -> Value:
-    """Add what `Background.score` and `Background.known` compute: features [B,F], logits [B,N] -> [B]."""
+def _known(features: Value, logits: Value, task: TaskBackground, shots: float, shift: float) -> Value:
+    """Add what `TaskBackground.score` and `Background.known` compute: features [B,F], logits [B,N] -> [B]."""
+    background, lines = task.background, task.lines
     heads = background.heads / background.temperature  # [C, F+1]
     others = features.node(
         "Gemm", features.constant(heads[:, :-1]), features.constant(heads[:, -1]), transB=1
     )  # [B, C]
     every = others.node("ReduceLogSumExp", others.constant(1, np.int64), keepdims=0)  # [B]
-    score = (logits.highest(1) / background.temperature - every).reshape(-1, 1)
+    score = logits.highest(1) / background.temperature - every  # [B]
+    if lines is not None:
+        score = score - _lost(features, lines)
+    score = score.reshape(-1, 1)
     quantiles = background.quantiles_at(np.array([shots], dtype=np.float32))[0] + np.float32(shift)  # [P]
     gaps = np.maximum(np.diff(quantiles), LEAST_GAP)
     # How far the score is through each gap between two quantiles, 0 to 1, times the share of pictures in that gap.
     passed = ((score - score.constant(quantiles[:-1])) / score.constant(gaps)).maximum(0).minimum(1)  # [B, P-1]
     return (passed * passed.constant(np.diff(background.levels))).sum(1)
+
+
+def _lost(features: Value, lines: Lines) -> Value:
+    """Add what `Lines.losses` computes: features [B,F] -> [B]."""
+
+    def gone(heads: NDArray[np.float32]) -> Value:
+        return features.node("Gemm", features.constant(heads[:, :-1]), features.constant(heads[:, -1]), transB=1)
+
+    ways = len(lines.heads) - len(lines.lengths)
+    to_best = gone(lines.heads[:ways]).highest(1).reshape(-1, 1)
+    leads = (gone(lines.heads[ways:]) - to_best * SHARE) / features.constant(lines.lengths)  # [B, M]
+    return (leads.highest(1) - FREE).maximum(0) * LOSS
 
 
 def _serialise(

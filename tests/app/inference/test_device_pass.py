@@ -41,6 +41,13 @@ def every_kind_of_work(engine: Engine) -> Iterator[Work]:
     yield first
     yield Decode(np.repeat(adapted.codes, 3, axis=0))
     yield Predict(images(engine, 2, 5), None, np.repeat(adapted.codes, 2, axis=0), decode=False)
+    if engine.takes_negatives:
+        (negative,) = engine.run([Adapt(images(engine, 1, 7), np.array([0]))])
+        assert isinstance(negative, Adapted)
+        codes = np.concatenate([adapted.codes, negative.codes])
+        both = np.concatenate([images(engine, 1, 7), images(engine, 2, 2)])  # the negative itself, and others
+        yield Predict(both, None, codes, decode=False, negatives=1)
+        yield Predict(both, None, codes, negatives=1)
 
 
 def test_both_passes_answer_alike(engines: tuple[Engine, Engine]) -> None:
