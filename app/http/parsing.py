@@ -11,6 +11,7 @@ from typing import Any, TypeVar
 
 from fastapi import Request
 from pydantic import BaseModel, ValidationError
+from starlette.requests import ClientDisconnect
 
 from app.http import body_hints, zips
 from app.http.bodies import AddExamples, CreateTask, Feedback, LabelledImages, PredictImages, RelabelExample
@@ -175,13 +176,22 @@ def query_options(request: Request) -> dict[str, str]:
 
 async def _read(request: Request, parse_body: Callable[..., Parsed], *arguments: Any) -> Parsed:
     """Read and parse a request's body, in a thread if it is large, a form of many parts, or holds a zip."""
-    content_type, body = request.headers.get("content-type", ""), await request.body()
+    content_type, body = request.headers.get("content-type", ""), await _whole_body(request)
     try:
         if len(body) <= LARGE_BODY and body.count(b"\n--") <= MANY_PARTS and ZIP not in body:
             return parse_body(content_type, body, *arguments)
         return await asyncio.to_thread(parse_body, content_type, body, *arguments)
     except Problem as problem:
         raise body_hints.encoding_problem(request.headers, body) or problem from None
+
+
+async def _whole_body(request: Request) -> bytes:
+    """The request's body, which `Admission` has received and passes on as one message."""
+    message = await request.receive()
+    if message["type"] == "http.disconnect":
+        raise ClientDisconnect
+    body: bytes = message.get("body", b"")
+    return body
 
 
 async def _complete(request: Request, pictures: AnyPictures) -> AnyPictures:

@@ -50,11 +50,13 @@ class Admission:
         body, owner = b"", owner_of(scope)
         try:
             declared = self._bodies.check_declared(scope)
-            if not self._turns.admits(Share(owner, kind_of(scope, declared))):
+            share = Share(owner, kind_of(scope, declared))
+            if not self._turns.admits(share):
                 raise TooMany
             if has_body(scope):
                 body = await self._bodies.receive(receive)
-            share = Share(owner, kind_of(scope, len(body)))
+            if len(body) != declared:  # as of one that came in chunks
+                share = Share(owner, kind_of(scope, len(body)))
             if await self._turns.take(share) and has_left(receive):
                 self._turns.give_back(share)
                 raise ClientDisconnect

@@ -14,6 +14,9 @@ API_POLICY = "default-src 'none'; frame-ancestors 'none'"
 COMMON_HEADERS = {b"x-content-type-options": b"nosniff", b"referrer-policy": b"no-referrer"}
 PAGE_HEADERS = COMMON_HEADERS | {b"content-security-policy": PAGE_POLICY.encode()}
 API_HEADERS = COMMON_HEADERS | {b"content-security-policy": API_POLICY.encode()}
+NOT_STORED = {b"cache-control": b"no-store"}
+# Those of a page and of any other answer.
+ELSEWHERE, ON_TASKS = (PAGE_HEADERS, API_HEADERS), (PAGE_HEADERS | NOT_STORED, API_HEADERS | NOT_STORED)
 
 
 class SecurityHeaders:
@@ -30,15 +33,13 @@ class SecurityHeaders:
         if scope["type"] != "http":
             return await self.app(scope, receive, send)
 
-        is_about_tasks = scope["path"].startswith("/tasks")  # routing may change the path
+        # Before routing, which may change the path.
+        of_page, of_api = ON_TASKS if scope["path"].startswith("/tasks") else ELSEWHERE
 
         async def send_with_headers(message: Message) -> None:
             if message["type"] == "http.response.start":
                 present = dict(message["headers"])
-                is_page = present.get(b"content-type", b"").startswith(b"text/html")
-                headers = PAGE_HEADERS if is_page else API_HEADERS
-                if is_about_tasks:
-                    headers = headers | {b"cache-control": b"no-store"}
+                headers = of_page if present.get(b"content-type", b"").startswith(b"text/html") else of_api
                 missing = [(name, value) for name, value in headers.items() if name not in present]
                 message["headers"] = [*message["headers"], *missing]
                 if b"location" in present:
