@@ -113,8 +113,8 @@ def test_the_service_runs_from_an_empty_folder(python: Path, empty: Path, url: s
 
 def test_the_readmes_library_example_runs_on_the_wheel(python: Path, empty: Path) -> None:
     (snippet,) = re.findall(r"```python\n(.*?)```", (PROJECT / "README.md").read_text(), re.DOTALL)
-    installed = snippet.replace("from model import", "from leo_service.model import").replace('"weights/', '"')
-    assert installed != snippet
+    (package,) = re.findall(r"from model import .*# with the installed package: from ([\w.]+)$", snippet, re.MULTILINE)
+    installed = snippet.replace("from model import", f"from {package} import")
     run(python, empty, "python", "-c", f"{installed}\nassert logits.shape == (3, 5)")
 
 
