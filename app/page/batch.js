@@ -166,9 +166,9 @@ function isRight(each) {
 function makeRow(each) {
   const canvas = makeCanvas(THUMB_SIDE, THUMB_SIDE);
   const name = make("td", { className: "path", textContent: each.path, title: each.path });
-  each.row = make("tr", {}, make("td", {}, canvas), name, make("td", { className: "said" }), make("td", { className: "share" }), make("td"));
+  each.row = make("tr", {}, make("td", {}, canvas), make("td", { className: "said" }), make("td", { className: "share" }), make("td"), name);
   const learn = button("", () => correct([correctionOf(each, labelIn(batch.task, each))]), { hidden: true });
-  each.row.lastChild.append(teachChoice(each), learn);
+  name.previousSibling.append(teachChoice(each), learn);
   return each.row;
 }
 
@@ -193,7 +193,7 @@ function teachChoice(each) {
 }
 
 function showRow(each) {
-  const [, , saidCell, shareCell, teachCell] = each.row.children;
+  const [, saidCell, shareCell, teachCell] = each.row.children;
   each.row.classList.remove("right", "wrong");
   if (each.photo === null) saidCell.textContent = "not a picture that can be read";
   if (!each.answer) return;

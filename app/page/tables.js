@@ -1,6 +1,6 @@
 // Tables of answers: the confusion matrix of labelled photos, and CSV files (RFC 4180), which spreadsheets open.
 
-import { make } from "./dom.js";
+import { make, span } from "./dom.js";
 
 /** `pairs` lists [label, answer]. `labels` come first, in their order, and then what else occurs. */
 export function countPairs(pairs, labels) {
@@ -15,7 +15,7 @@ export function countPairs(pairs, labels) {
 export function confusionTable({ rows, columns, counts }) {
   const heading = (text, scope) => make("th", { scope, textContent: text, title: text });
   const table = make("table", { className: "confusion" });
-  table.append(make("caption", { textContent: "Rows: the folder a photo was in. Columns: the answer." }));
+  table.append(make("caption", {}, span("", "Rows: the folder a photo was in. Columns: the answer.")));
   table.append(make("thead", {}, make("tr", {}, make("td"), ...columns.map((column) => heading(column, "col")))));
   const body = make("tbody");
   rows.forEach((row, i) => {

@@ -72,6 +72,15 @@ function showBars(answer, unknown) {
     row.querySelector(".share").textContent = answer === null ? "" : percent(share);
     row.classList.toggle("best", !unknown && answer?.label === label);
   }
+  showBest(byId("bars"));
+}
+
+/** Scroll a long list to its best class, and not the page with it. */
+function showBest(bars) {
+  const best = bars.querySelector(".best");
+  if (!best) return;
+  const top = best.offsetTop - bars.offsetTop;
+  bars.scrollTop = Math.min(top, Math.max(bars.scrollTop, top + best.offsetHeight - bars.clientHeight));
 }
 
 /** The three texts of an answer: label, share, and the sentence for screen readers. */
