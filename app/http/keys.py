@@ -83,7 +83,11 @@ DUMMY_KEY = Key(name="none", owner="none", id="00000000", salt=secrets.token_hex
 def read_keys(path: Path) -> KeyFile:
     """Read a key file; one that does not exist holds no keys. Raises `KeyFileError` with the file and the reason."""
     try:
-        return KeyFile.model_validate_json(path.read_bytes())
+        # A pipe in its place would never answer, and the service waits for it.
+        with open(os.open(path, os.O_RDONLY | os.O_NONBLOCK), "rb") as file:
+            if not stat.S_ISREG(os.fstat(file.fileno()).st_mode):
+                raise KeyFileError(f"cannot use the keys in {path}: it is no file, but a pipe, device or folder")
+            return KeyFile.model_validate_json(file.read())
     except FileNotFoundError:
         return KeyFile(keys=[])
     except OSError as error:
@@ -199,13 +203,14 @@ class Keys:
     def _load(self, file: KeyFile) -> None:
         self._keys = {key.id: key for key in file.keys}
 
-    def _file_version(self) -> tuple[int, int, int] | None:
+    def _file_version(self) -> tuple[int, ...] | None:
         """Numbers that change with the file; None if there is no file."""
         try:
             status = self._path.stat()
         except OSError:
             return None
-        return status.st_mtime_ns, status.st_size, status.st_ino
+        # Copying tools set the modification time back; the other one they cannot.
+        return status.st_mtime_ns, status.st_ctime_ns, status.st_size, status.st_ino
 
     def _refresh(self) -> None:
         version = self._file_version()

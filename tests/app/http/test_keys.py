@@ -1,6 +1,7 @@
 """API keys over HTTP: authentication, owners, rights and limits; and the `leo keys` command."""
 
 import json
+import os
 import re
 import socket
 import subprocess
@@ -383,6 +384,44 @@ def test_a_fault_of_a_middleware_is_answered_as_one_of_a_handler(
                 assert response.headers["x-request-id"] == "mine"
                 assert response.headers["x-content-type-options"] == "nosniff"
                 assert response.headers.get("connection") != "close"
+
+
+@pytest.mark.parametrize("instead", ["pipe", "folder", "device"])
+def test_what_is_no_file_is_not_waited_for(guarded: Guarded, tmp_path: Path, instead: str) -> None:
+    other = tmp_path / "keys.json"
+    if instead == "pipe":
+        os.mkfifo(other)
+    elif instead == "folder":
+        other.mkdir()
+    else:
+        other.symlink_to("/dev/zero")
+    with pytest.raises(KeyFileError, match=r"it is no file, but a pipe, device or folder|Is a directory"):
+        read_keys(other)
+    content = guarded.file.read_bytes()
+    guarded.file.unlink()
+    if instead == "pipe":
+        os.mkfifo(guarded.file)
+    else:
+        guarded.file.symlink_to(other)
+    try:
+        assert guarded.client("ann").get("/tasks").status_code == 200
+    finally:
+        guarded.file.unlink()
+        guarded.file.write_bytes(content)
+
+
+def test_a_key_that_was_changed_in_place_is_read_though_its_time_is_set_back(guarded: Guarded) -> None:
+    former, content = guarded.file.stat(), guarded.file.read_text()
+    client = guarded.client("ann")
+    assert client.get("/tasks").status_code == 200
+    stored = {key["name"]: key["hash"] for key in json.loads(content)["keys"]}
+    try:
+        guarded.file.write_text(content.replace(stored["ann"], stored["ann"][::-1]))
+        os.utime(guarded.file, ns=(former.st_atime_ns, former.st_mtime_ns))
+        assert client.get("/tasks").status_code == 401
+    finally:
+        guarded.file.write_text(content)
+    assert client.get("/tasks").status_code == 200
 
 
 @pytest.mark.parametrize("limit", ["max_tasks", "per_second"])
