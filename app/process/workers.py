@@ -6,21 +6,20 @@ quickly. It forwards signals to the workers, replaces those that die, and stops 
 
 import contextlib
 import logging
-import multiprocessing
-import os
+import math
 import signal
 import socket
 import sys
 import time
 from collections.abc import Callable
 from multiprocessing.connection import Connection, wait
-from multiprocessing.context import ForkProcess
 from types import FrameType
 
 from app.inference.watchdog import ASLEEP
 from app.process.children import FORWARDED_SIGNALS, die_with_parent
 from app.process.devices import DeviceProcesses
 from app.process.memory import workers_that_fit
+from app.process.worker import Worker
 from app.settings import Settings
 from app.shared_state import SharedState
 from model.devices import CORES
@@ -33,11 +32,11 @@ WORKERS_EVERY = 1.0  # seconds between looks at whether workers hang
 # After this much more time than a worker's own watchdog takes, which says where the worker hangs, but cannot run while
 # something holds the interpreter.
 HANG_GRACE = 5.0  # seconds
+# A start may take this many times as long as the longest of a worker that became ready: others may start beside it.
+START_PATIENCE = 5
 STOP_GRACE = 10.0  # seconds beyond `stop_seconds` before a worker is killed
 
-# A worker that has served this long is replaced at once when it dies. After an earlier death, an early failure, the
-# pause before the next start doubles each time.
-EARLY_SECONDS = 10.0  # since the worker became ready
+# After an early failure of a worker (see `Worker.is_early`) the pause before the next start doubles each time.
 FIRST_PAUSE, LONGEST_PAUSE = 0.5, 30.0  # seconds
 MAX_EARLY_FAILURES = 5  # in a row, of every worker; then the service exits, so that its supervisor notices
 
@@ -53,39 +52,6 @@ def worker_count(settings: Settings) -> int:
     if settings.store_url or not sys.platform.startswith("linux"):
         return 1
     return min(CORES, workers_that_fit(settings))
-
-
-class Worker:
-    """One worker process, and whether it answers requests yet."""
-
-    def __init__(self, number: int, work: Callable[[int, Connection], None]) -> None:
-        self.number = number
-        self.ready_at: float | None = None  # by the monotonic clock
-        self.must_reload = False  # a SIGHUP came during its start, so it may have loaded the old models
-        self.ready_pipe, ours = multiprocessing.Pipe(duplex=False)
-        self.process: ForkProcess = multiprocessing.get_context("fork").Process(target=work, args=(number, ours))
-        signal.pthread_sigmask(signal.SIG_BLOCK, FORWARDED_SIGNALS)  # until the child has replaced the signal handlers
-        self.process.start()
-        signal.pthread_sigmask(signal.SIG_UNBLOCK, FORWARDED_SIGNALS)
-        ours.close()
-
-    @property
-    def is_ready(self) -> bool:
-        return self.ready_at is not None
-
-    @property
-    def is_alive(self) -> bool:
-        return self.process.exitcode is None
-
-    @property
-    def is_early(self) -> bool:
-        """Whether it has served for less than `EARLY_SECONDS`, so that its death now is an early failure."""
-        return self.ready_at is None or time.monotonic() - self.ready_at < EARLY_SECONDS
-
-    def send(self, signal_number: int) -> None:
-        """Send a signal; a process that has ended is left alone."""
-        with contextlib.suppress(ProcessLookupError):
-            os.kill(self.process.pid or 0, signal_number)
 
 
 class Workers:
@@ -119,6 +85,7 @@ class Workers:
         self._failures = [0] * shared_state.workers  # early failures in a row, by worker
         self._restarts: dict[int, float] = {}  # when to start a worker again, by the monotonic clock
         self._has_served = False  # whether any worker has ever been ready
+        self._longest_start = 0.0  # seconds that a worker took until it was ready
         self._never_started = set(range(shared_state.workers))
 
     def run(self) -> int:
@@ -176,6 +143,7 @@ class Workers:
                     if not self._has_served:
                         self._on_serving()
                     worker.ready_at, self._has_served = time.monotonic(), True
+                    self._longest_start = max(self._longest_start, worker.ready_at - worker.started_at)
                     self._shared_state.set_ready(worker.number, ready=True)
                     if worker.must_reload:
                         worker.send(signal.SIGHUP)
@@ -210,18 +178,35 @@ class Workers:
                 )
 
     def _end_hung_workers(self) -> None:
-        """Kill workers whose event loop has had no turn for long; they are then replaced as those that died."""
+        """Kill workers whose event loop has had no turn for long; they are then replaced as those that died.
+
+        So are workers whose start takes long, which hold connections that nobody accepts.
+        """
         now = time.monotonic()
         if now - self._looked > ASLEEP:  # a paused container or a suspended machine: the workers were stopped too
             self._awake_since = now
         self._looked = now
         for worker in self._workers:
-            if worker.ready_at is not None:
-                last = max(self._shared_state.last_beat(worker.number), worker.ready_at, self._awake_since)
-                if now - last > self._hang_seconds:
-                    log.critical("worker %d has hung for over %.0f s: killing it", worker.number, self._hang_seconds)
-                    worker.process.kill()
-                    worker.process.join()
+            last = max(worker.ready_at or worker.started_at, self._awake_since)
+            if worker.is_ready:
+                last, limit = max(last, self._shared_state.last_beat(worker.number)), self._hang_seconds
+            else:
+                limit = self._start_limit(worker.number)
+            if now - last > limit:
+                log.critical("worker %d has hung for over %.0f s: killing it", worker.number, limit)
+                if (
+                    not worker.is_ready
+                ):  # the others get its connections, since its sockets are closed from the second on
+                    self._failures[worker.number] = max(1, self._failures[worker.number])
+                worker.process.kill()
+                worker.process.join()
+
+    def _start_limit(self, number: int) -> float:
+        """How long a worker may take to start, in seconds: longer after each failure, as machines may be slow."""
+        if not self._has_served:
+            return math.inf  # nothing says yet how long it takes, and nobody is served worse
+        limit = max(self._hang_seconds, START_PATIENCE * self._longest_start)
+        return limit * (1 << min(4, self._failures[number]))
 
     def _close_sockets(self, number: int) -> None:
         for each in self._sockets.pop(number, []):
