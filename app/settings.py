@@ -202,9 +202,5 @@ def misspelt(environment: Mapping[str, str]) -> dict[str, str]:
     """
     names = {f"LEO_{name.upper()}" for name in Settings.model_fields}
     strange = {name for name in environment if name.upper().startswith("LEO_") and name.upper() not in names}
-    likeliest = {
-        name: difflib.get_close_matches(name.upper(), names, n=1, cutoff=0.85)
-        for name in sorted(strange)
-        if not name.startswith("LEO_TEST_")
-    }
+    likeliest = {name: difflib.get_close_matches(name.upper(), names, n=1, cutoff=0.85) for name in sorted(strange)}
     return {name: found[0] for name, found in likeliest.items() if found}

@@ -16,7 +16,7 @@ from playwright.sync_api import Page
 from app.settings import BROWSER_RUNTIME, PROJECT
 from app.tasks.standalone import RUNTIME, unpack
 
-PACKAGE = Path(os.environ.get("LEO_TEST_BROWSER_RUNTIME", PROJECT / ".cache" / "onnxruntime-web"))
+PACKAGE = Path(os.environ.get("LEO_TEST_ONNXRUNTIME_WEB", PROJECT / ".cache" / "onnxruntime-web"))
 
 CLASSIFY = """async (encoded) => {
   const bytes = Uint8Array.from(atob(encoded), (character) => character.charCodeAt(0));
