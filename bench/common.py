@@ -36,6 +36,11 @@ def write_results(name: str, what: str, **figures: Any) -> None:
     replace_results(name, {"what": what, "date": today(), "machine": machine(), **figures})
 
 
+def write_validation_results(name: str, what: str, rows: list[dict[str, Any]], episodes: int, **figures: Any) -> None:
+    """Replace a results file whose rows were measured on so many tasks each from the validation alphabets."""
+    write_results(name, what, **figures, split="validation alphabets", episodes=episodes, rows=rows)
+
+
 def write_section(name: str, section: str, figures: dict[str, Any]) -> None:
     """Replace one section of a results file, which has a date and a machine of its own."""
     replace_results(name, read_results(name) | {section: {"date": today(), "machine": machine(), **figures}})

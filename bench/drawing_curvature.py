@@ -15,7 +15,7 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor
 
-from bench.common import read_results, write_results
+from bench.common import read_results, write_validation_results
 from bench.intervals import as_row, with_ci95
 from bench.support_views import measured
 from bench.tables import header
@@ -94,14 +94,9 @@ def main() -> None:
             figures = with_ci95(accuracy=right, against_first=against_first, steps_gain=right - without)
             rows.append({"loop": None if choice is None else choice._asdict(), **as_row(setting), **figures})
             print(rows[-1], flush=True)
-    write_results(
-        "drawing_curvature",
-        "inner loops of drawings that divide by the curvature, with the weights of one model",
-        model_version=read_info(given.model).version,
-        split="validation alphabets",
-        episodes=given.episodes,
-        rows=rows,
-    )
+    version = read_info(given.model).version
+    what = "inner loops of drawings that divide by the curvature, with the weights of one model"
+    write_validation_results("drawing_curvature", what, rows, given.episodes, model_version=version)
 
 
 if __name__ == "__main__":

@@ -14,7 +14,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from bench.common import WEIGHTS, read_results, write_results
+from bench.common import WEIGHTS, read_results, write_validation_results
 from bench.intervals import as_row, with_ci95
 from bench.support_views import measured
 from bench.tables import header
@@ -75,13 +75,8 @@ def main() -> None:
             figures = with_ci95(accuracy=right, against_first=against_first, steps_gain=right - without)
             rows.append({"model": name, "version": read_info(folder).version, **as_row(setting), **figures})
             print(rows[-1], flush=True)
-    write_results(
-        "drawing_variants",
-        "models for drawings beside the default one, on the same validation tasks",
-        split="validation alphabets",
-        episodes=given.episodes,
-        rows=rows,
-    )
+    what = "models for drawings beside the default one, on the same validation tasks"
+    write_validation_results("drawing_variants", what, rows, given.episodes)
 
 
 if __name__ == "__main__":

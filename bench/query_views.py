@@ -14,7 +14,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from bench.common import WEIGHTS, write_results
+from bench.common import WEIGHTS, write_validation_results
 from bench.intervals import as_row, in_percent, with_ci95
 from bench.support_views import SETTINGS, changed
 from model.allocator import keep_freed_memory
@@ -51,15 +51,9 @@ def main() -> None:
             figures = with_ci95(accuracy=right, against_first=right - first.setdefault(setting, right))
             rows.append({"views": views, **as_row(setting), **figures})
             print(views, setting, in_percent(figures), flush=True)
-    write_results(
-        "query_views",
-        "queries in several views, with the shipped weights",
-        model="omniglot",
-        model_version=read_info(WEIGHTS / "omniglot").version,
-        split="validation alphabets",
-        episodes=given.episodes,
-        rows=rows,
-    )
+    version = read_info(WEIGHTS / "omniglot").version
+    what = "queries in several views, with the shipped weights"
+    write_validation_results("query_views", what, rows, given.episodes, model="omniglot", model_version=version)
 
 
 if __name__ == "__main__":

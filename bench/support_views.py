@@ -21,7 +21,7 @@ from torch import Tensor
 
 from app.inference.engine import Engine
 from app.inference.work import Adapt
-from bench.common import WEIGHTS, write_results
+from bench.common import WEIGHTS, write_validation_results
 from bench.intervals import as_row, in_percent, with_ci95
 from model.allocator import keep_freed_memory
 from model.baselines.leo import LeoMethod
@@ -103,15 +103,9 @@ def main() -> None:
             row = {"views": views, "inner_temperature": temperature, "milliseconds": took}
             rows.append({**row, **as_row(setting), **figures})
             print(views, temperature, took, setting, in_percent(figures), flush=True)
-    write_results(
-        "support_views",
-        "views of the support and the inner temperature, with the same weights",
-        model="omniglot",
-        model_version=read_info(WEIGHTS / "omniglot").version,
-        split="validation alphabets",
-        episodes=given.episodes,
-        rows=rows,
-    )
+    version = read_info(WEIGHTS / "omniglot").version
+    what = "views of the support and the inner temperature, with the same weights"
+    write_validation_results("support_views", what, rows, given.episodes, model="omniglot", model_version=version)
 
 
 if __name__ == "__main__":
