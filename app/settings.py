@@ -196,9 +196,9 @@ class Settings(BaseSettings):
 
 
 def misspelt(environment: Mapping[str, str]) -> dict[str, str]:
-    """Variables that are no settings, though they nearly have the name of one -> that name.
+    """Find variables that are no settings, but are spelt nearly as one -> the name of that setting.
 
-    Others that begin so are left alone: systems that start services set some, as Kubernetes does for one called leo.
+    Others that begin with LEO_ are left alone: Kubernetes, for one, sets some for a service called leo.
     """
     names = {f"LEO_{name.upper()}" for name in Settings.model_fields}
     strange = {name for name in environment if name.upper().startswith("LEO_") and name.upper() not in names}

@@ -5,10 +5,10 @@ A model therefore brings the heads of a few other classes. A picture that fits o
 best class is probably of neither. In speaker verification scores are normalised by a cohort of other speakers for the
 same reason. Nothing more is needed of a task than its head, so every task that was ever stored has a score.
 
-The pictures of some tasks score higher than those of others, and the support says so. With drawings, where classes have
-several examples, the scores are the higher the more alike these are. With photos they are the higher the higher the
-examples themselves score: where there are many classes, and where they look little alike. So `known` is calibrated for
-tasks of any cohesion or of any score of their own examples, see `shift`.
+The pictures of some tasks score higher than those of others, and the support tells which. With drawings, scores rise
+with how alike the examples of a class are, where it has several. With photos, scores rise with those of the examples
+themselves, which are high where classes are many and look little alike. So `known` is calibrated for tasks of any
+cohesion or of any score of their own examples, see `shift`.
 
 A task may have negatives: examples of what is none of its classes. Those of drawings join its background, and weigh
 together as much as one class of it, however many they are: so pictures that are not like them keep their scores. Those

@@ -64,9 +64,9 @@ def main() -> None:
 
 
 def _reopen_closed_streams() -> None:
-    """Open the standard streams that whoever started this has closed, or the next file opened would become one.
+    """Open the standard streams that are closed at the start, so that no other file takes the place of one.
 
-    What is written to standard output then fails: it holds results, which nobody would get.
+    Writing to standard output then fails: it holds results, which nobody would get.
     """
     for number, mode in ((0, os.O_RDONLY), (1, os.O_RDONLY), (2, os.O_WRONLY)):
         try:

@@ -38,7 +38,7 @@ def _read(path: Path) -> "KeyFile":
 
 @contextmanager
 def _changing(path: Path) -> "Iterator[KeyFile]":
-    """The content of a key file, which is written back if nothing failed. Others wait who change it meanwhile."""
+    """The content of a key file, written back if nothing failed. Other commands that change it wait meanwhile."""
     from app.http.keys import changing_keys, write_keys
 
     try:

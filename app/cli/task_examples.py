@@ -66,7 +66,7 @@ def remove(
     with server(url) as client:
         task_id, numbers = full_id(client, task_id), list(dict.fromkeys(numbers))
         there = {each.index for each in client.examples(task_id)}
-        for number in numbers:  # all are there before one is removed
+        for number in numbers:  # before any is removed
             if number not in there:
                 fail(f"the task has no example {number}, see leo tasks examples")
         one_by_one(numbers, lambda number: client.remove_example(task_id, number))

@@ -176,13 +176,13 @@ def delete(task_ids: Annotated[list[str], typer.Argument(metavar="TASK_ID...")],
     """Delete tasks, at once and for good."""
     with server(url) as client:
         found = list(dict.fromkeys(full_id(client, given) for given in task_ids))
-        for task_id in found:  # all are found before one is deleted
+        for task_id in found:  # before any is deleted
             client.get(task_id)
         one_by_one(found, client.delete)
 
 
 def print_id_of_new(client: "Client", task: "Task") -> None:
-    """Print the id of a task that was just made, which is deleted again if nobody can be told its id."""
+    """Print the id of a new task. If it cannot be printed the task is deleted, since nobody would know its id."""
     try:
         typer.echo(task.task_id)
         sys.stdout.flush()

@@ -34,7 +34,7 @@ def read_images(texts: Iterable[str]) -> tuple[list[bytes], dict[int, str]]:
 
 def _strict_base64(digits: bytes) -> bytes:
     """Decode base64 as RFC 4648 has it. Raises `ValueError`."""
-    if digits.find(b"=", 0, -2) != -1:  # a piece could end with padding that belongs to the end of all
+    if digits.find(b"=", 0, -2) != -1:  # a piece may end with padding, which is allowed only at the very end
         raise ValueError("base64 with padding inside")
     pieces = (digits[at : at + PIECE] for at in range(0, len(digits), PIECE))
     return b"".join(base64.b64decode(piece, validate=True) for piece in pieces)

@@ -24,7 +24,7 @@ log = logging.getLogger(__name__)
 Right = Literal["read", "write", "metrics"]
 RIGHTS: tuple[Right, ...] = get_args(Right)
 NAME_PATTERN = r"^[A-Za-z0-9_.-]{1,64}$"
-LEAST_PER_SECOND, MOST_PER_SECOND = 1e-5, 1e6  # one a day; more is no limit. Both fit into the headers that tell it
+LEAST_PER_SECOND, MOST_PER_SECOND = 1e-5, 1e6  # one a day; more is no limit. Both fit into the RateLimit headers
 KEY_FORMAT = re.compile(r"leo_([0-9a-f]{8})_([A-Za-z0-9_-]{43})")
 
 
@@ -83,7 +83,7 @@ DUMMY_KEY = Key(name="none", owner="none", id="00000000", salt=secrets.token_hex
 def read_keys(path: Path) -> KeyFile:
     """Read a key file; one that does not exist holds no keys. Raises `KeyFileError` with the file and the reason."""
     try:
-        # A pipe in its place would never answer, and the service waits for it.
+        # Opening a pipe would block the service.
         with open(os.open(path, os.O_RDONLY | os.O_NONBLOCK), "rb") as file:
             if not stat.S_ISREG(os.fstat(file.fileno()).st_mode):
                 raise KeyFileError(f"cannot use the keys in {path}: it is no file, but a pipe, device or folder")
@@ -120,7 +120,7 @@ def write_keys(path: Path, keys: KeyFile) -> None:
             if path.exists():
                 former = path.stat()
                 os.fchmod(file.fileno(), stat.S_IMODE(former.st_mode))
-                with contextlib.suppress(PermissionError):  # only root gives files away
+                with contextlib.suppress(PermissionError):  # only root may change the owner of a file
                     os.fchown(file.fileno(), former.st_uid, former.st_gid)
             os.fsync(file.fileno())
         temporary.replace(path)
@@ -209,7 +209,7 @@ class Keys:
             status = self._path.stat()
         except OSError:
             return None
-        # Copying tools set the modification time back; the other one they cannot.
+        # Tools that copy files set the modification time, but cannot set the time of the inode's last change.
         return status.st_mtime_ns, status.st_ctime_ns, status.st_size, status.st_ino
 
     def _refresh(self) -> None:

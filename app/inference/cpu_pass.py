@@ -118,8 +118,8 @@ class CpuPass:
         ]
         logits = np.full((len(features), max(place.ways for place in places)), -np.inf, dtype=np.float32)  # [B, most N]
         background = self._background if heads[0] else self._background_of_codes
-        beside: NDArray[np.float32] | None = None  # [B], what the tasks' negatives add to the background
-        lost: NDArray[np.float32] | None = None  # [B], or what they take off the scores
+        beside: NDArray[np.float32] | None = None  # [B], logits of negatives that join the background
+        lost: NDArray[np.float32] | None = None  # [B], what other negatives take off the scores
         each_logits = self._logits(features, works, heads, places)
         for work, (rows, ways, negatives), own in zip(works, places, each_logits, strict=True):
             logits[rows, :ways] = own[:, :ways]

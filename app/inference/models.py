@@ -23,7 +23,7 @@ log = logging.getLogger(__name__)
 
 IN_PROCESS = "process:"  # before a device's name: it has a process of its own, whatever it is
 BATCH_SECONDS = 0.05  # the time that a batch of images should take at most
-AGAIN = "create the task again"  # what a task needs that was made with weights that are not loaded
+AGAIN = "create the task again"  # the remedy for a task whose model is not loaded
 
 
 MakeEngine = Callable[[Settings, Path], Engine]
@@ -166,7 +166,7 @@ class Models:
         """The model of this name and version, or None if that version is not loaded."""
         loaded = self._loaded
         engine = loaded.current.get(name)
-        if engine is not None and engine.info.version == version:  # as for most tasks
+        if engine is not None and engine.info.version == version:  # most tasks
             return engine
         named = (models[name] for models in (loaded.current, loaded.previous) if name in models)
         engines: list[Engine] = [*named, *self]  # a model may have been renamed

@@ -1,4 +1,4 @@
-"""Pages of metrics for those who scrape them: made one at a time, and seldom enough to leave time for everything else.
+"""Makes pages of metrics one at a time, and seldom enough to leave time for everything else.
 
 Monitors are answered while the service refuses others, so no queue bounds how often a page is asked for.
 """
@@ -11,7 +11,7 @@ REST = 4.0
 
 
 class Scrapes:
-    """Answers all who wait with the same page, which was begun after each of them had asked."""
+    """Answers all waiting monitors with the same page, which was begun after each of them had asked."""
 
     def __init__(self, make: Callable[[], Awaitable[bytes]]) -> None:
         """`make` makes a page."""
@@ -21,16 +21,16 @@ class Scrapes:
         self._rested_at = 0.0  # by the event loop's clock
 
     async def page(self) -> bytes:
-        """A page of now. Raises what `make` raises."""
+        """A page with the present values. Raises what `make` raises."""
         if self._next is None:
             self._next = asyncio.create_task(self._make_next())
-        return await asyncio.shield(self._next)  # one who leaves takes no other's page along
+        return await asyncio.shield(self._next)  # a monitor that leaves must not cancel the page of others
 
     async def _make_next(self) -> bytes:
         now = asyncio.get_running_loop().time
         async with self._one_at_a_time:
             await asyncio.sleep(self._rested_at - now())
-            self._next = None  # who asks from here on must get a later page
+            self._next = None  # whoever asks from here on gets a later page
             began = now()
             try:
                 return await self._make()

@@ -30,7 +30,7 @@ class HeadBufferingTransport:
 
     def __init__(self, transport: asyncio.Transport) -> None:
         self._transport, self._head = transport, b""
-        self.is_closing = transport.is_closing  # called twice for each answer, so not through `__getattr__`
+        self.is_closing = transport.is_closing  # two calls an answer: `__getattr__` would take longer
         self.written_bytes = 0
 
     def __getattr__(self, name: str) -> Any:
@@ -38,7 +38,7 @@ class HeadBufferingTransport:
 
     def write(self, data: bytes) -> None:
         """Write data together with a head held back before, or hold the data back if they are a head themselves."""
-        if self.is_closing():  # an earlier one of several pipelined requests does not learn of it
+        if self.is_closing():  # the handler of an earlier pipelined request is not told
             return
         is_final_head = data.startswith(b"HTTP/1.1 ") and not data.startswith(b"HTTP/1.1 1")  # as 100 Continue
         if is_final_head and not self._head:

@@ -24,7 +24,7 @@ HEADER_SECONDS = 10.0  # from a request's first byte to the end of its headers
 # Of a body's chunks what is not the body itself: their sizes, extensions and trailers. A byte sent as a chunk of its
 # own takes five more. So a quarter of the body may come on top.
 FRAMING_BYTES = 2**15
-CHUNKS, CHUNK_BYTES = 256, 20  # a body of more chunks has so many bytes in each, on average: each costs a callback
+CHUNKS, CHUNK_BYTES = 256, 20  # more chunks must have so many bytes each, on average: each costs a callback
 HEADERS = 128  # and trailers of a request
 PIPELINED_REQUESTS = 8  # that wait for the answers before theirs
 ANSWER_SECONDS, ANSWER_BYTES_A_SECOND = 20.0, 4096  # a client has so long to take its answer, and longer as it takes it

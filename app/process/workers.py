@@ -32,7 +32,7 @@ WORKERS_EVERY = 1.0  # seconds between looks at whether workers hang
 # After this much more time than a worker's own watchdog takes, which says where the worker hangs, but cannot run while
 # something holds the interpreter.
 HANG_GRACE = 5.0  # seconds
-# A start may take this many times as long as the longest of a worker that became ready: others may start beside it.
+# A start may take this many times as long as the longest successful one, since other workers may start beside it.
 START_PATIENCE = 5
 STOP_GRACE = 10.0  # seconds beyond `stop_seconds` before a worker is killed
 
@@ -194,9 +194,7 @@ class Workers:
                 limit = self._start_limit(worker.number)
             if now - last > limit:
                 log.critical("worker %d has hung for over %.0f s: killing it", worker.number, limit)
-                if (
-                    not worker.is_ready
-                ):  # the others get its connections, since its sockets are closed from the second on
+                if not worker.is_ready:  # counts as a second failure: its sockets close, and others get its connections
                     self._failures[worker.number] = max(1, self._failures[worker.number])
                 worker.process.kill()
                 worker.process.join()
@@ -204,7 +202,7 @@ class Workers:
     def _start_limit(self, number: int) -> float:
         """How long a worker may take to start, in seconds: longer after each failure, as machines may be slow."""
         if not self._has_served:
-            return math.inf  # nothing says yet how long it takes, and nobody is served worse
+            return math.inf  # nothing tells yet how long a start takes, and nobody is served yet
         limit = max(self._hang_seconds, START_PATIENCE * self._longest_start)
         return limit * (1 << min(4, self._failures[number]))
 
@@ -258,7 +256,7 @@ class Workers:
                 log.error("worker %d did not stop in time", worker.number)
                 worker.process.kill()
                 worker.process.join()
-            # How a worker ends that is still starting says nothing of the stop: it may have failed in this moment.
+            # The status of a worker that was still starting says nothing about the stop: it may just have failed.
             status = status or (worker.is_ready and worker.process.exitcode not in (0, -signal.SIGTERM))
         if self._devices:
             self._devices.stop()

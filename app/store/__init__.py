@@ -73,7 +73,7 @@ class TaskRecord:
     judged_right: int = 0
     negatives: NDArray[np.float32] | None = None  # [M, L], a code of each example of none of the classes
     cohesion: float | None = None  # of its support, where classes have several examples; see `Background.shift`
-    own_score: float | None = None  # of its support, where its model's `known` depends on it; see there too
+    own_score: float | None = None  # of its support, where the model's `known` depends on it; see `Background.shift`
 
     @property
     def labels(self) -> list[str]:

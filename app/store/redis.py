@@ -110,7 +110,7 @@ class RedisStore:
         except (RedisError, RedisClusterException, OSError) as error:
             raise StoreUnavailable(f"Redis failed: {describe(error)}") from error
         except (ValueError, TypeError, AttributeError, LookupError, RecursionError) as error:
-            # What comes next on its connections may belong to other questions: none is used again.
+            # What comes next on the connections may answer other calls, so none of them is used again.
             if isinstance(self._redis, Redis):
                 await self._redis.connection_pool.disconnect(inuse_connections=False)
             raise StoreUnavailable(
@@ -254,7 +254,7 @@ class RedisStore:
 
 
 def _answer_again(first: list[bytes], now: bytes, idempotency: IdempotencyRecord) -> TaskRecord:
-    """What a call with an Idempotency-Key is answered again: by what is kept of it, or by its task's record `now`.
+    """Return the first answer to a call with an Idempotency-Key: the one that was kept, or its task's record `now`.
 
     Raises `IdempotencyConflict` if the request was different.
     """

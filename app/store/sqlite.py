@@ -281,7 +281,7 @@ def _forget_old_calls(connection: sqlite3.Connection, number: int) -> None:
 
 
 def _find_by_key(connection: sqlite3.Connection, owner: str, idempotency: IdempotencyRecord) -> TaskRecord | None:
-    """What a call with an Idempotency-Key is answered again.
+    """Return the first answer to a call with an Idempotency-Key, or None if there was no such call.
 
     Raises `IdempotencyConflict` if the request was different.
     """

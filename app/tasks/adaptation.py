@@ -102,8 +102,8 @@ def _score_of_examples(background: Background, head: Head, examples: Examples) -
 async def encode_negatives(batcher: WorkQueue, engine: Engine, images: Images) -> NDArray[np.float32] | None:
     """The codes [M,L] of images [M,R,R], each as the only example of a class of its own; None of no images.
 
-    Where places on the lines to them are wanted, each is encoded as it is alone, see `model.negatives`: so it does not
-    matter which others came with it. Raises what `adapt` does.
+    Where `model.negatives` draws lines to them, each is encoded on its own, so that it does not matter which others
+    came with it. Raises what `adapt` does.
     """
     if not len(images):
         return None

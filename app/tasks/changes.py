@@ -1,4 +1,4 @@
-"""What changes of tasks consist of: their terms, what the examples shall be, and which answers were right."""
+"""What changes of tasks consist of: terms, the examples that a task shall have, and judgements of its answers."""
 
 from collections.abc import Set as AbstractSet
 from dataclasses import dataclass, field, replace
@@ -13,10 +13,10 @@ from app.tasks.examples import Examples
 
 @dataclass(frozen=True)
 class Terms:
-    """On which terms a caller makes a change."""
+    """The terms on which a caller makes a change."""
 
-    revisions: AbstractSet[int] | None = None  # those at which it may be made; None for any
-    idempotency_key: str | None = None  # under which it is made once only, however often it is asked for
+    revisions: AbstractSet[int] | None = None  # of the task at which it may be made; None for any
+    idempotency_key: str | None = None  # with the same one it is made once only
 
 
 ANY_TERMS = Terms()
@@ -24,7 +24,7 @@ ANY_TERMS = Terms()
 
 @dataclass(frozen=True)
 class Change:
-    """A change that is asked for: the revisions at which it may be made, and by what a repeated request is known."""
+    """A requested change: the revisions at which it may be made, and how a repeated request is recognised."""
 
     revisions: AbstractSet[int] | None
     once: IdempotencyRecord | None
@@ -54,7 +54,7 @@ class Judgement:
 
 @dataclass(frozen=True)
 class Judged:
-    """So many answers were judged, and so many of them were right."""
+    """How many answers were judged, and how many of them were right."""
 
     answers: int = 0
     right: int = 0

@@ -39,8 +39,8 @@ class Changing(TaskBase):
     ) -> TaskRecord:
         """Adapt a task again, to its earlier examples and these. Raises `Problem`; the task is then as it was.
 
-        `negatives` are images of what is none of the classes; problems number them after the others. Alone they are
-        added to any task, for those of which no examples were kept have negatives too.
+        `negatives` are images of what is none of the classes; problems number them after the others. Without
+        images they can be added to any task, also to one whose examples were not kept.
         """
         spelled = spell_labels(labels, self._settings)
         check_negatives(len(images), len(negatives), self._settings)
@@ -50,7 +50,7 @@ class Changing(TaskBase):
         return await self._add_examples(task_id, images, labels, owner, change, negatives=negatives)
 
     async def _add_negatives(self, task_id: str, negatives: Sequence[bytes], owner: str, change: Change) -> TaskRecord:
-        """Add what is none of the classes to a task, whose classes stay as they are."""
+        """Add negatives to a task, whose classes stay as they are."""
         if first := await self._first_answer(owner, change.once):
             return first
         record = await self._get_usable(task_id, owner)

@@ -101,8 +101,7 @@ class Importing(Creating):
             # Copied once more: nothing else shows that these are pictures, and hold nothing but a picture.
             copies = await self._decoder.small_copies(whole.pictures)
             pictures = self._picture_changes(dict(zip(examples.numbers.tolist(), copies, strict=True)))
-        # Cohesion and score stay those of the file: where it has none the task was made before there were any, and
-        # answers as it did.
+        # Cohesion and score are those of the file. A task from before there were any has none, and answers as it did.
         record = replace(record, quality=quality, keep_images=pictures is not None)
         return await self._add(record, head, pack(examples), once, max_tasks, pictures)
 

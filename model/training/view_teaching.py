@@ -1,7 +1,8 @@
 """The last stage of training on drawings: from one view of a drawing, phi learns to give the mean over several views.
 
-A task's support is seen in several views of each drawing, which costs a query too much. What the mean of the views is
-worth can be had in part from a phi that has learned it. Its teacher is the same phi, as it was when the stage began.
+A task's support is seen in several views of each drawing, which would cost too much for a query. Part of what the mean
+of the views is worth can be had from a phi that has learned it. Its teacher is the same phi, as it was when the stage
+began.
 """
 
 import copy

@@ -18,7 +18,7 @@ from app.problems import CLIENT_CLOSED_REQUEST, Problem
 ALWAYS_ADMITTED = {"/healthz", "/readyz", "/metrics"}
 SMALL_BODY = 2**16  # bytes
 LARGE_BODY = 2**18  # bytes; a request of more is one of those that take long
-# What takes the longer to read the more parts it has, and is read several times before a handler could refuse it.
+# Each part takes time to read, and these are read several times before a handler could refuse them.
 MOST_OPTIONS, LONGEST_CONTENT_TYPE = 64, 1000
 LONGEST_ADDRESS = 64  # characters that are looked at; a gateway passes on whatever text its client calls an address
 REFUSED_AS_OVERLOAD = "leo.refused"  # set in the scope of such a request: the log counts these in one line a second
@@ -55,7 +55,7 @@ class Admission:
                 raise TooMany
             if has_body(scope):
                 body = await self._bodies.receive(receive)
-            if len(body) != declared:  # as of one that came in chunks
+            if len(body) != declared:  # it came in chunks
                 share = Share(owner, kind_of(scope, len(body)))
             if await self._turns.take(share) and has_left(receive):
                 self._turns.give_back(share)
@@ -125,7 +125,7 @@ def has_left(receive: Receive) -> bool:
 
 
 def _check_head(scope: Scope) -> None:
-    """Raise `Problem` 422 for a request whose head takes longer to read than what it asks for."""
+    """Raise `Problem` 422 for a request with too many options or too long a Content-Type."""
     if scope["query_string"].count(b"&") >= MOST_OPTIONS:
         raise Problem(422, f"there are more than {MOST_OPTIONS} options after the question mark; send each once")
     for name, value in scope["headers"]:

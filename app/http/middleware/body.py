@@ -58,7 +58,7 @@ class Bodies:
         self._arriving[arrival] = None
         try:
             message = next_if_here(receive)
-            if message is not None and not message.get("more_body", False):  # as most, which need no timer
+            if message is not None and not message.get("more_body", False):  # most bodies; they need no timer
                 chunk = self._take(arrival, message)
                 arrival.size = 0  # the caller releases it
                 return chunk
@@ -76,7 +76,7 @@ class Bodies:
             self._uncount(arrival.size)
 
     async def _receive_on(self, arrival: Arrival, message: Message | None, receive: Receive) -> bytes:
-        """Receive a body of which nothing is here yet, or this message, within its time. Raises `TimeoutError` too."""
+        """Receive a body within its time; its first message may be here already. Raises `TimeoutError` too."""
         # Joined at the end: a buffer that grows leaves holes behind, which the allocator keeps.
         began, chunks = asyncio.get_running_loop().time(), list[bytes]()
         async with asyncio.timeout_at(began + BODY_SECONDS) as arrival.deadline:
@@ -90,7 +90,7 @@ class Bodies:
                 message = None
 
     def _take(self, arrival: Arrival, message: Message) -> bytes:
-        """The part of a body that a message brings, counted. Raises `Problem`, or `ClientDisconnect` if it is none."""
+        """Count and return the bytes of a message. Raises `Problem`, or `ClientDisconnect` if the client has left."""
         if message["type"] == "http.disconnect":
             raise ClientDisconnect
         chunk: bytes = message.get("body", b"")
@@ -137,14 +137,14 @@ def _no_room() -> Problem:
 
 def has_body(scope: Scope) -> bool:
     """Whether a request's headers announce a body."""
-    for name, value in scope["headers"]:  # no generator: it would take as long again
+    for name, value in scope["headers"]:  # a generator would take twice as long
         if name == b"transfer-encoding" or (name == b"content-length" and value != b"0"):
             return True
     return False
 
 
 def next_if_here(receive: Receive) -> Message | None:
-    """The next message of a request if it is here already, by one step of `receive`, which would wait for others."""
+    """The next message of a request if it has arrived, else None: `receive` is given up where it would wait."""
     step: Any = receive()
     try:
         step.send(None)

@@ -1,4 +1,4 @@
-"""Answers what a handler or a middleware did not expect as any other error is answered."""
+"""Answers exceptions that nothing else handles in the form of any other error."""
 
 import logging
 

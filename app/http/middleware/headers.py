@@ -15,7 +15,7 @@ COMMON_HEADERS = {b"x-content-type-options": b"nosniff", b"referrer-policy": b"n
 PAGE_HEADERS = COMMON_HEADERS | {b"content-security-policy": PAGE_POLICY.encode()}
 API_HEADERS = COMMON_HEADERS | {b"content-security-policy": API_POLICY.encode()}
 NOT_STORED = {b"cache-control": b"no-store"}
-# Those of a page and of any other answer.
+# The headers of a page, and those of any other answer.
 ELSEWHERE, ON_TASKS = (PAGE_HEADERS, API_HEADERS), (PAGE_HEADERS | NOT_STORED, API_HEADERS | NOT_STORED)
 
 

@@ -164,7 +164,7 @@ class DeviceServer:
                 queue.remove(job)
                 self.images -= job.images
         worker.memory = None  # unmapped with the last array that views it
-        self.workers.remove(worker)  # last: whoever no longer finds it here finds nothing else of it either
+        self.workers.remove(worker)  # last: once it is gone from here, nothing else of it is left
 
     def _answer(self, job: Job, result: Result | Problem) -> None:
         """Write an answer over its request, unless the worker has ended."""
