@@ -27,6 +27,7 @@ DRAWING_SETTINGS = (
     *(Setting(way, (shot, shot), 15) for way in (5, 20) for shot in (1, 5)),
     *(Setting(20, (shot, shot), 15, "alphabet") for shot in (1, 5)),
 )
+LEFT_OUT_SHOTS = (1, 5)
 PHOTO_SETTINGS = (Setting(5, (1, 1), 10), Setting(5, (5, 5), 10))
 SMALL_SETTINGS = (Setting(2, (1, 1), 5), Setting(2, (5, 5), 5))  # for sources of fewer than ten classes
 TRAINED_ON = ("hand_digits", "grocery", "caltech101")  # of which the model has not seen the validation classes
@@ -62,8 +63,8 @@ def leave_one_alphabet_out(
         others, own = (
             select(validation, kept) for kept in (validation.groups != alphabet, validation.groups == alphabet)
         )
-        leo.background = calibrate_known(leo, [training], [others])
-        rows += [measure(leo, own, Setting(5, (k, k), 15), tasks) | {"alphabet": int(alphabet)} for k in (1, 5)]
+        leo.background = calibrate_known(leo, [training], [others], shots=LEFT_OUT_SHOTS)
+        rows += [measure(leo, own, Setting(5, (k, k), 15), tasks) | {"alphabet": int(alphabet)} for k in LEFT_OUT_SHOTS]
     leo.background = shipped
     return rows
 

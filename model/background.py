@@ -5,10 +5,10 @@ A model therefore brings the heads of a few other classes. A picture that fits o
 best class is probably of neither. In speaker verification scores are normalised by a cohort of other speakers for the
 same reason. Nothing more is needed of a task than its head, so every task that was ever stored has a score.
 
-The pictures of some tasks score higher than those of others, and the support tells which. With drawings, scores rise
-with how alike the examples of a class are, where it has several. With photos, scores rise with those of the examples
-themselves, which are high where classes are many and look little alike. So `known` is calibrated for tasks of any
-cohesion or of any score of their own examples, see `shift`.
+The pictures of some tasks score higher than those of others, and the support tells which. Scores rise with those of the
+examples themselves, which are high where classes are many and look little alike; single drawings do not tell that.
+Where a class has several drawings, scores also rise with how alike these are. So `known` is calibrated for tasks of any
+cohesion and of any score of their own examples, see `shift`.
 
 A task may have negatives: examples of what is none of its classes. Those of drawings join its background, and weigh
 together as much as one class of it, however many they are: so pictures that are not like them keep their scores. Those
@@ -19,7 +19,7 @@ import json
 from collections.abc import Sequence
 from dataclasses import dataclass, fields, replace
 from functools import cached_property
-from typing import Self
+from typing import NamedTuple, Self
 
 import numpy as np
 from numpy.typing import NDArray
@@ -48,7 +48,7 @@ class Background:
     quantiles: NDArray[np.float32]
     # [K, 4]: how fast scores rise with a task's cohesion, and its mean, least and largest value where it was measured
     by_cohesion: NDArray[np.float32] | None = None
-    # The same by the score of a task's own examples. A background has one of the two, or none.
+    # The same by the score of a task's own examples, less what cohesion explains. Photos have this alone.
     by_own_score: NDArray[np.float32] | None = None
 
     @cached_property
@@ -116,16 +116,25 @@ class Background:
     def shift(self, shots: float, cohesion: float | None, own_score: float | None = None) -> float:
         """How much higher than usual the pictures of a task's own classes score, to be taken off their scores.
 
-        `cohesion` is that of the task's support, see `model.evaluation.support_report`. Without it the shift is 0, as
-        it is where classes have a single example. `own_score` is what the function of that name gives. Without it the
-        shift is that of the tasks that score lowest, so that no task loses too many of its own pictures.
+        `cohesion` is that of the task's support, see `model.evaluation.support_report`. It is None where classes have a
+        single example. `own_score` is what the function of that name gives. Tasks that were made before it was kept
+        lack it: their cohesion alone counts. With a model that knows no cohesion they count as the tasks that score
+        lowest, so that no task loses too many of its own pictures.
         """
-        if self.by_own_score is not None:
-            row = self._of_one(shots)[1]
-            return shift_at(row, -np.inf if own_score is None else own_score)
-        if self.by_cohesion is None or cohesion is None:
-            return 0.0
-        return shift_at(self._of_one(shots)[1], cohesion)
+        of_one, shift = self._of_one(shots), 0.0
+        if of_one.by_cohesion is not None and cohesion is not None:
+            shift += shift_at(of_one.by_cohesion, cohesion)
+        if of_one.by_own_score is not None:
+            if own_score is not None:
+                shift += shift_at(of_one.by_own_score, own_score)
+            elif of_one.by_cohesion is None:
+                shift += shift_at(of_one.by_own_score, -np.inf)
+        return shift
+
+    def takes_own_score(self, shots: float) -> bool:
+        """Whether the shift of a task depends on its `own_score`, by the mean number of examples of a class."""
+        by_own_score = self._of_one(shots).by_own_score
+        return by_own_score is not None and by_own_score[0] > 0
 
     def known(self, scores: NDArray[np.float32], shots: NDArray[np.float32] | float) -> NDArray[np.float32]:
         """Turn scores [Q], less their task's shift, into the share of own pictures that score lower, [Q] in 0..1.
@@ -134,7 +143,7 @@ class Background:
         same for all, as in most batches: that takes a tenth of the time.
         """
         if not isinstance(shots, np.ndarray):
-            return np.interp(scores, self._of_one(shots)[0], self.levels).astype(np.float32)
+            return np.interp(scores, self._of_one(shots).quantiles, self.levels).astype(np.float32)
         quantiles = self.quantiles_at(shots)  # [Q, P]
         above = (quantiles <= scores[:, None]).sum(axis=1).clip(1, len(self.levels) - 1)  # [Q]
         query = np.arange(len(scores))
@@ -143,18 +152,21 @@ class Background:
         known: NDArray[np.float32] = self.levels[above - 1] + share * (self.levels[above] - self.levels[above - 1])
         return known
 
-    def _of_one(self, shots: float) -> tuple[NDArray[np.float32], list[float]]:
-        """The quantiles [P] and the row by which scores shift at one number of shots, kept for the next time."""
+    def _of_one(self, shots: float) -> "OfShots":
+        """What was measured at one number of shots, kept for the next time."""
         if shots not in self._kept:
             if len(self._kept) >= MOST_KEPT:
                 self._kept.clear()
             one = np.array([shots], dtype=np.float32)
-            rows = self.by_cohesion if self.by_own_score is None else self.by_own_score
-            self._kept[shots] = (self.quantiles_at(one)[0], [] if rows is None else self._at(one, rows)[0].tolist())
+            by_support = (
+                None if rows is None else self._at(one, rows)[0].tolist()
+                for rows in (self.by_cohesion, self.by_own_score)
+            )
+            self._kept[shots] = OfShots(self.quantiles_at(one)[0], *by_support)
         return self._kept[shots]
 
     @cached_property
-    def _kept(self) -> dict[float, tuple[NDArray[np.float32], list[float]]]:
+    def _kept(self) -> dict[float, "OfShots"]:
         return {}
 
     def quantiles_at(self, shots: NDArray[np.float32]) -> NDArray[np.float32]:
@@ -173,6 +185,14 @@ class Background:
     def less(self, head: NDArray[np.float32]) -> Self:
         """Subtract a head [F+1] from all heads, for scores of logits that lack it too."""
         return replace(self, heads=self.heads - head)
+
+
+class OfShots(NamedTuple):
+    """What a background has measured at one number of shots."""
+
+    quantiles: NDArray[np.float32]  # [P]
+    by_cohesion: list[float] | None
+    by_own_score: list[float] | None
 
 
 def shift_at(row: Sequence[float], statistic: float) -> float:

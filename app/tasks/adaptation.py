@@ -73,7 +73,7 @@ async def adapt(
     examples = numbered(adapted.support, earlier)
     quality, cohesion = await in_pool_if_large(quality_report.of_support, examples, pool)
     own_score = None
-    if background is not None and background.by_own_score is not None:
+    if background is not None and background.takes_own_score(sum(shots.values()) / len(shots)):
         head = adapted.head or cast(Head, await batcher.submit(Decode(adapted.codes, version)))
         own_score = await in_pool_if_large(partial(_score_of_examples, background, head), examples, pool)
     return Adaptation(

@@ -2,7 +2,8 @@
 
 import itertools
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from typing import Self
 
 import numpy as np
 import torch
@@ -26,7 +27,6 @@ ROUNDS = 20  # of k-means
 TASKS = 200  # 5-way tasks of each kind whose queries are scored; fewer of more ways, so that all kinds count the same
 SHOTS = (1, 2, 3, 5, 10)
 WAYS, PHOTO_WAYS = (5, 20), (2, 5, 20)  # of the tasks that are measured: own photos score lower where ways are few
-STATISTICS = ("by_cohesion", "by_own_score")  # by which a background may shift scores: of drawings, and of photos
 PHOTO_SOFTNESS = 4  # times the temperature of the probabilities: tasks of photos differ in how certain they are
 LOW = 0.05  # share of a task's own pictures whose highest score is fitted by a statistic of its support
 LEVELS = (0, 0.005, 0.01, 0.02, 0.03, 0.05, 0.075, 0.1, 0.15, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 1)
@@ -34,15 +34,17 @@ LEVELS = (0, 0.005, 0.01, 0.02, 0.03, 0.05, 0.075, 0.1, 0.15, 0.2, 0.3, 0.4, 0.5
 
 @dataclass(frozen=True)
 class TaskScores:
-    """Scores of a task's own queries, a statistic of its support, and its number of classes."""
+    """Scores of a task's own queries, the statistics of its support, and its number of classes."""
 
     of_queries: NDArray[np.float32]  # [Q]
-    statistic: float | None  # its cohesion, or the score of its own examples
+    cohesion: float | None  # None with single examples, and with photos, of which it tells nothing
+    own_score: float | None  # the score of its own examples; None with single drawings, of which it tells nothing
     way: int
 
-    def shifted(self, row: Sequence[float]) -> NDArray[np.float32]:
-        """The scores less the task's shift by a row of `Background.by_cohesion` or `Background.by_own_score`."""
-        return self.of_queries if self.statistic is None else self.of_queries - shift_at(row, self.statistic)
+    def less(self, statistic: float | None, row: Sequence[float]) -> Self:
+        """Take off the shift by one statistic, by a row of `Background.by_cohesion` or `Background.by_own_score`."""
+        shift = 0.0 if statistic is None else shift_at(row, statistic)
+        return replace(self, of_queries=self.of_queries - np.float32(shift))
 
 
 def calibrate_on(leo: LatentEmbeddingOptimization, pictures: Pictures) -> Background:
@@ -65,8 +67,9 @@ def calibrate_known(
     validation: Sequence[ExtractedFeatures],
     tasks: int = TASKS,
     seed: int = 1,
+    shots: Iterable[int] = SHOTS,
 ) -> Background:
-    """Make the background of a LEO in evaluation mode.
+    """Make the background of a LEO in evaluation mode, measured at some numbers of shots.
 
     Its classes come from data sets that the LEO was trained on, its distribution of scores from others, each of which
     counts the same. Raises `DataError` if no data set of a kind is large enough for tasks.
@@ -74,51 +77,63 @@ def calibrate_known(
     heads = background_heads(leo, training, seed)
     temperature = leo.config.temperature * (1 if leo.config.pretrained is None else PHOTO_SOFTNESS)
     background = Background(heads, temperature, *(np.empty(0, dtype=np.float32) for _ in range(3)))
-    shots, quantiles, by_support = list[int](), list[NDArray[np.float64]](), list[list[float]]()
-    for shot in SHOTS:
+    of_photos = leo.config.pretrained is not None
+    measured, quantiles = list[int](), list[NDArray[np.float64]]()
+    by_cohesion, by_own_score = list[list[float]](), list[list[float]]()
+    for shot in shots:
         scores = own_scores(leo, background, validation, shot, tasks, seed)
         if scores:
-            shots.append(shot)
-            by_support.append(fit_shift(scores))
-            if leo.config.pretrained is None:
-                # Drawings that look more alike than usual would lose many of their own if their threshold rose.
-                usual, largest = 1, 3
-                by_support[-1][largest] = by_support[-1][usual]
-            quantiles.append(_lowest_quantiles(scores, by_support[-1], apart=leo.config.pretrained is not None))
-    if not shots:
+            measured.append(shot)
+            scores = _shift_by_cohesion(scores, by_cohesion)
+            by_own_score.append(fit_shift(scores, [each.own_score for each in scores]))
+            scores = [each.less(each.own_score, by_own_score[-1]) for each in scores]
+            quantiles.append(_lowest_quantiles(scores, apart=of_photos))
+    if not measured:
         raise DataError("the data is too small to measure how pictures of a task's own classes score: add pictures")
-    for fewer, more in reversed(list(itertools.pairwise(by_support))):
-        if not any(fewer):  # single examples have no cohesion; between them and several the slope alone changes
-            fewer[1:] = more[1:]
-    rows = (np.array(values, dtype=np.float32) for values in (shots, LEVELS, quantiles))
-    of_support = {_statistic_of(leo): np.array(by_support, dtype=np.float32)}
-    return Background(heads, temperature, *rows, **of_support)
+    for rows in (by_cohesion, by_own_score):
+        for fewer, more in reversed(list(itertools.pairwise(rows))):
+            if not any(fewer):  # of single examples; between them and several the slope alone changes
+                fewer[1:] = more[1:]
+    of_support = {"by_own_score": by_own_score} | ({} if of_photos else {"by_cohesion": by_cohesion})
+    arrays = (np.array(values, dtype=np.float32) for values in (measured, LEVELS, quantiles))
+    by_support = {name: np.array(rows, dtype=np.float32) for name, rows in of_support.items()}
+    return Background(heads, temperature, *arrays, **by_support)
 
 
-def _lowest_quantiles(scores: Sequence[TaskScores], row: Sequence[float], *, apart: bool) -> NDArray[np.float64]:
+def _shift_by_cohesion(scores: list[TaskScores], by_cohesion: list[list[float]]) -> list[TaskScores]:
+    """Fit one more row of `Background.by_cohesion`, and take the shifts by it off the scores.
+
+    It is fitted before the own score, so tasks that have no own score shift by it as they would if none had.
+    """
+    usual, largest = 1, 3
+    row = fit_shift(scores, [each.cohesion for each in scores])
+    # Drawings that look more alike than usual would lose many of their own if their threshold rose.
+    row[largest] = row[usual]
+    by_cohesion.append(row)
+    return [each.less(each.cohesion, row) for each in scores]
+
+
+def _lowest_quantiles(scores: Sequence[TaskScores], *, apart: bool) -> NDArray[np.float64]:
     """The quantiles of all tasks' shifted scores; `apart`: the lowest ones of tasks of 2, of 5 and of 20 classes.
 
     Own photos score lower in tasks of few classes, by more than the shift takes off where classes have one example.
     """
     kinds = sorted({each.way for each in scores}) if apart else [None]
-    own = ([each.shifted(row) for each in scores if way in (None, each.way)] for way in kinds)
+    own = ([each.of_queries for each in scores if way in (None, each.way)] for way in kinds)
     lowest: NDArray[np.float64] = np.min([np.quantile(np.concatenate(each), LEVELS) for each in own], axis=0)
     return lowest
 
 
-def _statistic_of(leo: LatentEmbeddingOptimization) -> str:
-    """By which statistic of a task's support its scores shift. For photos cohesion tells nothing."""
-    return STATISTICS[leo.config.pretrained is not None]
-
-
-def fit_shift(scores: Sequence[TaskScores]) -> list[float]:
-    """Fit how fast the scores below which 5 % of a task's own pictures lie rise with the statistic of its support.
+def fit_shift(scores: Sequence[TaskScores], statistics: Sequence[float | None]) -> list[float]:
+    """Fit how fast the scores below which 5 % of a task's own pictures lie rise with a statistic of its support.
 
     Tasks of few classes and of many count the same, although there are more of the former. Returns a row of
     `Background.by_cohesion` or `Background.by_own_score`, zeros if no task has the statistic.
     """
     measured = [
-        (each.statistic, np.quantile(each.of_queries, LOW), each.way) for each in scores if each.statistic is not None
+        (statistic, np.quantile(each.of_queries, LOW), each.way)
+        for each, statistic in zip(scores, statistics, strict=True)
+        if statistic is not None
     ]
     if not measured:
         return [0.0, 0.0, 0.0, 0.0]
@@ -164,19 +179,19 @@ def own_scores(
 
     Empty if no data set is large enough for tasks of so many shots.
     """
-    method, scores, by_score = LeoMethod(leo), list[TaskScores](), _statistic_of(leo) == "by_own_score"
+    method, scores, of_photos = LeoMethod(leo), list[TaskScores](), leo.config.pretrained is not None
     for extracted in validation:
-        for setting in settings_of_shot(extracted, shot, WAYS if leo.config.pretrained is None else PHOTO_WAYS):
+        for setting in settings_of_shot(extracted, shot, PHOTO_WAYS if of_photos else WAYS):
             sampled = sample_tasks(extracted, setting, max(1, tasks * 5 // setting.way), seed)
             for part in classify_tasks(method, extracted, sampled):
                 of_queries = score_queries(background, method, part).numpy()
                 support, state = method.support_features(part.support), part.state
-                of_support = (
-                    scores_of_examples(background, support, state.heads, state.membership)
-                    if by_score
-                    else cohesions(support, state.membership)
-                )
-                scores += [TaskScores(*each, setting.way) for each in zip(of_queries, of_support, strict=True)]
+                nothing = [None] * len(of_queries)
+                alike = nothing if of_photos else cohesions(support, state.membership)
+                own: Sequence[float | None] = nothing
+                if of_photos or shot > 1:
+                    own = scores_of_examples(background, support, state.heads, state.membership)
+                scores += [TaskScores(*each, setting.way) for each in zip(of_queries, alike, own, strict=True)]
     return scores
 
 
@@ -195,10 +210,8 @@ def shifts(
     background: Background, support: Tensor, heads: Tensor, membership: Tensor, shots: Sequence[float]
 ) -> list[float]:
     """`Background.shift` of each task; `shots` [T] is the mean number of examples of a class, else as above."""
-    if background.by_own_score is not None:
-        own = scores_of_examples(background, support, heads, membership)
-        return [background.shift(k, None, score) for k, score in zip(shots, own, strict=True)]
-    return [background.shift(k, c) for k, c in zip(shots, cohesions(support, membership), strict=True)]
+    alike, own = cohesions(support, membership), scores_of_examples(background, support, heads, membership)
+    return [background.shift(*each) for each in zip(shots, alike, own, strict=True)]
 
 
 def _supports(support: Tensor, membership: Tensor) -> Iterator[tuple[NDArray[np.float32], NDArray[np.int64]]]:

@@ -106,6 +106,28 @@ def test_scores_shift_with_that_of_the_own_examples(own_score: float | None, shi
     assert of_own_scores().shift(1, None, own_score) == 0
 
 
+@pytest.mark.parametrize(
+    ("shots", "cohesion", "own_score", "shift"),
+    [
+        (4, 0.5, 0.5, 0),  # as usual
+        (4, 0.7, 0.6, 2 + 1),
+        (4, 0.7, None, 2),  # made before the score was kept: the cohesion alone
+        (4, None, None, 0),  # made before either was
+        (4, 0.3, 99, -2 + 3),
+        (1, None, 0.7, 0),
+    ],
+)
+def test_both_shifts_are_added(shots: float, cohesion: float | None, own_score: float | None, shift: float) -> None:
+    both = replace(example(), by_own_score=example().by_cohesion)
+    assert both.shift(shots, cohesion, own_score) == pytest.approx(shift, abs=1e-5)
+
+
+def test_the_own_score_is_only_taken_where_it_counts() -> None:
+    assert of_own_scores().takes_own_score(4)
+    assert not of_own_scores().takes_own_score(1)  # whose slope is 0
+    assert not example().takes_own_score(4)
+
+
 def test_the_own_score_is_that_of_each_example_by_its_own_class() -> None:
     background, chance = example(), np.random.default_rng(4)
     features = chance.normal(size=(3, WIDTH)).astype(np.float32)
@@ -116,7 +138,11 @@ def test_the_own_score_is_that_of_each_example_by_its_own_class() -> None:
     assert found == pytest.approx(float(scores.mean()), abs=1e-5)
 
 
-@pytest.mark.parametrize("background", [example(), of_own_scores()], ids=["by cohesion", "by own score"])
+@pytest.mark.parametrize(
+    "background",
+    [example(), of_own_scores(), replace(example(), by_own_score=example().by_cohesion)],
+    ids=["by cohesion", "by own score", "by both"],
+)
 def test_the_file_holds_all_and_names_its_version(background: Background) -> None:
     version, found = unpack(pack(background, "abc"))
     assert version == "abc"

@@ -45,22 +45,25 @@ def test_as_many_own_pictures_are_rejected_as_asked_for(drawings: Drawings) -> N
         assert found.row.foreign_accepted == found.foreign_accepted["known"]
 
 
-def test_tasks_of_little_cohesion_lose_few_more_than_others() -> None:
+def test_tasks_whose_support_says_that_they_score_low_lose_few_more_than_others() -> None:
     chance = np.random.default_rng(0)
-    cohesion = chance.uniform(0.2, 0.9, 400)
-    scores = [TaskScores((8 * one + chance.normal(size=200)).astype(np.float32), float(one), 5) for one in cohesion]
-    row = fit_shift(scores)
-    assert row == pytest.approx([8, cohesion.mean(), cohesion.min(), cohesion.max()], abs=0.2)
-    shifted = np.stack([each.shifted(row) for each in scores])
+    statistic = chance.uniform(0.2, 0.9, 400)
+    scores = [
+        TaskScores((8 * one + chance.normal(size=200)).astype(np.float32), float(one), None, 5) for one in statistic
+    ]
+    row = fit_shift(scores, [each.cohesion for each in scores])
+    assert row == pytest.approx([8, statistic.mean(), statistic.min(), statistic.max()], abs=0.2)
+    shifted = np.stack([each.less(each.cohesion, row).of_queries for each in scores])
     lost = (shifted < np.quantile(shifted, 0.05)).mean(axis=1)
     assert lost.max() < 0.15  # without the shift, all of some tasks
-    assert fit_shift([TaskScores(scores[0].of_queries, None, 5)]) == [0, 0, 0, 0]
+    assert fit_shift(scores, [each.own_score for each in scores]) == [0, 0, 0, 0]
+    np.testing.assert_array_equal(scores[0].less(None, row).of_queries, scores[0].of_queries)
 
 
 def test_tasks_of_few_classes_and_of_many_count_the_same_in_the_fit() -> None:
-    few = [TaskScores(np.full(20, 2 * n, dtype=np.float32), float(n), 2) for n in (0, 1)] * 50
-    many = [TaskScores(np.full(20, 6 * n, dtype=np.float32), float(n), 20) for n in (0, 1)] * 5
-    slope, usual, least, largest = fit_shift([*few, *many])
+    few = [TaskScores(np.full(20, 2 * n, dtype=np.float32), None, float(n), 2) for n in (0, 1)] * 50
+    many = [TaskScores(np.full(20, 6 * n, dtype=np.float32), None, float(n), 20) for n in (0, 1)] * 5
+    slope, usual, least, largest = fit_shift([*few, *many], [each.own_score for each in [*few, *many]])
     assert (slope, usual, least, largest) == pytest.approx((4, 0.5, 0, 1))
 
 
@@ -89,10 +92,20 @@ def test_photos_shift_by_the_score_of_their_own_examples() -> None:
 
 def test_single_examples_shift_nothing(drawings: Drawings) -> None:
     background = calibrate_on(tiny(decoder_skip=True).eval(), drawings)
-    assert background.by_cohesion is not None
     assert background.shots[0] == 1
-    assert background.by_cohesion[0, 0] == 0
-    np.testing.assert_array_equal(background.by_cohesion[0, 1:], background.by_cohesion[1, 1:])
+    for rows in (background.by_cohesion, background.by_own_score):
+        assert rows is not None
+        assert rows[0, 0] == 0
+        np.testing.assert_array_equal(rows[0, 1:], rows[1, 1:])
+
+
+def test_each_number_of_shots_is_measured_apart(drawings: Drawings) -> None:
+    leo = tiny(decoder_skip=True).eval()
+    training, validation = (extract_leo_features(leo, drawings.split(name)) for name in ("train", "validation"))
+    every = calibrate_known(leo, [training], [validation], tasks=20)
+    some = calibrate_known(leo, [training], [validation], tasks=20, shots=(1, 3))
+    assert some.shots.tolist() == [1, 3]
+    np.testing.assert_array_equal(some.quantiles, every.quantiles[[0, 2]])
 
 
 def test_calibrating_twice_gives_the_same(drawings: Drawings) -> None:
