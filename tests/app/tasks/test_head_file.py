@@ -108,6 +108,31 @@ def test_a_head_brings_the_cohesion_of_its_support_along_and_may_lack_it(client:
     assert b'"cohesion"' not in single
 
 
+def test_a_head_brings_the_score_of_its_own_examples_along_and_may_lack_it(client: httpx.Client) -> None:
+    made = create(client, FIVE, shots=3).json()["task_id"]
+    exported = client.get(f"/tasks/{made}/parameters").content
+    header = json.loads(exported[8 : 8 + int.from_bytes(exported[:8], "little")])["__metadata__"]
+    low, high = "-100", "100"
+    assert float(low) < float(header["own_score"]) < float(high)
+    queries = [png(name, 9) for name in FIVE]
+    known = []
+    for own_score in ({}, {"own_score": low}, {"own_score": high}):
+        back = imported(client, save(load(exported), metadata=header | own_score))
+        assert back.status_code == 201, back.text
+        known.append([answer["known"] for answer in predict(client, back.json()["task_id"], queries)])
+    assert known[0] == pytest.approx([answer["known"] for answer in predict(client, made, queries)], abs=1e-3)
+    for usual, lowest, highest in zip(*known, strict=True):
+        assert lowest >= usual >= highest
+    assert sum(known[1]) > sum(known[2])
+    del header["own_score"]  # as a head that was written before: it goes by its cohesion alone
+    before = [imported(client, save(load(exported), metadata=header)).json()["task_id"] for _ in range(2)]
+    answers = [[answer["known"] for answer in predict(client, task, queries)] for task in before]
+    assert answers[0] == pytest.approx(answers[1], abs=1e-6)
+    assert sum(known[1]) >= sum(answers[0]) >= sum(known[2])
+    single = client.get(f"/tasks/{create(client, FIVE).json()['task_id']}/parameters").content
+    assert b'"own_score"' not in single
+
+
 def test_files_that_are_not_exported_heads_are_refused_with_the_reason(client: httpx.Client) -> None:
     exported = client.get(f"/tasks/{create(client, FIVE).json()['task_id']}/parameters").content
     tensors = load(exported)

@@ -67,6 +67,24 @@ def test_tasks_of_few_classes_and_of_many_count_the_same_in_the_fit() -> None:
     assert (slope, usual, least, largest) == pytest.approx((4, 0.5, 0, 1))
 
 
+def test_drawings_shift_by_their_cohesion_and_by_the_score_of_their_own_examples() -> None:
+    leo = LatentEmbeddingOptimization.from_pretrained(WEIGHTS / "omniglot")
+    background = leo.background
+    assert background is not None
+    assert background.by_cohesion is not None
+    assert background.by_own_score is not None
+    for rows in (background.by_cohesion, background.by_own_score):
+        assert rows[0, 0] == 0  # single examples
+        assert (rows[1:, 0] > 0).all()
+    assert not background.takes_own_score(1)
+    assert background.takes_own_score(2)
+    _, usual, least, largest = background.by_own_score[3].tolist()
+    by_score = [background.shift(5, 0.8, score) for score in (least, usual, largest)]
+    assert by_score == sorted(by_score)
+    assert background.shift(5, 0.8) == pytest.approx(by_score[1])  # a task from before the score was kept
+    assert background.shift(1, None, 0.0) == 0
+
+
 def test_photos_shift_by_the_score_of_their_own_examples() -> None:
     leo = LatentEmbeddingOptimization.from_pretrained(WEIGHTS / "photos-lite0")
     assert leo.background is not None
