@@ -13,7 +13,7 @@ from app.http import schemas
 from app.http.bodies import LabelledImages, PredictImages
 from app.http.evaluation import evaluation_to_schema
 from app.http.openapi import CLASSES_ZIP, FILES, LABELS, PICTURES_ZIP, body_of, problems
-from app.http.parsing import query_options, read_labelled, read_queries
+from app.http.reading import query_options, read_labelled, read_queries
 from app.http.responses import Rejection, predictions_to_json
 from app.http.routes.deps import ContextDep, get_context
 from app.observability import metrics

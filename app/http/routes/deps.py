@@ -9,7 +9,7 @@ from fastapi import Depends, Header, Request
 from starlette.types import Scope
 
 from app.http.keys import Key
-from app.http.parsing import query_options
+from app.http.reading import query_options
 from app.inference import client
 from app.inference.models import Models
 from app.inference.readiness import Readiness

@@ -5,7 +5,7 @@ from fastapi import APIRouter, Request, Response
 from app.http import schemas
 from app.http.bodies import AddExamples, RelabelExample
 from app.http.openapi import CLASSES_ZIP, FILES, LABELS, NEGATIVE_FILES, body_of, json_body, problems
-from app.http.parsing import read_additions, read_label
+from app.http.reading import read_additions, read_label
 from app.http.responses import answer_task, example_to_schema, set_etag
 from app.http.routes.deps import ContextDep, TermsDep
 from app.tasks.examples import no_such_example

@@ -7,7 +7,7 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from app.http import schemas
 from app.http.openapi import BINARY, problems
-from app.http.parsing import read_file
+from app.http.reading import read_file
 from app.http.responses import answer_task, attachment, location_of
 from app.http.routes.deps import ContextDep, IdempotencyKey
 from app.tasks.options import ImportOptions

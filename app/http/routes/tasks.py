@@ -8,7 +8,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from app.http import schemas
 from app.http.bodies import CreateTask, Feedback
 from app.http.openapi import CREATE_FORM, body_of, feedback_body, json_body, problems
-from app.http.parsing import read_changes, read_feedback, read_support
+from app.http.reading import read_changes, read_feedback, read_support
 from app.http.responses import answer_task, location_of, page_to_json
 from app.http.routes.deps import ContextDep, IdempotencyKey, IfMatch, TermsDep
 from app.store import TaskRecord

@@ -6,7 +6,7 @@ import threading
 import httpx
 import pytest
 
-from app.http import parsing
+from app.http import parsing, reading
 from tests.helpers.drawn import png
 
 
@@ -20,7 +20,7 @@ def test_large_bodies_are_parsed_off_the_event_loop(client: httpx.Client, monkey
 
     monkeypatch.setattr(parsing, "_is_json", noting)
     image = base64.b64encode(png("ring")).decode()
-    for count in (1, 1, 1 + parsing.LARGE_BODY // len(image)):
+    for count in (1, 1, 1 + reading.LARGE_BODY // len(image)):
         client.post(f"/tasks/{'0' * 24}/predict", json={"images": [image] * count})
     small, again, large = threads
     assert small == again
