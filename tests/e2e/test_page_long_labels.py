@@ -9,6 +9,7 @@ from playwright.sync_api import Browser, FloatRect, Locator, Page, ViewportSize,
 from tests.helpers.page import DESKTOP, NARROW, PHONE, Visit
 from tests.helpers.photographed import COLOURS, coloured
 
+TABLET: ViewportSize = {"width": 1024, "height": 768}
 LABELS = [
     *(f"{colour} things" for colour in COLOURS),
     "Donaudampfschifffahrtsgesellschaftskapitän",
@@ -49,7 +50,7 @@ def box(locator: Locator) -> FloatRect:
     return found
 
 
-@pytest.mark.parametrize("viewport", [DESKTOP, PHONE, NARROW], ids=["desktop", "phone", "narrow"])
+@pytest.mark.parametrize("viewport", [DESKTOP, TABLET, PHONE, NARROW], ids=["desktop", "tablet", "phone", "narrow"])
 def test_long_labels_are_no_wider_than_the_screen(
     browser: Browser, both: httpx.Client, folders: Path, viewport: ViewportSize
 ) -> None:
@@ -68,6 +69,7 @@ def test_long_labels_are_no_wider_than_the_screen(
         expect(best).to_have_count(1)
         row, bars = box(best), box(page.locator("#bars"))
         assert bars["y"] <= row["y"] <= bars["y"] + bars["height"] + 1 - row["height"], "the answer's bar"
+        assert box(best.locator(".track"))["width"] >= 24, "the answer's bar is too short to read"
         assert fits(page), "an answer"
 
         visit.drop("#ask .title", folders / "ask")
