@@ -29,7 +29,7 @@ from app.http.middleware.other_pages import OtherPages, OwnNames
 from app.http.middleware.path_prefix import AddRootPath, StripPathPrefix
 from app.http.openapi import TAGS, complete_openapi
 from app.http.rates import Rates
-from app.http.routes import asking, examples, files, page, service
+from app.http.routes import asking, examples, files, negatives, page, service
 from app.http.routes import tasks as task_routes
 from app.http.routes.deps import ANONYMOUS, Context
 from app.http.schemas import ProblemDocument
@@ -113,7 +113,7 @@ def create_app(
     problems.install(app)
     # Most requests are predictions, and routes are tried one after the other.
     app.router.routes.insert(0, asking.PREDICT)
-    for each in (asking, task_routes, files, examples):
+    for each in (asking, task_routes, files, examples, negatives):
         app.include_router(each.router)
     app.include_router(service.router)
     page.install(app, app.state.models, app.state.keys)

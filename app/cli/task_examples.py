@@ -1,4 +1,4 @@
-"""`leo tasks examples`, `remove` and `relabel`: the examples of a task of a running server, one by one."""
+"""`leo tasks examples`, `remove`, `relabel` and the like: what a task of a running server learned from, one by one."""
 
 import json
 from dataclasses import asdict
@@ -71,6 +71,28 @@ def remove(
                 fail(f"the task has no example {number}, see leo tasks examples")
         one_by_one(numbers, lambda number: client.remove_example(task_id, number))
         print_task(client.get(task_id))
+
+
+@tasks.command("remove-negatives")
+def remove_negatives(
+    task_id: TaskId,
+    numbers: Annotated[
+        list[int] | None,
+        typer.Argument(metavar="[N...]", min=0, help="Their numbers.", show_default="those that it has are listed"),
+    ] = None,
+    url: Url = LOCAL,
+) -> None:
+    """Remove examples of none of a task's classes, or list their numbers."""
+    with server(url) as client:
+        task_id, there = full_id(client, task_id), client.negatives(full_id(client, task_id))
+        numbers = list(dict.fromkeys(numbers or []))
+        for number in numbers:  # all are there before one is removed
+            if number not in there:
+                fail(f"the task has no negative {number}, it has {', '.join(map(str, there)) or 'none'}")
+        one_by_one(numbers, lambda number: client.remove_negative(task_id, number))
+        for number in there:
+            if number not in numbers:
+                typer.echo(number)
 
 
 @tasks.command("relabel")

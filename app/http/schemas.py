@@ -86,6 +86,18 @@ class ExampleList(BaseModel):
     examples: list[Example]
 
 
+class NegativeList(BaseModel):
+    """The examples of none of a task's classes, in the order they were sent."""
+
+    task_id: str
+    revision: int = Field(description="of the task that has them; see `Task`", examples=[0])
+    negatives: list[int] = Field(
+        description="their numbers, counted from 0. Each stays the same whatever is removed, and no other negative of "
+        "the task ever gets it",
+        examples=[[0, 2]],
+    )
+
+
 class Task(BaseModel):
     """A task: a classifier made from a support set."""
 

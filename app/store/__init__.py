@@ -74,6 +74,8 @@ class TaskRecord:
     negatives: NDArray[np.float32] | None = None  # [M, L], a code of each example of none of the classes
     cohesion: float | None = None  # of its support, where classes have several examples; see `Background.shift`
     own_score: float | None = None  # of its support, where the model's `known` depends on it; see `Background.shift`
+    # [M+1]: the number of each negative, then the next one that is free; None where none was ever removed.
+    negative_numbers: list[int] | None = None
 
     @property
     def labels(self) -> list[str]:
@@ -84,6 +86,11 @@ class TaskRecord:
     def negative_count(self) -> int:
         """How many examples of none of its classes it has."""
         return 0 if self.negatives is None else len(self.negatives)
+
+    @property
+    def numbers_of_negatives(self) -> list[int]:
+        """The numbers of its negatives, which they keep, then the next one that is free: [M+1]."""
+        return self.negative_numbers or list(range(self.negative_count + 1))
 
     @property
     def all_codes(self) -> NDArray[np.float32]:

@@ -15,7 +15,8 @@ ARRAYS = ("codes", "negatives")
 JSON_FIELDS = [field.name for field in fields(TaskRecord) if field.name not in ARRAYS]
 # Fields that most tasks leave as they are; to write them would cost each task fifty bytes.
 DEFAULTS = {
-    name: getattr(TaskRecord, name) for name in ("keep_images", "judged", "judged_right", "cohesion", "own_score")
+    name: getattr(TaskRecord, name)
+    for name in ("keep_images", "judged", "judged_right", "cohesion", "own_score", "negative_numbers")
 }
 
 
@@ -52,7 +53,7 @@ def unpack(data: bytes, task_id: str) -> TaskRecord:
         record = TaskRecord(codes=every[:ways], negatives=every[ways:] if negatives else None, **own)
     except (ValueError, KeyError, TypeError) as error:
         raise _damaged(task_id) from error
-    if record.task_id != task_id or not np.isfinite(every).all():
+    if record.task_id != task_id or not np.isfinite(every).all() or len(record.numbers_of_negatives) != negatives + 1:
         raise _damaged(task_id)
     return record
 

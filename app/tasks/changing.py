@@ -106,6 +106,21 @@ class Changing(TaskBase):
 
         return await self._change_examples(task_id, owner, change, added, judged)
 
+    async def remove_negative(self, task_id: str, number: int, owner: str, terms: Terms = ANY_TERMS) -> TaskRecord:
+        """Remove one of the examples of none of a task's classes; the others keep their numbers. Raises `Problem`."""
+
+        def removed(record: TaskRecord) -> TaskRecord:
+            numbers = record.numbers_of_negatives
+            if record.negatives is None or number not in numbers[:-1]:
+                raise Problem(404, "the task has no such negative: GET /tasks/{id}/negatives lists those that it has")
+            place = numbers.index(number)
+            del numbers[place]
+            left = np.delete(record.negatives, place, axis=0)
+            return replace(record, negatives=left if len(left) else None, negative_numbers=numbers)
+
+        change = await self._new_change(terms, "remove negative", task_id, str(number))
+        return await self._change_record(task_id, owner, change, removed)
+
     async def remove_example(self, task_id: str, number: int, owner: str, terms: Terms = ANY_TERMS) -> TaskRecord:
         """Adapt a task again, without one of its examples. Raises `Problem`; the task is then as it was."""
 
@@ -304,7 +319,11 @@ def _with_negatives(record: TaskRecord, codes: NDArray[np.float32] | None) -> Ta
     """The record with codes [M,L] of more negatives; with none, as it is."""
     if codes is None:
         return record
-    return replace(record, negatives=codes if record.negatives is None else np.concatenate([record.negatives, codes]))
+    numbers = record.negative_numbers
+    if numbers is not None:
+        numbers = [*numbers, *range(numbers[-1] + 1, numbers[-1] + 1 + len(codes))]
+    every = codes if record.negatives is None else np.concatenate([record.negatives, codes])
+    return replace(record, negatives=every, negative_numbers=numbers)
 
 
 def _no_images(engine: Engine) -> Images:

@@ -166,6 +166,31 @@ class Calls:
         return Call("DELETE", f"{path_of(task_id)}/support/{index}", _read_task, options)
 
     @method
+    def negatives(self, task_id: str) -> Call[list[int]]:
+        """List the numbers of a task's negatives, in the order they were sent."""
+
+        def read(response: httpx.Response) -> list[int]:
+            return [int(number) for number in response.json()["negatives"]]
+
+        return Call("GET", f"{path_of(task_id)}/negatives", read)
+
+    @method
+    def remove_negative(self, task_id: str, index: int, *, revision: int | None = None) -> Call[Task]:
+        """Remove a negative; the classes, and the numbers of the others, stay as they are.
+
+        Args:
+            task_id: which task.
+            index: which negative, as `negatives` numbers them.
+            revision: remove it only if the task is still at this revision; None removes it in any case.
+
+        Raises:
+            NotFound: there is no such negative.
+            PreconditionFailed: the task is at another revision.
+        """
+        options = {"headers": _if_match(revision) | _once(None)}
+        return Call("DELETE", f"{path_of(task_id)}/negatives/{index}", _read_task, options)
+
+    @method
     def relabel_example(self, task_id: str, index: int, label: str, *, revision: int | None = None) -> Call[Task]:
         """Give a support example another label, of an old class or a new one, and adapt the task again.
 

@@ -103,6 +103,17 @@ def test_feedback_counts_and_teaches(leo: Client) -> None:
     assert judged.shots["wave"] == 1
 
 
+def test_negatives_are_listed_and_removed(leo: Client) -> None:
+    task = leo.create({name: png(name) for name in NAMES}, negatives=[png("wave", seed) for seed in range(3)])
+    assert leo.negatives(task.task_id) == [0, 1, 2]
+    removed = leo.remove_negative(task.task_id, 1, revision=task.revision)
+    assert (removed.negatives, leo.negatives(task.task_id)) == (2, [0, 2])
+    with pytest.raises(ProblemError, match="412"):
+        leo.remove_negative(task.task_id, 0, revision=task.revision)
+    with pytest.raises(ProblemError, match="404"):
+        leo.remove_negative(task.task_id, 1)
+
+
 def test_examples_are_listed_removed_and_relabelled(leo: Client) -> None:
     task = leo.create({name: [png(name, seed) for seed in range(2)] for name in NAMES})
     found = leo.examples(task.task_id)

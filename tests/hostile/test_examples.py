@@ -43,9 +43,11 @@ def indices(server: Server, task_id: str) -> list[int]:
     ],
 )
 def test_numbers_of_no_example_are_refused_in_every_call(server: Server, index: str, status: int) -> None:
-    path = f"/tasks/{make(server, 3)}/support/{index}"
+    task_id = make(server, 3)
+    path = f"/tasks/{task_id}/support/{index}"
     for method, body in (("GET", None), ("DELETE", None), ("PATCH", {"label": "x"})):
         assert_problem(ask(server, method, path, json=body), status)
+    assert_problem(ask(server, "DELETE", f"/tasks/{task_id}/negatives/{index}"), status)
 
 
 def test_callers_who_remove_the_same_example_at_once_remove_no_other(server: Server) -> None:
@@ -56,6 +58,18 @@ def test_callers_who_remove_the_same_example_at_once_remove_no_other(server: Ser
     assert statuses.count(200) == 1
     assert set(statuses) <= {200, 404, 409}
     assert indices(server, task_id) == [0, 1, 2, 3, 4, 6, 7, 8, 9, 10, 11]
+
+
+def test_callers_who_remove_the_same_negative_at_once_remove_no_other(server: Server) -> None:
+    task_id = make(server, 2)
+    parts = [("negatives", (f"{n}.png", png("wave", n))) for n in range(4)]
+    assert ask(server, "POST", f"/tasks/{task_id}/support", files=parts).status_code == 200
+    with ThreadPoolExecutor(6) as pool:
+        answers = list(pool.map(lambda _: ask(server, "DELETE", f"/tasks/{task_id}/negatives/1"), range(6)))
+    statuses = sorted(answer.status_code for answer in answers)
+    assert statuses.count(200) == 1
+    assert set(statuses) <= {200, 404, 409}
+    assert ask(server, "GET", f"/tasks/{task_id}/negatives").json()["negatives"] == [0, 2, 3]
 
 
 def test_of_callers_who_saw_the_same_revision_one_changes_the_task(server: Server) -> None:

@@ -80,6 +80,18 @@ def test_status_1_means_that_nothing_is_done(client: httpx.Client, support: Path
     assert one not in ids()
 
 
+def test_negatives_are_listed_and_removed(client: httpx.Client, support: Path, tmp_path: Path) -> None:
+    server = {"LEO_URL": str(client.base_url)}
+    for seed in range(3):
+        (tmp_path / f"wave{seed}.png").write_bytes(png("wave", seed))
+    given = [part for seed in range(3) for part in ("--negatives", tmp_path / f"wave{seed}.png")]
+    task_id = run_leo("tasks", "create", support, *given, **server).stdout.strip()
+    assert run_leo("tasks", "remove-negatives", task_id, **server).stdout.split() == ["0", "1", "2"]
+    refused = run_leo("tasks", "remove-negatives", task_id, 0, 3, status=1, **server).stderr
+    assert "no negative 3, it has 0, 1, 2" in refused
+    assert run_leo("tasks", "remove-negatives", task_id, 1, 1, **server).stdout.split() == ["0", "2"]
+
+
 def test_negatives_come_from_files_folders_and_zips(client: httpx.Client, support: Path, tmp_path: Path) -> None:
     server = {"LEO_URL": str(client.base_url)}
     folder, one, text = tmp_path / "others", tmp_path / "wave.png", tmp_path / "text.png"

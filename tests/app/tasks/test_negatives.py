@@ -123,6 +123,43 @@ def test_a_stored_task_keeps_them(settings: Settings, tmp_path: Path) -> None:
         assert known_of(client, task_id) == pytest.approx(known, abs=1e-3)
 
 
+def test_a_negative_is_removed_and_the_others_keep_their_numbers(client: httpx.Client) -> None:
+    made = with_negatives(client)
+    path, tag = f"/tasks/{made.json()['task_id']}/negatives", made.headers["etag"]
+    listed = client.get(path)
+    assert (listed.json()["negatives"], listed.headers["etag"]) == (list(range(len(NEGATIVES))), tag)
+    removed = client.delete(f"{path}/1", headers={"If-Match": tag})
+    assert removed.status_code == 200, removed.text
+    assert (removed.json()["negatives"], removed.json()["revision"]) == (len(NEGATIVES) - 1, 1)
+    assert_problem(client.delete(f"{path}/2", headers={"If-Match": tag}), 412, "revision is 1")
+    assert_problem(client.delete(f"{path}/1"), 404, "no such negative")
+    added = client.post(f"/tasks/{made.json()['task_id']}/support", files=[("negatives", ("n", NEGATIVES[0]))])
+    assert added.json()["negatives"] == len(NEGATIVES)
+    assert client.get(path).json()["negatives"] == [0, *range(2, len(NEGATIVES) + 1)]
+    once = {"Idempotency-Key": "once"}
+    assert client.delete(f"{path}/0", headers=once).json() == client.delete(f"{path}/0", headers=once).json()
+
+
+def test_without_the_last_negative_a_task_answers_as_if_it_had_had_none(client: httpx.Client) -> None:
+    plain, task_id = create(client).json()["task_id"], with_negatives(client, NEGATIVES[:1]).json()["task_id"]
+    for _ in range(3):  # until its head is kept, which has a row for the negative
+        assert known_of(client, task_id) != known_of(client, plain)
+    assert client.delete(f"/tasks/{task_id}/negatives/0").json()["negatives"] == 0
+    assert known_of(client, task_id) == pytest.approx(known_of(client, plain), abs=1e-5)
+    assert client.get(f"/tasks/{task_id}/negatives").json()["negatives"] == []
+    client.post(f"/tasks/{task_id}/support", files=[("negatives", ("n", NEGATIVES[0]))])
+    assert client.get(f"/tasks/{task_id}/negatives").json()["negatives"] == [1]
+
+
+def test_removed_negatives_stay_removed_in_the_store(settings: Settings, tmp_path: Path) -> None:
+    changed = settings.model_copy(update={"data_dir": tmp_path})
+    with serving(changed) as client:
+        task_id = with_negatives(client).json()["task_id"]
+        client.delete(f"/tasks/{task_id}/negatives/0")
+    with serving(changed) as client:
+        assert client.get(f"/tasks/{task_id}/negatives").json()["negatives"] == list(range(1, len(NEGATIVES)))
+
+
 def test_the_same_key_with_other_negatives_is_another_request(client: httpx.Client) -> None:
     headers = {"Idempotency-Key": "negatives"}
     first = with_negatives(client, headers=headers)
