@@ -96,7 +96,7 @@ def classify(
         report = report_on_support(examples, targets)
         for suspect in report.suspects:
             warn_of_suspect(read[suspect.index], classes[suspect.looks_like])
-        background, negatives_read = _add_negatives(leo, task, negative_files, phis)
+        background, negatives_read = _add_negatives(leo, task, len(read), negative_files, phis)
         shots = len(read) / len(classes)
         temperature = leo.config.temperature_at(shots, len(classes))
         shift = 0.0
@@ -153,7 +153,11 @@ def _adapt(
 
 
 def _add_negatives(
-    leo: "LatentEmbeddingOptimization", task: "AdaptedTask", negatives: "list[File]", phis: "list[Phi]"
+    leo: "LatentEmbeddingOptimization",
+    task: "AdaptedTask",
+    examples: int,
+    negatives: "list[File]",
+    phis: "list[Phi]",
 ) -> "tuple[TaskBackground | None, int]":
     """Make the task's background, with files of what is none of its classes. Return it, and how many could be read."""
     import numpy as np
@@ -171,7 +175,8 @@ def _add_negatives(
         every += [_adapt(leo, of_classifier[own], of_encoder[own], np.arange(len(own))) for own in numbers if own]
     heads = torch.cat([torch.cat([each.weight, each.bias.unsqueeze(1)], dim=1) for each in every])  # [N+M, F+1]
     codes = torch.cat([each.codes for each in every])
-    return background_of_task(leo, heads.cpu().numpy(), codes.cpu().numpy(), len(task.codes)), len(read)
+    of_all = heads.cpu().numpy(), codes.cpu().numpy()
+    return background_of_task(leo, *of_all, len(task.codes), examples), len(read)
 
 
 def _support_features(leo: "LatentEmbeddingOptimization", phi: "Phi", images: "NDArray[np.uint8]") -> "torch.Tensor":

@@ -125,7 +125,7 @@ class CpuPass:
             logits[rows, :ways] = own[:, :ways]
             if negatives and background and self._code_scale is not None:
                 lost = np.zeros(len(features), dtype=np.float32) if lost is None else lost
-                lost[rows] = losses_of_logits(own, work.codes, ways, self._code_scale)
+                lost[rows] = losses_of_logits(own, work.codes, ways, work.shots * ways, self._code_scale)
             elif negatives and background:
                 beside = np.full(len(features), -np.inf, dtype=np.float32) if beside is None else beside
                 beside[rows] = background.of_negatives(own[:, ways:])

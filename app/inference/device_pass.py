@@ -16,6 +16,7 @@ from app.inference.support_features import SupportFeatures
 from app.inference.work import Adapt, Adapted, Decode, Head, Predict, Predicted, Result, Work, by_row
 from model.devices import use_one_thread
 from model.leo import LatentEmbeddingOptimization
+from model.negatives import free as free_lead
 from model.serving.adapt import pad_membership
 from model.serving.graphs import CudaRecorder
 from model.serving.phi import NotQuantisable
@@ -75,7 +76,9 @@ class DevicePass:
         if batch.predictions:
             temperatures = [self._config.temperature_at(work.shots, work.ways) for work in batch.predictions]
             owner = np.arange(len(batch.predictions)).repeat([len(work.images) for work in batch.predictions])
-            parts += [*_pad_codes(batch.predictions), [np.array(temperatures, dtype=np.float32)], [owner]]
+            free = [free_lead(work.shots * work.ways, work.negatives) for work in batch.predictions]
+            of_tasks = [[np.array(each, dtype=np.float32)] for each in (temperatures, free)]
+            parts += [*_pad_codes(batch.predictions), *of_tasks, [owner]]
         if batch.adaptations:
             parts += self._gather_supports(batch.adaptations)
         if batch.decodes:
@@ -109,7 +112,7 @@ class DevicePass:
             images = next(inputs)
             features = self._leo.features(images)
         if batch.predictions:
-            asked = Queries(next(inputs), next(inputs), next(inputs), next(inputs))
+            asked = Queries(*(next(inputs) for _ in range(5)))
             probabilities, scores = self._leo.classify(features[:queries], asked)
             outputs += [probabilities] if scores is None else [probabilities, scores]
         if batch.adaptations:

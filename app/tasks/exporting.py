@@ -62,7 +62,7 @@ class Exporting(TaskBase):
         described = {"task_id": record.task_id, "model": record.model, "model_version": record.model_version}
         ways = len(record.codes)
         heads = np.concatenate([head.weight, head.bias[:, None]], axis=1)  # [N+M, F+1]
-        background = background_of_task(engine.leo, heads, record.all_codes, ways)
+        background = background_of_task(engine.leo, heads, record.all_codes, ways, sum(record.shots.values()))
         about_support = mean_shots(record), shift_of(record, engine)
         own = head.weight[:ways], head.bias[:ways], record.labels
         given = engine.leo, *own, described, *about_support, background

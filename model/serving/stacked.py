@@ -14,7 +14,7 @@ from model.negatives import stacked_losses
 from model.serving.adapt import Adapter, are_finite, count_hits
 from model.serving.graphs import Recorded, Recorder
 from model.serving.phi import TorchPhi
-from model.serving.task_background import code_scale
+from model.serving.task_background import codes_are_encoded
 
 MOST_IMAGES = 256  # that phi computes at once: more gains nothing, and their activations take gigabytes
 # What is recorded as CUDA graphs: images of phi; tasks, and ways with examples, of the inner loop.
@@ -30,6 +30,7 @@ class Queries:
     codes: Tensor  # [T, N, L], zero for classes that a task does not have
     present: Tensor  # [T, N], 1 for a task's classes, -1 for its negatives, else 0
     temperatures: Tensor  # [T]
+    free: Tensor  # [T], see `model.negatives`
     owner: Tensor  # [Q], int64: each image's task
 
 
@@ -73,7 +74,8 @@ class StackedLEO:
         if leo.encoder.features is not None:
             self.encoder_phi = Recorded(_as_function(TorchPhi(leo.encoder.features, device)), _first_rows)
         self.adapt_features = Recorded(self._adapt_features, _first_tasks)
-        self._code_scale = code_scale(leo)
+        # Stays on the device.
+        self._code_scale = leo.decoder.log_scale.detach().exp() if codes_are_encoded(leo) else None
         self._background: Tensor | None = None  # [B, F+1], divided by its temperature
         if leo.background is not None:
             heads = torch.from_numpy(leo.background.heads).to(device)
@@ -138,7 +140,9 @@ class StackedLEO:
                 beside = beside.logaddexp(by_negatives.logsumexp(dim=-1) - share)
             scores = own.amax(dim=-1) / self._background_temperature - beside
             if self._code_scale is not None:
-                scores -= stacked_losses(every, queries.codes, queries.present, queries.owner, self._code_scale)
+                scores -= stacked_losses(
+                    every, queries.codes, queries.present, queries.owner, queries.free, self._code_scale
+                )
         return (own / queries.temperatures[queries.owner].unsqueeze(1)).softmax(dim=-1), scores
 
     def adapt(self, images: Tensor, features: Tensor, supports: Supports) -> Adaptations:

@@ -15,8 +15,12 @@ def code_scale(leo: LatentEmbeddingOptimization) -> float | None:
 
     The negatives of its tasks lower `known` as `model.negatives` has it, those of others as `model.background` has it.
     """
-    is_tied = leo.decoder.is_plain and leo.config.decoder_tied and leo.encoder.features is None
-    return float(leo.decoder.log_scale.detach().exp()) if is_tied else None
+    return float(leo.decoder.log_scale.detach().exp()) if codes_are_encoded(leo) else None
+
+
+def codes_are_encoded(leo: LatentEmbeddingOptimization) -> bool:
+    """Whether a class's code is an encoded picture, and the decoder takes it as one."""
+    return leo.decoder.is_plain and leo.config.decoder_tied and leo.encoder.features is None
 
 
 @dataclass(frozen=True, eq=False)
@@ -33,11 +37,16 @@ class TaskBackground:
 
 
 def background_of_task(
-    leo: LatentEmbeddingOptimization, heads: NDArray[np.float32], codes: NDArray[np.float32], ways: int
+    leo: LatentEmbeddingOptimization,
+    heads: NDArray[np.float32],
+    codes: NDArray[np.float32],
+    ways: int,
+    examples: float,
 ) -> TaskBackground | None:
     """The background by which a task's pictures are scored; None if the LEO has none.
 
     `heads` [N+M,F+1] and `codes` [N+M,L] are those of the task's N `ways`, then of its negatives, perhaps none.
+    `examples` is how many the classes have in all.
     """
     if leo.background is None:
         return None
@@ -46,4 +55,4 @@ def background_of_task(
     scale = code_scale(leo)
     if scale is None:
         return TaskBackground(leo.background.joined_by(heads[ways:]), None)
-    return TaskBackground(leo.background, Lines.of_task(heads, codes, ways, scale))
+    return TaskBackground(leo.background, Lines.of_task(heads, codes, ways, examples, scale))

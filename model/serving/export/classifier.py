@@ -9,7 +9,7 @@ from onnx import TensorProto, helper
 
 from model.background import LEAST_GAP
 from model.leo import LatentEmbeddingOptimization
-from model.negatives import FREE, LOSS, SHARE, Lines
+from model.negatives import LOSS, SHARE, Lines
 from model.serving.export.drawings import drawing_to_input
 from model.serving.export.photos import photo_to_input
 from model.serving.export.values import Value
@@ -134,7 +134,7 @@ def _lost(features: Value, lines: Lines) -> Value:
     ways = len(lines.heads) - len(lines.lengths)
     to_best = gone(lines.heads[:ways]).highest(1).reshape(-1, 1)
     leads = (gone(lines.heads[ways:]) - to_best * SHARE) / features.constant(lines.lengths)  # [B, M]
-    return (leads.highest(1) - FREE).maximum(0) * LOSS
+    return (leads.highest(1) - lines.free).maximum(0) * LOSS
 
 
 def _serialise(

@@ -46,7 +46,7 @@ def test_nothing_is_read_back_from_the_device(name: str) -> None:
     side, codes = config.resolution, torch.zeros(4, 7, config.latent_dim)
     images, present = torch.zeros(19, side, side, dtype=torch.uint8), torch.ones(4, 7)
     features = leo.features(images)
-    queries = Queries(codes, present, torch.ones(4), torch.zeros(6, dtype=torch.int64))
+    queries = Queries(codes, present, torch.ones(4), torch.ones(4), torch.zeros(6, dtype=torch.int64))
     earlier = torch.zeros(5, config.feature_dim, dtype=torch.float16)
     supports = Supports(torch.zeros(3, 9, dtype=torch.int64), torch.ones(3, 9, 4), earlier, earlier)
     adapted = leo.adapt(images[6:], features[6:], supports)
