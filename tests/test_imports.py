@@ -31,7 +31,7 @@ FLOORS = [
     {"model.images"},
     {"model.config", "model.negatives"},
     {"model.backbones", "model.devices", "model.allocator", "model.parallel"},
-    {"model.cgroups", "model.onnx_runtime", "model.shipped"},
+    {"model.cgroups", "model.onnx_runtime", "model.regular_files", "model.shipped"},
 ]
 
 

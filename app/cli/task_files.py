@@ -13,6 +13,9 @@ if TYPE_CHECKING:
     from leo_client import Client
 
 
+MOST_BYTES = 2**25  # of what is imported, where the server has no model to tell its limit
+
+
 @tasks.command("export")
 def export(
     task_id: TaskId,
@@ -91,8 +94,14 @@ def import_(
     url: Url = LOCAL,
 ) -> None:
     """Make a task from an exported task or head, and print its id."""
+    from model.regular_files import read_regular
+
     with server(url) as client:
-        data = file.read_bytes()
+        most = min((each.limits.max_body_bytes for each in client.models()), default=MOST_BYTES)
+        try:
+            data = read_regular(file, most)
+        except OSError as error:
+            fail(f"{file} cannot be imported: {error.strerror or error}")
         if data.startswith(b"PK"):
             task = client.import_task(data, name=name, model=model)
         elif model is None:

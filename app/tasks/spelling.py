@@ -83,7 +83,8 @@ def _drop_idle_joiners(text: str) -> str:
 
 
 def _is_blank(character: str) -> bool:
-    return character in BLANK or character in JOINERS or unicodedata.category(character) in ("Zs", "Mn")
+    """Whether nothing is seen of a character that stands alone. Marks such as vowel signs are seen."""
+    return character in JOINERS or ord(character) in UNSEEN or unicodedata.category(character) == "Zs"
 
 
 def _refuse_unseen(text: str, what: str) -> None:

@@ -29,6 +29,7 @@ Content: TypeAlias = bytes | httpx.URL
 
 NOT_A_PATH = re.compile(r"(?:https?|ftp|s3|gs|file):/|data:", re.IGNORECASE)
 LONGEST_PATH = 4096  # of Linux
+MOST_BYTES = 2**28  # of a file; services take far less
 ORIENTATION = 0x0112  # EXIF's tag
 #: The largest values of pixels as they are usually stored: shares, or 8, 10, 12, 14 and 16 bits.
 FULL_RANGES = (1, 255, 1023, 4095, 16383, 65535)
@@ -90,7 +91,7 @@ def to_file(image: Image) -> bytes:
         OSError: the file cannot be read.
     """
     if isinstance(image, str | PathLike):
-        return _path(image).read_bytes()
+        return _read(_path(image))
     if _is_file(image):
         return bytes(image)  # type: ignore[arg-type]
     if _is_open_file(image):
@@ -143,6 +144,14 @@ def _path(given: "str | PathLike[str]") -> Path:
         if len(given) > LONGEST_PATH:
             raise ValueError(f"a str of {len(given)} characters is no path: decode base64, and give the bytes")
     return Path(given)
+
+
+def _read(path: Path) -> bytes:
+    with path.open("rb") as file:
+        data = file.read(MOST_BYTES + 1)  # a device such as /dev/zero has no end
+    if len(data) > MOST_BYTES:
+        raise ValueError(f"{path} is larger than {MOST_BYTES >> 20} MiB, as no picture is")
+    return data
 
 
 def _is_open_file(image: object) -> bool:

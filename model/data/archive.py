@@ -121,6 +121,8 @@ class Archive(Source):
         """Open the zip, or say what the file is instead and what to do. Raises `DataError`."""
         refused = f"{self} is neither a folder nor a readable zip" if self._is_on_disk else f"{self} cannot be read"
         try:
+            if data is None and self.path.exists() and not self.path.is_file():
+                raise DataError(f"{refused}: it is a pipe or device")
             with open(self.path, "rb") if data is None else io.BytesIO(data) as file:
                 head = file.read(TAR_AT + len(TAR))
             other = next((kind for beginning, kind in OTHER_ARCHIVES.items() if head.startswith(beginning)), None)

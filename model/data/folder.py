@@ -15,6 +15,7 @@ from model.data.sources import (
     is_hidden,
     readable,
 )
+from model.regular_files import read_regular
 
 
 class Folder(Source):
@@ -94,14 +95,7 @@ class Folder(Source):
 
 def read_file(path: str | Path) -> bytes:
     """Read a file that should be a picture. Raises `OSError` at once for a pipe, a device, and a file too large."""
-    opened = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)  # opening a pipe would wait for its other end
-    with open(opened, "rb") as file:
-        if not stat.S_ISREG(os.fstat(opened).st_mode):
-            raise OSError("it is not a file but a folder, pipe or device")
-        data = file.read(MAX_FILE_BYTES + 1)
-    if len(data) > MAX_FILE_BYTES:
-        raise OSError(f"it is larger than {MAX_FILE_BYTES >> 20} MiB")
-    return data
+    return read_regular(path, MAX_FILE_BYTES)
 
 
 def _identity(found: os.stat_result) -> tuple[int, int]:

@@ -31,6 +31,9 @@ TIFF_KEPT |= {339, 347, 529, 530, 531, 532, 34675}  # sample format, tables of J
 TIFF_SIZES = {1: 1, 2: 1, 3: 2, 4: 4, 5: 8, 6: 1, 7: 1, 8: 2, 9: 4, 10: 8, 11: 4, 12: 8, 13: 4, 16: 8, 17: 8, 18: 8}
 
 
+Chunk = tuple[bytes, bytes]  # of a PNG: its kind, and all of it
+
+
 class TooManyParts(ValueError):
     """A file is cut into far more parts than any program writes."""
 
@@ -46,7 +49,7 @@ def strip(data: bytes, kind: str) -> bytes:
 
 def _png(data: bytes) -> bytes:
     kept, everything = [data[:PNG_START]], True
-    for kind, chunk in _png_chunks(data):
+    for kind, chunk in _shown(list(_png_chunks(data))):
         if kind in PNG_PIXELS or (kind in PNG_KEPT and _is_sound(kind, chunk, data)):
             kept.append(chunk)
         else:
@@ -54,7 +57,7 @@ def _png(data: bytes) -> bytes:
     return data if everything else b"".join(kept)
 
 
-def _png_chunks(data: bytes) -> Iterator[tuple[bytes, bytes]]:
+def _png_chunks(data: bytes) -> Iterator[Chunk]:
     at = PNG_START
     for _ in range(MAX_PARTS):
         if at + 8 > len(data):
@@ -65,6 +68,31 @@ def _png_chunks(data: bytes) -> Iterator[tuple[bytes, bytes]]:
         if kind == b"IEND":
             return
     raise TooManyParts
+
+
+def _shown(chunks: list[Chunk]) -> list[Chunk]:
+    """The chunks of what browsers show: of an animated PNG its first frame, which need not be its default image.
+
+    A default image that is no frame is for programs that show no animations. It is taken here too where the first frame
+    does not cover the picture.
+    """
+    kinds = [kind for kind, _ in chunks]
+    if b"acTL" not in kinds or b"IDAT" not in kinds or b"fcTL" not in kinds:
+        return chunks
+    pixels, frame = kinds.index(b"IDAT"), kinds.index(b"fcTL")
+    area = chunks[0][1][8:16], bytes(8)  # the picture's width and height, and where a frame that covers it begins
+    control = chunks[frame][1]
+    if kinds.index(b"acTL") > pixels or frame < pixels or (control[12:20], control[20:28]) != area:
+        return chunks
+    of_frame = []
+    for kind, chunk in chunks[frame + 1 :]:
+        if kind != b"fdAT":
+            break
+        content = chunk[12:-4]  # after the number of the chunk
+        check = struct.pack(">I", zlib.crc32(b"IDAT" + content))
+        of_frame.append((b"IDAT", struct.pack(">I4s", len(content), b"IDAT") + content + check))
+    others = [(kind, chunk) for kind, chunk in chunks if kind not in (b"IDAT", b"IEND")]
+    return [*others, *of_frame, chunks[-1]] if of_frame and kinds[-1] == b"IEND" else chunks
 
 
 def _is_sound(kind: bytes, chunk: bytes, data: bytes) -> bool:

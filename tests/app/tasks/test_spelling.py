@@ -50,6 +50,11 @@ def test_spelling_stays_as_it_is(text: str) -> None:
         ("\u3164", None),
         ("\u2800 \u115f", None),
         ("\ufe0f", None),
+        ("\u180b\U000e0100", None),
+        ("\u0f77", "\u0f77"),  # marks alone are seen, on a dotted circle
+        (" \u0301", "\u0301"),
+        ("\u093e", "\u093e"),
+        ("\u20dd", "\u20dd"),
     ],
 )
 def test_what_is_not_seen_is_taken_away(text: str, spelled: str | None) -> None:
