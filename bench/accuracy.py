@@ -28,6 +28,7 @@ def tables() -> str:
             strangers_among_drawings(),
             strangers_among_photos(),
             known_tables.negatives(),
+            known_tables.negatives_of_photos(),
             known_tables.thresholds(),
         ],
         "LEO beside other methods": [*map(compared, kinds)],
