@@ -8,8 +8,8 @@ Asks the service over HTTP, and the exported files of the same tasks, about 1,00
 """
 
 import argparse
-import io
 import json
+import math
 import random
 import statistics
 import tempfile
@@ -21,7 +21,6 @@ from typing import Any
 
 import httpx
 import numpy as np
-from PIL import Image, ImageOps
 from playwright.sync_api import Page, expect, sync_playwright
 
 from app.settings import Settings
@@ -29,9 +28,8 @@ from bench.common import WEIGHTS, write_results
 from bench.newcomer import CHROMIUM, QUIETLY
 from model.data.classes import find_classes
 from model.data.sources import File
-from model.onnx_runtime import session
 from tests.helpers.serving import serving
-from tests.helpers.standalone import PACKAGE, classify, export, served
+from tests.helpers.standalone import PACKAGE, classify, export, python_classifier, served
 from tests.helpers.tasks import create_from
 
 VALIDATION_ALPHABETS = 5  # the last ones, on which the shipped models were not trained
@@ -64,15 +62,12 @@ def classes_of(paths: Sequence[Path], *, validation: bool) -> list[list[File]]:
 
 def python_file(folder: Path) -> Callable[[bytes], Answer]:
     """A function that classifies an image file as the exported `predict.py` does."""
-    about, run = json.loads((folder / "labels.json").read_text()), session((folder / "classifier.onnx").read_bytes())
+    classifier = python_classifier(folder)
 
     def ask(data: bytes) -> Answer:
-        picture = Image.open(io.BytesIO(data))
-        picture.draft(*about["draft"])
-        picture = ImageOps.exif_transpose(picture)
-        pixels = np.asarray(picture.convert("RGBA" if picture.has_transparency_data else "RGB"))
-        probabilities, (known,) = run.run(["probabilities", "known"], {"picture": pixels})
-        return [float(each) for each in probabilities], float(known)
+        answer = classifier.classify(data)
+        found = answer["probabilities"]
+        return [found.get(label, math.nan) for label in classifier.about["labels"]], answer["known"] or math.nan
 
     return ask
 

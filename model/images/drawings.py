@@ -57,11 +57,12 @@ def _pixels(picture: Image.Image, kind: type[Number]) -> NDArray[Number]:
 def grey(picture: Image.Image) -> Levels:
     """Make a picture upright (EXIF), opaque, grey and at most 400 pixels wide and high -> [h,w] uint8."""
     picture.load()  # some formats keep metadata behind the pixels
-    levels = to_8_bits(picture)
+    levels = turn(to_8_bits(picture), orientation(picture))
+    if levels.mode == "CMYK":
+        levels = levels.convert("RGB")
     if max(levels.size) > WORK_SIDE:
         levels = levels.copy() if levels is picture else levels
         levels.thumbnail((WORK_SIDE, WORK_SIDE), Image.Resampling.BOX, reducing_gap=2.0)
-    levels = turn(levels, orientation(picture))
     if levels.mode == "RGBA":
         levels = _on_contrasting_paper(levels)
     levels = levels if levels.mode == "L" else levels.convert("L")

@@ -16,6 +16,7 @@ from PIL import Image
 from scipy import ndimage
 
 from model.images.levels import to_8_bits
+from model.images.upright import orientation, turn
 
 SIDE = 256  # pixels; larger pictures are shrunk to this first
 INK_SIDE = 128  # pixels; the part with ink is shrunk to this
@@ -82,7 +83,8 @@ def draft(picture: Image.Image) -> None:
 
 def _on_white(picture: Image.Image) -> Image.Image:
     """Make a picture opaque, RGB and at most 256 pixels wide and high."""
-    small = to_8_bits(picture)
+    picture.load()  # some formats keep metadata behind the pixels
+    small = turn(to_8_bits(picture), orientation(picture))
     if max(small.size) > SIDE:
         scale = SIDE / max(small.size)
         size = (max(1, round(small.width * scale)), max(1, round(small.height * scale)))

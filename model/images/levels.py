@@ -9,7 +9,10 @@ FULL_RANGES = (1, 255, 1023, 4095, 16383, 65535)
 
 
 def to_8_bits(picture: Image.Image) -> Image.Image:
-    """Convert a picture of any mode to one of L, RGB, RGBA or CMYK, which can be averaged when it is resized."""
+    """Convert a picture of any mode to one of L, RGB or RGBA, which can be averaged when it is resized.
+
+    CMYK stays where a profile tells what colours it means, which `model.images.profiles.to_srgb` makes of it.
+    """
     if picture.mode.startswith("I") or picture.mode == "F":  # 16 or 32 bits: Pillow's "L" would clip
         return Image.fromarray(scale(np.asarray(picture)))
     if picture.mode == "La":  # Pillow converts it to LA alone
@@ -18,7 +21,9 @@ def to_8_bits(picture: Image.Image) -> Image.Image:
         return picture.convert("RGBA")
     if picture.mode == "1":
         return picture.convert("L")
-    return picture if picture.mode in ("L", "RGB", "RGBA", "CMYK") else picture.convert("RGB")
+    if picture.mode == "CMYK" and (picture.info.get("icc_profile") or b"")[16:20] == b"CMYK":
+        return picture
+    return picture if picture.mode in ("L", "RGB", "RGBA") else picture.convert("RGB")
 
 
 def scale(wide: NDArray[np.generic]) -> NDArray[np.uint8]:

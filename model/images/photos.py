@@ -5,20 +5,16 @@ half a point more accurate than squeezing the whole photo into the square. It is
 converted from its own profile to sRGB, and transparent pixels become white.
 """
 
-import contextlib
-import io
-
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image, ImageCms
+from PIL import Image
 
 from model.images.levels import to_8_bits
-from model.images.profiles import is_readable
+from model.images.profiles import to_srgb
+from model.images.square import to_square
 from model.images.upright import orientation, turn
 
 Pixels = NDArray[np.uint8]
-
-SRGB = ImageCms.createProfile("sRGB")
 
 
 def draft(picture: Image.Image, resolution: int) -> None:
@@ -33,28 +29,10 @@ def to_pixels(picture: Image.Image, resolution: int) -> Pixels:
     """Make a backbone's input from a picture of any mode and size -> [R,R,3] uint8: red, green, blue."""
     draft(picture, resolution)
     picture.load()  # some formats keep metadata behind the pixels
-    levels = to_8_bits(picture)
-    side = min(levels.size)
-    left, top = (levels.width - side) / 2, (levels.height - side) / 2
-    box = (left, top, left + side, top + side)
-    small = levels.resize((resolution, resolution), Image.Resampling.BICUBIC, box, reducing_gap=2.0)
-    small = on_white(to_srgb(small, picture.info.get("icc_profile")))
-    return np.array(turn(small, orientation(picture)))
-
-
-def to_srgb(picture: Image.Image, profile: bytes | None) -> Image.Image:
-    """Convert colours from the picture's own profile to sRGB.
-
-    A profile that is damaged, does not fit or would take long is ignored.
-    """
-    target = "RGBA" if picture.mode == "RGBA" else "RGB"
-    if profile and is_readable(profile):
-        with contextlib.suppress(ImageCms.PyCMSError, OSError):
-            own = ImageCms.ImageCmsProfile(io.BytesIO(profile))
-            converted = ImageCms.profileToProfile(picture, own, SRGB, outputMode=target)
-            if converted is not None:
-                return converted
-    return picture.convert(target)
+    # Turned before it is resized, so that it is the same as a picture that was upright from the start.
+    levels = turn(to_8_bits(picture), orientation(picture))
+    small = to_srgb(to_square(levels, resolution), picture.info.get("icc_profile"))
+    return np.array(on_white(small))
 
 
 def on_white(picture: Image.Image) -> Image.Image:

@@ -1,7 +1,11 @@
-"""Which colour profiles of pictures are read: those that take a time that grows with their bytes only."""
+"""Colour profiles of pictures: those are read that take a time that grows with their bytes only."""
 
+import contextlib
+import io
 import struct
 from collections.abc import Iterator
+
+from PIL import Image, ImageCms
 
 MOST_BYTES = 2**22  # the largest profiles of printers have three megabytes
 MOST_TAGS = 100  # LittleCMS reads no more
@@ -11,6 +15,23 @@ HEADER_BYTES, ENTRY_BYTES = 128, 12
 # picture of 500 bytes then takes minutes. Cameras, screens and printers are described by the other tags.
 ELEMENTS = {b"D2B0", b"D2B1", b"D2B2", b"D2B3", b"B2D0", b"B2D1", b"B2D2", b"B2D3"}
 ELEMENTS_TYPE = b"mpet"
+
+SRGB = ImageCms.createProfile("sRGB")
+
+
+def to_srgb(picture: Image.Image, profile: bytes | None) -> Image.Image:
+    """Convert colours from the picture's own profile to sRGB.
+
+    A profile that is damaged, does not fit or would take long is ignored.
+    """
+    target = "RGBA" if picture.mode == "RGBA" else "RGB"
+    if profile and is_readable(profile):
+        with contextlib.suppress(ImageCms.PyCMSError, OSError):
+            own = ImageCms.ImageCmsProfile(io.BytesIO(profile))
+            converted = ImageCms.profileToProfile(picture, own, SRGB, outputMode=target)
+            if converted is not None:
+                return converted
+    return picture.convert(target)
 
 
 def is_readable(profile: bytes) -> bool:

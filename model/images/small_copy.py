@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from PIL import Image
 
 from model.images.levels import to_8_bits
-from model.images.photos import to_srgb
+from model.images.profiles import to_srgb
 from model.images.upright import orientation, turn
 
 SIDES = (384, 256, 192, 128, 96, 64, 32)  # longest side in pixels, the first that fits
@@ -30,14 +30,13 @@ class SmallCopies:
         """Make the copy of a picture of any mode and size."""
         self.draft(picture)
         picture.load()  # some formats keep metadata behind the pixels
-        levels = to_8_bits(picture)
+        levels = turn(to_8_bits(picture), orientation(picture))
         profile = picture.info.get("icc_profile")
         for side in SIDES:
             small = levels.copy()
             small.thumbnail((side, side), Image.Resampling.BICUBIC, reducing_gap=2.0)
             if profile or small.mode == "CMYK":
                 small = to_srgb(small, profile)
-            small = turn(small, orientation(picture))
             encoded = [_encoded(small, "PNG", optimize=True)]
             if small.mode != "RGBA":
                 encoded += [_encoded(small, "JPEG", quality=quality) for quality in QUALITIES]

@@ -1,7 +1,6 @@
 """Exported folders answer without the service: in a browser, from any web server, and in Python."""
 
 import base64
-import importlib.util
 import io
 import json
 import subprocess
@@ -12,7 +11,6 @@ from pathlib import Path
 
 import httpx
 import pytest
-import yaml
 from PIL import Image
 from playwright.sync_api import Browser, Page, expect
 
@@ -22,7 +20,7 @@ from tests.helpers.drawn import CHARACTERS, canvas, encoded, photo, png, shaky
 from tests.helpers.models import WEIGHTS
 from tests.helpers.photographed import product
 from tests.helpers.serving import serving
-from tests.helpers.standalone import browser_runtime, classify, export, served
+from tests.helpers.standalone import browser_runtime, classify, export, python_classifier, served
 from tests.helpers.tasks import FIVE, create, create_from
 
 MARKUP, SCRIPT = "<img src=x onerror=alert(1)>", "</script><script>alert(2)</script>"
@@ -201,13 +199,7 @@ def test_as_an_mlflow_model_the_folder_answers_as_the_service_does(
 ) -> None:
     """Loaded as MLflow does it; `make test-mlflow` has MLflow itself do it."""
     task_id, folder = exported[model]
-    flavor = yaml.safe_load((folder / "MLmodel").read_text())["flavors"]["python_function"]
-    module = importlib.util.spec_from_file_location("loader", folder / flavor["code"] / f"{flavor['loader_module']}.py")
-    assert module is not None
-    assert module.loader is not None
-    loader = importlib.util.module_from_spec(module)
-    module.loader.exec_module(loader)
-    loaded = loader._load_pyfunc(str(folder / flavor["data"]))
+    loaded = python_classifier(folder)
     queries = drawn_queries() if model == "omniglot" else photographed_queries()
     blank = encoded(Image.new("RGB", (60, 40), "white"))
     *answers, nothing = loaded.predict([*queries, blank])
@@ -229,7 +221,10 @@ def test_the_archive_holds_fixed_names_and_no_other_host(
     assert response.headers["content-type"] == "application/octet-stream"
     with zipfile.ZipFile(io.BytesIO(response.content)) as archive:
         texts = {"index.html", "page.js", "classifier.js", "style.css", "icon.svg", "predict.py", "labels.json"}
-        texts |= {"MLmodel", "code/leo_standalone_classifier.py", "python_env.yaml", "requirements.txt"}
+        texts |= {"MLmodel", "python_env.yaml", "requirements.txt"}
+        texts |= {
+            f"code/leo_standalone_{name}.py" for name in ("classifier", "levels", "profiles", "square", "upright")
+        }
         assert set(archive.namelist()) == texts | {"classifier.onnx"}
         written = {name: archive.read(name).decode() for name in texts}
     assert json.loads(written["labels.json"])["labels"] == sorted(DRAWN, key=list(DRAWN).index)

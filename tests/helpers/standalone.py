@@ -4,13 +4,16 @@ import base64
 import contextlib
 import functools
 import http.server
+import importlib.util
 import os
 import threading
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import httpx
 import pytest
+import yaml
 from playwright.sync_api import Page
 
 from app.settings import BROWSER_RUNTIME, PROJECT
@@ -43,6 +46,18 @@ def export(client: httpx.Client, task_id: str, folder: Path, runtime: Path | Non
         (folder / name).parent.mkdir(parents=True, exist_ok=True)
         (folder / name).write_bytes(content)
     return folder
+
+
+def python_classifier(folder: Path) -> Any:
+    """The classifier of an exported folder, as MLflow loads it."""
+    flavor = yaml.safe_load((folder / "MLmodel").read_text())["flavors"]["python_function"]
+    path = folder / flavor["code"] / f"{flavor['loader_module']}.py"
+    spec = importlib.util.spec_from_file_location("loader", path)
+    assert spec is not None
+    assert spec.loader is not None
+    loader = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(loader)
+    return loader._load_pyfunc(str(folder / flavor["data"]))
 
 
 class _Quiet(http.server.SimpleHTTPRequestHandler):
