@@ -1,6 +1,8 @@
 """Parses bodies, multipart, JSON or a zip, into images, labels and options."""
 
 import codecs
+import json
+from collections import Counter
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass, field
@@ -199,8 +201,18 @@ def _json(schema: type[Body], body: bytes, settings: Settings) -> Body:
     if body.count(b",") > settings.max_images * (settings.max_label_length + 4) + 100:
         raise Problem(422, f"the JSON holds too many values: send at most {settings.max_images} images")
     try:
-        return schema.model_validate_json(body)
+        parsed = schema.model_validate_json(body)
     except ValidationError as error:
         if body.startswith(codecs.BOM_UTF8):
             return _json(schema, body.removeprefix(codecs.BOM_UTF8), settings)
         raise body_hints.json_problem(schema, body, error) from None
+    json.loads(body, object_pairs_hook=_each_name_once)
+    return parsed
+
+
+def _each_name_once(members: list[tuple[str, Any]]) -> None:
+    """Refuse an object of JSON with two members of one name, of which Pydantic takes the last. Raises `Problem` 422."""
+    if len(members) > 1:
+        ((name, times),) = Counter(name for name, _ in members).most_common(1)
+        if times > 1:
+            raise Problem(422, f"{name[:100]!r} is given more than once in one object of the JSON; give it once")

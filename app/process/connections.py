@@ -41,9 +41,7 @@ URL_TOO_LONG = Problem(414, f"the URL is over the limit of {URL_BYTES} bytes")
 TOO_MANY_HEADERS = Problem(431, f"the request has more than {HEADERS} headers")
 HEADERS_TOO_LATE = Problem(408, f"the request's headers did not arrive within {HEADER_SECONDS:g} s; send it again")
 TOO_MUCH_FRAMING = Problem(400, "the body's chunks are too small for their number; send larger ones, or its length")
-NOT_HTTP = Problem(
-    400, "this is not a request of HTTP/1.1; write other characters than ASCII in its URL percent-encoded, as %C3%A9"
-)
+URL_HINT = "write spaces and other characters than ASCII in the URL percent-encoded, as %20 and %C3%A9"
 TOO_MANY_PIPELINED = Problem(503, "too many requests wait for the answers before theirs")  # never sent
 
 
@@ -54,6 +52,13 @@ def allow_open_files() -> int:
         soft = OPEN_FILES if hard == resource.RLIM_INFINITY else min(OPEN_FILES, hard)
         resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
     return CONNECTIONS if soft == resource.RLIM_INFINITY else max(1, min(CONNECTIONS, soft - SPARE_FILES))
+
+
+def _not_http(error: httptools.HttpParserError) -> Problem:
+    """What the parser, whose sentences are fixed, finds wrong with a request."""
+    reason = f"this is not a request of HTTP/1.1: {error}"
+    in_url = isinstance(error, httptools.HttpParserInvalidURLError) or "Expected HTTP/" in str(error)
+    return Problem(400, f"{reason}; {URL_HINT}" if in_url else reason)
 
 
 class Connections:
@@ -157,12 +162,12 @@ class BoundedProtocol(SingleWriteProtocol):
             # No other protocol is spoken here: the request is answered as one of HTTP/1.1, and is the last.
             self.cycle.keep_alive = False
             self._linger()
-        except httptools.HttpParserError:
+        except httptools.HttpParserError as error:
             if self._fault is TOO_MANY_PIPELINED:
                 self.cycle.keep_alive = False  # those before it are answered, and the last of them ends the connection
                 self._linger()
             else:
-                self._refuse(self._fault or NOT_HTTP)
+                self._refuse(self._fault or _not_http(error))
         else:
             if self._in_headers and self._framing_bytes > HEADER_BYTES:
                 self._refuse(HEADERS_TOO_LARGE)

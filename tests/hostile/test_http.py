@@ -50,6 +50,7 @@ NO_HTTP = {
     ),
     "a negative length": b"POST /tasks HTTP/1.1\r\n" + HEAD + b"Content-Length: -1\r\n\r\n",
     "a length beyond numbers": b"POST /tasks HTTP/1.1\r\n" + HEAD + b"Content-Length: " + b"9" * 40 + b"\r\n\r\n",
+    "an unknown framing": b"POST /tasks HTTP/1.1\r\n" + HEAD + b"Transfer-Encoding: chunked, identity\r\n\r\n",
     "a chunk of no size": b"POST /tasks HTTP/1.1\r\n" + HEAD + b"Transfer-Encoding: chunked\r\n\r\nxyz\r\n",
     "a path that is no ASCII": b"GET /\xff\xfe HTTP/1.1\r\n" + HEAD + b"\r\n",
     "a target that is no path": b"GET tasks HTTP/1.1\r\n" + HEAD + b"\r\n",
@@ -73,4 +74,25 @@ def test_what_is_no_http_gets_a_problem_an_id_and_a_line_in_the_log(server: Serv
 def test_a_url_that_is_no_ascii_is_answered_with_how_to_write_it(server: Server) -> None:
     """As curl sends what is typed."""
     answer = send(server, "GET /tasks?name=café HTTP/1.1\r\n".encode() + HEAD + b"\r\n")
-    assert b"percent-encoded, as %C3%A9" in answer
+    assert b"percent-encoded, as %20 and %C3%A9" in answer
+
+
+@pytest.mark.parametrize(
+    ("kind", "words"),
+    [
+        ("two lengths", "Duplicate Content-Length"),
+        ("a length and chunks", "can't be present with"),
+        ("a negative length", "Content-Length"),
+        ("a length beyond numbers", "Content-Length overflow"),
+        ("a chunk of no size", "chunk size"),
+        ("HTTP/9", "HTTP version"),
+        ("an unknown method", "method"),
+        ("a header without a name", "header"),
+        ("an unknown framing", "Transfer-Encoding"),
+    ],
+)
+def test_the_answer_says_what_is_wrong_with_the_framing(server: Server, kind: str, words: str) -> None:
+    answer = send(server, NO_HTTP[kind])
+    detail = json.loads(answer.partition(b"\r\n\r\n")[2])["detail"]
+    assert words in detail
+    assert "percent-encoded" not in detail

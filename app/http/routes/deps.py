@@ -34,6 +34,10 @@ IdempotencyKey = Annotated[
 ]
 
 
+CONDITIONS = {b"if-none-match": "If-None-Match", b"if-unmodified-since": "If-Unmodified-Since"}
+CONDITIONS |= {b"if-modified-since": "If-Modified-Since"}
+TERMS = CONDITIONS | {b"if-match": "If-Match", b"idempotency-key": "Idempotency-Key"}
+
 TAG = re.compile(r'\s*(?:W/)?"([\x21\x23-\x7e]*)"\s*')
 
 
@@ -102,9 +106,23 @@ def check_query_is_utf8(scope: Scope) -> None:
             raise Problem(422, "what follows the question mark is not UTF-8: send text in UTF-8, as %C3%A9") from None
 
 
+def check_terms(scope: Scope) -> None:
+    """Raise `Problem` 422 where a condition or a name of the request stands there twice, or is none of this service."""
+    sent = [name for name, _ in scope["headers"] if name in TERMS]
+    for name in sent:
+        if sent.count(name) > 1:
+            raise Problem(422, f"the header {TERMS[name]} is given more than once; give it once")
+    if scope["method"] in ("GET", "HEAD"):  # answers are never cached, so that these change nothing
+        return
+    for name in sent:
+        if name in CONDITIONS:
+            raise Problem(422, f"{TERMS[name]} is no condition of a change here: send If-Match with the task's ETag")
+
+
 async def get_context(request: Request) -> Context:
     """The context of a request. Async: FastAPI runs sync functions in a thread, which costs half a millisecond."""
     client.receive.set(request.receive)
+    check_terms(request.scope)
     if request.scope["query_string"]:
         check_query_is_utf8(request.scope)
         query_options(request)  # refuses one that is given twice
