@@ -13,6 +13,8 @@ from pydantic_settings import BaseSettings, SettingsConfigDict
 from model.shipped import WEIGHTS
 
 LONGEST_TTL = 100 * 366 * 86400  # seconds; times of a far future cannot be written as dates
+LARGEST = 2**53  # of a number of things; what stores and JSON can hold
+LONGEST_WAIT = 86_400.0  # seconds; the system cannot wait for times that are far longer
 PROJECT = Path(__file__).resolve().parent.parent
 #: Files of the npm package onnxruntime-web that run a graph in a browser.
 BROWSER_RUNTIME = ("dist/ort.wasm.bundle.min.mjs", "dist/ort-wasm-simd-threaded.wasm")
@@ -94,6 +96,7 @@ class Settings(BaseSettings):
     workers: int = Field(
         0,
         ge=0,
+        le=512,
         description="worker processes, each with its own queues and cache; 0: one for each core that memory "
         "allows if tasks are kept in `LEO_DATA_DIR`, else one",
     )
@@ -103,64 +106,81 @@ class Settings(BaseSettings):
     )
 
     max_body_bytes: int = Field(
-        32 * 2**20, ge=1024, description="largest request body in bytes, declared or chunked; above it 413"
+        32 * 2**20, ge=1024, le=LARGEST, description="largest request body in bytes, declared or chunked; above it 413"
     )
     max_image_pixels: int = Field(
-        50_000_000, ge=1, description="most pixels of an image, checked in its header before decoding; above it 422"
+        50_000_000,
+        ge=1,
+        le=LARGEST,
+        description="most pixels of an image, checked in its header before decoding; above it 422",
     )
     decode_deadline: float = Field(
-        10.0, gt=0, description="seconds allowed for decoding a request's images; after that 503"
+        10.0, ge=0.1, le=LONGEST_WAIT, description="seconds allowed for decoding a request's images; after that 503"
     )
-    max_images: int = Field(1000, ge=1, description="most images in one request")
-    max_ways: int = Field(100, ge=2, description="most classes in one task")
-    max_label_length: int = Field(100, ge=1, description="most characters in a label or task name")
+    max_images: int = Field(1000, ge=1, le=LARGEST, description="most images in one request")
+    max_ways: int = Field(100, ge=2, le=LARGEST, description="most classes in one task")
+    max_label_length: int = Field(100, ge=1, le=LARGEST, description="most characters in a label or task name")
     max_ttl_seconds: int = Field(366 * 86400, ge=1, le=LONGEST_TTL, description="largest `ttl_seconds` of a task")
 
     kept_image_bytes: int = Field(
         24 * 2**10,
         ge=8192,
+        le=LARGEST,
         description="most bytes of each picture that a task made with `keep_images` keeps, as a small copy",
     )
     kept_bytes: int = Field(
-        2**30, ge=0, description="most bytes of pictures that are kept for one key's owner in all tasks; above it 507"
+        2**30,
+        ge=0,
+        le=LARGEST,
+        description="most bytes of pictures that are kept for one key's owner in all tasks; above it 507",
     )
 
     cache_bytes: int = Field(
         512 * 2**20,
         ge=0,
+        le=LARGEST,
         description="size of each worker's cache of tasks and decoded heads in bytes; "
         "heads that are not cached are decoded again",
     )
-    queue_images: int = Field(4096, ge=1, description="most images that wait for the device; above it 503 at once")
+    queue_images: int = Field(
+        4096, ge=1, le=LARGEST, description="most images that wait for the device; above it 503 at once"
+    )
     queue_requests: int = Field(
         300,
         ge=1,
+        le=LARGEST,
         description="most requests of one key's owner (without keys: of one address) that wait or run; above it 503 "
         "at once",
     )
     queue_bytes: int = Field(
         256 * 2**20,
         ge=1,
+        le=LARGEST,
         description="most bytes of bodies that a worker holds, and of images that wait to be decoded; above it 503",
     )
     request_timeout: float = Field(
         30.0,
-        gt=0,
+        ge=0.1,
+        le=LONGEST_WAIT,
         description="seconds that a request may wait for its turn, and for the device; after that 503. Images that it "
         "names by URL may take as long, too",
     )
     device_deadline: float = Field(
         20.0,
-        gt=0,
+        ge=1,
+        le=LONGEST_WAIT,
         description="seconds that one batch may take on the device, and that the event loop may be blocked; after that "
         "the service counts as hung and exits",
     )
     drain_seconds: float = Field(
         0.0,
         ge=0,
+        le=LONGEST_WAIT,
         description="seconds to keep serving after SIGTERM while `/readyz` answers 503, so that load balancers notice",
     )
-    stop_seconds: float = Field(30.0, gt=0, description="seconds after that for admitted requests to finish")
+    stop_seconds: float = Field(
+        30.0, gt=0, le=LONGEST_WAIT, description="seconds after that for admitted requests to finish"
+    )
 
     @field_validator("trusted_proxies")
     @classmethod

@@ -11,10 +11,8 @@ import os
 import signal
 import socket
 import sys
-import tempfile
 from collections.abc import Callable
 from functools import partial
-from pathlib import Path
 
 import uvicorn
 from fastapi import FastAPI
@@ -27,6 +25,7 @@ from app.process.data_dir import claimed
 from app.process.devices import DeviceProcesses, device_names
 from app.process.draining import DrainingServer
 from app.process.listening import Address, find_addresses, listen
+from app.process.run_folder import run_folder
 from app.process.workers import Workers, worker_count
 from app.settings import Settings, misspelt
 from app.shared_state import SharedState
@@ -89,11 +88,11 @@ def serve_with_workers(settings: Settings, workers: int, devices: list[str]) -> 
 
     Raises `CannotServe`.
     """
-    with tempfile.TemporaryDirectory(prefix="leo-") as folder:
+    with run_folder() as folder:
         # If this is set when prometheus_client is imported, it adds up the metrics of all processes.
-        os.environ["PROMETHEUS_MULTIPROC_DIR"] = folder
+        os.environ["PROMETHEUS_MULTIPROC_DIR"] = str(folder)
         try:
-            return supervise(settings, workers, Board(devices, Path(folder)) if devices else None)
+            return supervise(settings, workers, Board(devices, folder) if devices else None)
         finally:
             del os.environ["PROMETHEUS_MULTIPROC_DIR"]
 

@@ -15,9 +15,19 @@ from app.settings import Settings, misspelt
         ("LEO_REQUEST_TIMEOUT", "inf"),
         ("LEO_DEVICE_DEADLINE", "1e999"),
         ("LEO_MAX_TTL_SECONDS", str(10**12)),
+        ("LEO_STOP_SECONDS", "1e300"),
+        ("LEO_STOP_SECONDS", "0"),
+        ("LEO_DRAIN_SECONDS", "1e300"),
+        ("LEO_DEVICE_DEADLINE", "0.001"),
+        ("LEO_DEVICE_DEADLINE", "1e300"),
+        ("LEO_DECODE_DEADLINE", "5e-324"),
+        ("LEO_REQUEST_TIMEOUT", "1e-9"),
+        ("LEO_WORKERS", "1000000"),
+        ("LEO_KEPT_BYTES", str(2**64)),
+        ("LEO_QUEUE_IMAGES", str(10**30)),
     ],
 )
-def test_a_number_without_end_is_refused(monkeypatch: pytest.MonkeyPatch, name: str, value: str) -> None:
+def test_a_number_that_cannot_work_is_refused(monkeypatch: pytest.MonkeyPatch, name: str, value: str) -> None:
     monkeypatch.setenv(name, value)
     with pytest.raises(ValidationError, match=name.removeprefix("LEO_").lower()):
         Settings()
@@ -28,6 +38,13 @@ def test_a_proxy_that_is_no_address_is_refused(monkeypatch: pytest.MonkeyPatch, 
     monkeypatch.setenv("LEO_TRUSTED_PROXIES", text)
     with pytest.raises(ValidationError, match="write an address or a network"):
         Settings()
+
+
+def test_every_number_has_bounds() -> None:
+    for name, field in Settings.model_fields.items():
+        if field.annotation in (int, float):
+            bounds = {bound for kind in field.metadata for bound in ("ge", "gt", "le") if hasattr(kind, bound)}
+            assert len(bounds) == 2, name
 
 
 def test_misspelt_settings_are_named() -> None:
