@@ -17,6 +17,7 @@ import { createTask, stopUpdating } from "./updating.js";
 
 const LAST = "last"; // under which the browser remembers the last classifier
 
+let isMisled = false; // whether the notice says that an address could not be opened
 let following; // settles when the page shows what the address names; each change of the address waits for the last
 
 export async function setUpSession() {
@@ -65,6 +66,8 @@ async function show(classes, examples, isRemote) {
     showInAddress(draft, true);
   } else {
     for (const dialog of document.querySelectorAll("dialog[open]:not(#library)")) dialog.close(); // of the former one
+    if (isMisled) hideNotice();
+    isMisled = false;
     stopUpdating();
     resetTask();
     forgetChanges();
@@ -103,6 +106,7 @@ export async function openTask(taskId) {
   try {
     task = await call("GET", `tasks/${taskId}`);
   } catch (error) {
+    isMisled = true;
     showNotice(
       error.status === 404
         ? "There is no classifier at this address. It was deleted, has expired, or belongs to another key."
@@ -114,7 +118,6 @@ export async function openTask(taskId) {
   const name = task.name === "playground" ? "" : (task.name ?? "");
   await openNew({ name, task, keepImages: task.keep_images }, classes);
   showInAddress(draft);
-  hideNotice(); // that it could not be opened, with another key
   await refreshTask(); // which lists its examples
   return true;
 }

@@ -11,7 +11,7 @@ from tests.helpers.drawn import encoded, png
 from tests.helpers.page import DESKTOP, PHONE, Visit
 from tests.helpers.page_task import id_of, photos, shots, teach_photos
 from tests.helpers.photographed import coloured, product
-from tests.helpers.tasks import FIVE
+from tests.helpers.tasks import FIVE, create
 from tests.helpers.waiting import wait_until
 
 
@@ -171,6 +171,21 @@ def test_an_address_that_cannot_be_opened_leaves_what_is_open(browser: Browser, 
         expect(page).to_have_url(address)
         page.reload()
         expect(page.locator(".card .pad.drawn")).to_have_count(2)
+
+
+def test_the_notice_of_a_wrong_address_goes_with_the_next_classifier(browser: Browser, client: httpx.Client) -> None:
+    task_id = create(client, FIVE[:3]).json()["task_id"]
+    with Visit(browser, client, DESKTOP) as visit:
+        page = visit.page
+        page.evaluate("location.hash = '#task=' + 'a'.repeat(24)")
+        expect(page.locator("#notice")).to_contain_text("no classifier at this address")
+        page.evaluate(f"location.hash = '#task={task_id}'")
+        expect(page.locator("#status")).to_contain_text("Ready: 3 classes")
+        expect(page.locator("#notice")).to_be_hidden()
+        page.evaluate("location.hash = '#task=' + 'b'.repeat(24)")
+        expect(page.locator("#notice")).to_contain_text("no classifier at this address")
+        page.click("#start-over")
+        expect(page.locator("#notice")).to_be_hidden()
 
 
 def test_skipping_to_the_question_opens_nothing_else(browser: Browser, client: httpx.Client) -> None:
