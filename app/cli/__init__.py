@@ -4,24 +4,29 @@ import io
 import os
 import sys
 
-from app.cli import (
-    backbones,
-    bench,
-    calibrate,
-    card,
-    classify,
-    compare,
-    evaluate,
-    keys,
-    low_rank,
-    serve,
-    task_evaluate,
-    task_examples,
-    task_files,
-    tasks,
-    train,
-)
-from app.cli.common import app, is_of_output, note
+INTERRUPTED = 130  # the exit status of a command that Ctrl-C ends, by convention
+
+try:  # to import takes half a second, in which Ctrl-C ends the command as quietly as later
+    from app.cli import (
+        backbones,
+        bench,
+        calibrate,
+        card,
+        classify,
+        compare,
+        evaluate,
+        keys,
+        low_rank,
+        serve,
+        task_evaluate,
+        task_examples,
+        task_files,
+        tasks,
+        train,
+    )
+    from app.cli.common import app, is_of_output, note
+except KeyboardInterrupt:
+    sys.exit(INTERRUPTED)
 
 __all__ = [
     "app",
@@ -52,6 +57,8 @@ def main() -> None:
             stream.reconfigure(errors="backslashreplace")
     try:
         app()
+    except KeyboardInterrupt:
+        sys.exit(INTERRUPTED)
     except OSError as error:
         if error.filename is not None:
             note(f"{error.filename}: {error.strerror}", heading="error: ", style="bold red")

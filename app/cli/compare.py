@@ -8,7 +8,7 @@ import typer
 
 from app.cli.common import app, console, fail, note, numbers, print_table
 from app.cli.figures import percent, progress_bar, signed_percent, write_results
-from app.cli.models import find_within, load_model, load_pictures, one_line_errors
+from app.cli.models import find_within, load_model, load_pictures, one_line_errors, part_of
 from app.cli.options import DEFAULT_WEIGHTS, Device, Out, SameAlphabet, Seed, Split, Weights
 
 if TYPE_CHECKING:
@@ -96,7 +96,7 @@ def compare(
         methods = photo_methods(leo, description["l2"])
     methods = _without(_skipped(skip), methods)
     with console.status("extracting features"):
-        comparison = Comparison(methods, pictures.split(split), leo.config.resolution, leo.alpha.device)
+        comparison = Comparison(methods, part_of(pictures, split), leo.config.resolution, leo.alpha.device)
     rows: list[ComparisonRow] = []
     for setting in [Setting(n, (k, k), query, alphabet) for n in ways for k in shots]:
         with console.status(f"{setting.way}-way {setting.shots[0]}-shot"):

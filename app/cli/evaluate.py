@@ -7,7 +7,7 @@ import typer
 
 from app.cli.common import app, console, fail, note, numbers, ranges
 from app.cli.figures import print_rows, signed_percent, write_results
-from app.cli.models import find_within, load_model, load_pictures, one_line_errors
+from app.cli.models import find_within, load_model, load_pictures, one_line_errors, part_of
 from app.cli.options import DEFAULT_WEIGHTS, Device, Out, SameAlphabet, Seed, Split, Weights
 
 if TYPE_CHECKING:
@@ -70,7 +70,7 @@ def evaluate(
     else:
         title = f"{info.name} {info.version} on {data.name}, {split}"
         with console.status(f"reading {data}"):
-            pictures = load_pictures([data], leo).split(split)
+            pictures = part_of(load_pictures([data], leo), split)
         with console.status("extracting features"):
             sweep = Sweep(leo, pictures, episodes, seed)
         for setting in sweep.make_settings(ways, shots, query, alphabet):

@@ -62,6 +62,16 @@ def load_pictures(paths: list[Path], leo: "LatentEmbeddingOptimization") -> "Pic
     return load_drawings(paths) if leo.config.pretrained is None else load_photos(paths)
 
 
+def part_of(pictures: "Pictures", split: str) -> "Pictures":
+    """A split of pictures; where it has too few classes, the command ends with what to do."""
+    from model.data.splits import TooFewClasses
+
+    try:
+        return pictures.split(split)
+    except TooFewClasses as error:
+        fail(f"{error}; or use --split all")
+
+
 def load_drawings(paths: list[Path]) -> "Drawings":
     """Load drawings from one folder or zip. Raises `DataError`."""
     from model.data import omniglot

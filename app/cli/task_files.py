@@ -1,5 +1,6 @@
 """`leo tasks export` and `leo tasks import`: tasks of a running server as files and folders."""
 
+import os
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -14,6 +15,7 @@ if TYPE_CHECKING:
 
 
 MOST_BYTES = 2**25  # of what is imported, where the server has no model to tell its limit
+FILES = (".zip", ".safetensors", ".onnx")
 
 
 @tasks.command("export")
@@ -44,17 +46,22 @@ def export(
     What is there already is not overwritten without --force; the exit
     status is then 1.
     """
-    if out.suffix in (".zip", ".safetensors", ".onnx"):
+    suffix = out.suffix.lower()
+    if suffix in FILES:
         if runtime:
             fail("--runtime belongs to a FOLDER")
-        if out.exists() and not force:
+        if out.is_dir():
+            fail(f"{out} is a folder: choose another name")
+        if os.path.lexists(out) and not force:  # also a link that leads nowhere
             fail(f"{out} is there already: choose another name, or overwrite it with --force")
+        if not out.parent.is_dir():
+            fail(f"{out.parent} is no folder: make it first")
         with server(url) as client:
             kinds = {".zip": client.export, ".safetensors": client.parameters, ".onnx": client.onnx}
-            content = kinds[out.suffix](full_id(client, task_id))
+            content = kinds[suffix](full_id(client, task_id))
             with out.open("wb" if force else "xb") as file:  # x: it may have been made meanwhile
                 file.write(content)
-    elif out.suffix or out.is_file():
+    elif out.suffix or (os.path.lexists(out) and not out.is_dir()):  # a file, a device, a link that leads nowhere
         fail(
             f"{out}: choose a name that ends in .zip (the task), .safetensors (the head) or .onnx (the whole "
             "classifier), or a folder"
@@ -96,6 +103,10 @@ def import_(
     """Make a task from an exported task or head, and print its id."""
     from model.regular_files import read_regular
 
+    if not file.exists():
+        fail(f"there is no {file}: give a FILE.zip or FILE.safetensors, as `leo tasks export` wrote it")
+    if file.is_dir():
+        fail(f"{file} is a folder: give a FILE.zip or FILE.safetensors, as `leo tasks export` wrote it")
     with server(url) as client:
         most = min((each.limits.max_body_bytes for each in client.models()), default=MOST_BYTES)
         try:

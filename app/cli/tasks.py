@@ -23,7 +23,7 @@ from app.cli.predictions import (
 from app.cli.task_ids import TaskId, full_id
 
 if TYPE_CHECKING:
-    from leo_client import Client, Prediction, Task
+    from leo_client import Client, Prediction, ProblemError, Task
     from model.data.sources import File
 
 Item = TypeVar("Item")
@@ -230,7 +230,12 @@ def naming_the_file(files: "list[File]") -> Iterator[None]:
     except ProblemError as error:
         if error.index is None or error.index >= len(files):
             raise
-        fail(f"{files[error.index]}: {error.detail}; no task was changed or made")
+        fail(f"{files[error.index]}: {_without_number(error)}; no task was changed or made")
+
+
+def _without_number(error: "ProblemError") -> str:
+    """What is wrong with an image that is named by its file: its number in the request says nothing to the reader."""
+    return error.detail.removeprefix(f"image {error.index} ")
 
 
 def _predict(
@@ -254,7 +259,7 @@ def _predict(
             if error.index is None or error.index >= len(read):
                 raise
             refused = list(read)[error.index]
-            note(f"{refused}: {error.detail}", heading="error: ", style="bold red")
+            note(f"{refused}: {_without_number(error)}", heading="error: ", style="bold red")
             del read[refused]
     return [], []
 

@@ -15,7 +15,7 @@ from torch import Tensor
 
 from model.data.classes import find_classes, read_picture
 from model.data.sources import DataError, File, by_name
-from model.data.splits import check_split, held_back
+from model.data.splits import TooFewClasses, check_split, held_back
 from model.images.drawings import SIDE, to_drawing
 from model.images.reader import DrawingReader
 
@@ -73,7 +73,7 @@ class Drawings:
         for_validation = named if any(named) else held_back(self.alphabets)
         wanted = [c for c, held in enumerate(for_validation) if held == (name == "validation")]
         if not wanted:
-            raise DataError("all classes here are Omniglot's for validation, none for training: use --split all")
+            raise TooFewClasses("all classes here are Omniglot's for validation, none for training")
         return self.subset(wanted)
 
 

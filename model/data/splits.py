@@ -9,6 +9,10 @@ EVERY = 5  # every fifth group, by name, is for validation
 FEWEST = 2  # classes of a split, as a task has at least two ways
 
 
+class TooFewClasses(DataError):
+    """A split would have too few classes, or none; the split `all` always has them."""
+
+
 def check_split(name: str) -> None:
     """Raise `DataError` if no split has this name."""
     if name not in SPLITS:
@@ -28,7 +32,6 @@ def held_back(groups: Sequence[str]) -> list[bool]:
             chosen = [order[unit] % every == 0 for unit in units]
             if FEWEST <= sum(chosen) <= len(chosen) - FEWEST:
                 return chosen
-    raise DataError(
-        f"{len(groups)} classes are too few to hold some back for validation: give at least {2 * FEWEST}, or use "
-        "--split all"
+    raise TooFewClasses(
+        f"{len(groups)} classes are too few to hold some back for validation: give at least {2 * FEWEST}"
     )

@@ -156,6 +156,57 @@ def test_a_file_that_is_there_is_not_overwritten_unasked(client: httpx.Client, t
     assert out.stat().st_size > 1000
 
 
+def test_a_place_that_cannot_be_written_is_named_with_what_to_do(client: httpx.Client, tmp_path: Path) -> None:
+    task_id, server = create(client, FIVE[:2]).json()["task_id"], {"LEO_URL": str(client.base_url)}
+    (tmp_path / "folder.zip").mkdir()
+    (tmp_path / "dangling.zip").symlink_to(tmp_path / "nowhere" / "x.zip")
+    (tmp_path / "dangling").symlink_to(tmp_path / "nowhere")
+    for place, words in (
+        ("/dev/full", "choose a name that ends in .zip"),
+        ("/dev/null", "choose a name that ends in .zip"),
+        (tmp_path / "dangling", "choose a name that ends in .zip"),
+        (tmp_path / "folder.zip", "is a folder"),
+        (tmp_path / "dangling.zip", "--force"),
+        (tmp_path / "none" / "x.onnx", "make it first"),
+    ):
+        said = " ".join(run_leo("tasks", "export", task_id, place, status=1, **server).stderr.split())
+        assert words in said, said
+        assert "Errno" not in said
+    for place, words in ((tmp_path / "none.zip", "there is no"), (tmp_path / "folder.zip", "is a folder")):
+        said = " ".join(run_leo("tasks", "import", place, status=1, **server).stderr.split())
+        assert words in said, said
+    run_leo("tasks", "export", task_id, tmp_path / "TASK.ZIP", **server)
+    assert run_leo("tasks", "import", tmp_path / "TASK.ZIP", **server).stdout.strip()
+
+
+def test_a_bad_picture_is_named_by_its_file_alone(client: httpx.Client, support: Path, tmp_path: Path) -> None:
+    server = {"LEO_URL": str(client.base_url), "COLUMNS": "300"}
+    task_id = create(client, FIVE[:2]).json()["task_id"]
+    for number in range(9):
+        (tmp_path / f"{number}.png").write_bytes(png("ring", number))
+    (tmp_path / "8.png").write_bytes(b"no picture")
+    said = run_leo("tasks", "predict", task_id, tmp_path, status=3, **server).stderr
+    assert "8.png: is not a PNG" in " ".join(said.split())
+    (support / "ring" / "bad.png").write_bytes(png("ring")[:80])
+    said = " ".join(run_leo("tasks", "create", support, status=1, **server).stderr.split())
+    assert "bad.png: is damaged" in said
+
+
+def test_a_command_that_is_interrupted_while_it_is_imported_says_nothing() -> None:
+    hook = (
+        "import signal, sys\n"
+        "class Interrupts:\n"
+        "    def find_spec(self, name, path=None, target=None):\n"
+        "        if name == 'app.cli.tasks':\n"
+        "            signal.raise_signal(signal.SIGINT)\n"
+        "sys.meta_path.insert(0, Interrupts())\n"
+        "from app.cli import main\n"
+        "main()\n"
+    )
+    done = subprocess.run([sys.executable, "-c", hook], capture_output=True, text=True, timeout=60, check=False)
+    assert (done.returncode, done.stdout, done.stderr) == (130, "", "")
+
+
 def test_a_folder_has_no_other_files_than_its_own() -> None:
     """A server may send anything; nothing is written outside the folder, and nothing unknown into it."""
     packed = io.BytesIO()

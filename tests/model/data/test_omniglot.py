@@ -50,7 +50,7 @@ def test_splits_are_by_alphabet_and_share_none(tmp_path: Path) -> None:
     assert len(drawings.split("all")) == 40
     with pytest.raises(DataError, match="no split called 'test'"):
         drawings.split("test")
-    with pytest.raises(DataError, match="none for training: use --split all"):
+    with pytest.raises(DataError, match="none for training"):
         validation.split("train")
 
 

@@ -30,5 +30,5 @@ def test_of_one_group_single_classes_are_held_back() -> None:
 
 @pytest.mark.parametrize("groups", ["", "a", "abc", "aaa"])
 def test_too_few_classes_are_an_error(groups: str) -> None:
-    with pytest.raises(DataError, match="--split all"):
+    with pytest.raises(DataError, match="too few"):
         held_back(list(groups))
