@@ -77,13 +77,15 @@ def of_all_orientations() -> Iterator[tuple[str, bytes]]:
 
 
 def of_all_colours() -> Iterator[tuple[str, bytes]]:
-    """Palettes with transparency, and CMYK and pictures with profiles that fit and that do not."""
+    """Palettes with transparency, an animation behind another picture, CMYK, profiles that fit and that do not."""
     srgb = ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes()
     ring = canvas(CHARACTERS["ring"])
     yield "clear colour", encoded(ring.convert("P"), "PNG", transparency=0)
     yield "clear grey", encoded(ring.convert("L"), "PNG", transparency=255)
     yield "clear shares", encoded(ring.convert("P"), "PNG", transparency=bytes([0, 128, 255]))
     photo = product("orange", 5)
+    others = [photo, product("lime", 6)]
+    yield "animation", encoded(others[1], "PNG", save_all=True, append_images=others, default_image=True)
     yield "CMYK of sRGB", encoded(photo.convert("CMYK"), "JPEG", icc_profile=srgb)
     yield "swapped colours", encoded(photo, "PNG", icc_profile=of_swapped_colours())
     yield "sRGB", encoded(photo, "JPEG", icc_profile=srgb)
