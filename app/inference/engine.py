@@ -115,6 +115,11 @@ class Engine:
         side = self.info.config.resolution
         return (side, side) if self.takes_drawings else (side, side, 3)
 
+    @property
+    def version_and_shape(self) -> tuple[str, tuple[int, ...]]:
+        """What tells apart the images that it takes from those of other versions of its model."""
+        return self.info.version, self.shape
+
     def run(self, batch: list[Work]) -> list[Result]:
         """Do all work of a batch: phi once over all images, one inner loop over all tasks."""
         return self.begin(batch)()

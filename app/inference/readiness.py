@@ -29,12 +29,15 @@ class Readiness:
     """Runs the test, remembers its outcome, and watches the device."""
 
     def __init__(
-        self, batcher: WorkQueue, shape: tuple[int, ...], deadline: float, give_up: Callable[[str], object]
+        self,
+        batcher: WorkQueue,
+        model: Callable[[], tuple[str, tuple[int, ...]]],
+        deadline: float,
+        give_up: Callable[[str], object],
     ) -> None:
-        """`shape` of an image, [R,R] or [R,R,3]; `deadline`: seconds that the device may work on one batch; `give_up`
-        is called once, with the reason."""
-        self._batcher, self._deadline, self._give_up = batcher, deadline, give_up
-        self.shape = shape  # of the default model's images; a reload may change it
+        """`model` gives the version and the shape of images, [R,R] or [R,R,3], of what is to be tested now;
+        `deadline`: seconds that the device may work on one batch; `give_up` is called once, with the reason."""
+        self._batcher, self._model, self._deadline, self._give_up = batcher, model, deadline, give_up
         self._last_passed: float | None = None
         self._failures = 0
         self._tested_at, self._failed_before = time.monotonic(), 0
@@ -45,9 +48,11 @@ class Readiness:
 
     async def test(self) -> None:
         """Adapt to two strokes, then classify them. Raises whatever goes wrong."""
-        strokes = two_strokes(self.shape)
-        adapted = cast(Adapted, await self._batcher.submit(Adapt(strokes, np.array([0, 1]))))
-        work = Predict(strokes, None, adapted.codes)
+        # By its version: a reload may come in between, of which a device process learns only by such work.
+        version, shape = self._model()
+        strokes = two_strokes(shape)
+        adapted = cast(Adapted, await self._batcher.submit(Adapt(strokes, np.array([0, 1]), model_version=version)))
+        work = Predict(strokes, None, adapted.codes, version)
         predicted = cast(Predicted, await self._batcher.submit(work))
         if not np.isfinite(predicted.probabilities).all():
             raise RuntimeError("the model's answers are not finite")

@@ -6,7 +6,6 @@ import logging
 import signal
 
 from app.inference.models import Models
-from app.inference.readiness import Readiness
 from app.observability import metrics
 from app.settings import Settings
 
@@ -18,8 +17,8 @@ _published: set[tuple[str, str]] = set()  # names and versions that the metric h
 class Reload:
     """Reloads on the signal. A reload that fails leaves everything as it was, and logs why."""
 
-    def __init__(self, settings: Settings, models: Models, readiness: Readiness) -> None:
-        self._settings, self._models, self._readiness = settings, models, readiness
+    def __init__(self, settings: Settings, models: Models) -> None:
+        self._settings, self._models = settings, models
         self._lock = asyncio.Lock()
         self._running: set[asyncio.Task[None]] = set()
 
@@ -41,7 +40,6 @@ class Reload:
             except Exception as error:
                 log.error("the models stay as they are: %s", error)
                 return
-            self._readiness.shape = self._models.default.shape
             publish(self._models)
             loaded = ", ".join(f"{engine.info.name} {engine.info.version}" for engine in changed)
             log.info("reloaded: %s", loaded or "no model has changed")

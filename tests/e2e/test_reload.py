@@ -1,5 +1,6 @@
 """SIGHUP loads new weights while the service runs, and no task is lost."""
 
+import re
 import shutil
 import signal
 from pathlib import Path
@@ -73,5 +74,32 @@ def test_new_weights_serve_new_tasks_and_the_old_ones_their_own(tmp_path: Path, 
         assert server.predict_ring(new).json()["model_version"] == second
         assert httpx.get(f"{server.url}/readyz").status_code == 200
         reload(server, "no model has changed")
+    finally:
+        server.close()
+
+
+def batches(server: Server) -> int:
+    """How many batches the device has computed."""
+    counted = re.findall(r"^leo_batch_requests_count\S* (\d+)", httpx.get(f"{server.url}/metrics").text, re.MULTILINE)
+    return sum(map(int, counted))
+
+
+@pytest.mark.parametrize("device", ["cpu", "process:cpu"])
+def test_an_idle_service_stays_ready_after_a_reload_to_another_resolution(tmp_path: Path, device: str) -> None:
+    weights = tmp_path / "weights"
+    shutil.copytree(PROJECT / "weights" / "omniglot", weights)
+    server = Server(tmp_path / "data", LEO_WEIGHTS=str(weights), LEO_DEVICE=device)
+    try:
+        server.start()
+        shutil.rmtree(weights)
+        shutil.copytree(PROJECT / "weights" / "omniglot-105", weights)
+        config = weights / "config.json"
+        config.write_text(config.read_text().replace('"name": "omniglot-105"', '"name": "omniglot"'))
+        reload(server, "reloaded: omniglot")
+        before = batches(server)
+        # Nobody asks anything but the readiness test, which has a task adapted and then predict.
+        wait_until(lambda: batches(server) >= before + 4 or "readiness test failed" in server.log.read_text())
+        assert "readiness test failed" not in server.log.read_text()
+        assert httpx.get(f"{server.url}/readyz").status_code == 200
     finally:
         server.close()

@@ -40,7 +40,7 @@ class Watched:
         self.device = device
         self.batcher = Batcher(device.run, max_images=100, timeout=10)
         self.gave_up: list[str] = []
-        self.readiness = Readiness(self.batcher, (28, 28), 1.0, self.gave_up.append)
+        self.readiness = Readiness(self.batcher, lambda: ("", (28, 28)), 1.0, self.gave_up.append)
         self.codes = np.zeros((2, 64), dtype=np.float32)
 
 
