@@ -2,7 +2,9 @@
 
 import contextlib
 import socket
+import socketserver
 import ssl
+import threading
 import warnings
 from collections.abc import Iterator
 from pathlib import Path
@@ -104,3 +106,45 @@ def test_an_address_that_asks_for_too_much_gets_429(url: str) -> None:
         assert refused.status_code == 429
         assert refused.json()["detail"].startswith("your address")
         assert refused.headers["retry-after"] == "1"
+
+
+class CutOff(socketserver.StreamRequestHandler):
+    """A replica that dies when it has done what it was asked: it passes requests on, and no answer back."""
+
+    there: int  # the port of the server that does it
+    deletions: int
+
+    def handle(self) -> None:
+        request = self.request.recv(65536)
+        type(self).deletions += request.startswith(b"DELETE ")
+        with socket.create_connection(("127.0.0.1", self.there), timeout=30) as connection:
+            connection.sendall(request)
+            connection.recv(1)  # the answer has begun, so it is done
+
+
+class CutOffServer(socketserver.ThreadingTCPServer):
+    """Serves with `CutOff`."""
+
+    @property
+    def port(self) -> int:
+        return int(self.server_address[1])
+
+
+def test_a_deletion_that_was_made_is_not_answered_as_one_of_nothing(server: Server, tmp_path: Path) -> None:
+    CutOff.there, CutOff.deletions = server.port, 0
+    with CutOffServer(("127.0.0.1", 0), CutOff) as cut_off:
+        threading.Thread(target=cut_off.serve_forever, daemon=True).start()
+        try:
+            with gateway(tmp_path, [cut_off, server]) as url:
+
+                def delete() -> bool:
+                    """Delete a task through the gateway, which leaves out a replica for a while after it failed."""
+                    task_id = server.create_task()
+                    deleted = httpx.delete(f"{url}/tasks/{task_id}", timeout=30)
+                    assert deleted.status_code in (204, 503), deleted.text
+                    assert httpx.get(f"{server.url}/tasks/{task_id}").status_code == 404
+                    return CutOff.deletions > 0 and deleted.status_code == 204
+
+                wait_until(delete)
+        finally:
+            cut_off.shutdown()

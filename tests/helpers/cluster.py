@@ -3,9 +3,10 @@
 import contextlib
 import shutil
 import subprocess
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import Protocol
 
 import pytest
 
@@ -22,8 +23,16 @@ class Cluster:
         self.url, self.replicas, self.redis = url, replicas, redis
 
 
+class Replica(Protocol):
+    """What the gateway has as a replica."""
+
+    @property
+    def port(self) -> int:
+        """Where it listens, on 127.0.0.1."""
+
+
 @contextlib.contextmanager
-def gateway(folder: Path, replicas: list[Server], override: str = "") -> Iterator[str]:
+def gateway(folder: Path, replicas: Sequence[Replica], override: str = "") -> Iterator[str]:
     """Run nginx with the project's configuration, except for addresses and paths. Yields its URL."""
     nginx = shutil.which("nginx") or shutil.which("/usr/sbin/nginx")
     if nginx is None:
