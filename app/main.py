@@ -26,6 +26,7 @@ from app.http.middleware.headers import SecurityHeaders
 from app.http.middleware.keys import KeyCheck
 from app.http.middleware.log import RequestLog
 from app.http.middleware.other_pages import OtherPages, OwnNames
+from app.http.middleware.pacing import Pacing
 from app.http.middleware.path_prefix import AddRootPath, StripPathPrefix
 from app.http.openapi import TAGS, complete_openapi
 from app.http.rates import Rates
@@ -109,6 +110,7 @@ def create_app(
     app.add_middleware(SecurityHeaders)
     if prefix:
         app.add_middleware(StripPathPrefix, prefix=prefix)
+    app.add_middleware(Pacing)
     app.add_middleware(RequestLog)
     problems.install(app)
     # Most requests are predictions, and routes are tried one after the other.
@@ -185,7 +187,7 @@ async def _lifespan(app: FastAPI) -> AsyncIterator[None]:
     queue.start()
     if isinstance(queue, DeviceQueue):
         await queue.wait_until_ready()
-    readiness = Readiness(queue, models.default.shape, settings.device_deadline, _exit_soon)
+    readiness = Readiness(queue, lambda: models.default.version_and_shape, settings.device_deadline, _exit_soon)
     await warm_up(models, queue)
     await readiness.test()
     app.state.readiness = readiness
@@ -195,7 +197,7 @@ async def _lifespan(app: FastAPI) -> AsyncIterator[None]:
     metrics.register_gauge(metrics.queue_images, lambda: queue.waiting_images)
     metrics.register_gauge(metrics.workers_ready, lambda: shared_state.ready_workers)
     publish(models)
-    Reload(settings, models, readiness).listen()
+    Reload(settings, models).listen()
     watchdog = Watchdog(settings.device_deadline)
     watchdog.start()
 

@@ -1,9 +1,11 @@
 """OpenAPI entries that FastAPI cannot derive: bodies that may be JSON or multipart, problem documents, headers."""
 
+import hashlib
 import http
 from typing import Any
 
-from fastapi import FastAPI
+from fastapi import FastAPI, Request, Response
+from fastapi.responses import JSONResponse
 from pydantic import BaseModel
 
 from app.http.bodies import ABOUT_NEGATIVES
@@ -161,6 +163,26 @@ def complete_openapi(app: FastAPI, *models: type[BaseModel]) -> None:
         return app.openapi_schema
 
     app.openapi = openapi  # type: ignore[method-assign]
+    _serve_as_bytes(app)
+
+
+def _serve_as_bytes(app: FastAPI) -> None:
+    """Answer with the document as it was written once: FastAPI writes it anew each time, which takes milliseconds."""
+    body, tag = b"", ""
+
+    async def document(request: Request) -> Response:
+        nonlocal body, tag
+        if not body:
+            servers = {"servers": [{"url": root}]} if (root := request.scope.get("root_path", "").rstrip("/")) else {}
+            body = bytes(JSONResponse({**app.openapi(), **servers}).body)
+            tag = f'"{hashlib.sha256(body).hexdigest()[:16]}"'
+        if request.headers.get("if-none-match") == tag:
+            return Response(status_code=304, headers={"ETag": tag})
+        return Response(body, media_type="application/json", headers={"ETag": tag})
+
+    url = app.openapi_url
+    app.router.routes[:] = [route for route in app.routes if getattr(route, "path", None) != url]
+    app.add_route(url or "/openapi.json", document, include_in_schema=False)
 
 
 def _complete(operation: dict[str, Any]) -> None:

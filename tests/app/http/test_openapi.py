@@ -17,6 +17,13 @@ def document(client: httpx.Client) -> dict[str, Any]:
     return found
 
 
+def test_the_document_is_written_once_and_need_not_be_sent_again(client: httpx.Client) -> None:
+    first = client.get("/openapi.json")
+    again = client.get("/openapi.json", headers={"If-None-Match": first.headers["etag"]})
+    assert (again.status_code, again.content) == (304, b"")
+    assert client.get("/openapi.json", headers={"If-None-Match": '"other"'}).content == first.content
+
+
 def operations(document: dict[str, Any]) -> list[tuple[str, str, dict[str, Any]]]:
     return [
         (method, path, operation)
