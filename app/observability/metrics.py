@@ -5,6 +5,7 @@ together. So do the workers of one service if PROMETHEUS_MULTIPROC_DIR names a f
 imported: each worker writes its counts to files there, and each reads all of them.
 """
 
+import contextlib
 import os
 import time
 from collections.abc import Callable
@@ -15,6 +16,7 @@ from opentelemetry import trace
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest, values
 from prometheus_client.multiprocess import MultiProcessCollector
 
+from app.observability.metric_files import ReservedCounts
 from app.observability.processes import Processes, of_this_service
 
 REGISTRY = CollectorRegistry()
@@ -33,6 +35,7 @@ if "PROMETHEUS_MULTIPROC_DIR" in os.environ:
     # The library asks the system for the process id at each count, a dozen times a request. Only a fork changes it.
     # measured: a prediction takes 3 % less
     os.register_at_fork(after_in_child=_after_fork)
+    values.MmapedDict = ReservedCounts  # type: ignore[attr-defined]
     values.ValueClass = values.MultiProcessValue(lambda: _process_id)  # type: ignore[no-untyped-call]
 
 SECONDS = (0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1, 2, 5, 10, 30)
@@ -124,6 +127,8 @@ def page() -> bytes:
     if "PROMETHEUS_MULTIPROC_DIR" not in os.environ:
         return generate_latest(REGISTRY) + _of_processes()
     registry = CollectorRegistry()
+    with contextlib.suppress(OSError):  # somebody may have cleaned it away
+        os.makedirs(os.environ["PROMETHEUS_MULTIPROC_DIR"], exist_ok=True)
     MultiProcessCollector(registry)  # type: ignore[no-untyped-call]
     return generate_latest(registry) + _of_processes()
 
