@@ -10,7 +10,7 @@ import typer
 from app.cli.common import Format, fail, print_rows
 from app.cli.options import FormatOption
 from app.cli.task_ids import TaskId, full_id
-from app.cli.tasks import LOCAL, Url, one_by_one, print_task, server, tasks
+from app.cli.tasks import LOCAL, Url, one_by_one, print_task, server, tasks, telling_of_a_change
 
 Index = Annotated[int, typer.Argument(metavar="N", min=0, help="An example's number, see `leo tasks examples`.")]
 
@@ -51,7 +51,8 @@ def feedback(
     with server(url) as client:
         answer = (predicted, label) if picture is None else (predicted, label, picture)
         counts = client.feedback(full_id(client, task_id), [answer]).feedback
-    typer.echo(f"of {counts.judged} judged answers {counts.right} were right")
+    with telling_of_a_change():
+        typer.echo(f"of {counts.judged} judged answers {counts.right} were right")
 
 
 @tasks.command("remove")
@@ -70,7 +71,9 @@ def remove(
             if number not in there:
                 fail(f"the task has no example {number}, see leo tasks examples")
         one_by_one(numbers, lambda number: client.remove_example(task_id, number))
-        print_task(client.get(task_id))
+        task = client.get(task_id)
+    with telling_of_a_change():
+        print_task(task)
 
 
 @tasks.command("remove-negatives")
@@ -90,6 +93,7 @@ def remove_negatives(
             if number not in there:
                 fail(f"the task has no negative {number}, it has {', '.join(map(str, there)) or 'none'}")
         one_by_one(numbers, lambda number: client.remove_negative(task_id, number))
+    with telling_of_a_change():
         for number in there:
             if number not in numbers:
                 typer.echo(number)
@@ -104,4 +108,6 @@ def relabel(
 ) -> None:
     """Give an example another label; the task adapts again."""
     with server(url) as client:
-        print_task(client.relabel_example(full_id(client, task_id), number, label))
+        task = client.relabel_example(full_id(client, task_id), number, label)
+    with telling_of_a_change():
+        print_task(task)

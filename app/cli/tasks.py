@@ -54,8 +54,8 @@ def server(url: str) -> Iterator["Client"]:
         with Client(url, key=os.environ.get("LEO_API_KEY")) as client:
             yield client
     except (LeoError, httpx.InvalidURL, OSError, ValueError) as error:  # ValueError: an argument that names nothing
-        if is_of_output(error):
-            raise
+        if is_of_output(error) or (isinstance(error, OSError) and error.filename is not None):
+            raise  # `main` says what it is of
         fail(error)
 
 
@@ -100,7 +100,9 @@ def add(task_id: TaskId, support: Support, negatives: Negatives = None, url: Url
     labels, files, of_none = find_examples(support, negatives, min_classes=0)
     with server(url) as client, naming_the_file([*files, *of_none]):
         task_id = full_id(client, task_id)
-        print_task(client.add_support(task_id, read_examples(labels, files), negatives=read_pictures(of_none)))
+        changed = client.add_support(task_id, read_examples(labels, files), negatives=read_pictures(of_none))
+    with telling_of_a_change():
+        print_task(changed)
 
 
 @tasks.command("predict")
@@ -189,6 +191,21 @@ def print_id_of_new(client: "Client", task: "Task") -> None:
     except OSError:
         client.delete(task.task_id)
         raise
+
+
+@contextmanager
+def telling_of_a_change() -> Iterator[None]:
+    """Print what a change came to. If that cannot be written, say that the change is made, and exit with status 3."""
+    try:
+        yield
+        sys.stdout.flush()
+    except OSError as error:
+        if not is_of_output(error):
+            raise
+        os.dup2(os.open(os.devnull, os.O_WRONLY), 1)  # or the interpreter would fail once more when it ends
+        reason = f"the change is made, but what it came to cannot be written: {error.strerror}"
+        note(reason, heading="error: ", style="bold red")
+        raise typer.Exit(LEFT_OUT_STATUS) from error
 
 
 def one_by_one(items: Iterable[Item], change: Callable[[Item], object]) -> None:

@@ -92,6 +92,20 @@ def test_negatives_are_listed_and_removed(client: httpx.Client, support: Path, t
     assert run_leo("tasks", "remove-negatives", task_id, 1, 1, **server).stdout.split() == ["0", "2"]
 
 
+def test_a_change_of_which_nothing_can_be_printed_is_said_to_be_made(client: httpx.Client, support: Path) -> None:
+    server = os.environ | {"LEO_URL": str(client.base_url)}
+    one = run_leo(
+        "tasks", "create", support, "--negatives", support / "ex", LEO_URL=str(client.base_url)
+    ).stdout.strip()
+    commands = [("add", support), ("remove", "0"), ("relabel", "1", "tee"), ("feedback", "ring", "tee")]
+    for revision, (command, *options) in enumerate([*commands, ("remove-negatives", "0")], start=1):
+        with open("/dev/full", "w") as full:  # each write to it fails as on a full disk
+            leo = [sys.executable, "-m", "app.cli", "tasks", command, one, *map(str, options)]
+            changed = subprocess.run(leo, stdout=full, stderr=subprocess.PIPE, env=server, text=True)
+        assert (changed.returncode, client.get(f"/tasks/{one}").json()["revision"]) == (3, revision), command
+        assert "the change is made" in changed.stderr
+
+
 def test_negatives_come_from_files_folders_and_zips(client: httpx.Client, support: Path, tmp_path: Path) -> None:
     server = {"LEO_URL": str(client.base_url)}
     folder, one, text = tmp_path / "others", tmp_path / "wave.png", tmp_path / "text.png"
