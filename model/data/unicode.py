@@ -15,13 +15,17 @@ def compose(text: str) -> str:
 
 
 def has_heap_of_marks(text: str) -> bool:
-    """Whether more than `MOST_MARKS` marks follow one another."""
+    """Whether more than `MOST_MARKS` marks follow one another, joiners between them left out."""
     if text.isascii() or len(text) <= MOST_MARKS:
         return False
     in_row = 0
     for character in text:
         # By the category: a few marks whose own class says nothing are taken apart into marks that are sorted.
-        in_row = in_row + 1 if unicodedata.category(character)[0] == "M" else 0
+        category = unicodedata.category(character)
+        if category[0] == "M":
+            in_row += 1
+        elif category != "Cf":
+            in_row = 0
         if in_row > MOST_MARKS:
             return True
     return False

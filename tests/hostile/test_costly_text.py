@@ -76,6 +76,8 @@ def test_many_marks_on_a_letter_are_refused_and_few_are_spelling() -> None:
     assert spell("क\u094d\u0937\u093f", "label", 100)  # four marks and letters of Devanagari
     with pytest.raises(Exception, match="over 30 marks on one character: remove some"):
         spell("a" + "\u0300" * 31, "label", 100)
+    with pytest.raises(Exception, match="over 30 marks on one character: remove some"):
+        spell("क" + "\u0300" * 16 + "\u200d" + "\u0300" * 15, "label", 100)
     assert compose(MARKS) == MARKS  # as it is
     assert compose("e\u0301" * 1000) == "é" * 1000
 
