@@ -117,7 +117,7 @@ class Engine:
 
     @property
     def version_and_shape(self) -> tuple[str, tuple[int, ...]]:
-        """What tells apart the images that it takes from those of other versions of its model."""
+        """Its version, and the shape of the images that it takes."""
         return self.info.version, self.shape
 
     def run(self, batch: list[Work]) -> list[Result]:

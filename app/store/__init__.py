@@ -90,7 +90,7 @@ class TaskRecord:
     @property
     def numbers_of_negatives(self) -> list[int]:
         """The numbers of its negatives, which they keep, then the next one that is free: [M+1]."""
-        return self.negative_numbers or list(range(self.negative_count + 1))
+        return list(self.negative_numbers or range(self.negative_count + 1))
 
     @property
     def all_codes(self) -> NDArray[np.float32]:

@@ -251,15 +251,8 @@ def known(
     return torch.from_numpy(np.stack([background.known(own - shift, k) for own, k, shift in parts]))
 
 
-def score(background: Background, features: Tensor, logits: Tensor, negatives: Tensor | None = None) -> Tensor:
-    """Score features [T,Q,F] with the logits [T,Q,N] of their tasks against the background, [T,Q] on the host.
-
-    `negatives` [T,M,F+1] are heads of the tasks' negatives.
-    """
-    best, of_negatives = logits.amax(dim=-1), None  # [T, Q]
-    if negatives is not None:
-        by_negatives = features @ negatives[..., :-1].mT + negatives[..., -1].unsqueeze(1)  # [T, Q, M]
-        of_negatives = background.of_negatives(by_negatives.flatten(0, 1).cpu().numpy())
-    arrays = (features.flatten(0, 1).cpu().numpy(), best.flatten().cpu().numpy())
-    scores = background.score(*arrays, of_negatives)
+def score(background: Background, features: Tensor, logits: Tensor) -> Tensor:
+    """Score features [T,Q,F] with the logits [T,Q,N] of their tasks against the background, [T,Q] on the host."""
+    best = logits.amax(dim=-1)  # [T, Q]
+    scores = background.score(features.flatten(0, 1).cpu().numpy(), best.flatten().cpu().numpy())
     return torch.from_numpy(scores).view(best.shape)
