@@ -1,18 +1,23 @@
 // How what the page shows differs from what the task on the server has, example by example.
 
 /**
- * `shown` lists {example, label}, `sent` [id, label, number] of the examples in the task. The result lists what is to
- * be added, {example, label} again, what has another label now, {id, label}, and the ids of what is no longer shown.
+ * What an example is found by, be it its id or its number. Those of none of the classes, whose label is null, are
+ * numbered on their own; and what moves to or from them is removed and added, so that it is there twice for a while.
+ */
+export const keyOf = (label, name) => `${label === null ? "none" : "class"} ${name}`;
+
+/**
+ * `shown` lists {example, label}, `sent` entries [id, label, number] of the examples in the task. The result lists what
+ * is to be added, {example, label} again, what has another label now, {entry, label}, and entries no longer shown.
  */
 export function differences(shown, sent) {
-  const labels = new Map(shown.map(({ example, label }) => [example.id, label]));
-  const inTask = new Set(sent.map(([id]) => id));
+  const labels = new Map(shown.map(({ example, label }) => [keyOf(label, example.id), label]));
+  const inTask = new Set(sent.map(([id, label]) => keyOf(label, id)));
+  const now = sent.map((entry) => ({ entry, label: labels.get(keyOf(entry[1], entry[0])) }));
   return {
-    fresh: shown.filter(({ example }) => !inTask.has(example.id)),
-    moved: sent
-      .filter(([id, label]) => labels.has(id) && labels.get(id) !== label)
-      .map(([id]) => ({ id, label: labels.get(id) })),
-    removed: sent.map(([id]) => id).filter((id) => !labels.has(id)),
+    fresh: shown.filter(({ example, label }) => !inTask.has(keyOf(label, example.id))),
+    moved: now.filter(({ entry, label }) => label !== undefined && label !== entry[1]),
+    removed: now.filter(({ label }) => label === undefined).map(({ entry }) => entry),
   };
 }
 
@@ -20,15 +25,14 @@ export function differences(shown, sent) {
  * Whether at least two classes remain after each single change, in the order in which they are made: additions, moves,
  * removals. The server refuses one that leaves fewer. `shots`: how many examples the task has of each class.
  */
-export function leavesTwo(shots, sent, { fresh, moved, removed }) {
+export function leavesTwo(shots, { fresh, moved, removed }) {
   const left = new Map(Object.entries(shots));
-  const count = (label, by) => left.set(label, (left.get(label) ?? 0) + by);
+  const count = (label, by) => label !== null && left.set(label, (left.get(label) ?? 0) + by);
   const isEnough = () => [...left.values()].filter((each) => each > 0).length >= 2;
-  const labels = new Map(sent);
-  for (const { label } of fresh) if (label !== null) count(label, 1);
+  for (const { label } of fresh) count(label, 1);
   return (
-    moved.every(({ id, label }) => (count(label, 1), count(labels.get(id), -1), isEnough())) &&
-    removed.every((id) => (count(moved.find((each) => each.id === id)?.label ?? labels.get(id), -1), isEnough()))
+    moved.every(({ entry, label }) => (count(label, 1), count(entry[1], -1), isEnough())) &&
+    removed.every(([, label]) => (count(label, -1), isEnough()))
   );
 }
 
@@ -38,12 +42,13 @@ export function leavesTwo(shots, sent, { fresh, moved, removed }) {
  * The result has the pairs, [id, label, number] with the server's labels, and the listed ones that are in none.
  */
 export function pair(sent, listed) {
-  const labels = new Map(listed.map(({ index, label }) => [index, label]));
-  const taken = new Set(sent.map(([, , number]) => number));
-  const others = listed.filter(({ index }) => !taken.has(index));
+  const labels = new Map(listed.map(({ index, label }) => [keyOf(label, index), label]));
+  const taken = new Set(sent.map(([, label, number]) => keyOf(label, number)));
+  const others = listed.filter(({ index, label }) => !taken.has(keyOf(label, index)));
   const pairs = [];
   for (const [id, label, number] of sent) {
-    if (labels.has(number)) pairs.push([id, labels.get(number), number]);
+    const now = labels.get(keyOf(label, number));
+    if (now !== undefined) pairs.push([id, now, number]);
     if (typeof number === "number") continue;
     const place = others.findIndex((each) => each.label === label);
     if (place >= 0) pairs.push([id, label, others.splice(place, 1)[0].index]);

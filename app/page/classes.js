@@ -32,7 +32,7 @@ export function openNegatives() {
 const isOpened = () => negatives.element.isConnected;
 
 /** Show the card if there is something on it, unless the visitor has closed it since. */
-export const showUsedNegatives = () => (negatives.empty && !negatives.held) || isOpened() || openNegatives();
+const showUsedNegatives = () => negatives.empty || isOpened() || openNegatives();
 
 function showNegatives(record, examples) {
   if (!record || record.id !== negatives?.id) {
@@ -182,9 +182,12 @@ export const allCards = () => cards;
 export const cardOf = (element) =>
   byId("none").contains(element) ? negatives : cards.find((card) => card.element.contains(element));
 
-/** Each example with its card and label, class by class. */
-export const allExamples = () =>
-  cards.flatMap((card) => card.all().map((example) => ({ example, card, label: card.name })));
+/** Each example with its card and label, class by class; last what is none of them, with null for a label. */
+export const everyExample = () =>
+  everyCard().flatMap((card) => card.all().map((example) => ({ example, card, label: card === negatives ? null : card.name })));
+
+/** The same without what is none of the classes. */
+export const allExamples = () => everyExample().filter(({ label }) => label !== null);
 
 export const countDrawn = () => cards.filter((card) => !card.empty || card.held).length;
 

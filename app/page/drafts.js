@@ -8,8 +8,8 @@ const DELAY = 150; // milliseconds that changes are gathered before they are wri
 
 /**
  * The open classifier. `task` is what the server said of it last, or null. `sent` lists [id, label, number] of the
- * examples in it; the number is the server's, null until it is known. `negatives` lists the ids of those of none of its
- * classes, `former` the ids of tasks that it replaced. `underway` is null, or has {key, added, options} of a creation or
+ * examples in it; the label is null if it is none of the classes, the number is the server's, null until it is known.
+ * `former` lists the ids of tasks that it replaced. `underway` is null, or has {key, added, options} of a creation or
  * addition without an answer: its Idempotency-Key, [id, label] of what is sent, and the options of a creation.
  * `question` is what the large pad shows, `model` the chosen model or "".
  */
@@ -32,7 +32,7 @@ export const isCreation = ({ underway }) => Boolean(underway?.options);
 
 function blankDraft() {
   const choices = { name: "", model: "", keepImages: false, question: null };
-  const made = { task: null, sent: [], former: [], underway: null, negatives: [] };
+  const made = { task: null, sent: [], former: [], underway: null };
   return { id: newId(), ...choices, ...made, updated: Date.now() };
 }
 

@@ -1,6 +1,7 @@
 // One example of a class: strokes drawn on the pad, a photo made small, or one whose picture is not in this browser.
 // How each is painted, and which file is sent of it. Examples never change; others replace them.
 
+import { keyOf } from "./changes.js";
 import { makeCanvas, newId } from "./dom.js";
 
 const PEN_WIDTH = 0.042; // as a part of the side
@@ -19,8 +20,8 @@ export const ofStrokes = (strokes) => ({ id: newId(), position: nextPosition(), 
 export const ofPhoto = ({ blob, name, drawn }, position = nextPosition()) => ({ id: newId(), position, blob, name, drawn });
 
 /** An example that others have added to a task: its picture, or `remote` without one. Each tab gives it the same id. */
-export function ofServer(taskId, number, blob, drawn) {
-  const example = { id: `${taskId}-${number}`, position: nextPosition(), name: `example ${number}`, drawn };
+export function ofServer(taskId, { index, label }, blob, drawn) {
+  const example = { id: `${taskId}-${keyOf(label, index)}`, position: nextPosition(), name: `example ${index}`, drawn };
   return blob ? { ...example, blob } : { ...example, remote: true };
 }
 

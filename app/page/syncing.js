@@ -1,8 +1,8 @@
 // Brings the page in step with a task that was changed elsewhere: by another browser, or by code.
 
 import { ApiError, call } from "./api.js";
-import { pair } from "./changes.js";
-import { allCards, allExamples, cardNamed } from "./classes.js";
+import { keyOf, pair } from "./changes.js";
+import { allCards, cardFor, cardNamed, everyExample } from "./classes.js";
 import { changeDraft, draft, isCreation, save } from "./drafts.js";
 import { ofServer } from "./example.js";
 import { takesPhotos } from "./models.js";
@@ -14,8 +14,8 @@ const TOGETHER = 24; // pictures that are shown at once
 export function isBehind(mine) {
   const { task, sent } = mine;
   const shots = Object.values(task.shots).reduce((sum, each) => sum + each, 0);
-  const isKnown = ([, label, number]) => typeof number === "number" && Object.hasOwn(task.shots, label);
-  return additionOf(mine).length > 0 || shots !== sent.length || !sent.every(isKnown);
+  const isKnown = ([, label, number]) => typeof number === "number" && (label === null || Object.hasOwn(task.shots, label));
+  return additionOf(mine).length > 0 || shots + task.negatives !== sent.length || !sent.every(isKnown);
 }
 
 /** [id, label] of what an addition without an answer adds. */
@@ -26,41 +26,44 @@ const additionOf = (mine) => (isCreation(mine) ? [] : (mine.underway?.added ?? [
  * [id, label] of what was sent without an answer.
  */
 export async function sync(mine, doubtful = additionOf(mine)) {
-  const [task, listed] = await readBoth(mine.task.task_id);
-  const own = doubtful.filter(([, label]) => label !== null);
-  const negatives = [...mine.negatives, ...doubtful.filter((each) => !own.includes(each)).map(([id]) => id)];
-  const withThem = pair([...mine.sent, ...own], listed);
-  const areIn =
-    own.every(([id]) => withThem.pairs.some(([paired]) => paired === id)) &&
-    (own.length === doubtful.length || negatives.length === task.negatives);
+  const [task, listed] = await readAll(mine);
+  const withThem = pair([...mine.sent, ...doubtful], listed);
+  const areIn = doubtful.every(([id]) => withThem.pairs.some(([paired]) => paired === id));
   const { pairs, others } = areIn ? withThem : pair(mine.sent, listed);
-  const before = new Map(mine.sent);
+  const before = labelsOf(mine.sent);
   Object.assign(mine, { task, sent: pairs });
-  if (areIn && doubtful.length) Object.assign(mine, { negatives, underway: null });
+  if (areIn && doubtful.length) mine.underway = null;
   if (mine !== draft) {
-    await changeDraft(mine.id, { task, sent: pairs, negatives: mine.negatives, underway: mine.underway });
+    await changeDraft(mine.id, { task, sent: pairs, underway: mine.underway });
   } else {
-    follow(before, pairs);
+    follow(before, labelsOf(pairs));
     await save();
     await showOthers(mine, others);
   }
 }
 
-async function readBoth(id) {
+/** A task and what it has, {index, label}. */
+async function readAll({ task: { task_id: id }, sent }) {
   for (let tries = 1; ; tries++) {
     const task = await call("GET", `tasks/${id}`);
-    const { examples, revision } = await call("GET", `tasks/${id}/support`);
-    if (revision === task.revision) return [task, examples];
+    const none = await call("GET", `tasks/${id}/negatives`);
+    const { examples, revision } = await call("GET", `tasks/${id}/support`).catch((error) => {
+      if (error.status !== 409 || sent.some(([, label]) => label !== null)) throw error;
+      return { examples: [], revision: none.revision }; // a task made elsewhere may have kept no examples to list
+    });
+    const isSame = [revision, none.revision].every((each) => each === task.revision);
+    if (isSame) return [task, [...examples, ...none.negatives.map((index) => ({ index, label: null }))]];
     if (tries === MOST_TRIES) throw new ApiError(409, { detail: "Others keep changing this classifier." }, 1);
   }
 }
 
+const labelsOf = (sent) => new Map(sent.map(([id, label]) => [keyOf(label, id), label]));
+
 /** Do to the cards what was done to the task: `before` has the examples' labels as the page knew them. */
-function follow(before, pairs) {
-  const labels = new Map(pairs);
+function follow(before, labels) {
   const moves = new Map(); // for each card the examples that have another label now, by that label
-  for (const { example, card, label } of allExamples()) {
-    const [known, now] = [before.get(example.id), labels.get(example.id)];
+  for (const { example, card, label } of everyExample()) {
+    const [known, now] = [before, labels].map((each) => each.get(keyOf(label, example.id)));
     if (now === undefined && (known !== undefined || example.remote)) card.take(example);
     if (now === undefined || known === undefined || now === known || label !== known) continue;
     if (!moves.has(card)) moves.set(card, new Map());
@@ -81,17 +84,20 @@ async function showOthers(mine, others) {
   const { task } = mine;
   for (let start = 0; start < others.length; start += TOGETHER) {
     const part = others.slice(start, start + TOGETHER);
-    const pictures = task.keep_images ? await Promise.all(part.map(({ index }) => picture(task, index))) : [];
+    const pictures = task.keep_images ? await Promise.all(part.map((each) => picture(task, each))) : [];
     if (mine !== draft || mine.task.task_id !== task.task_id) return;
-    const known = new Set(mine.sent.map(([, , number]) => number));
-    part.forEach(({ index, label }, i) => {
-      if (known.has(index)) return;
-      const example = ofServer(task.task_id, index, pictures[i], !takesPhotos(task.model));
+    const known = new Set(mine.sent.map(([, label, number]) => keyOf(label, number)));
+    part.forEach((each, i) => {
+      const { index, label } = each;
+      if (known.has(keyOf(label, index))) return;
+      const example = ofServer(task.task_id, each, pictures[i], !takesPhotos(task.model));
       mine.sent = [...mine.sent, [example.id, label, index]];
-      cardNamed(label).add([example]);
+      cardFor(label).add([example]);
     });
     await save();
   }
 }
 
-const picture = (task, index) => call("GET", `tasks/${task.task_id}/support/${index}/image`, null, { as: "blob" }).catch(() => null);
+/** The picture of an example, or null: those of none of the classes are never kept. */
+const picture = ({ task_id: id }, { index, label }) =>
+  label === null ? null : call("GET", `tasks/${id}/support/${index}/image`, null, { as: "blob" }).catch(() => null);

@@ -3,7 +3,7 @@
 import { call } from "./api.js";
 import { startAsking } from "./ask.js";
 import { differences, leavesTwo } from "./changes.js";
-import { allCards, allExamples, countDrawn, negativesCard, showUsedNegatives } from "./classes.js";
+import { allCards, countDrawn, everyExample } from "./classes.js";
 import { showCode } from "./code.js";
 import { byId, setText } from "./dom.js";
 import { draft, save } from "./drafts.js";
@@ -22,10 +22,8 @@ let work = ""; // "asked" while an update is under way that the visitor asked fo
 
 /** How the cards differ from the task. */
 export function difference() {
-  const found = differences(allExamples(), draft.sent);
-  const none = negatives().filter(({ example }) => !draft.negatives.includes(example.id));
-  const fresh = [...found.fresh, ...none].filter(({ example }) => !refused.has(example.id) && !example.remote);
-  return { ...found, fresh };
+  const found = differences(everyExample(), draft.sent);
+  return { ...found, fresh: found.fresh.filter(({ example }) => !refused.has(example.id) && !example.remote) };
 }
 
 const isSame = ({ fresh, moved, removed }) => fresh.length + moved.length + removed.length === 0;
@@ -35,16 +33,7 @@ export function needsNewTask(found = difference()) {
   const { task } = draft;
   if (!task || lost) return true;
   const isOther = (chosenModel() ?? task.model) !== task.model || draft.keepImages !== Boolean(task.keep_images);
-  return isOther || lacksNegatives() || !leavesTwo(task.shots, draft.sent, found);
-}
-
-/** What is none of the classes: each with its card, and null for a label. */
-export const negatives = () => negativesCard().all().map((example) => ({ example, card: negativesCard(), label: null }));
-
-/** Whether the task has negatives that are no longer shown: the server takes none away. */
-function lacksNegatives() {
-  const shown = negatives().map(({ example }) => example.id);
-  return !draft.negatives.every((id) => shown.includes(id));
+  return isOther || !leavesTwo(task.shots, found);
 }
 
 /** Whether there is a task made of exactly what the cards show. */
@@ -52,7 +41,7 @@ export const isUpToDate = () => draft.task !== null && isSame(difference()) && !
 
 /** Whether all examples of the task are here with their pictures, so that it can be made anew. */
 export const isWhole = () =>
-  [...allCards(), negativesCard()].every(({ held }) => !held) && allExamples().every(({ example }) => !example.remote);
+  allCards().every(({ held }) => !held) && everyExample().every(({ example }) => !example.remote);
 
 /** Show what may be done, after any change of the classes. */
 export function classesEdited() {
@@ -106,22 +95,21 @@ export function showTask(quietly) {
   startAsking(task, quietly);
 }
 
+const isOfClass = ([, label]) => label !== null;
+
 /** For the number of each example in the task its card, and its place and id there, if it is here. */
 function sources() {
   const here = new Map(
     allCards().flatMap((card) => card.all().map(({ id }, index) => [id, { card, index, id }])),
   );
-  return new Map(draft.sent.map(([id, , number]) => [number, here.get(id)]));
+  return new Map(draft.sent.filter(isOfClass).map(([id, , number]) => [number, here.get(id)]));
 }
 
 /** Tell each card how many of its examples the server has and does not list. */
 function showHeld() {
   const counts = new Map(Object.entries(draft.task?.shots ?? {}));
-  for (const [, label] of draft.sent) counts.set(label, (counts.get(label) ?? 0) - 1);
+  for (const [, label] of draft.sent.filter(isOfClass)) counts.set(label, (counts.get(label) ?? 0) - 1);
   for (const card of allCards()) card.hold(Math.max(0, counts.get(card.name) ?? 0));
-  const { task, negatives: sent } = draft;
-  negativesCard().hold(Math.max(0, (task.negatives ?? 0) - sent.length));
-  showUsedNegatives();
 }
 
 /** Show a classifier without a task. */
@@ -129,7 +117,7 @@ export function showNoTask() {
   document.body.classList.remove("taught");
   byId("inside").hidden = byId("use").hidden = true;
   setText("ask-hint", "Create a classifier first. Then draw or show something here, and it says what it is.");
-  for (const card of [...allCards(), negativesCard()]) card.hold(0);
+  for (const card of allCards()) card.hold(0);
   hideQuality();
   showState();
 }
@@ -166,7 +154,7 @@ export async function refreshTask() {
     const same = JSON.stringify(task) === JSON.stringify(mine.task);
     const isOlder = task.revision !== mine.task.revision;
     mine.task = task;
-    if (isOlder || isBehind(mine)) await sync(mine).catch(() => {}); // a task may have kept no examples to list
+    if (isOlder || isBehind(mine)) await sync(mine).catch(() => {}); // next time, then
     if (mine !== draft) return;
     if (!same || lost) {
       taskFound();

@@ -2,14 +2,15 @@
 
 import { showTaskInAddress } from "./address.js";
 import { ApiError, call, patiently, PICTURE } from "./api.js";
-import { allExamples, checkClasses } from "./classes.js";
+import { keyOf } from "./changes.js";
+import { checkClasses, everyExample } from "./classes.js";
 import { FOLDER, newId, plural } from "./dom.js";
 import { catchUp, changeDraft, draft, isCreation } from "./drafts.js";
 import { hideProgress, showError, showProgress, showStatus } from "./messages.js";
 import { chosenModel } from "./models.js";
 import { send } from "./sending.js";
 import { STUCK } from "./status.js";
-import { difference, isUpToDate, isWhole, LEARNING, needsNewTask, negatives, refused, showTask, showWork, taskFound, taskLost } from "./task.js";
+import { difference, isUpToDate, isWhole, LEARNING, needsNewTask, refused, showTask, showWork, taskFound, taskLost } from "./task.js";
 import { isBehind, sync } from "./syncing.js";
 import { readingDone } from "./teaching.js";
 
@@ -118,7 +119,7 @@ function failed(error, signal) {
 async function createAnew(mine, told) {
   if (!isWhole()) throw new ApiError(422, { detail: STUCK });
   const replaced = mine.task;
-  const shown = [...allExamples(), ...negatives()].filter(({ example }) => !refused.has(example.id));
+  const shown = everyExample().filter(({ example }) => !refused.has(example.id));
   const again = isCreation(mine) ? mine.underway.added.map(([id]) => id) : [];
   await send(null, shown, again, { ...told, ...sendingOf(mine) });
   if (replaced) retire(replaced.task_id);
@@ -135,22 +136,22 @@ async function change(mine, told) {
   if (fresh.length) await send(mine.task, news, [], { ...told, ...sendingOf(mine) });
   await learnNumbers(mine, told);
   let done = 0;
-  const step = async (id, call, sent) => {
+  const step = async (entry, call, sent) => {
     told.progress("Changing examples", done++, moved.length + removed.length);
-    await changeOne(mine, id, call, sent, told);
+    await changeOne(mine, entry, call, sent, told);
   };
-  for (const { id, label } of moved) {
-    await step(id, ["PATCH", { label }], (entry) => [[entry[0], label, entry[2]]]);
+  for (const { entry, label } of moved) {
+    await step(entry, ["PATCH", { label }], ([id, , number]) => [[id, label, number]]);
   }
-  for (const id of removed) await step(id, ["DELETE", null], () => []);
+  for (const entry of removed) await step(entry, ["DELETE", null], () => []);
 }
 
 /** Change one example in the task; `sent(entry)` is what then stands in place of its entry. */
-async function changeOne(mine, id, [method, content], sent, { signal, tell }) {
-  const entry = mine.sent.find(([each]) => each === id);
+async function changeOne(mine, [wanted, of], [method, content], sent, { signal, tell }) {
+  const entry = mine.sent.find(([id, label]) => keyOf(label, id) === keyOf(of, wanted));
   if (!entry) return; // it was removed elsewhere
   signal.throwIfAborted();
-  const path = `tasks/${mine.task.task_id}/support/${entry[2]}`;
+  const path = `tasks/${mine.task.task_id}/${of === null ? "negatives" : "support"}/${entry[2]}`;
   try {
     const task = await patiently(() => call(method, path, content, { signal }), tell, signal);
     await took(mine, task, mine.sent.flatMap((each) => (each === entry ? sent(entry) : [each])));
@@ -174,15 +175,14 @@ const sendingOf = (mine) => ({
     return { key, options };
   },
   received: (task, part, isNew) => {
-    const isOfClass = ({ label }) => label !== null;
-    const none = part.filter((each) => !isOfClass(each)).map(({ example }) => example.id);
-    mine.negatives = isNew ? none : [...mine.negatives, ...none];
     if (isNew && mine.task) mine.former = [...mine.former, mine.task.task_id];
     // The numbers of examples added later are asked for at the end, once for all of them.
-    const added = part.filter(isOfClass).map(({ example, label }, index) => [example.id, label, isNew ? index : null]);
+    const ofClasses = part.filter(({ label }) => label !== null).length;
+    const numberOf = (label, index) => (isNew ? index - (label === null ? ofClasses : 0) : null);
+    const added = part.map(({ example, label }, index) => [example.id, label, numberOf(label, index)]);
     const before = isNew ? [] : mine.sent;
-    const known = new Map(before);
-    return took(mine, task, [...before, ...added.filter(([id]) => !known.has(id))]);
+    const known = new Set(before.map(([id, label]) => keyOf(label, id)));
+    return took(mine, task, [...before, ...added.filter(([id, label]) => !known.has(keyOf(label, id)))]);
   },
   caughtUp: async () => {
     await sync(mine, []);
@@ -193,7 +193,7 @@ const sendingOf = (mine) => ({
 /** Keep what the task is now, and which examples are in it. */
 function took(mine, task, sent) {
   if (mine === draft) taskFound();
-  return keep(mine, { task, sent, former: mine.former, negatives: mine.negatives, underway: null });
+  return keep(mine, { task, sent, former: mine.former, underway: null });
 }
 
 /** Keep changes of a classifier, which may no longer be the open one. */
@@ -204,12 +204,7 @@ function keep(mine, changes) {
 
 /** Learn the numbers of what was sent, and what others have changed meanwhile. */
 async function learnNumbers(mine, { tell, signal }) {
-  if (!isBehind(mine)) return;
-  try {
-    await patiently(() => sync(mine), tell, signal);
-  } catch (error) {
-    if (error.status !== 409) throw error; // the task may have kept no examples to list
-  }
+  if (isBehind(mine)) await patiently(() => sync(mine), tell, signal);
 }
 
 /** The options of a new task, which lasts as long as the one that it replaces, and a day at least. */

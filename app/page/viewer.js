@@ -1,6 +1,6 @@
 // One example shown large, with what can be done with it: delete it, move it to another class, look at the next.
 
-import { allCards, moveExample, negativesCard, removeExample } from "./classes.js";
+import { allCards, everyCard, moveExample, negativesCard, removeExample } from "./classes.js";
 import { byId, makeCanvas, onChosen, onClick, setText } from "./dom.js";
 import { paint } from "./example.js";
 
@@ -45,9 +45,12 @@ function show(card, example) {
   byId("viewer-after").disabled = index >= card.examples.length - 1;
 }
 
-/** Where the shown example may be moved. What is none of the classes must be sent, which takes a picture. */
-const targets = () =>
-  [...allCards(), ...(shown.example.remote ? [] : [negativesCard()])].filter((card) => card !== shown.card);
+/** Where the shown example may be moved. To be none of the classes, or no longer so, it is sent, which takes a picture. */
+function targets() {
+  const { card: from, example } = shown;
+  const cards = example.remote ? (from === negativesCard() ? [] : allCards()) : everyCard();
+  return cards.filter((card) => card !== from);
+}
 
 const indexOfShown = () => shown.card.examples.findIndex(({ id }) => id === shown.example.id);
 

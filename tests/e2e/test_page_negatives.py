@@ -5,10 +5,10 @@ from pathlib import Path
 
 import httpx
 import pytest
-from playwright.sync_api import Browser, Page, ViewportSize, expect
+from playwright.sync_api import Browser, Page, Response, ViewportSize, expect
 
 from app.settings import Settings
-from tests.helpers.drawn import CHARACTERS, shaky
+from tests.helpers.drawn import CHARACTERS, png, shaky
 from tests.helpers.page import DESKTOP, PHONE, Visit
 from tests.helpers.page_task import id_of, photos, shots, teach_photos
 from tests.helpers.serving import serving
@@ -20,6 +20,16 @@ STRANGER = next(name for name in CHARACTERS if name not in FIVE)
 def negatives(client: httpx.Client, page: Page) -> int:
     """How many negatives the server has of the open task."""
     return int(client.get(f"/tasks/{id_of(page)}").json()["negatives"])
+
+
+def numbers(client: httpx.Client, page: Page) -> list[int]:
+    """The numbers of the negatives that the server has of the open task."""
+    return list(client.get(f"/tasks/{id_of(page)}/negatives").json()["negatives"])
+
+
+def changes_negatives(response: Response) -> bool:
+    """Whether it answers the removal of a negative."""
+    return response.request.method == "DELETE" and "/negatives/" in response.url
 
 
 def draw_negatives(visit: Visit, count: int) -> None:
@@ -101,19 +111,43 @@ def test_they_are_removed_moved_and_brought_back(browser: Browser, client: httpx
         address = page.url
         assert negatives(client, page) == 2
         page.locator("#negatives .thumbs button").click()
-        page.click("#viewer-delete")
-        expect(page.locator("#create")).to_have_text("Create it again")
+        with page.expect_response(changes_negatives) as removal:
+            page.click("#viewer-delete")
+        assert removal.value.url.endswith("/negatives/0")  # the one that was drawn first, not the one on the pad
+        expect(page.locator("#status")).to_contain_text("Ready: 3 classes")
+        assert numbers(client, page) == [1]
         page.keyboard.press("Control+z")
         expect(page.locator("#negatives .thumbs li")).to_have_count(1)
         expect(page.locator("#status")).to_contain_text("Ready: 3 classes")
+        assert numbers(client, page) == [1, 2]
         page.locator("#negatives .thumbs button").click()
         page.select_option("#viewer-move", label=FIVE[1])
-        expect(page.locator("#create")).to_have_text("Create it again")
-        assert page.url == address  # the task that there is stays until one asks for another
-        page.click("#create")
         expect(page.locator("#status")).to_contain_text("Ready: 3 classes")
-        assert negatives(client, page) == 1
+        expect(page.locator("#create")).to_be_hidden()
+        assert numbers(client, page) == [1]
         assert shots(client, page) == {FIVE[0]: 1, FIVE[1]: 2, FIVE[2]: 1}
+        page.click("#toast-undo")
+        expect(page.locator("#status")).to_contain_text("Ready: 3 classes")
+        assert numbers(client, page) == [1, 3]
+        assert shots(client, page) == dict.fromkeys(FIVE[:3], 1)
+        assert (page.url, visit.wrong) == (address, [])  # it is the same task all the while
+
+
+def test_what_others_remove_of_them_goes_from_the_page_too(browser: Browser, client: httpx.Client) -> None:
+    with Visit(browser, client, DESKTOP) as visit:
+        page = visit.page
+        draw_negatives(visit, 3)
+        visit.teach(FIVE[:2])
+        assert numbers(client, page) == [0, 1, 2]
+        client.delete(f"/tasks/{id_of(page)}/negatives/1").raise_for_status()
+        page.reload()
+        expect(page.locator("#negatives .thumbs li")).to_have_count(1)
+        expect(page.locator("#status")).to_contain_text("Ready: 2 classes")
+        page.locator("#negatives .undo").click()  # the last one, which is on the pad
+        page.click("#create")
+        expect(page.locator("#status")).to_contain_text("Ready: 2 classes")
+        expect(page.locator("#create")).to_be_hidden()
+        assert numbers(client, page) == [0]
 
 
 def test_another_tab_takes_neither_the_hand_nor_the_choice_away(browser: Browser, client: httpx.Client) -> None:
@@ -155,23 +189,32 @@ def test_a_copy_has_them_and_a_new_classifier_does_not(browser: Browser, client:
         expect(page.locator("#negatives .pad.drawn")).to_have_count(1)
 
 
-def test_through_a_link_they_are_counted_and_cannot_be_replaced(browser: Browser, client: httpx.Client) -> None:
-    with Visit(browser, client, DESKTOP) as visit:
-        draw_negatives(visit, 2)
-        visit.teach(FIVE[:3])
-        link = visit.page.url
+@pytest.mark.parametrize("kept", [True, False], ids=["with its examples", "without"])
+def test_through_a_link_they_are_shown_and_can_be_removed(browser: Browser, client: httpx.Client, kept: bool) -> None:
+    strangers = [("negatives", png(STRANGER, seed)) for seed in range(2)]
+    files = [*(("images", png(label, 0)) for label in FIVE[:3]), *strangers]
+    content = {"labels": FIVE[:3], "keep_support": str(kept).lower()}
+    task = client.post("/tasks", files=files, data=content).raise_for_status().json()
     with Visit(browser, client, PHONE) as visit:
         page = visit.page
+        link = f"{client.base_url}/#task={task['task_id']}"
         page.goto(link)
-        expect(page.locator("#negatives .held")).to_have_text("2 examples on the server")
+        expect(page.locator("#negatives .thumbs li")).to_have_count(2)
         expect(page.locator("#status")).to_contain_text("Ready: 3 classes")
         visit.draw(page.locator("#negatives .pad canvas"), shaky(CHARACTERS[STRANGER], 5))
         page.click("#create")
         expect(page.locator("#status")).to_contain_text("Ready: 3 classes")
-        assert (negatives(client, page), page.url) == (3, link)
+        assert (numbers(client, page), page.url) == ([0, 1, 2], link)
         page.locator("#negatives .undo").click()
-        expect(page.locator("#status")).to_contain_text("this browser does not have them")
-        expect(page.locator("#create")).to_be_hidden()
+        page.locator("#negatives .thumbs button").first.click()
+        expect(page.locator("#viewer-move option")).to_have_count(
+            1
+        )  # to be a class's, its picture would have to be here
+        page.click("#viewer-delete")
+        page.keyboard.press("Escape")
+        page.click("#create")  # it can be brought back until then
+        expect(page.locator("#status")).to_contain_text("Ready: 3 classes")
+        assert (numbers(client, page), page.url) == ([1], link)
 
 
 def test_an_answer_is_corrected_to_none_of_these_in_one_click(browser: Browser, client: httpx.Client) -> None:
