@@ -1,6 +1,8 @@
 """The gateway's configuration, run by a real nginx in front of one real server."""
 
 import contextlib
+import http.client
+import json
 import socket
 import socketserver
 import ssl
@@ -42,7 +44,8 @@ def test_calls_answers_and_errors_pass_through_the_gateway(url: str, server: Ser
         first, second = (client.post("/tasks", data={"labels": FIVE}, files=images, headers=once) for _ in range(2))
         assert first.status_code == 201
         assert second.json() == first.json()
-        assert client.get("/repeatable").status_code == 404  # the gateway's own
+        for path in ("/repeatable", "/once/tasks", "/problem"):  # what the gateway has of its own is not to be seen
+            assert client.get(path).json() == client.get("/nothing").json()
         assert client.get("/tasks", params={"limit": 1}, headers=once).json()["tasks"] == [first.json()]
 
         too_large = client.post("/tasks", content=b"x" * (33 * 2**20))
@@ -59,6 +62,36 @@ def test_calls_answers_and_errors_pass_through_the_gateway(url: str, server: Ser
         assert down.status_code == 503
         assert down.headers["retry-after"] == "1"
         assert down.json()["detail"].startswith("no replica answers")
+
+
+MALFORMED = {
+    "nonsense": (b"nonsense\r\n\r\n", 400),
+    "no host": (b"GET / HTTP/1.1\r\n\r\n", 400),
+    "an escape of nothing": (b"GET /%zz HTTP/1.1\r\nHost: a\r\n\r\n", 400),
+    "TRACE": (b"TRACE / HTTP/1.1\r\nHost: a\r\n\r\n", 405),
+    "a long URL": (b"GET /" + b"a" * 40_000 + b" HTTP/1.1\r\nHost: a\r\n\r\n", 414),
+    "a long header": (b"GET / HTTP/1.1\r\nHost: a\r\nX-A: " + b"a" * 40_000 + b"\r\n\r\n", 431),
+    "a large body": (b"POST /tasks HTTP/1.1\r\nHost: a\r\nContent-Length: 99999999\r\n\r\n", 413),
+    "a large body to delete": (b"DELETE /tasks/a HTTP/1.1\r\nHost: a\r\nContent-Length: 99999999\r\n\r\n", 413),
+    "an unknown encoding": (b"POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: br\r\n\r\n", 501),
+    "an unknown version": (b"GET / HTTP/3.7\r\nHost: a\r\n\r\n", 505),
+}
+
+
+def test_what_the_gateway_refuses_it_says_as_the_service_does(url: str) -> None:
+    there = httpx.URL(url)
+    for name, (request, status) in MALFORMED.items():
+        with socket.create_connection((there.host, there.port or 80), timeout=30) as connection:
+            connection.sendall(request)
+            answer = http.client.HTTPResponse(connection)
+            answer.begin()
+            problem = json.loads(answer.read())
+        assert (name, answer.status, problem["status"]) == (name, status, status)
+        assert problem["type"] == "about:blank"
+        assert problem["title"]
+        assert problem["detail"]
+        assert answer.headers["content-type"] == "application/problem+json"
+        assert answer.headers["x-request-id"]
 
 
 def test_the_tls_override_serves_https(server: Server, tmp_path: Path) -> None:
@@ -83,6 +116,8 @@ def test_the_tls_override_serves_https(server: Server, tmp_path: Path) -> None:
         assert created.status_code == 201
         assert created.headers["strict-transport-security"].startswith("max-age=")
         assert client.get(f"https://localhost:{port}{created.headers['location']}").json() == created.json()
+        plain = client.get(f"http://localhost:{port}/tasks?limit=1")
+        assert (plain.status_code, plain.headers["location"]) == (308, f"https://localhost:{port}/tasks?limit=1")
         old = ssl.create_default_context()
         authority.configure_trust(old)
         with warnings.catch_warnings():
