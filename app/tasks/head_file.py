@@ -19,6 +19,7 @@ MOST_NAME_CHARACTERS = 100  # of a model, which an answer may repeat
 MOST_NUMBER = 1e6  # in codes and heads; with far larger ones probabilities would be no numbers
 AS_EXPORTED = "send what GET /tasks/{id}/parameters or GET /tasks/{id}/export.zip gave, unchanged"
 SCORE: TypeAdapter[float | None] = TypeAdapter(Annotated[float, Field(ge=-MOST_NUMBER, le=MOST_NUMBER)] | None)
+NUMBERS: TypeAdapter[list[int] | None] = TypeAdapter(list[Annotated[int, Field(ge=0, lt=2**53)]] | None)
 COHESION: TypeAdapter[float | None] = TypeAdapter(Annotated[float, Field(ge=-1, le=1)] | None)
 # How other files begin that people send instead.
 OTHER_FILES = {
@@ -36,13 +37,15 @@ OTHER_FILES = {
 class ExportedHead:
     """What the file holds: `weight` [N,F], `bias` [N], and the `codes` [N,L] they were decoded from.
 
-    And codes of the task's `negatives` [M,L], if it has any. `weight` and `bias` are None where the codes stand alone.
+    And codes of the task's `negatives` [M,L], if it has any, and `negative_numbers` [M+1] if one was ever removed.
+    `weight` and `bias` are None where the codes stand alone.
     """
 
     weight: NDArray[np.float32] | None
     bias: NDArray[np.float32] | None
     codes: NDArray[np.float32]
     negatives: NDArray[np.float32] | None
+    negative_numbers: list[int] | None
     labels: list[str]
     shots: list[int]
     adaptation: dict[str, Any]
@@ -65,9 +68,9 @@ def write(record: TaskRecord, head: Head | None) -> bytes:
         "shots": json.dumps(list(record.shots.values())),
         "adaptation": json.dumps(record.adaptation),
     }
-    for name, number in (("cohesion", record.cohesion), ("own_score", record.own_score)):
-        if number is not None:
-            described[name] = json.dumps(number)
+    for name in ("cohesion", "own_score", "negative_numbers"):
+        if (value := getattr(record, name)) is not None:
+            described[name] = json.dumps(value)
     ways = len(record.codes)
     tensors = {"codes": record.codes}
     if head is not None:
@@ -106,6 +109,7 @@ def read(data: bytes, max_header_bytes: int, *, codes_alone: bool = False) -> Ex
             bias=None if codes_alone else tensors["fc.bias"],
             codes=tensors["codes"],
             negatives=tensors.get("negatives"),
+            negative_numbers=NUMBERS.validate_json(described.get("negative_numbers", "null")),
             labels=json.loads(described["labels"]),
             shots=json.loads(described["shots"]),
             adaptation=AdaptationReport.model_validate_json(described["adaptation"]).model_dump(),
@@ -118,7 +122,9 @@ def read(data: bytes, max_header_bytes: int, *, codes_alone: bool = False) -> Ex
         raise Problem(422, f"the file lacks {error.args[0]}: {AS_EXPORTED}") from None
     except (ValueError, TypeError, RecursionError):
         raise Problem(
-            422, "the file's labels, shots, adaptation, cohesion or own_score are not what this service writes"
+            422,
+            "the file's labels, shots, adaptation, cohesion, own_score or negative_numbers are not what this service "
+            "writes",
         ) from None
     _check(head)
     return head
@@ -141,6 +147,9 @@ def _check(head: ExportedHead) -> None:
     negatives = head.negatives
     if negatives is not None and (negatives.dtype != np.float32 or negatives.ndim != 2 or not len(negatives)):
         raise Problem(422, f"negatives is {negatives.dtype} {list(negatives.shape)}, not float32 with rows")
+    numbers, count = head.negative_numbers, 0 if negatives is None else len(negatives)
+    if numbers is not None and (len(numbers) != count + 1 or sorted(set(numbers)) != numbers):
+        raise Problem(422, f"negative_numbers must be {count + 1} numbers that grow, the last one of none")
     every = {name: tensor for name, (tensor, _) in tensors.items()}
     if negatives is not None:
         every["negatives"] = negatives

@@ -123,6 +123,7 @@ class Importing(Creating):
             shots=shots,
             codes=exported.codes,
             negatives=exported.negatives,
+            negative_numbers=exported.negative_numbers,
             adaptation=exported.adaptation,
             cohesion=exported.cohesion,
             own_score=exported.own_score,

@@ -106,6 +106,11 @@ METADATA: dict[str, tuple[dict[str, str], str]] = {
     ),
     "an accuracy of 2": ({"adaptation": '{"losses": [1], "support_accuracy": 2, "milliseconds": 1}'}, "adaptation"),
     "a report that is no object": ({"adaptation": "null"}, "adaptation"),
+    "numbers of negatives that are not there": ({"negative_numbers": "[0, 1]"}, "negative_numbers must be 1"),
+    "no number that is free": ({"negative_numbers": "[]"}, "negative_numbers must be 1"),
+    "a number below 0": ({"negative_numbers": "[-1]"}, "negative_numbers"),
+    "a number beyond numbers": ({"negative_numbers": f"[{2**53}]"}, "negative_numbers"),
+    "half a number": ({"negative_numbers": "[0.5]"}, "negative_numbers"),
 }
 
 

@@ -103,6 +103,18 @@ def test_negatives_are_exported_and_come_back(client: httpx.Client, call: str) -
     assert known_of(client, back.json()["task_id"]) == pytest.approx(known_of(client, task_id), abs=1e-3)
 
 
+@pytest.mark.parametrize("call", ["parameters", "export.zip"])
+def test_they_come_back_with_their_numbers(client: httpx.Client, call: str) -> None:
+    task_id = with_negatives(client).json()["task_id"]
+    for number in (0, len(NEGATIVES) - 1):
+        client.delete(f"/tasks/{task_id}/negatives/{number}").raise_for_status()
+    before = client.get(f"/tasks/{task_id}/negatives").json()["negatives"]
+    back = client.post("/tasks/import", content=client.get(f"/tasks/{task_id}/{call}").content).json()["task_id"]
+    assert client.get(f"/tasks/{back}/negatives").json()["negatives"] == before
+    more(client, back, NEGATIVES[:1])
+    assert client.get(f"/tasks/{back}/negatives").json()["negatives"] == [*before, len(NEGATIVES)]
+
+
 def test_the_onnx_graph_knows_the_negatives(client: httpx.Client) -> None:
     task_id = with_negatives(client).json()["task_id"]
     graph = client.get(f"/tasks/{task_id}/export.onnx").content
