@@ -1,5 +1,7 @@
 """Pictures of every mode, depth, format and orientation get one answer: of the service and of an exported folder."""
 
+import base64
+import io
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -15,7 +17,7 @@ from tests.helpers.drawn import CHARACTERS, canvas, encoded, png
 from tests.helpers.modes import MODES, in_mode
 from tests.helpers.photographed import product
 from tests.helpers.profiles import of_swapped_colours
-from tests.helpers.standalone import export
+from tests.helpers.standalone import export, python_classifier
 from tests.helpers.tasks import create_from, predict
 
 FORMATS = ("PNG", "JPEG", "WEBP", "GIF", "BMP", "TIFF", "AVIF", "HEIF")
@@ -145,6 +147,16 @@ def test_a_turned_photo_is_the_upright_one(
                 assert [one["label"] for one in answer["top_k"]] == [one["label"] for one in expected["top_k"]]
                 for one, other in zip(answer["top_k"], expected["top_k"], strict=True):
                     assert one["confidence"] == pytest.approx(other["confidence"], abs=1e-6)  # batches differ in size
+
+
+def test_python_takes_bytes_paths_and_open_files(exported: dict[str, tuple[str, Path]], tmp_path: Path) -> None:
+    classifier = python_classifier(exported["omniglot"][1])
+    path, data = tmp_path / "ring.png", png("ring", 9)
+    path.write_bytes(data)
+    with path.open("rb") as opened:
+        asked = [data, bytearray(data), path, opened, io.BytesIO(data), base64.b64encode(data).decode()]
+        assert [answer["label"] for answer in classifier.predict(asked)] == ["ring"] * len(asked)
+    assert classifier.classify(str(path))["label"] == "ring"
 
 
 def test_the_python_file_says_what_it_cannot_read_and_goes_on(
