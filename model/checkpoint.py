@@ -102,10 +102,9 @@ def read_info(folder: Path) -> ModelInfo:
     file of its backbone is missing.
     """
     path = folder / CONFIG
-    if not path.is_file():
-        raise CheckpointError(f"{path} is missing: a model folder holds {CONFIG} and {WEIGHTS}")
+    data = _read(path)
     try:
-        content = json.loads(path.read_text())
+        content = json.loads(data.decode())
         if content.get("format") != FORMAT:
             raise CheckpointError(
                 f"{path} is of format {content.get('format')!r}; this version of the library reads format {FORMAT}"
@@ -129,9 +128,7 @@ def read_info(folder: Path) -> ModelInfo:
 def read_weights(folder: Path, info: ModelInfo) -> dict[str, Tensor]:
     """Read `model.safetensors`: tensors by name. Raises `CheckpointError` where its SHA-256 is not `info.sha256`."""
     path = folder / WEIGHTS
-    if not path.is_file():
-        raise CheckpointError(f"{path} is missing: a model folder holds {CONFIG} and {WEIGHTS}")
-    data = path.read_bytes()
+    data = _read(path)
     digest = hashlib.sha256(data).hexdigest()
     if digest != info.sha256:
         raise CheckpointError(
@@ -147,10 +144,10 @@ def read_weights(folder: Path, info: ModelInfo) -> dict[str, Tensor]:
 def read_background(folder: Path, info: ModelInfo) -> Background | None:
     """Read the background classes; None if the folder has none. Raises `CheckpointError` for those of another model."""
     path = folder / BACKGROUND
-    if not path.is_file():
+    if not path.exists():
         return None
     try:
-        version, background = unpack(path.read_bytes())
+        version, background = unpack(_read(path))
     except ValueError as error:
         raise CheckpointError(f"{path} is damaged: {error}; `leo calibrate --write` makes it again") from error
     if version != info.version or background.heads.shape[1] != info.config.feature_dim + 1:
@@ -159,6 +156,14 @@ def read_background(folder: Path, info: ModelInfo) -> Background | None:
             "delete the file and run `leo calibrate --write`"
         )
     return background
+
+
+def _read(path: Path) -> bytes:
+    """Read a file of a model folder. Raises `CheckpointError` where there is none; a pipe would be waited for."""
+    if path.is_file():
+        return path.read_bytes()
+    found = "is no regular file" if path.exists() else "is missing"
+    raise CheckpointError(f"{path} {found}: a model folder holds {CONFIG} and {WEIGHTS}")
 
 
 def check_weights(tensors: dict[str, Tensor], expected: dict[str, Tensor], path: Path) -> None:

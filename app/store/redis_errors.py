@@ -29,6 +29,11 @@ ADVICE_BY_CODE = {
     "WRONGTYPE": "something else has written to a key that begins with leo:",
     "BUSY": "a script of somebody else keeps it busy",
 }
+ADVICE_BY_TEXT = {
+    "CERTIFICATE_VERIFY_FAILED": "let LEO_STORE_URL name the host as its certificate does, and end with "
+    "?ssl_ca_certs=FILE if the system does not know who issued that",
+    "No such file or directory": "a file that LEO_STORE_URL names, such as ssl_ca_certs, is not there",
+}
 
 
 def describe(error: Exception) -> str:
@@ -36,4 +41,5 @@ def describe(error: Exception) -> str:
     reason = " ".join(IN_SCRIPT.sub("", str(error)).split()).rstrip(".") or type(error).__name__
     advice = next((advice for kind, advice in ADVICE_BY_KIND.items() if isinstance(error, kind)), None)
     advice = advice or ADVICE_BY_CODE.get(reason.partition(" ")[0])
+    advice = advice or next((advice for text, advice in ADVICE_BY_TEXT.items() if text in reason), None)
     return f"{reason}: {advice}" if advice else reason

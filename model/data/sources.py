@@ -111,7 +111,7 @@ class File:
 
     def __str__(self) -> str:
         name = shown(self.name)
-        return f"{self.source}/{name}" if str(self.source) != "." else name
+        return f"{str(self.source).rstrip('/')}/{name}" if str(self.source) != "." else name
 
     @property
     def folders(self) -> tuple[str, ...]:

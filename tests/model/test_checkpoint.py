@@ -1,13 +1,14 @@
 """Model folders: saving, loading, and errors for missing or damaged files."""
 
 import json
+import os
 import re
 from pathlib import Path
 
 import pytest
 import torch
 
-from model.checkpoint import CheckpointError, read_info, save_model
+from model.checkpoint import CheckpointError, read_background, read_info, save_model
 from model.leo import LatentEmbeddingOptimization
 from tests.helpers.models import tiny
 
@@ -69,6 +70,17 @@ def test_what_is_missing_or_damaged_is_said(folder: Path, tmp_path: Path) -> Non
     assert "model.safetensors is missing" in complaint()
     config.unlink()
     assert "config.json is missing" in complaint()
+    weights.unlink()
+    os.mkfifo(weights)  # which would be read without end
+    with pytest.raises(CheckpointError, match=r"model.safetensors is no regular file"):
+        load(folder)
+    weights.unlink()
+    weights.write_bytes(good_weights)
+    (folder / "known.safetensors").unlink(missing_ok=True)
+    (folder / "known.safetensors").mkdir()
+    with pytest.raises(CheckpointError, match=r"known.safetensors is no regular file"):
+        read_background(folder, read_info(folder))
+    (folder / "known.safetensors").rmdir()
     config.write_text("{")
     assert "config.json is damaged" in complaint()
     config.write_text("[]")

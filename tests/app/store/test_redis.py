@@ -9,10 +9,12 @@ from collections.abc import Awaitable
 from pathlib import Path
 
 import pytest
+import trustme
 from redis import Redis
 
 from app.store import StoreUnavailable, UnreadableRecord
 from app.store.redis import RedisStore
+from tests.helpers.ports import free_port
 from tests.helpers.records import five_way_record, ids, record
 from tests.helpers.redis_server import CALL_DEADLINE, RedisServer, started
 from tests.helpers.relay import Relay
@@ -192,6 +194,35 @@ def test_after_a_failover_the_address_is_asked_anew(tmp_path: Path) -> None:
     finally:
         old.kill()
         new.kill()
+
+
+def test_a_certificate_that_cannot_be_checked_is_told_with_the_option_that_helps(tmp_path: Path) -> None:
+    authority = trustme.CA()
+    issued = authority.issue_cert("localhost")
+    issued.private_key_pem.write_to_path(tmp_path / "key.pem")
+    issued.cert_chain_pems[0].write_to_path(tmp_path / "cert.pem")
+    authority.cert_pem.write_to_path(tmp_path / "ca.pem")
+    port, files = free_port(), ("cert", "key", "ca-cert")
+    options = [part for name in files for part in (f"--tls-{name}-file", f"{tmp_path}/{name.split('-')[0]}.pem")]
+    server = RedisServer(tmp_path, "--tls-port", str(port), "--tls-auth-clients", "no", *options)
+
+    async def count(query: str, host: str = "localhost") -> int:
+        store = await RedisStore.open(f"rediss://{host}:{port}/0{query}")
+        try:
+            return await store.count("me")
+        finally:
+            await store.close()
+
+    server.start()
+    try:
+        assert asyncio.run(count(f"?ssl_ca_certs={tmp_path}/ca.pem")) == 0
+        for query, host in (("", "localhost"), (f"?ssl_ca_certs={tmp_path}/ca.pem", "127.0.0.1")):
+            with pytest.raises(StoreUnavailable, match=r"name the host as its certificate does.*\?ssl_ca_certs=FILE"):
+                asyncio.run(count(query, host))
+        with pytest.raises(StoreUnavailable, match="ssl_ca_certs, is not there"):
+            asyncio.run(count(f"?ssl_ca_certs={tmp_path}/none.pem"))
+    finally:
+        server.kill()
 
 
 def test_a_full_redis_deletes_lists_and_counts(tmp_path: Path) -> None:

@@ -12,7 +12,7 @@ import pytest
 from app.settings import PROJECT
 from model.data import sources
 from model.data.folder import Folder
-from model.data.sources import DataError
+from model.data.sources import DataError, File
 
 
 def write(path: Path, data: bytes = b"x") -> Path:
@@ -35,6 +35,13 @@ def test_files_are_read_by_the_names_that_people_see(tmp_path: Path) -> None:
     ]
     assert str(folder.files[1]) == f"{tmp_path}/b/2.png"
     assert not folder.left_out
+
+
+@pytest.mark.parametrize("root", ["/", "//"])  # pathlib keeps the second apart, as POSIX does
+def test_files_in_the_root_are_named_as_people_write_them(tmp_path: Path, root: str) -> None:
+    folder = Folder(tmp_path)
+    folder.path = Path(root)  # without listing what lies there
+    assert str(File("ring.png", folder, 0)) == "/ring.png"
 
 
 @pytest.mark.parametrize(
