@@ -10,13 +10,14 @@ import os
 import time
 from collections.abc import Callable
 from functools import cache
+from pathlib import Path
 from typing import Any
 
 from opentelemetry import trace
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest, values
 from prometheus_client.multiprocess import MultiProcessCollector
 
-from app.observability.metric_files import ReservedCounts
+from app.observability.metric_files import ReservedCounts, unmoved
 from app.observability.processes import Processes, of_this_service
 
 REGISTRY = CollectorRegistry()
@@ -130,7 +131,8 @@ def page() -> bytes:
     with contextlib.suppress(OSError):  # somebody may have cleaned it away
         os.makedirs(os.environ["PROMETHEUS_MULTIPROC_DIR"], exist_ok=True)
     MultiProcessCollector(registry)  # type: ignore[no-untyped-call]
-    return generate_latest(registry) + _of_processes()
+    with unmoved(Path(os.environ["PROMETHEUS_MULTIPROC_DIR"])):
+        return generate_latest(registry) + _of_processes()
 
 
 def _of_processes() -> bytes:

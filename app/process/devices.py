@@ -108,23 +108,25 @@ class DeviceProcesses:
                     self._board.beats[number] = now + START_SECONDS - self._deadline
                     each.start()
             elif each.process.exitcode is not None:
-                self._note_end(number, each)
+                self._note_end(number, each, each.process)
             elif now - max(self._board.beats[number], self._awake_since) > self._deadline:
                 log.critical("device process %d has hung for over %g s: ending it", number, self._deadline)
                 each.process.kill()
 
-    def _note_end(self, number: int, ended: DeviceProcess) -> None:
+    def _note_end(self, number: int, ended: DeviceProcess, process: ForkProcess) -> None:
+        from app.observability.metric_files import keep_counts_of  # imported late, see PROMETHEUS_MULTIPROC_DIR
+
         now = time.monotonic()
         has_served = self._board.beats[number] <= now
         ended.failures = 0 if has_served else ended.failures + 1
         pause = min(LONGEST_PAUSE, FIRST_PAUSE * 2 ** (ended.failures - 2)) if ended.failures > 1 else 0.0
-        status = ended.process.exitcode if ended.process is not None else None
         log.error(
             "device process %d ended with status %s: starting another%s",
             number,
-            status,
+            process.exitcode,
             f" in {pause:g} s" * (pause > 0),
         )
+        keep_counts_of(process.pid or 0)
         ended.process, ended.due = None, now + pause
         self._board.images[number] = 0
         if not pause:

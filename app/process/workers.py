@@ -155,14 +155,14 @@ class Workers:
             self._shared_state.has_started = True
 
     def _note_dead_workers(self) -> None:
-        from prometheus_client.multiprocess import mark_process_dead  # imported late, see PROMETHEUS_MULTIPROC_DIR
+        from app.observability.metric_files import keep_counts_of  # imported late, see PROMETHEUS_MULTIPROC_DIR
 
         for worker in [worker for worker in self._workers if not worker.is_alive]:
             self._workers.remove(worker)
             self._note_started(worker.number)
             self._shared_state.set_ready(worker.number, ready=False)
             self._shared_state.bump_all_versions()  # it may have died between storing a change and announcing it
-            mark_process_dead(worker.process.pid)  # type: ignore[no-untyped-call]
+            keep_counts_of(worker.process.pid or 0)
             failures = self._failures[worker.number] + 1 if worker.is_early else 0
             self._failures[worker.number] = failures
             pause = min(LONGEST_PAUSE, FIRST_PAUSE * 2 ** (failures - 2)) if failures > 1 else 0.0

@@ -132,6 +132,11 @@ def test_workers_count_together(several: Server) -> None:
         after = values(client)
     assert after["leo_tasks_created_total"] == 3  # what the killed worker counted stays counted,
     assert after["leo_cache_tasks"] == 6  # what it held is gone
+    mapped = Path(f"/proc/{worker_ids(several)[0]}/maps").read_text().split()
+    (folder,) = {Path(name).parent for name in mapped if name.endswith(".db")}
+    counting = {file.name.rpartition("_")[2] for file in folder.glob("*.db")}
+    assert "ended.db" in counting  # and not in a file of the killed worker's own
+    assert f"{killed}.db" not in counting
 
 
 def test_a_killed_worker_is_replaced_and_loses_nothing(several: Server) -> None:

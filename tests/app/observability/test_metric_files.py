@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 from prometheus_client.mmap_dict import MmapedDict
 
-from app.observability.metric_files import FILE_BYTES, ReservedCounts
+from app.observability.metric_files import FILE_BYTES, ReservedCounts, keep_counts_of, unmoved
 from tests.helpers.small_disk import small_disk
 
 KEYS = [f"{n}{'k' * 100}" for n in range(2 * FILE_BYTES // 100)]  # over two files' first sizes
@@ -60,3 +60,53 @@ def test_a_folder_that_was_cleaned_away_is_made_again(tmp_path: Path) -> None:
         with closing(ReservedCounts(str(folder / f"counter_{process}.db"))) as counts:
             count(counts)
     assert [file.name for file in folder.iterdir()] == ["counter_2.db"]
+
+
+def sums_in(folder: Path) -> dict[str, float]:
+    """What readers find: the sum of each count over the files."""
+    sums: dict[str, float] = {}
+    for file in folder.glob("*.db"):
+        for key, value, *_ in MmapedDict.read_all_values_from_file(file):
+            sums[key] = sums.get(key, 0.0) + value
+    return sums
+
+
+def test_counts_of_processes_that_ended_stay_in_one_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PROMETHEUS_MULTIPROC_DIR", str(tmp_path))
+    for process in range(1, 6):
+        for kind in ("counter", "histogram", "gauge_livesum"):
+            with closing(ReservedCounts(str(tmp_path / f"{kind}_{process}.db"))) as counts:
+                counts.write_value(f"{kind} of all", float(process), 0.0)  # type: ignore[no-untyped-call]
+                counts.write_value(f"{kind} of {process}", 1.0, 0.0)  # type: ignore[no-untyped-call]
+                count(counts)
+    before = sums_in(tmp_path)
+    for process in range(1, 5):
+        keep_counts_of(process)
+    left = {f"{kind}_5.db" for kind in ("counter", "histogram", "gauge_livesum")}
+    assert {file.name for file in tmp_path.iterdir()} == left | {"counter_ended.db", "histogram_ended.db"}
+    after = sums_in(tmp_path)
+    assert {key: after[key] for key in before if key in after} == after
+    for kind in ("counter", "histogram"):
+        assert after[f"{kind} of all"] == 15
+        assert all(after[f"{kind} of {process}"] == 1 for process in range(1, 6))
+    keep_counts_of(77)  # which has counted nothing
+    assert sums_in(tmp_path) == after
+
+
+def test_while_they_are_read_and_on_a_full_disk_counts_stay_where_they_are(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with small_disk(tmp_path / "disk", 1) as disk:
+        monkeypatch.setenv("PROMETHEUS_MULTIPROC_DIR", str(disk))
+        for process in (1, 2):
+            with closing(ReservedCounts(str(disk / f"counter_{process}.db"))) as counts:
+                counts.write_value("of all", 1.0, 0.0)  # type: ignore[no-untyped-call]
+        with unmoved(disk), unmoved(disk):  # two readers
+            keep_counts_of(1)
+        assert {file.name for file in disk.glob("*.db")} == {"counter_1.db", "counter_2.db"}
+        keep_counts_of(1)
+        with (disk / "other").open("wb") as other:
+            os.posix_fallocate(other.fileno(), 0, shutil.disk_usage(disk).free)
+        keep_counts_of(2)
+        assert {file.name for file in disk.glob("*.db")} == {"counter_ended.db", "counter_2.db"}
+        assert sums_in(disk) == {"of all": 2.0}
