@@ -3,17 +3,37 @@
 import asyncio
 import time
 from collections.abc import AsyncIterator, Iterator
-from typing import Self
+from typing import Generic, Self
 
 import httpx
 
 from leo_client.answers import Task
 from leo_client.call import Answer, Call, Outcome
 from leo_client.calls import Calls
-from leo_client.connecting import Service, connect, proxy_between
+from leo_client.connecting import Http, Service, connect, proxy_between
 
 
-class Client(Calls):
+class Connected(Calls, Generic[Http]):
+    """What both clients are made with: where the service is, and the client of httpx that sends to it."""
+
+    _kind: type[Http]
+
+    def __init__(
+        self,
+        base_url: str | httpx.URL | None = None,
+        *,
+        key: str | None = None,
+        timeout: float | httpx.Timeout | None = 60,
+        retries: int = 4,
+        http_client: Http | None = None,
+    ) -> None:
+        self._service = Service.named(base_url, key)
+        self._http: Http = connect(self._kind, http_client, self._service.base_url, timeout)
+        self._owns_http = http_client is None
+        self._retries = retries
+
+
+class Client(Connected[httpx.Client]):
     """A client of the service. It may be shared by threads.
 
     A call that fails because the service is busy or away is sent again, if that does no harm. A creation, an import
@@ -37,19 +57,7 @@ class Client(Calls):
             print(client.predict(task.task_id, "what.png")[0].label)
     """
 
-    def __init__(
-        self,
-        base_url: str | httpx.URL | None = None,
-        *,
-        key: str | None = None,
-        timeout: float | httpx.Timeout | None = 60,
-        retries: int = 4,
-        http_client: httpx.Client | None = None,
-    ) -> None:
-        self._service = Service.named(base_url, key)
-        self._http = connect(httpx.Client, http_client, self._service.base_url, timeout)
-        self._owns_http = http_client is None
-        self._retries = retries
+    _kind = httpx.Client
 
     def __enter__(self) -> Self:
         return self
@@ -86,7 +94,7 @@ class Client(Calls):
             attempt += 1
 
 
-class AsyncClient(Calls):
+class AsyncClient(Connected[httpx.AsyncClient]):
     """`Client` for asyncio: the same arguments and calls, to be awaited.
 
     Example:
@@ -96,19 +104,7 @@ class AsyncClient(Calls):
                 print(task.name)
     """
 
-    def __init__(
-        self,
-        base_url: str | httpx.URL | None = None,
-        *,
-        key: str | None = None,
-        timeout: float | httpx.Timeout | None = 60,
-        retries: int = 4,
-        http_client: httpx.AsyncClient | None = None,
-    ) -> None:
-        self._service = Service.named(base_url, key)
-        self._http = connect(httpx.AsyncClient, http_client, self._service.base_url, timeout)
-        self._owns_http = http_client is None
-        self._retries = retries
+    _kind = httpx.AsyncClient
 
     async def __aenter__(self) -> Self:
         return self
