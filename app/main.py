@@ -51,7 +51,8 @@ from app.observability.scrapes import Scrapes
 from app.problems import Problem
 from app.settings import Settings
 from app.shared_state import SharedState
-from app.store import RecordOfOtherVersion, StoreLost, StoreUnavailable, TaskStore, UnreadableRecord
+from app.store import TaskStore
+from app.store.errors import RecordOfOtherVersion, StoreLost, StoreUnavailable, UnreadableRecord
 from app.store.redis import RedisStore
 from app.store.sqlite import SQLiteStore
 from app.tasks.options import UpdateTask

@@ -17,7 +17,7 @@ from ray.serve.config import AutoscalingConfig
 from app.main import create_app
 from app.observability import logs, metrics
 from app.settings import Settings
-from app.store import StoreUnavailable
+from app.store.errors import StoreUnavailable
 from model.allocator import keep_freed_memory
 
 

@@ -8,7 +8,7 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 
-from app.store import StoreUnavailable
+from app.store.errors import StoreUnavailable
 
 log = logging.getLogger(__name__)
 

@@ -29,7 +29,7 @@ from app.process.run_folder import run_folder
 from app.process.workers import Workers, worker_count
 from app.settings import Settings, misspelt
 from app.shared_state import SharedState
-from app.store import StoreUnavailable
+from app.store.errors import StoreUnavailable
 from model.allocator import keep_freed_memory
 
 log = logging.getLogger("app")

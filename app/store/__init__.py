@@ -1,4 +1,4 @@
-"""The task store: its protocol, its errors and the record of a task."""
+"""The task store: its protocol and the record of a task."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -9,38 +9,6 @@ from numpy.typing import NDArray
 
 IDEMPOTENCY_SECONDS = 24 * 3600  # an Idempotency-Key is kept this long, or until its task is gone
 MOST_CALLS = 512  # Idempotency-Keys kept of one task's changes: the latest, beside that of its creation
-
-
-class StoreUnavailable(Exception):
-    """The store cannot be reached or used right now."""
-
-
-class StoreLost(StoreUnavailable):
-    """The store cannot be used until a person does something about it; the message says what."""
-
-
-class UnreadableRecord(Exception):
-    """One stored task cannot be read; all others can. The message says why."""
-
-
-class RecordOfOtherVersion(UnreadableRecord):
-    """Another version of this program wrote it."""
-
-
-class DamagedRecord(UnreadableRecord):
-    """Its bytes are not what was written."""
-
-
-class IdempotencyConflict(Exception):
-    """The same Idempotency-Key was used for a different request before."""
-
-
-class TooManyTasks(Exception):
-    """The owner already has the most live tasks that its key allows."""
-
-
-class TooManyPictures(Exception):
-    """The owner's pictures would take more bytes than are allowed together."""
 
 
 @dataclass(frozen=True)

@@ -15,7 +15,7 @@ from pathlib import Path
 from queue import Empty, SimpleQueue
 from typing import Any, NamedTuple, TypeVar, cast
 
-from app.store import StoreLost, StoreUnavailable
+from app.store.errors import StoreLost, StoreUnavailable
 from app.store.reserve import Reserve
 from app.store.sqlite_file import SCHEMA_VERSION, UNTIL_THEN, Files, schema_version
 

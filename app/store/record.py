@@ -7,7 +7,8 @@ from typing import Any
 
 import numpy as np
 
-from app.store import DamagedRecord, RecordOfOtherVersion, StoredPage, TaskRecord, UnreadableRecord
+from app.store import StoredPage, TaskRecord
+from app.store.errors import DamagedRecord, RecordOfOtherVersion, UnreadableRecord
 
 SCHEMA = 1  # version of the format; raise it with every change that older programs cannot read
 SCHEMA_WITH_NEGATIVES = 2  # whose codes follow those of the classes; only records that have negatives are of it

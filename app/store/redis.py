@@ -31,16 +31,13 @@ from redis.exceptions import MovedError, ReadOnlyError, RedisClusterException, R
 from app.store import (
     IDEMPOTENCY_SECONDS,
     MOST_CALLS,
-    IdempotencyConflict,
     IdempotencyRecord,
     PictureChanges,
     StoredPage,
-    StoreUnavailable,
     TaskRecord,
-    TooManyPictures,
-    TooManyTasks,
     parse_cursor,
 )
+from app.store.errors import IdempotencyConflict, StoreUnavailable, TooManyPictures, TooManyTasks
 from app.store.record import pack, unpack, unpack_page
 from app.store.redis_errors import describe
 from app.store.redis_scripts import ADD, COUNT, DELETE, UPDATE

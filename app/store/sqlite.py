@@ -12,16 +12,13 @@ from typing import TypeVar
 from app.store import (
     IDEMPOTENCY_SECONDS,
     MOST_CALLS,
-    IdempotencyConflict,
     IdempotencyRecord,
     PictureChanges,
     StoredPage,
-    StoreUnavailable,
     TaskRecord,
-    TooManyPictures,
-    TooManyTasks,
     parse_cursor,
 )
+from app.store.errors import IdempotencyConflict, StoreUnavailable, TooManyPictures, TooManyTasks
 from app.store.group_commit import GroupCommit, unavailable
 from app.store.record import pack, unpack, unpack_page
 from app.store.sqlite_file import Files, open_files

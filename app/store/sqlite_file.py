@@ -9,7 +9,8 @@ from pathlib import Path
 
 import numpy as np
 
-from app.store import StoreLost, StoreUnavailable, TaskRecord
+from app.store import TaskRecord
+from app.store.errors import StoreLost, StoreUnavailable
 from app.store.record import pack
 
 SCHEMA_VERSION = 2

@@ -10,7 +10,8 @@ from numpy.typing import NDArray
 from app.inference.work import Predict, Predicted
 from app.observability import metrics
 from app.problems import Problem, no_such_task
-from app.store import StoreUnavailable, TaskRecord
+from app.store import TaskRecord
+from app.store.errors import StoreUnavailable
 from app.tasks.base import TaskBase, mean_shots, shift_of
 from app.tasks.cache import CachedTask
 from app.tasks.limits import check_answer, spell_labels

@@ -16,15 +16,8 @@ from app.observability import metrics
 from app.problems import Problem, no_such_task
 from app.settings import Settings
 from app.shared_state import SharedState
-from app.store import (
-    IdempotencyConflict,
-    IdempotencyRecord,
-    PictureChanges,
-    TaskRecord,
-    TaskStore,
-    TooManyPictures,
-    TooManyTasks,
-)
+from app.store import IdempotencyRecord, PictureChanges, TaskRecord, TaskStore
+from app.store.errors import IdempotencyConflict, TooManyPictures, TooManyTasks
 from app.tasks.cache import TaskCache
 from app.tasks.examples import Examples, unpack
 from app.tasks.limits import numbering_negatives

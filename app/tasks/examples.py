@@ -10,7 +10,8 @@ from safetensors.numpy import load, save
 
 from app.inference.support_features import SupportFeatures
 from app.problems import Problem
-from app.store import DamagedRecord, TaskRecord
+from app.store import TaskRecord
+from app.store.errors import DamagedRecord
 
 
 @dataclass(frozen=True)

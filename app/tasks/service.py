@@ -5,7 +5,8 @@ import math
 from collections.abc import Callable, Iterable
 
 from app.problems import Problem
-from app.store import StoredPage, StoreUnavailable, TaskRecord
+from app.store import StoredPage, TaskRecord
+from app.store.errors import StoreUnavailable
 from app.tasks.asking import Asking
 from app.tasks.changing import Changing
 from app.tasks.exporting import Exporting

@@ -20,7 +20,8 @@ from pydantic import BaseModel, Field, ValidationError
 from app.inference.work import Head
 from app.problems import Problem, describe_validation_errors
 from app.settings import Settings
-from app.store import DamagedRecord, TaskRecord
+from app.store import TaskRecord
+from app.store.errors import DamagedRecord
 from app.tasks import head_file
 from app.tasks.examples import Examples, unpack
 from app.tasks.head_file import ExportedHead

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from app.store import StoreUnavailable
+from app.store.errors import StoreUnavailable
 from app.store.sqlite import SQLiteStore
 from tests.helpers.records import record
 from tests.helpers.small_disk import small_disk

@@ -12,7 +12,8 @@ from pathlib import Path
 
 import pytest
 
-from app.store import IdempotencyConflict, IdempotencyRecord, StoreUnavailable, TooManyTasks
+from app.store import IdempotencyRecord
+from app.store.errors import IdempotencyConflict, StoreUnavailable, TooManyTasks
 from app.store.sqlite import SQLiteStore
 from tests.helpers.records import ids, record
 from tests.helpers.waiting import wait_in_loop_until

@@ -5,7 +5,8 @@ from collections.abc import Callable
 import numpy as np
 import pytest
 
-from app.store import DamagedRecord, RecordOfOtherVersion, TaskRecord
+from app.store import TaskRecord
+from app.store.errors import DamagedRecord, RecordOfOtherVersion
 from app.store.record import pack, unpack
 from tests.helpers.records import assert_same, five_way_record, record
 

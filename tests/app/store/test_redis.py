@@ -12,7 +12,7 @@ import pytest
 import trustme
 from redis import Redis
 
-from app.store import StoreUnavailable, UnreadableRecord
+from app.store.errors import StoreUnavailable, UnreadableRecord
 from app.store.redis import RedisStore
 from tests.helpers.ports import free_port
 from tests.helpers.records import five_way_record, ids, record

@@ -8,7 +8,8 @@ from pathlib import Path
 import pytest
 from redis import Redis
 
-from app.store import IdempotencyRecord, StoreUnavailable, TaskRecord, TooManyTasks
+from app.store import IdempotencyRecord, TaskRecord
+from app.store.errors import StoreUnavailable, TooManyTasks
 from app.store.redis import RedisStore
 from tests.helpers.ports import free_port
 from tests.helpers.records import assert_same, ids, record

@@ -11,7 +11,8 @@ from typing import Any
 
 import pytest
 
-from app.store import IdempotencyRecord, StoreUnavailable
+from app.store import IdempotencyRecord
+from app.store.errors import StoreUnavailable
 from app.store.sqlite import SQLiteStore
 from tests.helpers.records import assert_same, five_way_record, ids, record
 

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from app.store import StoreLost, StoreUnavailable
+from app.store.errors import StoreLost, StoreUnavailable
 from app.store.sqlite import SQLiteStore
 from tests.helpers.records import ids, record
 

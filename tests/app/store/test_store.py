@@ -11,16 +11,8 @@ from typing import Any
 import pytest
 from redis import Redis, RedisCluster
 
-from app.store import (
-    DamagedRecord,
-    IdempotencyConflict,
-    IdempotencyRecord,
-    PictureChanges,
-    RecordOfOtherVersion,
-    TaskStore,
-    TooManyPictures,
-    TooManyTasks,
-)
+from app.store import IdempotencyRecord, PictureChanges, TaskStore
+from app.store.errors import DamagedRecord, IdempotencyConflict, RecordOfOtherVersion, TooManyPictures, TooManyTasks
 from app.store.redis import RedisStore
 from app.store.sqlite import SQLiteStore
 from tests.helpers.records import assert_same, ids, record, support_of

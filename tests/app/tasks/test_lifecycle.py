@@ -17,7 +17,8 @@ from app.inference.models import Models
 from app.observability import metrics
 from app.problems import Problem
 from app.settings import Settings
-from app.store import StoredPage, StoreUnavailable, TaskRecord
+from app.store import StoredPage, TaskRecord
+from app.store.errors import StoreUnavailable
 from app.store.redis import RedisStore
 from app.store.sqlite import SQLiteStore
 from app.tasks.options import TaskOptions, UpdateTask
