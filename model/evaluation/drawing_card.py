@@ -6,12 +6,10 @@ from typing import Any
 from model.evaluation.accuracy import Setting, feasible_settings
 from model.evaluation.extracted_features import Pictures
 from model.evaluation.model_card import (
-    FOREIGN,
-    FOREIGN_MEANS,
-    MEANINGS,
     columns_of,
     ece_and_auroc,
     markdown_table,
+    meanings,
     percent,
     points,
     write_page,
@@ -81,8 +79,7 @@ def write_drawing_card(folder: Path, name: str, version: str, card: dict[str, An
     evaluation = [
         f"Measured on the validation alphabets, not turned: {validation['episodes']} tasks for each row, 15 queries a "
         "class (10 at 10 shots), 95 % intervals. *Gain by the steps*: how much more accurate the inner steps make the "
-        f"answers, in percentage points, on the same tasks. {MEANINGS}"
-        + (f" {FOREIGN_MEANS}" if FOREIGN in validation["rows"][0] else ""),
+        f"answers, in percentage points, on the same tasks. {meanings(validation['rows'])}",
         "",
         *markdown_table(columns_of(COLUMNS, validation["rows"]), _table_rows(validation)),
         "",

@@ -57,6 +57,11 @@ def ece_and_auroc(row: dict[str, Any]) -> list[str]:
     return cells
 
 
+def meanings(rows: Sequence[dict[str, Any]]) -> str:
+    """Say what the columns mean that `ece_and_auroc` fills."""
+    return f"{MEANINGS} {FOREIGN_MEANS}" if FOREIGN in rows[0] else MEANINGS
+
+
 def columns_of(columns: Sequence[str], rows: Sequence[dict[str, Any]]) -> list[str]:
     """Return a table's columns, of which `ece_and_auroc` fills the last."""
     return [*columns, *(["foreign passed, %"] if FOREIGN in rows[0] else [])]

@@ -12,12 +12,10 @@ from model.evaluation.accuracy import five_way_settings
 from model.evaluation.compare import Comparison
 from model.evaluation.diagnostics import diagnose
 from model.evaluation.model_card import (
-    FOREIGN,
-    FOREIGN_MEANS,
-    MEANINGS,
     columns_of,
     ece_and_auroc,
     markdown_table,
+    meanings,
     percent,
     points,
     write_page,
@@ -104,9 +102,8 @@ def write_photo_card(folder: Path, name: str, version: str, card: dict[str, Any]
         f"Measured on the validation classes: {validation['episodes']} tasks for each row, up to {QUERY} queries a "
         "class, 95 % intervals, all methods on the same tasks; accuracies are in per cent. Methods that do not name "
         "LEO's features use the backbone's last layer, averaged over all positions, as is common. Prototypes and the "
-        "logistic head on "
-        f"LEO's features show how much of LEO's lead comes from these features. {MEANINGS}"
-        + (f" {FOREIGN_MEANS}" if FOREIGN in validation["sources"][0]["rows"][0] else ""),
+        "logistic head on LEO's features show how much of LEO's lead comes from these features. "
+        f"{meanings(validation['sources'][0]['rows'])}",
         "",
     ]
     for source in validation["sources"]:
