@@ -1,1 +1,1 @@
-"""Every kind of hostile caller, one after the other, beside eight polite clients: `python -m bench.strangers`."""
+"""Hostile callers of every kind, and the server that they meet: `python -m bench.strangers` measures what they do."""
