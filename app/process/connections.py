@@ -29,8 +29,9 @@ HEADERS = 128  # and trailers of a request
 PIPELINED_REQUESTS = 8  # that wait for the answers before theirs
 ANSWER_SECONDS, ANSWER_BYTES_A_SECOND = 20.0, 4096  # a client has so long to take its answer, and longer as it takes it
 UNREAD_BYTES = 2**28  # of all answers that clients have not taken yet
-# A client that is still sending reads its answer only if its bytes are taken meanwhile.
-LINGER_SECONDS, LINGER_BYTES = 1.0, 2**24
+# A client that is still sending reads its answer only if its bytes are taken meanwhile. A gateway whose bytes are not
+# takes the replica for broken, and sends it nobody's requests: so the whole of any body that it passes on is taken.
+LINGER_SECONDS, LINGER_BODIES = 10.0, 2  # bodies of the largest size
 CONNECTIONS = 2048  # of one process; a connection takes some 10 KB
 SPARE_FILES = 256  # open files that are not connections
 OPEN_FILES = 2**14  # also the sockets of many workers, which their parent keeps
@@ -64,13 +65,14 @@ def _not_http(error: httptools.HttpParserError) -> Problem:
 class Connections:
     """All connections of one process, looked over once a second. Call it to make a new one, as uvicorn does."""
 
-    def __init__(self, most: int = CONNECTIONS, refusal: Callable[[Any], bytes | None] = lambda _: None) -> None:
+    def __init__(self, most: int, max_body_bytes: int, refusal: Callable[[Any], bytes | None] = lambda _: None) -> None:
         """`most`: open connections, above which the one that has kept the service waiting longest is closed.
 
-        `refusal` is asked about each request when its headers have come: None, or the 503 that it gets, from the
-        answer's second line on.
+        `max_body_bytes` is the limit of a request's body. `refusal` is asked about each request when its headers have
+        come: None, or the 503 that it gets, from the answer's second line on.
         """
         self._most, self.refusal = most, refusal
+        self.linger_bytes = LINGER_BODIES * max_body_bytes
         self._open: set[BoundedProtocol] = set()
         # Those whose client has yet to send a whole request, the one that began to wait first before the others.
         self._waiting: dict[BoundedProtocol, None] = {}
@@ -157,11 +159,8 @@ class BoundedProtocol(SingleWriteProtocol):
             self._message_since = self.loop.time()
         self._framing_bytes += len(data)
         try:
-            self.parser.feed_data(data)
-        except httptools.HttpParserUpgrade:
-            # No other protocol is spoken here: the request is answered as one of HTTP/1.1, and is the last.
-            self.cycle.keep_alive = False
-            self._linger()
+            while data:
+                data = self._parse(data)
         except httptools.HttpParserError as error:
             if self._fault is TOO_MANY_PIPELINED:
                 self.cycle.keep_alive = False  # those before it are answered, and the last of them ends the connection
@@ -173,6 +172,32 @@ class BoundedProtocol(SingleWriteProtocol):
                 self._refuse(HEADERS_TOO_LARGE)
             elif self._framing_bytes > FRAMING_BYTES + self._body_bytes // 4:
                 self._refuse(TOO_MUCH_FRAMING)
+
+    def _parse(self, data: bytes) -> bytes:
+        """Parse what has come. Returns what is to be parsed instead, if it offers to go on in another protocol.
+
+        No other protocol is spoken here, so the request counts as one of HTTP/1.1. But the parser takes its body for
+        the other protocol: another parser gets it without the offer.
+        """
+        try:
+            self.parser.feed_data(data)
+        except httptools.HttpParserUpgrade as upgrade:
+            rest = data[upgrade.args[0] :]
+            if not self._offers_upgrade:
+                self.cycle.keep_alive = False
+                self._linger()
+                return b""
+            first = b"%b %b HTTP/%b\r\n" % (self.parser.get_method(), self.url, self.parser.get_http_version().encode())
+            others = [name + b": " + value + b"\r\n" for name, value in self.headers if name != b"upgrade"]
+            self.parser = httptools.HttpRequestParser(self)
+            self.parser.set_dangerous_leniencies(lenient_data_after_close=True)  # as uvicorn's
+            return b"".join([first, *others, b"\r\n", rest])
+        return b""
+
+    @property
+    def _offers_upgrade(self) -> bool:
+        """Whether a request could go on in another protocol. CONNECT, which has no body, has to."""
+        return bool(self.parser.should_upgrade()) and self.parser.get_method() != b"CONNECT"
 
     # -- the parser's callbacks ----------------------------------------------------------------
 
@@ -200,6 +225,8 @@ class BoundedProtocol(SingleWriteProtocol):
             size = len(self.url) + sum(len(name) + len(value) + 4 for name, value in self.headers)
             if size > HEADER_BYTES:
                 self._stop_parsing(HEADERS_TOO_LARGE)
+        if self._offers_upgrade:
+            return
         self._in_headers, self._framing_bytes = False, 0
         super().on_headers_complete()
 
@@ -219,6 +246,8 @@ class BoundedProtocol(SingleWriteProtocol):
 
     def on_message_complete(self) -> None:
         """Begin to count anew with the next message."""
+        if self._offers_upgrade:
+            return
         self._message_since, self._in_headers, self._framing_bytes, self._discarded_bytes = None, True, 0, 0
         super().on_message_complete()
         if not self._has_answered:
@@ -324,5 +353,5 @@ class BoundedProtocol(SingleWriteProtocol):
 
     def _discard(self, size: int) -> None:
         self._discarded_bytes += size
-        if self._discarded_bytes > LINGER_BYTES:
+        if self._discarded_bytes > self._connections.linger_bytes:
             self.abort()

@@ -238,7 +238,7 @@ def run(
         timeout_keep_alive=75,  # seconds; longer than gateways keep idle connections, which never find one closed then
         timeout_graceful_shutdown=math.ceil(settings.stop_seconds),
         # It makes protocols, as their class would.
-        http=Connections(allow_open_files(), service.state.door.refusal),  # type: ignore[arg-type]
+        http=Connections(allow_open_files(), settings.max_body_bytes, service.state.door.refusal),  # type: ignore[arg-type]
         ws="none",
     )
     DrainingServer(config, service, settings.drain_seconds, ready).run(sockets)

@@ -15,6 +15,7 @@ import httpx
 import pytest
 import trustme
 
+from app.process.connections import URL_BYTES
 from app.settings import PROJECT
 from tests.helpers.cluster import gateway
 from tests.helpers.drawn import png
@@ -92,6 +93,30 @@ def test_what_the_gateway_refuses_it_says_as_the_service_does(url: str) -> None:
         assert problem["detail"]
         assert answer.headers["content-type"] == "application/problem+json"
         assert answer.headers["x-request-id"]
+
+
+def test_a_large_body_that_is_answered_early_costs_nobody_a_replica(url: str, tmp_path: Path) -> None:
+    with httpx.Client(base_url=url, timeout=30) as client:
+        for _ in range(4):
+            assert client.post("/nothing", content=b"x" * 2**25).status_code == 404
+            assert client.get("/models").status_code == 200
+    assert "upstream" not in errors_of(tmp_path)
+
+
+def test_an_answer_that_repeats_the_longest_url_costs_nobody_a_replica(url: str, tmp_path: Path) -> None:
+    with httpx.Client(base_url=url, timeout=30) as client:
+        for path in ("/docs/", "/tasks/"):
+            # nginx allows 8 KiB for the whole of a request's first line.
+            answer = client.get(f"{path}?x={'a' * (URL_BYTES - len('GET ?x= HTTP/1.1') - len(path) - 2)}")
+            assert answer.status_code == 307
+            assert client.get("/models").status_code == 200
+    assert "upstream" not in errors_of(tmp_path)
+
+
+def errors_of(folder: Path) -> str:
+    """What nginx complains of in its log. That a large body goes through a file is no complaint."""
+    lines = (folder / "nginx.log").read_text().splitlines()
+    return "\n".join(line for line in lines if ("[error]" in line or "[warn]" in line) and "buffered" not in line)
 
 
 def test_the_tls_override_serves_https(server: Server, tmp_path: Path) -> None:

@@ -22,7 +22,7 @@ from app.process.connections import (
     allow_open_files,
 )
 
-MOST = 5
+MOST, MAX_BODY = 5, 2**25
 REQUEST = b"GET / HTTP/1.1\r\nHost: test\r\n\r\n"
 BODY = REQUEST.replace(b"/ ", b"/smuggled ")  # looks like a request
 REFUSED = b"POST /refused HTTP/1.1\r\nHost: test\r\nContent-Length: %d\r\n\r\n" % len(BODY) + BODY
@@ -32,15 +32,25 @@ def refusal(scope: Scope) -> bytes | None:
     return b"content-length: 4\r\n\r\nbusy" if scope["path"] == "/refused" else None
 
 
-async def app(_: Scope, __: Receive, send: Send) -> None:
-    await send({"type": "http.response.start", "status": 200, "headers": [(b"content-length", b"2")]})
-    await send({"type": "http.response.body", "body": b"ok"})
+async def app(scope: Scope, receive: Receive, send: Send) -> None:
+    body = b""
+    if scope["path"] == "/echo":
+        while (message := await receive())["type"] == "http.request":
+            body += message["body"]
+            if not message["more_body"]:
+                break
+    await send(
+        {"type": "http.response.start", "status": 200, "headers": [(b"content-length", b"%d" % (len(body) + 2))]}
+    )
+    await send({"type": "http.response.body", "body": body + b"ok"})
 
 
 @pytest.fixture
 def port() -> Iterator[int]:
     with socket.create_server(("127.0.0.1", 0)) as listening:
-        config = uvicorn.Config(app, http=Connections(MOST, refusal), ws="none", lifespan="off", log_config=None)  # type: ignore[arg-type]
+        config = uvicorn.Config(
+            app, http=Connections(MOST, MAX_BODY, refusal), ws="none", lifespan="off", log_config=None
+        )  # type: ignore[arg-type]
         server = uvicorn.Server(config)
         thread = threading.Thread(target=server.run, args=([listening],))
         thread.start()
@@ -205,3 +215,54 @@ def test_as_many_files_are_allowed_as_connections_need() -> None:
         assert resource.getrlimit(resource.RLIMIT_NOFILE)[0] == min(OPEN_FILES, before[1])
     finally:
         resource.setrlimit(resource.RLIMIT_NOFILE, before)
+
+
+@pytest.mark.parametrize("headers", [1, HEADERS])  # a request that the app answers, and one that never reaches it
+def test_the_whole_of_a_body_is_taken_though_its_answer_was_sent_before(port: int, headers: int) -> None:
+    with connect(port) as connection:
+        own = b"".join(b"x-%d: \r\n" % n for n in range(headers))
+        connection.sendall(b"POST / HTTP/1.1\r\nHost: test\r\n%bContent-Length: %d\r\n\r\n" % (own, MAX_BODY))
+        assert connection.recv(2**16)
+        for _ in range(MAX_BODY // 2**16):
+            connection.sendall(bytes(2**16))
+
+
+OFFERS = {
+    "HTTP/2": b"Connection: Upgrade, HTTP2-Settings\r\nUpgrade: h2c\r\nHTTP2-Settings: AAMAAABk\r\n",
+    "WebSocket": b"connection: upgrade\r\nupgrade: websocket\r\nSec-WebSocket-Key: AAAA\r\n",
+}
+FRAMED = {
+    "length": b"Content-Length: 7\r\n\r\nexample",
+    "chunks": b"Transfer-Encoding: chunked\r\n\r\n7\r\nexample\r\n0\r\n\r\n",
+}
+
+
+@pytest.mark.parametrize("offer", OFFERS)
+@pytest.mark.parametrize("framed", FRAMED)
+def test_a_request_that_offers_another_protocol_keeps_its_body(port: int, offer: str, framed: str) -> None:
+    request = b"POST /echo HTTP/1.1\r\nHost: test\r\n" + OFFERS[offer] + FRAMED[framed]
+    with connect(port) as connection:
+        connection.sendall(request * 3)
+        answers = received(connection, 3)
+        assert answers.count(b"HTTP/1.1 200 OK") == answers.count(b"exampleok") == 3
+        for part in (request[:50], request[50:-3], request[-3:]):
+            connection.sendall(part)
+        assert received(connection, 1).endswith(b"exampleok")
+        assert is_answered(connection)
+
+
+def test_many_offers_in_one_read_are_answered_or_refused_in_order(port: int) -> None:
+    offer = b"GET /refused HTTP/1.1\r\nHost: test\r\n" + OFFERS["HTTP/2"] + b"\r\n"
+    with connect(port) as connection:
+        connection.sendall(offer * 1000)
+        assert received(connection, 1000).count(b"busy") == 1000
+        assert is_answered(connection)
+
+
+def test_a_tunnel_is_refused_by_the_app_and_ends_the_connection(port: int) -> None:
+    with connect(port) as connection:
+        connection.sendall(b"CONNECT test:80 HTTP/1.1\r\nHost: test:80\r\n\r\n" + REQUEST)
+        answer = b""
+        while more := connection.recv(65536):
+            answer += more
+    assert answer.count(b"HTTP/1.1 ") == 1
