@@ -15,6 +15,7 @@ from PIL import Image
 from scipy import ndimage
 
 from model.images.levels import to_8_bits
+from model.images.shrinking import shrunk
 from model.images.upright import orientation, turn
 
 SIDE = 105  # Omniglot's own size, pixels
@@ -60,9 +61,7 @@ def grey(picture: Image.Image) -> Levels:
     levels = turn(to_8_bits(picture), orientation(picture))
     if levels.mode == "CMYK":
         levels = levels.convert("RGB")
-    if max(levels.size) > WORK_SIDE:
-        levels = levels.copy() if levels is picture else levels
-        levels.thumbnail((WORK_SIDE, WORK_SIDE), Image.Resampling.BOX, reducing_gap=2.0)
+    levels = shrunk(levels, WORK_SIDE, Image.Resampling.BOX)
     if levels.mode == "RGBA":
         levels = _on_contrasting_paper(levels)
     levels = levels if levels.mode == "L" else levels.convert("L")

@@ -7,6 +7,7 @@ from PIL import Image
 
 from model.images.levels import to_8_bits
 from model.images.profiles import to_srgb
+from model.images.shrinking import shrunk
 from model.images.upright import orientation, turn
 
 SIDES = (384, 256, 192, 128, 96, 64, 32)  # longest side in pixels, the first that fits
@@ -33,8 +34,7 @@ class SmallCopies:
         levels = turn(to_8_bits(picture), orientation(picture))
         profile = picture.info.get("icc_profile")
         for side in SIDES:
-            small = levels.copy()
-            small.thumbnail((side, side), Image.Resampling.BICUBIC, reducing_gap=2.0)
+            small = shrunk(levels, side, Image.Resampling.BICUBIC)
             if profile or small.mode == "CMYK":
                 small = to_srgb(small, profile)
             encoded = [_encoded(small, "PNG", optimize=True)]
