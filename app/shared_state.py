@@ -3,15 +3,21 @@
 It is allocated before they are forked. Without locks nobody ever waits for a worker that was killed inside a write.
 """
 
+import contextlib
+import fcntl
+import math
+import os
+import sys
 import threading
 import time
 import zlib
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from multiprocessing.sharedctypes import RawArray
 from typing import Any
 
 SHARE_SLOTS = 2**12  # owners' shares whose requests are counted apart
 VERSION_SLOTS = 2**14  # two tasks that share a slot only cost each other a look at the store
+SMALLER_SECONDS = 1.0  # after an image that is not large, in which large ones leave a core to such
 RATE_LIMITED_KEYS = 2**16  # keys in use at once with a rate limit that are counted apart
 
 
@@ -23,6 +29,10 @@ class SharedState:
         self._own = 0  # this worker's number
         self._computations, self._lock = 0, threading.Lock()  # of this worker's threads, under way
         self._computing = RawArray("B", workers)
+        # When the latest image came that is not large, by the monotonic clock. Where two write at once, either is right.
+        self._smaller_at = RawArray("d", [-math.inf])
+        # A file whose bytes are the places of `leaving_a_core`: what a process has locked ends with the process.
+        self._places = os.memfd_create("places") if workers > 1 and sys.platform.startswith("linux") else None
         self._ready = RawArray("B", workers)
         self._beats = RawArray("d", workers)  # by the monotonic clock
         self._has_started = RawArray("B", [workers == 1])
@@ -101,6 +111,26 @@ class SharedState:
     def is_idle(self) -> bool:
         """Whether no other worker computes now, so that this one may use all cores."""
         return self.workers == 1 or not any(self._computing[n] for n in range(self.workers) if n != self._own)
+
+    def smaller_image_came(self) -> None:
+        """Have large images leave a core to the others for the next second."""
+        self._smaller_at[0] = time.monotonic()
+
+    @contextlib.contextmanager
+    def leaving_a_core(self) -> Iterator[None]:
+        """Decode a large image inside, in a thread: waits for a place, of which there is one less than workers.
+
+        While only large images come nothing waits, and they have all cores. A place is free again when its worker dies.
+        """
+        if self._places is None or time.monotonic() > self._smaller_at[0] + SMALLER_SECONDS:
+            yield
+            return
+        place = self._own % (self.workers - 1)
+        fcntl.lockf(self._places, fcntl.LOCK_EX, 1, place)
+        try:
+            yield
+        finally:
+            fcntl.lockf(self._places, fcntl.LOCK_UN, 1, place)
 
     # -- tasks -------------------------------------------------------------------------------
 

@@ -42,7 +42,7 @@ class TaskBase:
         self._settings, self._models, self._batcher, self._store = settings, models, batcher, store
         self._shared_state = shared_state or SharedState()
         self._cache = TaskCache(settings.cache_bytes)
-        self._decoder = ImageDecoder(settings)
+        self._decoder = ImageDecoder(settings, self._shared_state)
         self._changing = WeakValueDictionary[str, asyncio.Lock]()  # by the id of the task that is being changed
         self._pool = ThreadPoolExecutor(2, thread_name_prefix="tasks")  # for reports, digests and exports
         metrics.register_gauge(metrics.cache_bytes, lambda: self._cache.size)
