@@ -12,7 +12,7 @@ const formatLoss = (value) => (value < 0.0005 ? "0" : value.toFixed(value < 0.99
 export function showLearning({ adaptation, quality, feedback }) {
   const { losses, support_accuracy: accuracy, milliseconds } = adaptation;
   const { judged = 0, right = 0 } = feedback ?? {};
-  const told = judged ? ` You told it of ${plural(judged, "answer")} what was right: ${right} had been.` : "";
+  const told = judged ? ` You judged ${plural(judged, "answer")}, ${right} as right.` : "";
   setText("learned", summary(losses, accuracy, quality, `${milliseconds.toFixed(0)} ms`) + told);
   byId("inside").hidden = false;
   byId("chart").hidden = formatLoss(losses[0]) === formatLoss(losses.at(-1)); // a level line would show nothing

@@ -37,7 +37,7 @@ function show(card, example) {
   canvas.ariaLabel = `Example ${index + 1} of ${card.name}`;
   byId("viewer-picture").replaceChildren(canvas);
   paint(canvas, example, getComputedStyle(byId("viewer")).color);
-  setText("viewer-title", `${card.name || "Without a name"}, example ${index + 1} of ${card.examples.length}`);
+  setText("viewer-title", `Example ${index + 1} of ${card.examples.length}: ${card.name || "without a name"}`);
   setText("viewer-name", example.remote ? "Its picture is not in this browser, and the server does not keep it." : (example.name ?? ""));
   byId("viewer-move").replaceChildren(new Option("Move to…", ""));
   for (const other of targets()) byId("viewer-move").add(new Option(other.name || "Without a name", other.id));
