@@ -35,7 +35,7 @@ from tests.helpers.tasks import create_from
 VALIDATION_ALPHABETS = 5  # the last ones, on which the shipped models were not trained
 TASKS, WAYS, SHOTS, QUERIES = 20, 5, 3, 10  # of each kind; queries of each class
 IN_BROWSER = 2  # tasks
-MODELS = {"drawings": "omniglot", "photos": "photos"}
+MODELS = {"drawings": "omniglot", "photos": "photos-lite0"}
 
 
 Answer = tuple[list[float], float]  # the probability of each label, and `known`
