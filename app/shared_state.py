@@ -29,7 +29,7 @@ class SharedState:
         self._own = 0  # this worker's number
         self._computations, self._lock = 0, threading.Lock()  # of this worker's threads, under way
         self._computing = RawArray("B", workers)
-        # When the latest image came that is not large, by the monotonic clock. Where two write at once, either is right.
+        # When the latest image came that is not large, by the monotonic clock; of two writers at once either is right.
         self._smaller_at = RawArray("d", [-math.inf])
         # A file whose bytes are the places of `leaving_a_core`: what a process has locked ends with the process.
         self._places = os.memfd_create("places") if workers > 1 and sys.platform.startswith("linux") else None
