@@ -40,7 +40,7 @@ from app.inference.models import Models, engine_elsewhere, engine_here
 from app.inference.readiness import Readiness
 from app.inference.reload import Reload, publish
 from app.inference.remote.board import Board
-from app.inference.remote.client import DeviceQueue
+from app.inference.remote.device_queue import DeviceQueue
 from app.inference.remote.slots import LEAST_SLOTS_BYTES
 from app.inference.timed_batches import timed_batches
 from app.inference.warm_up import warm_up

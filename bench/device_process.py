@@ -25,7 +25,7 @@ import numpy as np
 from app.inference.engine import Engine
 from app.inference.models import Models
 from app.inference.remote.board import Board
-from app.inference.remote.client import DeviceQueue
+from app.inference.remote.device_queue import DeviceQueue
 from app.inference.remote.server import DeviceServer
 from app.inference.work import Predict
 from bench.common import WEIGHTS, write_section

@@ -12,13 +12,13 @@ import math
 import threading
 import time
 from collections import deque
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field, replace
 from queue import Empty, SimpleQueue
 from typing import cast
 
 from app.inference.client import unless_client_leaves
-from app.inference.engine import is_out_of_memory, release_memory
+from app.inference.failed_batches import OutOfMemory, failure_of, smaller_batches
 from app.inference.work import Decode, Predict, Predicted, Result, Work
 from app.problems import Problem, overloaded
 
@@ -38,15 +38,6 @@ INLINE_SECONDS, INLINE_SECONDS_WHEN_IDLE = 0.0005, 0.02
 # which gain from sharing a pass, are worth one.
 INLINE_SECONDS_BESIDE_WORKERS = 0.004
 LOOP_SLICE = 0.02  # seconds of work on the loop before it sees to its connections again
-
-
-class OutOfMemory(Problem):
-    """One request needs more memory than the device has now."""
-
-    def __init__(self, images: int) -> None:
-        super().__init__(
-            503, f"the device has too little memory for {images} images now; send fewer, or try again", retry_after=1
-        )
 
 
 @dataclass(slots=True)
@@ -259,42 +250,29 @@ class Batcher:
 
     # -- in either ---------------------------------------------------------------------------
 
-    def _finish(self, batch: list[Entry], run: Callable[[list[Work]], list[Result | Problem]]) -> None:
-        """Run a batch and deliver its results; where it fails, run its entries again in smaller batches.
-
-        Where the device ran out of memory the batch was too large, and is halved. Else one entry is to blame, and
-        each runs alone. That happens here and not where the error was caught: an exception being handled holds, by
-        its traceback, the tensors of the pass that failed, so nothing could be freed.
-        """
+    def _finish(self, batch: Sequence[Entry], run: Callable[[list[Work]], list[Result | Problem]]) -> None:
+        """Run a batch and deliver its results; where it fails, run its entries again in smaller batches."""
         failure = self._try(batch, run)
         if failure is None:
             return
-        if len(batch) == 1:
-            self.failed += 1
-            self._deliver([(batch[0], failure)])
-            return
-        if isinstance(failure, OutOfMemory):
-            log.warning("out of memory on a batch of %d requests: halving it", len(batch))
-            release_memory()
-            middle = len(batch) // 2
-            parts = [batch[:middle], batch[middle:]]
-        else:
-            parts = [[entry] for entry in batch]
+        parts = smaller_batches(batch, failure)
         for part in parts:
             self._finish(part, run)
+        if not parts:
+            self.failed += 1
+            self._deliver([(batch[0], failure)])
 
-    def _try(self, batch: list[Entry], run: Callable[[list[Work]], list[Result | Problem]]) -> Problem | None:
+    def _try(self, batch: Sequence[Entry], run: Callable[[list[Work]], list[Result | Problem]]) -> Problem | None:
         """Run a batch and deliver its results, or say why it failed, holding on to nothing of it."""
         try:
             results = run([entry.work for entry in batch])
         except Exception as error:
-            if is_out_of_memory(error):
-                if len(batch) == 1:
-                    log.error("out of memory on one request of %d images", batch[0].images)
-                return OutOfMemory(batch[0].images)
-            if len(batch) == 1:
+            failure = failure_of(error, batch[0].images)
+            if len(batch) == 1 and isinstance(failure, OutOfMemory):
+                log.error("out of memory on one request of %d images", batch[0].images)
+            elif len(batch) == 1:
                 log.exception("the model failed on a request")
-            return Problem(500, f"the model failed on this request: {type(error).__name__}")
+            return failure
         self.last_success = time.monotonic()
         self._deliver(zip(batch, results, strict=True))
         return None

@@ -12,7 +12,7 @@ from typing import cast
 
 import numpy as np
 
-from app.inference.batcher import OutOfMemory
+from app.inference.failed_batches import OutOfMemory
 from app.inference.watchdog import ASLEEP
 from app.inference.work import Adapt, Adapted, Images, Predict, Predicted, WorkQueue
 from app.problems import Problem

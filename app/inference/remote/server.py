@@ -13,11 +13,12 @@ import struct
 import threading
 import time
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 
-from app.inference.batcher import BATCH_IMAGES, OutOfMemory
-from app.inference.engine import is_device_lost, is_out_of_memory, release_memory
+from app.inference.batcher import BATCH_IMAGES
+from app.inference.engine import is_device_lost, release_memory
+from app.inference.failed_batches import OutOfMemory, failure_of, smaller_batches
 from app.inference.models import Models
 from app.inference.remote import protocol
 from app.inference.remote.board import Board
@@ -210,7 +211,7 @@ class DeviceServer:
             self._waiting.extend(self._parked)
             self._parked.clear()
 
-    def _begin(self, jobs: list[Job]) -> Callable[[], None]:
+    def _begin(self, jobs: Sequence[Job]) -> Callable[[], None]:
         """Start a batch, and return a function that waits for its results and hands them out."""
         batch, began = [job.work for job in jobs], time.perf_counter()
         try:
@@ -233,26 +234,19 @@ class DeviceServer:
 
         return finish
 
-    def _explain(self, error: Exception, jobs: list[Job]) -> Problem:
+    def _explain(self, error: Exception, jobs: Sequence[Job]) -> Problem:
         """Say why a batch failed. Nothing is kept of the error, whose traceback holds the failed pass's tensors."""
         if is_device_lost(error):
             log.critical("the device is lost: %s", error)
             os._exit(1)  # the supervisor starts another process, which can use it again
-        if is_out_of_memory(error):
-            return OutOfMemory(sum(job.images for job in jobs))
-        if len(jobs) == 1:
+        failure = failure_of(error, sum(job.images for job in jobs))
+        if len(jobs) == 1 and not isinstance(failure, OutOfMemory):
             log.error("the model failed on a request", exc_info=error)
-        return Problem(500, f"the model failed on this request: {type(error).__name__}")
+        return failure
 
-    def _run_apart(self, jobs: list[Job], failure: Problem) -> None:
-        """Run a batch that failed in smaller parts: halves where memory ran out, else each request alone."""
-        if not isinstance(failure, OutOfMemory):
-            parts = [[job] for job in jobs] if len(jobs) > 1 else []
-        else:
-            log.warning("out of memory on a batch of %d requests: halving it", len(jobs))
-            release_memory()
-            middle = len(jobs) // 2
-            parts = [jobs[:middle], jobs[middle:]] if len(jobs) > 1 else []
+    def _run_apart(self, jobs: Sequence[Job], failure: Problem) -> None:
+        """Run a batch that failed in smaller parts."""
+        parts = smaller_batches(jobs, failure)
         for part in parts:
             self._board.beats[self._number] = time.monotonic()
             self._begin(part)()

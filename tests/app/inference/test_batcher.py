@@ -7,7 +7,8 @@ import numpy as np
 import pytest
 import torch
 
-from app.inference.batcher import PART_IMAGES, Batcher, OutOfMemory
+from app.inference.batcher import PART_IMAGES, Batcher
+from app.inference.failed_batches import OutOfMemory
 from app.inference.work import Decode, Predict, Predicted, Result, Work
 from app.problems import Problem
 from tests.helpers.device import Device, occupy, run, work

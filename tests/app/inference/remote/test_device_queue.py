@@ -14,9 +14,9 @@ import numpy as np
 import pytest
 import torch
 
-from app.inference.remote import client, server
+from app.inference.remote import device_queue, server
 from app.inference.remote.board import Board
-from app.inference.remote.client import DeviceQueue
+from app.inference.remote.device_queue import DeviceQueue
 from app.inference.remote.protocol import HELLO, PREDICT, READY, Request, work_to_arrays
 from app.inference.remote.slots import Piece, Slots, write
 from app.inference.work import Predict, Predicted, Result, Work
@@ -135,7 +135,7 @@ def test_requests_of_several_workers_share_a_batch(board: Board) -> None:
 
 
 def test_many_images_are_classified_in_parts(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(client, "BATCH_IMAGES", 4)
+    monkeypatch.setattr(device_queue, "BATCH_IMAGES", 4)
 
     async def scenario(queue: DeviceQueue, models: FakeModels) -> None:
         work = question(9, images=19)
