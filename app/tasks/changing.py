@@ -1,4 +1,4 @@
-"""Changes tasks: their examples, name and time to live; and ends them. A change is stored whole or not at all."""
+"""How a task is changed: on its caller's terms, once, and whole or not at all. Its name, time to live, and end."""
 
 import time
 from collections import Counter
@@ -10,65 +10,51 @@ import numpy as np
 from numpy.typing import NDArray
 
 from app.inference.engine import Engine
-from app.inference.work import Images
 from app.observability import metrics
 from app.problems import Problem, no_such_task
 from app.store import TaskRecord
-from app.tasks.adaptation import adapt, encode_negatives, in_pool_if_large
+from app.tasks.adaptation import adapt
 from app.tasks.base import MOST_TRIES, TaskBase, contended, store_refusals
-from app.tasks.changes import ANY_TERMS, NOTHING_JUDGED, Change, Edit, Judged, Judgement, Terms
-from app.tasks.examples import Examples, no_such_example, pack
+from app.tasks.changes import ANY_TERMS, NOTHING_JUDGED, Change, Edit, Judged, Terms
+from app.tasks.examples import Examples, pack
 from app.tasks.idempotency import record_of_call
-from app.tasks.limits import check_lifetime, check_negatives, check_shots, spell_labels
+from app.tasks.limits import check_lifetime, check_shots
 from app.tasks.options import UpdateTask
-from app.tasks.quality_report import ExampleReport, of_examples
 
 
 class Changing(TaskBase):
-    """The ways in which a task changes, and its end."""
+    """What all changes of a task have in common, and those that leave its examples as they are."""
 
-    async def add_support(
-        self,
-        task_id: str,
-        images: Sequence[bytes],
-        labels: Sequence[str],
-        owner: str,
-        terms: Terms = ANY_TERMS,
-        *,
-        negatives: Sequence[bytes] = (),
-    ) -> TaskRecord:
-        """Adapt a task again, to its earlier examples and these. Raises `Problem`; the task is then as it was.
+    async def update(self, task_id: str, changes: UpdateTask, owner: str, terms: Terms = ANY_TERMS) -> TaskRecord:
+        """Change a task's name or time to live. Raises `Problem`."""
+        changes = check_lifetime(changes, self._settings)
+        given = changes.model_dump(exclude_unset=True)
 
-        `negatives` are images of what is none of the classes; problems number them after the others. Without
-        images they can be added to any task, also to one whose examples were not kept.
-        """
-        spelled = spell_labels(labels, self._settings)
-        check_negatives(len(images), len(negatives), self._settings)
-        change = await self._new_change(terms, "add", task_id, *images, *spelled, *negatives)
-        if not images:
-            return await self._add_negatives(task_id, negatives, owner, change)
-        return await self._add_examples(task_id, images, labels, owner, change, negatives=negatives)
+        def updated(record: TaskRecord) -> TaskRecord:
+            changed = replace(record, name=given.get("name", record.name))
+            if "ttl_seconds" in given:
+                seconds = given["ttl_seconds"]
+                changed = replace(changed, expires_at=None if seconds is None else time.time() + seconds)
+            return changed
 
-    async def _add_negatives(self, task_id: str, negatives: Sequence[bytes], owner: str, change: Change) -> TaskRecord:
-        """Add negatives to a task, whose classes stay as they are."""
-        if first := await self._first_answer(owner, change.once):
-            return first
-        record = await self._get_usable(task_id, owner)
-        _check_revision(record, change.revisions)
-        self._check_room(record, sum(record.shots.values()), len(negatives))
-        engine = self._models.for_task(record)
-        _, decoded = await self._decode(engine, [], negatives)
-        codes = await encode_negatives(self._batcher, engine, decoded)
+        as_json = changes.model_dump_json(exclude_unset=True)
+        change = await self._new_change(terms, "update", task_id, as_json)
+        return await self._change_record(task_id, owner, change, updated)
 
-        def added(record: TaskRecord) -> TaskRecord:
-            self._check_room(record, sum(record.shots.values()), len(negatives))
-            return _with_negatives(record, codes)
-
-        return await self._change_record(task_id, owner, change, added)
-
-    def _check_room(self, record: TaskRecord, examples: int, negatives: int) -> None:
-        """Check that a task may have so many examples in all, and so many negatives more. Raises `Problem` 422."""
-        check_negatives(examples, record.negative_count + negatives, self._settings)
+    async def delete(self, task_id: str, owner: str, *, revisions: AbstractSet[int] | None = None) -> None:
+        """Delete a task, of one of these revisions if any are given. Raises `Problem` 404 or 412."""
+        revision = None
+        if revisions is not None:
+            record = await self.get(task_id, owner)
+            check_revision(record, revisions)
+            revision = record.revision
+        if not await self._store.delete(task_id, owner, revision):
+            if revision is not None:
+                check_revision(await self.get(task_id, owner), revisions)  # 404 or 412: it was changed in between
+            raise no_such_task()
+        self._shared_state.bump_version(task_id)
+        self._cache.delete(task_id)
+        metrics.tasks_deleted.inc()
 
     async def _new_change(self, terms: Terms, call: str, *content: str | bytes) -> Change:
         """A change on these terms; the content is all that decides what it does."""
@@ -77,80 +63,30 @@ class Changing(TaskBase):
         once = await self._in_thread(record_of_call, terms.idempotency_key, call, *content)
         return Change(terms.revisions, once)
 
-    async def _add_examples(
-        self,
-        task_id: str,
-        images: Sequence[bytes],
-        labels: Sequence[str],
-        owner: str,
-        change: Change,
-        judged: Judged = NOTHING_JUDGED,
-        negatives: Sequence[bytes] = (),
+    async def _change_record(
+        self, task_id: str, owner: str, change: Change, edit: Callable[[TaskRecord], TaskRecord]
     ) -> TaskRecord:
-        """Add examples to a task, and count answers that were judged with them."""
-        decoded: Images | None = None
-        copies: list[bytes] = []
-        codes: NDArray[np.float32] | None = None  # of the negatives
+        """Change what a record holds beside its codes and examples."""
+        async with self._turn(task_id):
+            return await self._try_record(task_id, owner, change, edit)
 
-        async def added(record: TaskRecord, examples: Examples, engine: Engine) -> Edit:
-            nonlocal decoded, copies, codes
-            classes = spell_labels(labels, self._settings, known=record.shots)
-            earlier = examples.labels(record.labels)
-            self._check_labels([*earlier, *classes])
-            self._check_room(record, len(earlier) + len(classes), len(negatives))
-            if decoded is None:
-                decoded, of_negatives = await self._decode(engine, images, negatives)
-                copies = await self._decoder.small_copies(images) if record.keep_images else []
-                codes = await encode_negatives(self._batcher, engine, of_negatives)
-            return Edit(examples, earlier, decoded, classes, copies, negatives=codes)
-
-        return await self._change_examples(task_id, owner, change, added, judged)
-
-    async def remove_negative(self, task_id: str, number: int, owner: str, terms: Terms = ANY_TERMS) -> TaskRecord:
-        """Remove one of the examples of none of a task's classes; the others keep their numbers. Raises `Problem`."""
-
-        def removed(record: TaskRecord) -> TaskRecord:
-            numbers = record.numbers_of_negatives
-            if record.negatives is None or number not in numbers[:-1]:
-                raise Problem(404, "the task has no such negative: GET /tasks/{id}/negatives lists those that it has")
-            place = numbers.index(number)
-            del numbers[place]
-            left = np.delete(record.negatives, place, axis=0)
-            return replace(record, negatives=left if len(left) else None, negative_numbers=numbers)
-
-        change = await self._new_change(terms, "remove negative", task_id, str(number))
-        return await self._change_record(task_id, owner, change, removed)
-
-    async def remove_example(self, task_id: str, number: int, owner: str, terms: Terms = ANY_TERMS) -> TaskRecord:
-        """Adapt a task again, without one of its examples. Raises `Problem`; the task is then as it was."""
-
-        async def removed(record: TaskRecord, examples: Examples, engine: Engine) -> Edit:
-            place = examples.place_of(number)
-            labels = examples.labels(record.labels)
-            del labels[place]
-            return Edit(examples.without(place), labels, _no_images(engine), [], removed=number)
-
-        change = await self._new_change(terms, "remove", task_id, str(number))
-        return await self._change_examples(task_id, owner, change, removed)
-
-    async def relabel_example(
-        self, task_id: str, number: int, label: str, owner: str, terms: Terms = ANY_TERMS
+    async def _try_record(
+        self, task_id: str, owner: str, change: Change, edit: Callable[[TaskRecord], TaskRecord]
     ) -> TaskRecord:
-        """Adapt a task again, with another label for one of its examples. Raises `Problem`; it is then as it was."""
-
-        (new,) = spell_labels([label], self._settings)
-
-        async def relabelled(record: TaskRecord, examples: Examples, engine: Engine) -> Edit | None:
-            place = examples.place_of(number)
-            labels = examples.labels(record.labels)
-            (spelled,) = spell_labels([new], self._settings, known=record.shots)
-            if labels[place] == spelled:
-                return None
-            labels[place] = spelled
-            return Edit(examples, labels, _no_images(engine), [])
-
-        change = await self._new_change(terms, "relabel", task_id, str(number), new)
-        return await self._change_examples(task_id, owner, change, relabelled)
+        for _ in range(MOST_TRIES):
+            if first := await self._first_answer(owner, change.once):
+                return first
+            version = self._shared_state.version(task_id)
+            record = await self.get(task_id, owner)
+            check_revision(record, change.revisions)
+            changed = edit(record)
+            with store_refusals():
+                is_changed = await self._store.update(changed, idempotency=change.once)
+            if is_changed:
+                cached = self._cache.get(task_id, owner)
+                is_current = cached is not None and cached.record.answers_as(record)
+                return self._cache_changed(changed, cached.head if cached and is_current else None, version)
+        raise contended()
 
     async def _change_examples(
         self,
@@ -180,7 +116,7 @@ class Changing(TaskBase):
                 return first
             version = self._shared_state.version(task_id)
             record, examples = await self._with_examples(task_id, owner)
-            _check_revision(record, change.revisions)
+            check_revision(record, change.revisions)
             engine = self._models.for_task(record)
             edited = await edit(record, examples, engine)
             if edited is None and change.once is None:
@@ -207,7 +143,7 @@ class Changing(TaskBase):
                 cohesion=adaptation.cohesion,
                 own_score=adaptation.own_score,
             )
-            changed = _with_negatives(changed, edited.negatives)
+            changed = with_negatives(changed, edited.negatives)
             pictures = None
             if record.keep_images:
                 added = dict(enumerate(edited.copies, start=kept.next_number))
@@ -224,98 +160,8 @@ class Changing(TaskBase):
         """Check the labels that a task's examples shall have. Raises `Problem` 422."""
         check_shots(Counter(labels), self._settings)
 
-    async def examples(self, task_id: str, owner: str) -> tuple[TaskRecord, list[ExampleReport]]:
-        """A task and a report on each of its examples, in their order. Raises `Problem` 404 or 409."""
-        record, examples = await self._with_examples(task_id, owner)
-        return record, await in_pool_if_large(of_examples, examples, self._pool)
 
-    async def update(self, task_id: str, changes: UpdateTask, owner: str, terms: Terms = ANY_TERMS) -> TaskRecord:
-        """Change a task's name or time to live. Raises `Problem`."""
-        changes = check_lifetime(changes, self._settings)
-        given = changes.model_dump(exclude_unset=True)
-
-        def updated(record: TaskRecord) -> TaskRecord:
-            changed = replace(record, name=given.get("name", record.name))
-            if "ttl_seconds" in given:
-                seconds = given["ttl_seconds"]
-                changed = replace(changed, expires_at=None if seconds is None else time.time() + seconds)
-            return changed
-
-        as_json = changes.model_dump_json(exclude_unset=True)
-        change = await self._new_change(terms, "update", task_id, as_json)
-        return await self._change_record(task_id, owner, change, updated)
-
-    async def judge(
-        self, task_id: str, judgements: Sequence[Judgement], owner: str, terms: Terms = ANY_TERMS
-    ) -> TaskRecord:
-        """Count which answers were right, and add the pictures that came along as examples. Raises `Problem`."""
-        spelled = spell_labels([text for each in judgements for text in (each.predicted, each.label)], self._settings)
-        labels = spelled[1::2]
-        right = sum(answer == label for answer, label in zip(spelled[::2], labels, strict=True))
-        judged = Judged(len(judgements), right)
-        pictured = [
-            (each.image, label) for each, label in zip(judgements, labels, strict=True) if each.image is not None
-        ]
-        sent = [part for each in judgements for part in (each.predicted, each.label, each.image or b"")]
-        change = await self._new_change(terms, "judge", task_id, *sent)
-        if not pictured:
-            return await self._change_record(task_id, owner, change, judged.counted)
-        images, of_images = [image for image, _ in pictured], [label for _, label in pictured]
-        return await self._add_examples(task_id, images, of_images, owner, change, judged)
-
-    async def _change_record(
-        self, task_id: str, owner: str, change: Change, edit: Callable[[TaskRecord], TaskRecord]
-    ) -> TaskRecord:
-        """Change what a record holds beside its codes and examples."""
-        async with self._turn(task_id):
-            return await self._try_record(task_id, owner, change, edit)
-
-    async def _try_record(
-        self, task_id: str, owner: str, change: Change, edit: Callable[[TaskRecord], TaskRecord]
-    ) -> TaskRecord:
-        for _ in range(MOST_TRIES):
-            if first := await self._first_answer(owner, change.once):
-                return first
-            version = self._shared_state.version(task_id)
-            record = await self.get(task_id, owner)
-            _check_revision(record, change.revisions)
-            changed = edit(record)
-            with store_refusals():
-                is_changed = await self._store.update(changed, idempotency=change.once)
-            if is_changed:
-                cached = self._cache.get(task_id, owner)
-                is_current = cached is not None and cached.record.answers_as(record)
-                return self._cache_changed(changed, cached.head if cached and is_current else None, version)
-        raise contended()
-
-    async def picture(self, task_id: str, number: int, owner: str) -> bytes:
-        """The picture of an example. Raises `Problem` 404 if there is no such example, or no picture of it."""
-        record, examples = await self._with_examples(task_id, owner)
-        examples.place_of(number)
-        if not record.keep_images:
-            raise Problem(404, "this task keeps no pictures: they are kept if it is made with keep_images=true")
-        found = await self._store.pictures(task_id, owner, number)
-        if number not in found:
-            raise no_such_example()
-        return found[number]
-
-    async def delete(self, task_id: str, owner: str, *, revisions: AbstractSet[int] | None = None) -> None:
-        """Delete a task, of one of these revisions if any are given. Raises `Problem` 404 or 412."""
-        revision = None
-        if revisions is not None:
-            record = await self.get(task_id, owner)
-            _check_revision(record, revisions)
-            revision = record.revision
-        if not await self._store.delete(task_id, owner, revision):
-            if revision is not None:
-                _check_revision(await self.get(task_id, owner), revisions)  # 404 or 412: it was changed in between
-            raise no_such_task()
-        self._shared_state.bump_version(task_id)
-        self._cache.delete(task_id)
-        metrics.tasks_deleted.inc()
-
-
-def _with_negatives(record: TaskRecord, codes: NDArray[np.float32] | None) -> TaskRecord:
+def with_negatives(record: TaskRecord, codes: NDArray[np.float32] | None) -> TaskRecord:
     """The record with codes [M,L] of more negatives; with none, as it is."""
     if codes is None:
         return record
@@ -326,11 +172,7 @@ def _with_negatives(record: TaskRecord, codes: NDArray[np.float32] | None) -> Ta
     return replace(record, negatives=every, negative_numbers=numbers)
 
 
-def _no_images(engine: Engine) -> Images:
-    return np.empty((0, *engine.shape), dtype=np.uint8)
-
-
-def _check_revision(record: TaskRecord, revisions: AbstractSet[int] | None) -> None:
+def check_revision(record: TaskRecord, revisions: AbstractSet[int] | None) -> None:
     if revisions is not None and record.revision not in revisions:
         raise Problem(
             412,

@@ -8,14 +8,14 @@ from app.problems import Problem
 from app.store import StoredPage, TaskRecord
 from app.store.errors import StoreUnavailable
 from app.tasks.asking import Asking
-from app.tasks.changing import Changing
+from app.tasks.changing_examples import ChangingExamples
 from app.tasks.exporting import Exporting
 from app.tasks.importing import Importing
 
 MOST_PAGES = 20  # of the store that are searched for one page of a filtered list
 
 
-class Tasks(Importing, Changing, Asking, Exporting):
+class Tasks(Importing, ChangingExamples, Asking, Exporting):
     """Tasks of the loaded models."""
 
     async def page(
