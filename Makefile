@@ -4,6 +4,7 @@ PYTHON ?= python3
 VENV := .venv
 DATA ?= images_background.zip
 COVERAGE_FLOOR := 96
+TESTS_AT_ONCE ?= 2
 BIN := $(VENV)/bin
 INSTALLED := $(VENV)/.installed
 
@@ -16,7 +17,7 @@ serve: $(INSTALLED)
 	LEO_MODELS=$${LEO_MODELS-photos-lite0} $(BIN)/leo serve
 
 test: check
-	$(BIN)/python $(MEASURED) -m pytest $(PYTEST_ARGS)
+	$(BIN)/python $(MEASURED) -m pytest --numprocesses $(TESTS_AT_ONCE) --dist loadfile $(PYTEST_ARGS)
 
 # The tests again, with the line coverage of app and model, worker processes and servers included. The floor is the
 # figure at which it was set.
