@@ -53,6 +53,21 @@ def test_work_that_waited_through_two_reloads_is_still_answered(weights: Path, s
         assert not isinstance(result, Problem)
 
 
+class Watched(Models):
+    """Models of which it is checked, after each change, that work for every version that they offer can run."""
+
+    def __setattr__(self, name: str, value: object) -> None:
+        super().__setattr__(name, value)
+        if "_by_version" in self.__dict__:
+            assert {engine.info.version for engine in self} <= self._by_version.keys()
+
+
+def test_at_no_moment_of_a_reload_a_version_is_offered_that_cannot_run(weights: Path, settings: Settings) -> None:
+    models = Watched.load(settings)
+    train_further(weights)
+    assert [engine.info.version for engine in models.reload(settings)] == [models.default.info.version]
+
+
 def test_work_for_a_version_that_is_gone_fails_alone(settings: Settings) -> None:
     models = Models.load(settings)
     query = query_of(models)
