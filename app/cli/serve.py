@@ -24,8 +24,6 @@ def serve(
     from pydantic import ValidationError
 
     from app.problems import describe_validation_errors
-    from app.process.serve import CannotServe
-    from app.process.serve import serve as serve_until_stopped
     from app.settings import Settings
 
     if os.environ.get("OTEL_EXPORTER_OTLP_ENDPOINT") and importlib.util.find_spec("opentelemetry.exporter") is None:
@@ -38,6 +36,9 @@ def serve(
         settings = Settings(**given)  # type: ignore[arg-type]
     except ValidationError as error:
         fail(f"a setting (LEO_...) is wrong: {describe_validation_errors(error.errors())}")
+    from app.process.serve import CannotServe  # not before: it imports PyTorch, and a wrong setting is told at once
+    from app.process.serve import serve as serve_until_stopped
+
     try:
         status = serve_until_stopped(settings)
     except CannotServe as error:
