@@ -216,7 +216,7 @@ def views_of_queries() -> list[str]:
 
 
 def extractors() -> list[str]:
-    """The search for phi."""
+    """The table of the feature extractors that were tried."""
     found = read_results("phi_search")
     labels = list(found["rows"][0]["accuracy"])
     lines = header("feature extractor", ["views", "ms an image", *(f"{label}, %" for label in labels)])

@@ -77,7 +77,7 @@ def percent(share: float, ci95: float) -> str:
 
 
 def signed_percent(share: float, ci95: float) -> str:
-    """0.012, 0.002 -> +1.20 ± 0.20."""
+    """Format a difference of accuracies and its interval: 0.012, 0.002 -> +1.20 ± 0.20."""
     return f"{100 * share:+.2f} ± {100 * ci95:.2f}"
 
 

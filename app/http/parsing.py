@@ -196,8 +196,8 @@ def kind_of(content_type: str) -> str:
 
 
 def _json(schema: type[Body], body: bytes, settings: Settings) -> Body:
-    # Millions of values would take seconds and gigabytes. Base64 holds no comma, a data URL one, a label at most all of
-    # its characters.
+    # Millions of values would take seconds and gigabytes. Commas bound their number: base64 has none, a data URL has
+    # one, and a label has at most as many as characters.
     if body.count(b",") > settings.max_images * (settings.max_label_length + 4) + 100:
         raise Problem(422, f"the JSON holds too many values: send at most {settings.max_images} images")
     try:

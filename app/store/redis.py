@@ -238,7 +238,7 @@ class RedisStore:
     ) -> list[str | bytes | int]:
         """The ARGV that `ADD` and `UPDATE` begin with."""
         payload: list[str | bytes | int] = ["0", b""] if support is None else ["1", support]
-        # Redis takes no time before 1970; any past time means the same.
+        # Redis accepts no time before 1970; any time that is over means the same.
         expires = "" if record.expires_at is None else str(max(1, int(1000 * record.expires_at)))
         changes = pictures or PictureChanges({}, 0)
         added = [part for each in changes.added.items() for part in each]

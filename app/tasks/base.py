@@ -57,7 +57,7 @@ class TaskBase:
         return self._changing.setdefault(task_id, asyncio.Lock())
 
     async def get(self, task_id: str, owner: str) -> TaskRecord:
-        """Raises `Problem` 404."""
+        """The owner's task. Raises `Problem` 404."""
         record = await self._store.get(task_id, owner)
         if record is None:
             raise no_such_task()

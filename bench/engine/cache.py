@@ -52,7 +52,7 @@ def ask_until_known(service: Service, tasks: list[str]) -> None:
 
 
 def lookups(service: Service) -> dict[str, float]:
-    """How often each result of a look into the cache came."""
+    """How many lookups in the cache had each result, such as a hit."""
     seen = metrics(service.url).items()
     return {name.rpartition("/")[2]: value for name, value in seen if name.startswith(LOOKUPS)}
 

@@ -67,7 +67,7 @@ class Adapter:
             # Features [x;1] are multiplied by it first: [F+1, H+L] or [F+1, R].
             self.feature_projection = self.last_layer if self.basis is None else self.basis
             self.scale = scale
-            # A linear map that is the encoder's transpose makes of features what the encoder makes of them.
+            # With a tied decoder, features times the transposed map are what the encoder makes of them.
             self.repeats_encoder = leo.config.decoder_tied and leo.encoder.features is None
 
     @torch.no_grad()
