@@ -168,6 +168,19 @@ def test_an_address_that_asks_for_too_much_gets_429(url: str) -> None:
         assert refused.headers["retry-after"] == "1"
 
 
+@pytest.mark.parametrize("framing", ["Content-Length: 1000000", "Transfer-Encoding: chunked"])
+def test_an_address_with_many_large_bodies_under_way_may_still_send_small_ones(url: str, framing: str) -> None:
+    host, port = url.removeprefix("http://").split(":")
+    head = f"POST /tasks HTTP/1.1\r\nHost: 127.0.0.1\r\n{framing}\r\n\r\n".encode()
+    with contextlib.ExitStack() as held:
+        for _ in range(9):
+            connection = held.enter_context(socket.create_connection((host, int(port)), timeout=30))
+            connection.sendall(head)
+        assert connection.recv(20).startswith(b"HTTP/1.1 429")  # of the ninth
+        assert httpx.post(f"{url}/tasks", content=b"x" * 999_999).status_code == 415
+        assert httpx.post(f"{url}/tasks", content=b"x" * 2**20).status_code == 429
+
+
 class CutOff(socketserver.StreamRequestHandler):
     """A replica that dies when it has done what it was asked: it passes requests on, and no answer back."""
 
