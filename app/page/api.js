@@ -55,7 +55,8 @@ export async function call(method, path, content, { headers = {}, signal, as = "
 
 async function answer(path, request, signal) {
   const patience = new AbortController();
-  const timer = setTimeout(() => patience.abort(), typeof request.body === "object" ? UPLOAD_PATIENCE : PATIENCE);
+  const isUpload = request.body && typeof request.body === "object";
+  const timer = setTimeout(() => patience.abort(), isUpload ? UPLOAD_PATIENCE : PATIENCE);
   const stop = () => patience.abort();
   signal?.addEventListener("abort", stop);
   try {

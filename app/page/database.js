@@ -20,22 +20,17 @@ export function openDatabase(tell) {
   return opened;
 }
 
-function connect() {
-  return new Promise((resolve, reject) => {
-    const request = indexedDB.open(`leo${FOLDER}`, 1);
-    request.onupgradeneeded = () => {
-      for (const store of STORES) {
-        const made = request.result.createObjectStore(store, { keyPath: "id" });
-        if (store !== "classifiers") made.createIndex("classifier", "classifier");
-      }
-    };
-    request.onsuccess = () => {
-      const database = request.result;
-      database.onversionchange = () => database.close(); // so that a newer page can open it
-      resolve(database);
-    };
-    request.onerror = () => reject(request.error);
-  });
+async function connect() {
+  const request = indexedDB.open(`leo${FOLDER}`, 1);
+  request.onupgradeneeded = () => {
+    for (const store of STORES) {
+      const made = request.result.createObjectStore(store, { keyPath: "id" });
+      if (store !== "classifiers") made.createIndex("classifier", "classifier");
+    }
+  };
+  const database = await settled(request);
+  database.onversionchange = () => database.close(); // so that a newer page can open it
+  return database;
 }
 
 const settled = (request) =>

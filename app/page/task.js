@@ -59,7 +59,7 @@ export function showWork(kind) {
 }
 
 /** Show whether there is anything to create or update, and what can be done next. */
-export function showState() {
+function showState() {
   const { task } = draft;
   const found = difference();
   const isNew = needsNewTask(found);

@@ -169,6 +169,21 @@ def test_a_removal_waits_while_the_server_is_busy(browser: Browser, client: http
         assert FIVE[0] not in shots(client, page)
 
 
+def test_a_removal_without_an_answer_is_made_again_after_a_minute(browser: Browser, client: httpx.Client) -> None:
+    held: list[Route] = []
+    with Visit(browser, client, DESKTOP) as visit:
+        page = visit.page
+        page.clock.install()
+        visit.teach(FIVE[:3])
+        page.route("**/support/*", lambda route: route.continue_() if held else held.append(route))
+        with page.expect_request("**/support/*"):
+            page.locator(f"[aria-label='Remove {FIVE[0]}']").click()
+        page.clock.fast_forward(61_000)  # the five minutes of an upload are for what has a body
+        expect(page.locator("#status")).to_contain_text("does not answer")
+        expect(page.locator("#status")).to_contain_text("Ready: 2 classes")
+        assert FIVE[0] not in shots(client, page)
+
+
 def test_a_reload_during_creation_loses_and_doubles_nothing(
     browser: Browser, both: httpx.Client, tmp_path: Path
 ) -> None:
