@@ -40,7 +40,7 @@ from app.store import (
 from app.store.errors import IdempotencyConflict, StoreUnavailable, TooManyPictures, TooManyTasks
 from app.store.record import pack, unpack, unpack_page
 from app.store.redis_errors import describe
-from app.store.redis_scripts import ADD, COUNT, DELETE, UPDATE
+from app.store.redis_scripts import ADD, COUNT, DELETE, READ_SEVERAL, READ_WITH_SUPPORT, UPDATE
 from app.store.redis_url import CALL_TIMEOUT, MAX_CONNECTIONS, client_for
 
 log = logging.getLogger(__name__)
@@ -56,6 +56,7 @@ class RedisStore:
         self._free_connections = asyncio.Semaphore(MAX_CONNECTIONS)
         self._no_owner = "*" if isinstance(redis, RedisCluster) else ""
         self._add, self._update, self._delete, self._count = map(redis.register_script, (ADD, UPDATE, DELETE, COUNT))
+        self._read_with_support, self._read_several = map(redis.register_script, (READ_WITH_SUPPORT, READ_SEVERAL))
 
     @classmethod
     async def open(cls, url: str) -> "RedisStore":
@@ -155,7 +156,7 @@ class RedisStore:
     async def with_support(self, task_id: str, owner: str) -> tuple[TaskRecord, bytes | None] | None:
         prefix = self._prefix(owner)
         async with self._calling():
-            packed, payload = await self._execute("MGET", f"{prefix}task:{task_id}", f"{prefix}support:{task_id}")
+            packed, payload = await self._read_with_support(keys=[prefix], args=[prefix, task_id])
             return (unpack(packed, task_id), payload) if packed is not None else None
 
     async def pictures(self, task_id: str, owner: str, number: int | None = None) -> dict[int, bytes]:
@@ -204,7 +205,7 @@ class RedisStore:
                 if not listed:
                     break
                 ids = [task_id.decode() for task_id, _ in listed]
-                records = await self._execute("MGET", *(f"{prefix}task:{task_id}" for task_id in ids))
+                records = await self._read_several(keys=[prefix], args=[prefix, *ids])
                 # Expired tasks are missing here, so read on until the page is full.
                 found += [
                     (task_id, packed, int(number))

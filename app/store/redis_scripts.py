@@ -1,4 +1,4 @@
-"""What the Redis store does in one step on the server: add, update, delete and count tasks, as scripts in Lua.
+"""What the Redis store does in one step on the server: add, read, update, delete and count tasks, as scripts in Lua.
 
 `app.store.redis` describes the keys.
 """
@@ -143,4 +143,17 @@ return redis.call('DEL', prefix .. 'task:' .. id)
 # Further ARGV: the time in milliseconds since 1970. Expired tasks stay in `tasks` until the next one is added.
 COUNT = """
 return redis.call('ZCARD', ARGV[1] .. 'tasks') - redis.call('ZCOUNT', ARGV[1] .. 'expiries', '-inf', ARGV[2])
+"""
+# MGET answers a key of another type as one that is not there; these do not. Further ARGV: a task's id.
+READ_WITH_SUPPORT = """
+return {redis.call('GET', ARGV[1] .. 'task:' .. ARGV[2]), redis.call('GET', ARGV[1] .. 'support:' .. ARGV[2])}
+"""
+# Further ARGV: ids of tasks. A record that cannot be read is empty.
+READ_SEVERAL = """
+local records = {}
+for n = 2, #ARGV do
+    local record = redis.pcall('GET', ARGV[1] .. 'task:' .. ARGV[n])
+    records[n - 1] = type(record) == 'table' and '' or record
+end
+return records
 """

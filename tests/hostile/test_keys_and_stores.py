@@ -337,6 +337,21 @@ def test_a_redis_that_refuses_is_named_and_used_again_when_it_is_mended(
     assert shared.create().status_code == 201
 
 
+def test_a_backup_lacks_nothing_because_a_key_in_redis_has_another_type(shared: Shared) -> None:
+    task_id = shared.create().json()["task_id"]
+    with httpx.Client(base_url=shared.servers[0].url, timeout=30) as client:
+        for kind in ("support", "task"):
+            key = f"leo:{{}}:{kind}:{task_id}"
+            shared.client.rename(key, "saved")
+            shared.client.hset(key, "a", "b")
+            assert_problem(client.get(f"/tasks/{task_id}/export.zip"), 503, "Redis", "begins with leo:")
+            assert_problem(client.get(f"/tasks/{task_id}/support"), 503, "Redis", "begins with leo:")
+            named = [each["task_id"] for each in client.get("/tasks").json()["unreadable"]]
+            assert named == ([task_id] if kind == "task" else [])
+            shared.client.rename("saved", key)
+        assert client.get(f"/tasks/{task_id}/export.zip").status_code == 200
+
+
 def test_the_idempotency_key_of_a_deleted_task_makes_a_new_one(shared: Shared) -> None:
     once = {"Idempotency-Key": "again"}
     one, other = (httpx.Client(base_url=server.url, headers=once, timeout=30) for server in shared.servers)

@@ -33,6 +33,32 @@ def test_a_five_way_task_is_small_in_redis(redis: Redis, redis_server: RedisServ
     assert sum(held) / 200 < 2400  # bytes, Redis' own overhead included
 
 
+def test_a_key_of_another_type_hides_no_task_and_no_examples(redis: Redis, redis_server: RedisServer) -> None:
+    async def scenario() -> None:
+        store = await RedisStore.open(redis_server.url)
+        for task_id in ("good", "spoilt", "better"):
+            await store.add(record(task_id), support=b"examples")
+        redis.rename("leo:{me}:support:good", "saved")
+        redis.hset("leo:{me}:support:good", "a", "b")
+        with pytest.raises(StoreUnavailable, match=r"WRONGTYPE.*begins with leo:"):
+            await store.with_support("good", "me")
+        redis.rename("saved", "leo:{me}:support:good")
+        assert await store.with_support("good", "me")
+
+        redis.delete("leo:{me}:task:spoilt")
+        redis.hset("leo:{me}:task:spoilt", "a", "b")
+        for reading in (store.get, store.with_support):
+            with pytest.raises(StoreUnavailable, match=r"WRONGTYPE.*begins with leo:"):
+                await reading("spoilt", "me")
+        page = await store.page("me", 10, None)
+        assert ([each.task_id for each in page.records], list(page.unreadable)) == (["better", "good"], ["spoilt"])
+        assert await store.delete("spoilt", "me")
+        assert await ids(store) == ["better", "good"]
+        await store.close()
+
+    asyncio.run(scenario())
+
+
 async def assert_unavailable(*calls: Awaitable[object]) -> None:
     """Check that each call fails, and soon, as every method of a store promises."""
     for call in calls:
