@@ -1,10 +1,11 @@
-"""Text that callers give, checked before it is sent: keys, ids, labels and names."""
+"""What callers give, checked before it is used: keys, ids, labels, names and seconds."""
 
 import re
 from urllib.parse import quote
 
 from leo_client.errors import BadSettings
 
+LONGEST_WAIT = 10**6  # seconds; the system cannot wait for times that are far longer
 VISIBLE = re.compile(r"[!-~](?:[ -~]*[!-~])?")  # what an HTTP header may hold, in ASCII
 
 
@@ -21,6 +22,15 @@ def header_value(value: str, name: str) -> str:
         elif re.search(r"[\x00-\x09\x0b\x0c\x0e-\x1f\x7f]", value):
             what = "a control character"
         raise BadSettings(f"{name} holds {what}; copy it again, or strip() what was read from a file")
+    return value
+
+
+def seconds(value: float, name: str) -> float:
+    """Return seconds to wait. Raises `TypeError`, or `BadSettings` for what is no such number."""
+    if not isinstance(value, (int, float)) or isinstance(value, bool):
+        raise TypeError(f"{name} must be seconds, None or an httpx.Timeout, not {type(value).__name__}")
+    if not 0 < value <= LONGEST_WAIT:
+        raise BadSettings(f"{name} is {value}: give seconds above 0 and up to {LONGEST_WAIT}, or None for no limit")
     return value
 
 

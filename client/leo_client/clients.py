@@ -11,6 +11,7 @@ from leo_client.answers import Task
 from leo_client.call import Answer, Call, Outcome
 from leo_client.calls import Calls
 from leo_client.connecting import Http, Service, connect, proxy_between
+from leo_client.errors import LeoError
 
 
 class Connected(Calls, Generic[Http]):
@@ -32,6 +33,12 @@ class Connected(Calls, Generic[Http]):
         self._owns_http = http_client is None
         self._retries = retries
 
+    def _unusable(self, error: RuntimeError) -> LeoError:
+        """What a `RuntimeError` of httpx or asyncio means: that nothing can be sent any more."""
+        if self._http.is_closed:
+            return LeoError("the client is closed: make a new one, or close it later")
+        return LeoError(f"the client cannot be used here ({error}): use one client in each event loop")
+
 
 class Client(Connected[httpx.Client]):
     """A client of the service. It may be shared by threads.
@@ -49,7 +56,7 @@ class Client(Connected[httpx.Client]):
             counts, and whoever made it closes it.
 
     Raises:
-        BadSettings: the URL, the key, or a proxy or certificate file of the environment cannot be used.
+        BadSettings: the URL, the key, the timeout, or a proxy or certificate file of the environment cannot be used.
 
     Example:
         with Client("http://127.0.0.1:8000") as client:
@@ -86,6 +93,8 @@ class Client(Connected[httpx.Client]):
                 outcome = self._http.request(**call.arguments(self._service))
             except httpx.RequestError as error:
                 outcome = error
+            except RuntimeError as error:
+                raise self._unusable(error) from error
             pause = call.pause(outcome, attempt)
             if pause is None or attempt == self._retries:
                 proxy = proxy_between(self._service.base_url) if self._owns_http else None
@@ -137,6 +146,8 @@ class AsyncClient(Connected[httpx.AsyncClient]):
                 outcome = await self._http.request(**call.arguments(self._service))
             except httpx.RequestError as error:
                 outcome = error
+            except RuntimeError as error:
+                raise self._unusable(error) from error
             pause = call.pause(outcome, attempt)
             if pause is None or attempt == self._retries:
                 proxy = proxy_between(self._service.base_url) if self._owns_http else None

@@ -7,7 +7,7 @@ from typing import TypeVar
 
 import httpx
 
-from leo_client.checks import header_value
+from leo_client.checks import header_value, seconds
 from leo_client.errors import BadSettings
 from leo_client.version import __version__
 
@@ -47,13 +47,16 @@ def connect(kind: type[Http], given: Http | None, url: httpx.URL, timeout: float
     """Return the client of httpx that was given, or make one.
 
     Raises:
-        TypeError: the given one is not of this kind.
-        BadSettings: a proxy or a certificate file that the environment names cannot be used.
+        TypeError: the given one is not of this kind, or the timeout is no number.
+        BadSettings: the timeout is no time that can be waited, or a proxy or a certificate file that the environment
+            names cannot be used.
     """
     if given is not None:
         if not isinstance(given, kind):
             raise TypeError(f"http_client must be an httpx.{kind.__name__}, not {type(given).__name__}")
         return given
+    if timeout is not None and not isinstance(timeout, httpx.Timeout):
+        timeout = seconds(timeout, "timeout")
     try:
         return kind(timeout=timeout)
     except (ImportError, ValueError, httpx.InvalidURL) as error:  # httpx makes all proxies ready, used or not

@@ -10,7 +10,7 @@ class LeoError(Exception):
 
 
 class BadSettings(LeoError, ValueError):
-    """The URL, the key, or a proxy or certificate file of the environment cannot be used.
+    """The URL, the key, the timeout, or a proxy or certificate file of the environment cannot be used.
 
     The message never shows a key or a password.
     """

@@ -1,5 +1,7 @@
 """The client's settings, its errors by status, and its types as a user's program sees them."""
 
+import asyncio
+import gc
 import inspect
 import subprocess
 import sys
@@ -14,9 +16,11 @@ from app.settings import PROJECT
 from leo_client import (
     AsyncClient,
     BadRequest,
+    BadSettings,
     Client,
     Conflict,
     Forbidden,
+    LeoError,
     NotFound,
     PreconditionFailed,
     ProblemError,
@@ -86,6 +90,31 @@ def test_a_given_client_stays_open_and_keeps_its_own_headers() -> None:
 def test_a_client_of_the_wrong_kind_is_refused(kind: type, given: type) -> None:
     with pytest.raises(TypeError, match="http_client must be an httpx"):
         kind(http_client=given())
+
+
+@pytest.mark.parametrize("timeout", [-1, 0, float("nan"), float("inf"), 1e12, "5", True])
+@pytest.mark.parametrize("kind", [Client, AsyncClient])
+def test_a_timeout_that_cannot_be_waited_is_refused_at_once(kind: type, timeout: object) -> None:
+    with pytest.raises((BadSettings, TypeError), match=r"timeout .*seconds"):
+        kind(timeout=timeout)
+
+
+def test_a_closed_client_says_so() -> None:
+    client, other = Client(), AsyncClient()
+    client.close()
+    asyncio.run(other.close())
+    for ask in (client.models, lambda: asyncio.run(other.models())):
+        with pytest.raises(LeoError, match="the client is closed"):
+            ask()
+
+
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")  # the first loop leaves a connection
+def test_a_client_of_another_event_loop_says_so(client: httpx.Client) -> None:
+    asking = AsyncClient(client.base_url)
+    asyncio.run(asking.models())
+    with pytest.raises(LeoError, match="one client in each event loop"):
+        asyncio.run(asking.models())
+    gc.collect()
 
 
 @pytest.mark.parametrize(
