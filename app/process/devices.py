@@ -66,13 +66,14 @@ class DeviceProcess:
         self.process: ForkProcess | None = None
         self.failures = 0  # in a row, before it beat
         self.due = -math.inf  # when to start it again
+        self.is_killed = False
 
     def start(self) -> None:
         process = multiprocessing.get_context("fork").Process(target=self._work, args=(self._number,))
         signal.pthread_sigmask(signal.SIG_BLOCK, FORWARDED_SIGNALS)  # until the child has replaced the handlers
         process.start()
         signal.pthread_sigmask(signal.SIG_UNBLOCK, FORWARDED_SIGNALS)
-        self.process = process
+        self.process, self.is_killed = process, False
 
 
 class DeviceProcesses:
@@ -109,9 +110,10 @@ class DeviceProcesses:
                     each.start()
             elif each.process.exitcode is not None:
                 self._note_end(number, each, each.process)
-            elif now - max(self._board.beats[number], self._awake_since) > self._deadline:
+            elif not each.is_killed and now - max(self._board.beats[number], self._awake_since) > self._deadline:
                 log.critical("device process %d has hung for over %g s: ending it", number, self._deadline)
                 each.process.kill()
+                each.is_killed = True
 
     def _note_end(self, number: int, ended: DeviceProcess, process: ForkProcess) -> None:
         from app.observability.metric_files import keep_counts_of  # imported late, see PROMETHEUS_MULTIPROC_DIR
