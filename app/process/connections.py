@@ -41,6 +41,7 @@ HEADERS_TOO_LARGE = Problem(431, f"the request's line and headers are over the l
 URL_TOO_LONG = Problem(414, f"the URL is over the limit of {URL_BYTES} bytes")
 TOO_MANY_HEADERS = Problem(431, f"the request has more than {HEADERS} headers")
 HEADERS_TOO_LATE = Problem(408, f"the request's headers did not arrive within {HEADER_SECONDS:g} s; send it again")
+NO_PROXY = Problem(400, "CONNECT asks for a proxy, which this service is not; send the request itself")
 TOO_MUCH_FRAMING = Problem(400, "the body's chunks are too small for their number; send larger ones, or its length")
 URL_HINT = "write spaces and other characters than ASCII in the URL percent-encoded, as %20 and %C3%A9"
 TOO_MANY_PIPELINED = Problem(503, "too many requests wait for the answers before theirs")  # never sent
@@ -183,10 +184,6 @@ class BoundedProtocol(SingleWriteProtocol):
             self.parser.feed_data(data)
         except httptools.HttpParserUpgrade as upgrade:
             rest = data[upgrade.args[0] :]
-            if not self._offers_upgrade:
-                self.cycle.keep_alive = False
-                self._linger()
-                return b""
             first = b"%b %b HTTP/%b\r\n" % (self.parser.get_method(), self.url, self.parser.get_http_version().encode())
             others = [name + b": " + value + b"\r\n" for name, value in self.headers if name != b"upgrade"]
             self.parser = httptools.HttpRequestParser(self)
@@ -196,8 +193,8 @@ class BoundedProtocol(SingleWriteProtocol):
 
     @property
     def _offers_upgrade(self) -> bool:
-        """Whether a request could go on in another protocol. CONNECT, which has no body, has to."""
-        return bool(self.parser.should_upgrade()) and self.parser.get_method() != b"CONNECT"
+        """Whether a request could go on in another protocol."""
+        return bool(self.parser.should_upgrade())
 
     # -- the parser's callbacks ----------------------------------------------------------------
 
@@ -218,7 +215,9 @@ class BoundedProtocol(SingleWriteProtocol):
             super().on_header(name, value)
 
     def on_headers_complete(self) -> None:
-        """Begin to answer the request, unless its URL is too long, or its headers are too large."""
+        """Begin to answer the request, unless its URL is too long, or its headers are too large, or it is CONNECT."""
+        if self.parser.get_method() == b"CONNECT":
+            self._stop_parsing(NO_PROXY)
         if len(self.url) > URL_BYTES:
             self._stop_parsing(URL_TOO_LONG)
         if self._framing_bytes > HEADER_BYTES:  # or the body began in the same read

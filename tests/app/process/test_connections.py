@@ -259,10 +259,12 @@ def test_many_offers_in_one_read_are_answered_or_refused_in_order(port: int) -> 
         assert is_answered(connection)
 
 
-def test_a_tunnel_is_refused_by_the_app_and_ends_the_connection(port: int) -> None:
+def test_a_tunnel_is_refused_with_the_reason_and_ends_the_connection(port: int) -> None:
     with connect(port) as connection:
         connection.sendall(b"CONNECT test:80 HTTP/1.1\r\nHost: test:80\r\n\r\n" + REQUEST)
         answer = b""
         while more := connection.recv(65536):
             answer += more
     assert answer.count(b"HTTP/1.1 ") == 1
+    assert answer.startswith(b"HTTP/1.1 400 ")
+    assert b"CONNECT asks for a proxy" in answer
