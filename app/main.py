@@ -120,6 +120,9 @@ def create_app(
         app.include_router(each.router)
     app.include_router(service.router)
     page.install(app, app.state.models, app.state.keys)
+    own = {getattr(route, "path", "").strip("/").partition("/")[0] for route in app.routes} - {""}
+    if prefix.strip("/").partition("/")[0] in own:  # nothing would tell whether the gateway has stripped it
+        raise ValueError(f"LEO_ROOT_PATH={prefix} begins as paths of the service itself do; choose another, as /leo")
 
     report_store_at = -math.inf
 

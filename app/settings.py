@@ -182,6 +182,20 @@ class Settings(BaseSettings):
         30.0, gt=0, le=LONGEST_WAIT, description="seconds after that for admitted requests to finish"
     )
 
+    @field_validator("host")
+    @classmethod
+    def _host_has_no_brackets(cls, host: str) -> str:
+        if host.startswith("["):
+            raise ValueError("write an address of IPv6 without brackets, as ::1")
+        return host
+
+    @field_validator("root_path")
+    @classmethod
+    def _root_path_stays_as_it_is(cls, path: str) -> str:
+        if {".", ".."} & set(path.split("/")):
+            raise ValueError("clients take . and .. out of a path before they send it; write the prefix without them")
+        return path
+
     @field_validator("trusted_proxies")
     @classmethod
     def _trusted_proxies_are_networks(cls, text: str) -> str:

@@ -33,6 +33,7 @@ OPTIONS = {
     "ssl_password": TEXT,
     "username": TEXT,
 }
+SCHEMES = ("redis", "rediss", "unix")  # of redis-py
 ESCAPED = "in a password /, ?, # and @ are written %2F, %3F, %23 and %40"
 
 
@@ -74,6 +75,8 @@ def _check(url: str) -> None:
     The messages quote nothing but names of options, since the rest may hold a piece of a password.
     """
     parts = urlsplit(url)
+    if parts.scheme not in SCHEMES:
+        raise ValueError("begin it with redis://, rediss://, redis+cluster:// or rediss+cluster://")
     try:
         _ = parts.port
     except ValueError:

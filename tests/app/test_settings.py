@@ -3,6 +3,7 @@
 import pytest
 from pydantic import ValidationError
 
+from app.main import create_app
 from app.settings import Settings, misspelt
 
 
@@ -38,6 +39,28 @@ def test_a_proxy_that_is_no_address_is_refused(monkeypatch: pytest.MonkeyPatch, 
     monkeypatch.setenv("LEO_TRUSTED_PROXIES", text)
     with pytest.raises(ValidationError, match="write an address or a network"):
         Settings()
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "says"),
+    [
+        ("LEO_HOST", "[::1]", "without brackets, as ::1"),
+        ("LEO_ROOT_PATH", "/../x", "without them"),
+        ("LEO_ROOT_PATH", "/x/./", "without them"),
+    ],
+)
+def test_an_address_or_prefix_that_cannot_work_is_refused(
+    monkeypatch: pytest.MonkeyPatch, name: str, value: str, says: str
+) -> None:
+    monkeypatch.setenv(name, value)
+    with pytest.raises(ValidationError, match=says):
+        Settings()
+
+
+@pytest.mark.parametrize("prefix", ["/tasks", "/docs/", "/page/x"])
+def test_a_prefix_that_is_a_path_of_the_service_is_refused(prefix: str) -> None:
+    with pytest.raises(ValueError, match="choose another, as /leo"):
+        create_app(Settings(root_path=prefix))
 
 
 def test_every_number_has_bounds() -> None:

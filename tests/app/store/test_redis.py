@@ -136,7 +136,9 @@ def test_a_redis_that_does_not_answer_or_is_not_durable_is_a_warning(
 @pytest.mark.parametrize(
     ("url", "says"),
     [
-        ("postgres://localhost", "schemes"),
+        ("postgres://localhost", "begin it with redis://"),
+        ("sqlite:///x", "begin it with redis://"),
+        ("\u00e9", "begin it with redis://"),
         ("redis://localhost/abc", "database is a number"),
         ("redis://localhost/1x", "database is a number"),
         ("redis://localhost/-1", "database is a number"),
