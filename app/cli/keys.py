@@ -99,6 +99,8 @@ def add(
 def list_keys(file: File = None, form: FormatOption = Format.TABLE) -> None:
     """List keys by name, owner and rights; the keys themselves are not in the file."""
     path = _path(file)
+    if not path.exists():
+        fail(f"there is no {path}: make a key with leo keys add NAME --file {path}, or name another file")
     content = _read(path)
     rows = [
         (

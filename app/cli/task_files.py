@@ -61,6 +61,8 @@ def export(
             content = kinds[suffix](full_id(client, task_id))
             with out.open("wb" if force else "xb") as file:  # x: it may have been made meanwhile
                 file.write(content)
+    elif str(out) == "-":
+        fail("a task is not written to standard output: name a file or a new folder")
     elif out.suffix or (os.path.lexists(out) and not out.is_dir()):  # a file, a device, a link that leads nowhere
         fail(
             f"{out}: choose a name that ends in .zip (the task), .safetensors (the head) or .onnx (the whole "

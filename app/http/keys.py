@@ -91,7 +91,7 @@ def read_keys(path: Path) -> KeyFile:
     except FileNotFoundError:
         return KeyFile(keys=[])
     except OSError as error:
-        raise KeyFileError(f"cannot use the keys in {path}: {error}") from None
+        raise KeyFileError(f"cannot use the keys in {path}: {error.strerror}") from None
     except ValidationError as error:
         raise KeyFileError(f"cannot use the keys in {path}: {_without_content(error)}") from None
 

@@ -53,6 +53,7 @@ def test_a_task_from_creation_to_deletion(client: httpx.Client, support: Path, q
     for deleted in (task_id, imported):
         assert "404" in run_leo("tasks", "show", deleted, status=1, **server).stderr
     assert ".onnx" in run_leo("tasks", "export", task_id, tmp_path / "a.txt", status=1, **server).stderr
+    assert "standard output" in run_leo("tasks", "export", task_id, "-", status=1, **server).stderr
 
 
 def test_status_1_means_that_nothing_is_done(client: httpx.Client, support: Path, tmp_path: Path) -> None:

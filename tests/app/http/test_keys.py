@@ -251,6 +251,8 @@ def test_what_the_command_refuses(tmp_path: Path) -> None:
     assert [key.name for key in read_keys(file).keys] == ["one"]
     file.write_text('{"keys": [{"name": "x"}]}')
     assert "cannot use the keys" in leo_keys("list", "--file", file, status=1)
+    assert "leo keys add NAME" in leo_keys("list", "--file", tmp_path / "none", status=1)
+    assert f"{tmp_path}: Is a directory" in leo_keys("add", "one", "--file", tmp_path, status=1)
 
 
 def test_a_key_that_could_not_be_shown_is_not_in_the_file(tmp_path: Path) -> None:
