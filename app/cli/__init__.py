@@ -4,6 +4,7 @@ import io
 import os
 import sys
 
+NO_MEMORY = "failed to map segment"  # what the loader of libraries says then
 INTERRUPTED = 130  # the exit status of a command that Ctrl-C ends, by convention
 
 try:  # to import takes half a second, in which Ctrl-C ends the command as quietly as later
@@ -59,6 +60,15 @@ def main() -> None:
         app()
     except KeyboardInterrupt:
         sys.exit(INTERRUPTED)
+    except ImportError as error:
+        if NO_MEMORY not in str(error):
+            raise
+        note(
+            f"there is too little memory to load PyTorch: allow 4 GB or more ({error})",
+            heading="error: ",
+            style="bold red",
+        )
+        sys.exit(1)
     except OSError as error:
         if error.filename is not None:
             note(f"{error.filename}: {error.strerror}", heading="error: ", style="bold red")
