@@ -5,8 +5,11 @@ bench/results/store.json holds how many writes a second that makes.
 
 import asyncio
 import contextlib
+import errno
 import fcntl
+import os
 import sqlite3
+import tempfile
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -17,13 +20,20 @@ from typing import Any, NamedTuple, TypeVar, cast
 
 from app.store.errors import StoreLost, StoreUnavailable
 from app.store.reserve import Reserve
-from app.store.sqlite_file import SCHEMA_VERSION, UNTIL_THEN, Files, schema_version
+from app.store.sqlite_file import PAGE_SIZE, SCHEMA_VERSION, UNTIL_THEN, Files, schema_version
 
 WRITE_TIMEOUT = 5.0  # seconds that a write may take, its wait for others included
 CLOSE_TIMEOUT = 10.0  # seconds
 EMPTY_LOG_EVERY = 1.0  # seconds between tries to make room in a log for which the disk has none
 LOCKED = {sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED}
+# A disk without room, or a write that the system refuses for another reason, such as a quota that is used up.
+REFUSED = {sqlite3.SQLITE_FULL, sqlite3.SQLITE_IOERR_WRITE}
 DAMAGED = {sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB}
+ADVICE = {
+    errno.EROFS: "make its file system writable; the log of the system says what made it read-only",
+    errno.EDQUOT: "delete tasks, or raise the quota of the user of the service",
+    errno.EFBIG: "allow the service larger files (`ulimit -f`)",
+}
 
 Returned = TypeVar("Returned")
 
@@ -129,14 +139,14 @@ class GroupCommit:
             return self._transaction(group)
         except (sqlite3.Error, StoreUnavailable) as error:
             failure = self._unavailable(error)
-            code = getattr(error, "sqlite_errorcode", 0) & 0xFF
-            if isinstance(failure, StoreLost) or code in LOCKED:
+            code = getattr(error, "sqlite_errorcode", 0)
+            if isinstance(failure, StoreLost) or code & 0xFF in LOCKED:
                 return [failure] * len(group)
             if len(group) == 1:
-                return [self._write_on_full_disk(group[0]) if code == sqlite3.SQLITE_FULL else failure]
+                return [self._write_on_full_disk(group[0], failure) if code in REFUSED else failure]
         return [outcome for write in group for outcome in self._write([write])]
 
-    def _write_on_full_disk(self, write: Write) -> Any:
+    def _write_on_full_disk(self, write: Write, failure: StoreUnavailable) -> Any:
         """Do a write in the room that the log takes, or in the reserve if it deletes: its result, or an exception.
 
         What was deleted from the database makes room in it, but whatever is written goes through the log.
@@ -144,7 +154,7 @@ class GroupCommit:
         if write.makes_room:
             self._reserve.spend()
         elif time.monotonic() < self._empty_log_at:
-            return _disk_is_full(self._path)
+            return failure
         self._empty_log()
         try:
             (outcome,) = self._transaction([write])
@@ -220,9 +230,18 @@ def unavailable(error: sqlite3.Error, path: Path) -> StoreUnavailable:
             f"`sqlite3 {path.name} .recover`"
         )
     if code == sqlite3.SQLITE_FULL:
-        return _disk_is_full(path)
+        return StoreUnavailable(f"the disk of {path} is full: free some space there, or delete tasks")
+    if code == sqlite3.SQLITE_IOERR:
+        return StoreUnavailable(f"the disk of {path} fails ({_said_by_system(path) or error})")
     return StoreUnavailable(f"the task store failed: {error}")
 
 
-def _disk_is_full(path: Path) -> StoreUnavailable:
-    return StoreUnavailable(f"the disk of {path} is full: free some space there, or delete tasks")
+def _said_by_system(path: Path) -> str:
+    """Why nothing can be written beside the store, and how to fix it; SQLite does not tell."""
+    try:
+        with tempfile.TemporaryFile(dir=path.parent, buffering=0) as file:
+            file.write(bytes(PAGE_SIZE))
+            os.posix_fallocate(file.fileno(), 0, path.with_name(f"{path.name}-wal").stat().st_size + PAGE_SIZE)
+    except OSError as error:
+        return f"{error.strerror}; {ADVICE.get(error.errno or 0, 'see the log of the system')}"
+    return ""

@@ -2,6 +2,7 @@
 
 import asyncio
 import os
+import resource
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -22,8 +23,10 @@ def path(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Path]:
         yield disk / "tasks.sqlite3"
 
 
-async def fill(store: SQLiteStore, name: str) -> list[str]:
-    """Add tasks until there is no room; returns their ids."""
+async def fill(
+    store: SQLiteStore, name: str, said: str = "is full: free some space there, or delete tasks"
+) -> list[str]:
+    """Add tasks until there is no room, which must be `said`; returns their ids."""
     added: list[str] = []
 
     async def add_without_end() -> None:
@@ -31,7 +34,7 @@ async def fill(store: SQLiteStore, name: str) -> list[str]:
             stored = await store.add(record(f"{name}{len(added)}"), support=SUPPORT)
             added.append(stored.task_id)
 
-    with pytest.raises(StoreUnavailable, match="is full: free some space there, or delete tasks"):
+    with pytest.raises(StoreUnavailable, match=said):
         await add_without_end()
     return added
 
@@ -85,6 +88,26 @@ def test_what_has_expired_makes_room_with_the_next_deletion(path: Path) -> None:
         await store.close()
 
     asyncio.run(scenario())
+
+
+def test_a_limit_of_file_sizes_is_named_and_leaves_the_database_all_that_it_allows(tmp_path: Path) -> None:
+    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+
+    async def scenario() -> None:
+        store = await SQLiteStore.open(tmp_path / "tasks.sqlite3")
+        resource.setrlimit(resource.RLIMIT_FSIZE, (3 * 2**20, limits[1]))
+        added = await fill(store, "t", r"File too large; allow the service larger files \(`ulimit -f`\)")
+        assert len(added) > 300  # the log alone takes 50 at that size
+        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+        assert await store.delete(added[0], "me")
+        await store.add(record("again"), support=SUPPORT)
+        assert await store.count("me") == len(added)
+        await store.close()
+
+    try:
+        asyncio.run(scenario())
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
 
 
 def test_a_disk_that_is_full_from_the_start_says_how_to_fix_it(tmp_path: Path) -> None:
