@@ -4,8 +4,10 @@ python -m bench.photos_tables
 """
 
 import math
+import statistics
 from typing import Any
 
+from bench import photos_distorted
 from bench.common import ROOT, read_results
 from bench.tables import between_marks, header
 
@@ -16,6 +18,41 @@ SHORT = {
     "efficientnet-lite0": "photos-lite0",
     "efficientnet-lite0+clip-vit-b16": "photos-large",
 }
+
+
+def aims() -> list[str]:
+    """What the models aim at on sources left out, and where they stand."""
+    held_out = {SHORT[each["backbone"]]: each for each in read_results("photos_held_out")["models"]}
+    models = [held_out[name] for name in ("photos-lite0", "photos-large")]
+    cost, rows = read_results("photos_cost")["served"], []
+    rows.append(["least lead in a row over the best baseline", "≥ 0", *(_signed(*min(_leads(m))) for m in models)])
+    rows.append(["lead over the best baseline, mean", "≥ +1.0", *(_mean(_leads(m)) for m in models)])
+    for shot, aim in ((1, "≥ +0.3"), (5, "≥ +0.5")):
+        gains = [_mean([_gain(row) for row in _rows(model, shot)]) for model in models]
+        rows.append([f"what the steps add, {shot}-shot, mean", aim, *gains])
+    for shot, aim in ((1, "≥ +2"), (5, "≥ +1")):
+        small, large = (statistics.mean(_leo(row)["accuracy"] for row in _rows(model, shot)) for model in models)
+        rows.append([f"beyond photos-lite0, {shot}-shot, mean", aim, "", f"{100 * (large - small):+.2f}"])
+    rows.append(["calibration error at 1 shot, the worst source, %", "≤ 3", *map(_worst_calibration, models)])
+    rate = statistics.median(cost["images_per_second"]["of_each_round"])
+    rows.append(["images a second at 16 clients, two cores", "≥ 180", f"{rate:.0f}", ""])
+    rows.append(["a prediction, ms", "≤ 12", f"{cost['predict_ms']['p50_ms']:.1f}", ""])
+    rows.append(["a prediction of 12 megapixels, ms", "≤ 60", f"{cost['predict_large_ms']['p50_ms']:.1f}", ""])
+    lines = header("5 ways, a source left out", ["aim", "photos-lite0", "photos-large"])
+    lines += ["| " + " | ".join(row) + " |" for row in rows]
+    return [
+        *lines,
+        "",
+        "Accuracies in points, with 95 % intervals: the tables below, and `python -m bench.photos_cost`.",
+    ]
+
+
+def _worst_calibration(model: dict[str, Any]) -> str:
+    """The largest calibration error at one shot, and of which source."""
+    found = {each["backbone"]: each for each in read_results("photos_confidence")["models"]}
+    sources = found[model["backbone"]]["sources"]
+    worst = max(sources, key=lambda source: source["rows"][0]["ece"])
+    return f"{100 * worst['rows'][0]['ece']:.1f} ({worst['source'].removesuffix('.zip')})"
 
 
 def left_out() -> list[str]:
@@ -84,14 +121,30 @@ def _rows(model: dict[str, Any], shot: int) -> list[dict[str, Any]]:
 
 def _cell(rows: list[dict[str, Any]]) -> str:
     """Accuracy, lead and gain of the steps, averaged over rows of different sources."""
-    accuracies, leads, gains = [], [], []
-    for row in rows:
-        (_, leo), (_, no_steps), *others = row["methods"].items()
-        best = max((each for _, each in others), key=lambda each: each["accuracy"])
-        accuracies.append(leo["accuracy"])
-        leads.append((-best["difference"], best["difference_ci95"]))
-        gains.append((-no_steps["difference"], no_steps["difference_ci95"]))
-    return f"{100 * sum(accuracies) / len(rows):.2f} ({_mean(leads)}; steps {_mean(gains)})"
+    accuracy = statistics.mean(_leo(row)["accuracy"] for row in rows)
+    return f"{100 * accuracy:.2f} ({_mean([_lead(row) for row in rows])}; steps {_mean([_gain(row) for row in rows])})"
+
+
+def _leo(row: dict[str, Any]) -> dict[str, float]:
+    found: dict[str, float] = next(iter(row["methods"].values()))
+    return found
+
+
+def _lead(row: dict[str, Any]) -> tuple[float, float]:
+    """LEO's lead over the best of the others, with its interval."""
+    _, _, *others = row["methods"].values()
+    best = max(others, key=lambda each: each["accuracy"])
+    return -best["difference"], best["difference_ci95"]
+
+
+def _leads(model: dict[str, Any]) -> list[tuple[float, float]]:
+    return [_lead(row) for source in model["sources"] for row in source["rows"]]
+
+
+def _gain(row: dict[str, Any]) -> tuple[float, float]:
+    """What the steps add, with its interval."""
+    _, no_steps, *_ = row["methods"].values()
+    return -no_steps["difference"], no_steps["difference_ci95"]
 
 
 def _mean(pairs: list[tuple[float, float]]) -> str:
@@ -104,9 +157,14 @@ def _signed(value: float, ci95: float) -> str:
     return f"{100 * value:+.2f} ± {100 * ci95:.2f}"
 
 
+def distorted() -> list[str]:
+    """Accuracy where queries are distorted."""
+    return photos_distorted.table()
+
+
 def written(document: str) -> str:
     """The document with its tables brought up to date."""
-    for part in (left_out, steps, confidence):
+    for part in (aims, left_out, steps, confidence, distorted):
         document = between_marks(document, "\n".join(part()), part.__name__)
     return document
 
