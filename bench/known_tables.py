@@ -66,7 +66,7 @@ def negatives_of_photos() -> list[str]:
         *lines,
         "",
         "The same with 1 or 4 photos of one foreign class, and 1, 2 or 5 of each of five, in turn; in brackets the own "
-        "that are rejected.",
+        "that are rejected. Both models have the same numbers, which are chosen on the other sources of both.",
     ]
 
 

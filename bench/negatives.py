@@ -2,7 +2,7 @@
 
 The tasks are those of `bench.known`, on classes that the model was not trained on. Negatives are drawn from the foreign
 classes themselves, in other pictures than those that are asked about, or from other classes of the data. For photos the
-numbers of `model.negatives` are also chosen on all sources but one, and tried on tasks of that one.
+numbers of `model.negatives` are also chosen on all sources but one, for both models, and tried on tasks of that one.
 
     python -m bench.negatives --drawings .../images_background.zip --photos .../caltech101.zip --photos ...
 """
@@ -155,16 +155,22 @@ def main() -> None:
         validation = extract_leo_features(leo, load_drawings(given.drawings).split("validation"))
         rows = [row for setting in DRAWING_SETTINGS for row in measure(leo, validation, setting, given.tasks)]
         write_section("known", "negatives_of_drawings", {"rows": rows})
-    for model in PHOTO_MODELS if given.photos else ():
-        leo = LatentEmbeddingOptimization.from_pretrained(WEIGHTS / model)
-        sources = {path.name: features_of(leo, path) for path in given.photos}
-        of_photos: dict[str, Any] = {}
-        of_photos["sources"] = {
-            name: [row for each in settings_of(extracted) for row in measure(leo, extracted, each, given.tasks)]
-            for name, extracted in sources.items()
-        }
-        of_photos["left_out"] = leave_one_source_out(leo, sources, given.tasks)
-        write_section("known", f"negatives_of_{model}", of_photos)
+    if given.photos:
+        of_models = {model: of_photos(model, given.photos, given.tasks) for model in PHOTO_MODELS}
+        left_out = leave_one_source_out([rejected for _, rejected in of_models.values()], given.tasks)
+        for (model, (rows, _)), of_model in zip(of_models.items(), left_out, strict=True):
+            write_section("known", f"negatives_of_{model}", {"sources": rows, "left_out": of_model})
+
+
+def of_photos(model: str, data: list[Path], tasks: int) -> tuple[dict[str, Any], dict[str, "SourceRejected"]]:
+    """What negatives do with a model for photos, by source, and what each choice of the numbers would reject."""
+    leo = LatentEmbeddingOptimization.from_pretrained(WEIGHTS / model)
+    sources = {path.name: features_of(leo, path) for path in data}
+    rows = {
+        name: [row for each in settings_of(extracted) for row in measure(leo, extracted, each, tasks)]
+        for name, extracted in sources.items()
+    }
+    return rows, {name: rejected_by_choice(leo, extracted, tasks) for name, extracted in sources.items()}
 
 
 def features_of(leo: LatentEmbeddingOptimization, path: Path) -> ExtractedFeatures:
@@ -245,30 +251,46 @@ def walks(
         done += len(part.tasks)
 
 
-def leave_one_source_out(
-    leo: LatentEmbeddingOptimization, sources: dict[str, ExtractedFeatures], tasks: int
-) -> list[dict[str, Any]]:
-    """Choose the numbers on all sources but one, by what is accepted of the foreign, and measure on that one."""
-    found: dict[tuple[str, Numbers], Rejected] = {}
-    for name, extracted in sources.items():
-        walked = [list(walks(leo, extracted, setting, tasks)) for setting in settings_of(extracted)]
-        for choice in (NO_LOSS, SHIPPED, *CHOICES):
-            of_kinds = [
-                np.mean([[walk.rejected(*choice) for walk in pair] for pair in each], axis=0) for each in walked
-            ]
-            own, foreign = np.mean(of_kinds, axis=0)
-            found[name, choice] = Rejected(float(own), float(np.max(of_kinds, axis=0)[0]), float(foreign))
-    rows = []
-    for left in sources:
-        others = [name for name in sources if name != left]
-        allowed = [each for each in CHOICES if all(found[name, each].is_fair(found[name, NO_LOSS]) for name in others)]
-        chosen = max(allowed, key=lambda each: sum(found[name, each].foreign for name in others))
-        row = {"source": left, "tasks": tasks * len(settings_of(sources[left])), "chosen": chosen}
-        for name, choice in (("without", NO_LOSS), ("chosen_on_others", chosen), ("shipped", SHIPPED)):
-            rejected = found[left, choice]
-            row[name] = {"own_rejected": rejected.own, "foreign_accepted": 1 - rejected.foreign}
-        print(row, flush=True)
-        rows.append(row)
+@dataclass(frozen=True)
+class SourceRejected:
+    """What is rejected in tasks of a source by each choice of the numbers."""
+
+    by_choice: dict[Numbers, Rejected]
+    kinds: int  # of tasks
+
+    def is_fair(self, choice: Numbers) -> bool:
+        """Whether the choice costs few of the source's own."""
+        return self.by_choice[choice].is_fair(self.by_choice[NO_LOSS])
+
+
+def rejected_by_choice(leo: LatentEmbeddingOptimization, extracted: ExtractedFeatures, tasks: int) -> SourceRejected:
+    """Try every choice on tasks of a source."""
+    walked = [list(walks(leo, extracted, setting, tasks)) for setting in settings_of(extracted)]
+    found = {}
+    for choice in (NO_LOSS, SHIPPED, *CHOICES):
+        of_kinds = [np.mean([[walk.rejected(*choice) for walk in pair] for pair in each], axis=0) for each in walked]
+        own, foreign = np.mean(of_kinds, axis=0)
+        found[choice] = Rejected(float(own), float(np.max(of_kinds, axis=0)[0]), float(foreign))
+    return SourceRejected(found, len(walked))
+
+
+def leave_one_source_out(models: list[dict[str, SourceRejected]], tasks: int) -> list[list[dict[str, Any]]]:
+    """Choose the numbers on all sources but one, by what is rejected of the foreign, and measure on that one.
+
+    All models have the same numbers, so they are chosen on all models, by the sources of each. Returns rows by model.
+    """
+    rows: list[list[dict[str, Any]]] = [[] for _ in models]
+    for left in models[0]:
+        others = [of_source for of_model in models for name, of_source in of_model.items() if name != left]
+        allowed = [choice for choice in CHOICES if all(each.is_fair(choice) for each in others)]
+        chosen = max(allowed, key=lambda choice: sum(each.by_choice[choice].foreign for each in others))
+        for of_model, own_rows in zip(models, rows, strict=True):
+            row = {"source": left, "tasks": tasks * of_model[left].kinds, "chosen": chosen}
+            for name, choice in (("without", NO_LOSS), ("chosen_on_others", chosen), ("shipped", SHIPPED)):
+                rejected = of_model[left].by_choice[choice]
+                row[name] = {"own_rejected": rejected.own, "foreign_accepted": 1 - rejected.foreign}
+            print(row, flush=True)
+            own_rows.append(row)
     return rows
 
 
