@@ -74,6 +74,13 @@ def save_model(leo: Model, folder: Path, name: str, card: dict[str, Any] | None 
         write_background(folder, version, leo.background)
 
 
+def write_card(folder: Path, card: dict[str, Any]) -> None:
+    """Replace the card in a model folder. The version stays, also where there are more settings than at its time."""
+    path = folder / CONFIG
+    described = json.loads(path.read_text())
+    write_whole(path, (json.dumps(described | {"card": card}, indent=2) + "\n").encode())
+
+
 def write_background(folder: Path, version: str, background: Background) -> Path:
     """Write the background classes of the model in a folder, which has this version, and return the file's path."""
     path = folder / BACKGROUND

@@ -46,7 +46,7 @@ def card(
     machine. This takes some minutes.
     """
     from model.baselines.registry import LOGISTIC_L2
-    from model.checkpoint import read_info, save_model
+    from model.checkpoint import read_info, save_model, write_card
     from model.data.photos import Photos
     from model.evaluation.drawing_card import EPISODES, measure_drawing_figures, write_drawing_card
     from model.evaluation.photo_card import EPISODES as PHOTO_EPISODES
@@ -75,7 +75,10 @@ def card(
     print_figures(f"{info.name} {info.version}, validation classes", validation)
     if write:
         measured = info.card | {"validation": validation}
-        save_model(leo, model, info.name, measured)
+        if changes:
+            save_model(leo, model, info.name, measured)
+        else:
+            write_card(model, measured)
         write_page(model, info.name, read_info(model).version, measured)
 
 
