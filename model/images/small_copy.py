@@ -12,6 +12,9 @@ from model.images.upright import orientation, turn
 
 SIDES = (384, 256, 192, 128, 96, 64, 32)  # longest side in pixels, the first that fits
 QUALITIES = (90, 75)  # of a JPEG
+# How much smaller a PNG gets at most by the slow search for its smallest form. Photos do not come so near to a JPEG,
+# and the search would take a tenth of a second for each.
+SEARCH_GAIN = 4
 LEAST_BYTES = 8192  # that always hold a copy: 32 x 32 pixels of four bytes, and a little more
 
 
@@ -37,9 +40,12 @@ class SmallCopies:
             small = shrunk(levels, side, Image.Resampling.BICUBIC)
             if profile or small.mode == "CMYK":
                 small = to_srgb(small, profile)
-            encoded = [_encoded(small, "PNG", optimize=True)]
-            if small.mode != "RGBA":
-                encoded += [_encoded(small, "JPEG", quality=quality) for quality in QUALITIES]
+            qualities = () if small.mode == "RGBA" else QUALITIES
+            jpegs = [_encoded(small, "JPEG", quality=quality) for quality in qualities]
+            png = _encoded(small, "PNG", compress_level=1)
+            if len(png) <= SEARCH_GAIN * min(self.max_bytes, *map(len, jpegs[:1])):
+                png = _encoded(small, "PNG", optimize=True)
+            encoded = [png, *jpegs]
             # A PNG that is no larger loses nothing; of photos it is many times larger.
             best = encoded[0] if len(encoded[0]) <= min(map(len, encoded[:2])) else encoded[1]
             fitting = [data for data in (best, *encoded) if len(data) <= self.max_bytes]
