@@ -15,11 +15,12 @@ from redis.exceptions import (
 IN_SCRIPT = re.compile(
     r"(?:Error running script \(call to \w+\): )?@?user_script:\d+:\s*|\s*script: \w{40}, on @?user_script:\d+\.?"
 )
+RIGHTS = "allow this user the keys leo:* and all commands on them, as by ACL SETUSER NAME ~leo:* +@all -@dangerous"
 ADVICE_BY_KIND: dict[type[Exception], str] = {
     OutOfMemoryError: "delete tasks, or raise its maxmemory",
     ReadOnlyError: "let LEO_STORE_URL name the primary",
     AuthenticationError: "put its password into LEO_STORE_URL, as redis://:PASSWORD@HOST:PORT/DB",
-    NoPermissionError: "allow this user the keys leo:* and all commands on them",
+    NoPermissionError: RIGHTS,
     BusyLoadingError: "it is reading its data after a start",
     ClusterDownError: "see CLUSTER INFO",
 }
@@ -30,6 +31,7 @@ ADVICE_BY_CODE = {
     "BUSY": "a script of somebody else keeps it busy",
 }
 ADVICE_BY_TEXT = {
+    "can't run this command": RIGHTS,  # in a script, where Redis does not say which
     "CERTIFICATE_VERIFY_FAILED": "let LEO_STORE_URL name the host as its certificate does, and end with "
     "?ssl_ca_certs=FILE if the system does not know who issued that",
     "No such file or directory": "a file that LEO_STORE_URL names, such as ssl_ca_certs, is not there",

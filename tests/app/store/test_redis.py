@@ -12,6 +12,7 @@ import pytest
 import trustme
 from redis import Redis
 
+from app.settings import PROJECT
 from app.store.errors import StoreUnavailable, UnreadableRecord
 from app.store.redis import RedisStore
 from tests.helpers.ports import free_port
@@ -57,6 +58,31 @@ def test_a_key_of_another_type_hides_no_task_and_no_examples(redis: Redis, redis
         await store.close()
 
     asyncio.run(scenario())
+
+
+def test_a_user_of_the_documented_rights_suffices_and_one_of_fewer_is_told_them(
+    redis: Redis, redis_server: RedisServer, caplog: pytest.LogCaptureFixture
+) -> None:
+    documented = re.search(
+        r"`ACL SETUSER leo on >PASSWORD (.+)`, and", (PROJECT / "docs" / "operations.md").read_text()
+    )
+    assert documented
+    redis.execute_command("ACL", "SETUSER", "leo", "on", ">secret", *documented[1].split())
+
+    async def scenario() -> None:
+        store = await RedisStore.open(redis_server.url.replace("//", "//leo:secret@"))
+        await store.add(record("a"), support=b"examples")
+        assert await ids(store) == ["a"]
+        assert await store.with_support("a", "me")
+        assert await store.count("me") == 1
+        redis.execute_command("ACL", "SETUSER", "leo", "-time")
+        with pytest.raises(StoreUnavailable, match=r"allow this user .* ~leo:\* \+@all"):
+            await store.add(record("b"))
+        assert await store.delete("a", "me")
+        await store.close()
+
+    asyncio.run(scenario())
+    assert not caplog.messages
 
 
 async def assert_unavailable(*calls: Awaitable[object]) -> None:
