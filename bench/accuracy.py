@@ -6,7 +6,7 @@ python -m bench.accuracy
 from itertools import groupby
 from typing import Any
 
-from bench import cards, drawing_curvature, drawing_variants, known_tables, targets
+from bench import cards, drawing_curvature, drawing_splits, drawing_variants, known_tables, targets
 from bench.common import ROOT, read_results
 from bench.tables import between_marks, header
 
@@ -33,7 +33,13 @@ def tables() -> str:
             known_tables.thresholds(),
         ],
         "LEO beside other methods": [*map(compared, kinds)],
-        "What each part contributes": [choices(), views(), views_of_queries(), drawing_curvature.table()],
+        "What each part contributes": [
+            choices(),
+            views(),
+            views_of_queries(),
+            drawing_curvature.table(),
+            drawing_splits.table(),
+        ],
         "Feature extractors": [extractors()],
         "Speed of training": [speed()],
     }
