@@ -4,7 +4,7 @@ PYTHON ?= python3
 VENV := .venv
 DATA ?= images_background.zip
 COVERAGE_FLOOR := 96
-TESTS_AT_ONCE ?= 2
+TESTS_AT_ONCE ?= 0
 BIN := $(VENV)/bin
 INSTALLED := $(VENV)/.installed
 
@@ -16,7 +16,7 @@ INSTALLED := $(VENV)/.installed
 serve: $(INSTALLED)
 	LEO_MODELS=$${LEO_MODELS-photos-lite0} $(BIN)/leo serve
 
-# Two processes with two threads each share two cores: a thread that waits for another must leave its core to others.
+# Processes with two threads each may share two cores: a thread that waits for another must leave its core to others.
 test: check
 	OMP_WAIT_POLICY=passive $(BIN)/python $(MEASURED) -m pytest --numprocesses $(TESTS_AT_ONCE) --dist loadfile $(PYTEST_ARGS)
 

@@ -18,6 +18,8 @@ from tests.helpers.serving import serving
 # Servers and commands that tests start run this checkout, wherever another one is installed.
 CHECKOUT = [str(PROJECT), str(PROJECT / "client")]
 os.environ["PYTHONPATH"] = os.pathsep.join(filter(None, [*CHECKOUT, os.environ.get("PYTHONPATH")]))
+# pytest-xdist gives its processes a width of 80, at which a command breaks the lines that tests look for.
+os.environ.pop("COLUMNS", None)
 
 
 @pytest.fixture(autouse=True)
