@@ -257,13 +257,6 @@ def test_a_slash_at_the_end_of_the_url_does_not_matter(client: httpx.Client) -> 
         assert leo.models()
 
 
-def test_a_closed_client_says_so(client: httpx.Client) -> None:
-    leo = Client(str(client.base_url))
-    leo.close()
-    with pytest.raises(RuntimeError, match="closed"):
-        leo.models()
-
-
 Answering = Callable[[BaseHTTPRequestHandler], None]
 
 
