@@ -31,7 +31,7 @@ ANSWER_SECONDS, ANSWER_BYTES_A_SECOND = 20.0, 4096  # a client has so long to ta
 UNREAD_BYTES = 2**28  # of all answers that clients have not taken yet
 # A client that is still sending reads its answer only if its bytes are taken meanwhile. A gateway whose bytes are not
 # takes the replica for broken, and sends it nobody's requests: so the whole of any body that it passes on is taken.
-LINGER_SECONDS, LINGER_BODIES = 10.0, 2  # bodies of the largest size
+LINGER_SECONDS, LINGER_BODIES = 10.0, 1.25  # bodies of the largest size, with their framing
 CONNECTIONS = 2048  # of one process; a connection takes some 10 KB
 SPARE_FILES = 256  # open files that are not connections
 OPEN_FILES = 2**14  # also the sockets of many workers, which their parent keeps
@@ -73,7 +73,7 @@ class Connections:
         come: None, or the 503 that it gets, from the answer's second line on.
         """
         self._most, self.refusal = most, refusal
-        self.linger_bytes = LINGER_BODIES * max_body_bytes
+        self.linger_bytes = int(LINGER_BODIES * max_body_bytes)
         self._open: set[BoundedProtocol] = set()
         # Those whose client has yet to send a whole request, the one that began to wait first before the others.
         self._waiting: dict[BoundedProtocol, None] = {}
