@@ -1,11 +1,10 @@
 """A uvicorn protocol that gives up slow and endless clients: bounds in bytes and seconds for all that uvicorn holds.
 
 The body of a request is bounded by `app.http.middleware.body`; here is what no request's handler sees: headers, the
-framing of chunks, pipelined requests, answers that nobody reads, and how many connections are open.
+framing of chunks, pipelined requests, and answers that nobody reads.
 """
 
 import asyncio
-import resource
 import secrets
 from collections.abc import Callable
 from typing import Any
@@ -17,6 +16,7 @@ from app.http.middleware.refusal import lines_and_body
 from app.observability.logs import log_request
 from app.problems import Problem
 from app.process.answers import SingleWriteProtocol
+from app.process.open_connections import OpenConnections
 
 HEADER_BYTES = 2**15  # of a request's line and headers together; nginx allows as much
 URL_BYTES = 2**13  # four filters of a list, of emoji, percent-encoded, are half of it
@@ -28,14 +28,9 @@ CHUNKS, CHUNK_BYTES = 256, 20  # more chunks must have so many bytes each, on av
 HEADERS = 128  # and trailers of a request
 PIPELINED_REQUESTS = 8  # that wait for the answers before theirs
 ANSWER_SECONDS, ANSWER_BYTES_A_SECOND = 20.0, 4096  # a client has so long to take its answer, and longer as it takes it
-UNREAD_BYTES = 2**28  # of all answers that clients have not taken yet
 # A client that is still sending reads its answer only if its bytes are taken meanwhile. A gateway whose bytes are not
 # takes the replica for broken, and sends it nobody's requests: so the whole of any body that it passes on is taken.
 LINGER_SECONDS, LINGER_BODIES = 10.0, 1.25  # bodies of the largest size, with their framing
-CONNECTIONS = 2048  # of one process; a connection takes some 10 KB
-SPARE_FILES = 256  # open files that are not connections
-OPEN_FILES = 2**14  # also the sockets of many workers, which their parent keeps
-SWEEP_SECONDS = 1.0
 
 HEADERS_TOO_LARGE = Problem(431, f"the request's line and headers are over the limit of {HEADER_BYTES} bytes")
 URL_TOO_LONG = Problem(414, f"the URL is over the limit of {URL_BYTES} bytes")
@@ -47,15 +42,6 @@ URL_HINT = "write spaces and other characters than ASCII in the URL percent-enco
 TOO_MANY_PIPELINED = Problem(503, "too many requests wait for the answers before theirs")  # never sent
 
 
-def allow_open_files() -> int:
-    """Allow this process as many open files as the system lets it, and return how many connections that is."""
-    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    if soft != resource.RLIM_INFINITY and soft < OPEN_FILES:
-        soft = OPEN_FILES if hard == resource.RLIM_INFINITY else min(OPEN_FILES, hard)
-        resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
-    return CONNECTIONS if soft == resource.RLIM_INFINITY else max(1, min(CONNECTIONS, soft - SPARE_FILES))
-
-
 def _not_http(error: httptools.HttpParserError) -> Problem:
     """What the parser, whose sentences are fixed, finds wrong with a request."""
     reason = f"this is not a request of HTTP/1.1: {error}"
@@ -63,69 +49,24 @@ def _not_http(error: httptools.HttpParserError) -> Problem:
     return Problem(400, f"{reason}; {URL_HINT}" if in_url else reason)
 
 
-class Connections:
-    """All connections of one process, looked over once a second. Call it to make a new one, as uvicorn does."""
-
-    def __init__(self, most: int, max_body_bytes: int, refusal: Callable[[Any], bytes | None] = lambda _: None) -> None:
-        """`most`: open connections, above which the one that has kept the service waiting longest is closed.
-
-        `max_body_bytes` is the limit of a request's body. `refusal` is asked about each request when its headers have
-        come: None, or the 503 that it gets, from the answer's second line on.
-        """
-        self._most, self.refusal = most, refusal
-        self.linger_bytes = int(LINGER_BODIES * max_body_bytes)
-        self._open: set[BoundedProtocol] = set()
-        # Those whose client has yet to send a whole request, the one that began to wait first before the others.
-        self._waiting: dict[BoundedProtocol, None] = {}
-        self._next_sweep: asyncio.TimerHandle | None = None
-
-    def __call__(self, **given: Any) -> "BoundedProtocol":
-        """A protocol for a new connection."""
-        return BoundedProtocol(self, **given)
-
-    def opened(self, connection: "BoundedProtocol") -> None:
-        """Count a connection; if it is one too many, close the one that has waited longest for its client."""
-        self._open.add(connection)
-        self._waiting[connection] = None
-        if len(self._open) > self._most:
-            next(iter(self._waiting)).abort()
-        if self._next_sweep is None:
-            self._next_sweep = connection.loop.call_later(SWEEP_SECONDS, self._sweep, connection.loop)
-
-    def closed(self, connection: "BoundedProtocol") -> None:
-        """Forget a connection."""
-        self._open.discard(connection)
-        self._waiting.pop(connection, None)
-
-    def waits_for_service(self, connection: "BoundedProtocol") -> None:
-        """A connection's client has sent a whole request."""
-        self._waiting.pop(connection, None)
-
-    def waits_for_client(self, connection: "BoundedProtocol") -> None:
-        """A connection's client has its answer."""
-        self._waiting.pop(connection, None)
-        self._waiting[connection] = None
-
-    def _sweep(self, loop: asyncio.AbstractEventLoop) -> None:
-        if not self._open:
-            self._next_sweep = None
-            return
-        self._next_sweep = loop.call_later(SWEEP_SECONDS, self._sweep, loop)
-        now = loop.time()
-        unread = {connection: connection.look_over(now) for connection in list(self._open)}
-        excess = sum(unread.values()) - UNREAD_BYTES
-        for connection in sorted(unread, key=lambda one: one.unread_since):
-            if excess > 0 and unread[connection]:
-                excess -= unread[connection]
-                connection.abort()
-
-
 class BoundedProtocol(SingleWriteProtocol):
     """One connection, which ends where its client is too slow or sends without end."""
 
-    def __init__(self, connections: Connections, **given: Any) -> None:
+    def __init__(
+        self,
+        connections: OpenConnections,
+        max_body_bytes: int,
+        refusal: Callable[[Any], bytes | None] = lambda _: None,
+        **given: Any,
+    ) -> None:
+        """`max_body_bytes` is the limit of a request's body; the further arguments are uvicorn's.
+
+        `refusal` is asked about each request when its headers have come: None, or the 503 that it gets, from the
+        answer's second line on.
+        """
         super().__init__(**given)
-        self._connections = connections
+        self._connections, self._refusal = connections, refusal
+        self._linger_bytes = int(LINGER_BODIES * max_body_bytes)
         self._fault: Problem | None = None  # what a callback of the parser found
         self._header_count = self._chunks = 0  # of the message that is being received
         self._message_since: float | None = None  # when the first byte came of the message that is being received
@@ -263,7 +204,7 @@ class BoundedProtocol(SingleWriteProtocol):
 
     def _start_asgi_task(self, cycle: RequestResponseCycle, app: Any) -> None:
         """Begin to answer a request, by the app, or at once if it is refused."""
-        refusal = self._connections.refusal(cycle.scope) if cycle.keep_alive else None
+        refusal = self._refusal(cycle.scope) if cycle.keep_alive else None
         if refusal is None:
             self._unset_keepalive_if_required()  # one before it in the same read may have been refused
             super()._start_asgi_task(cycle, app)
@@ -352,5 +293,5 @@ class BoundedProtocol(SingleWriteProtocol):
 
     def _discard(self, size: int) -> None:
         self._discarded_bytes += size
-        if self._discarded_bytes > self._connections.linger_bytes:
+        if self._discarded_bytes > self._linger_bytes:
             self.abort()

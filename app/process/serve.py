@@ -20,11 +20,12 @@ from fastapi import FastAPI
 from app.inference.models import Models, engine_on
 from app.inference.remote.board import Board
 from app.observability import logs
-from app.process.connections import Connections, allow_open_files
+from app.process.connections import BoundedProtocol
 from app.process.data_dir import claimed
 from app.process.devices import DeviceProcesses, device_names
 from app.process.draining import DrainingServer
 from app.process.listening import Address, find_addresses, listen
+from app.process.open_connections import OpenConnections, allow_open_files
 from app.process.run_folder import run_folder
 from app.process.workers import Workers, worker_count
 from app.settings import Settings, misspelt
@@ -238,7 +239,9 @@ def run(
         timeout_keep_alive=75,  # seconds; longer than gateways keep idle connections, which never find one closed then
         timeout_graceful_shutdown=math.ceil(settings.stop_seconds),
         # It makes protocols, as their class would.
-        http=Connections(allow_open_files(), settings.max_body_bytes, service.state.door.refusal),  # type: ignore[arg-type]
+        http=partial(  # type: ignore[arg-type]
+            BoundedProtocol, OpenConnections(allow_open_files()), settings.max_body_bytes, service.state.door.refusal
+        ),
         ws="none",
     )
     DrainingServer(config, service, settings.drain_seconds, ready).run(sockets)

@@ -4,6 +4,7 @@ import resource
 import socket
 import threading
 from collections.abc import Iterator
+from functools import partial
 
 import pytest
 import uvicorn
@@ -12,15 +13,12 @@ from starlette.types import Receive, Scope, Send
 from app.process.connections import (
     CHUNK_BYTES,
     CHUNKS,
-    CONNECTIONS,
     HEADERS,
-    OPEN_FILES,
     PIPELINED_REQUESTS,
     URL_BYTES,
     BoundedProtocol,
-    Connections,
-    allow_open_files,
 )
+from app.process.open_connections import CONNECTIONS, OPEN_FILES, OpenConnections, allow_open_files
 
 MOST, MAX_BODY = 5, 2**25
 REQUEST = b"GET / HTTP/1.1\r\nHost: test\r\n\r\n"
@@ -48,9 +46,8 @@ async def app(scope: Scope, receive: Receive, send: Send) -> None:
 @pytest.fixture
 def port() -> Iterator[int]:
     with socket.create_server(("127.0.0.1", 0)) as listening:
-        config = uvicorn.Config(
-            app, http=Connections(MOST, MAX_BODY, refusal), ws="none", lifespan="off", log_config=None
-        )  # type: ignore[arg-type]
+        http = partial(BoundedProtocol, OpenConnections(MOST), MAX_BODY, refusal)
+        config = uvicorn.Config(app, http=http, ws="none", lifespan="off", log_config=None)  # type: ignore[arg-type]
         server = uvicorn.Server(config)
         thread = threading.Thread(target=server.run, args=([listening],))
         thread.start()
