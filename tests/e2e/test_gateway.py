@@ -179,6 +179,7 @@ def test_an_address_with_many_large_bodies_under_way_may_still_send_small_ones(u
             connection.sendall(head)
         (refused,), _, _ = select.select(connections, [], [], 15)  # nginx's processes may take any of them last
         assert refused.recv(20).startswith(b"HTTP/1.1 429")
+        assert httpx.get(f"{url}/models").status_code == 200
         assert httpx.post(f"{url}/tasks", content=b"x" * 999_999).status_code == 415
         assert httpx.post(f"{url}/tasks", content=b"x" * 2**20).status_code == 429
 
