@@ -43,7 +43,7 @@ class SmallCopies:
             qualities = () if small.mode == "RGBA" else QUALITIES
             jpegs = [_encoded(small, "JPEG", quality=quality) for quality in qualities]
             png = _encoded(small, "PNG", compress_level=1)
-            if len(png) <= SEARCH_GAIN * min(self.max_bytes, *map(len, jpegs[:1])):
+            if len(png) <= SEARCH_GAIN * min([self.max_bytes, *map(len, jpegs[:1])]):
                 png = _encoded(small, "PNG", optimize=True)
             encoded = [png, *jpegs]
             # A PNG that is no larger loses nothing; of photos it is many times larger.

@@ -2,11 +2,13 @@
 
 import io
 
+import numpy as np
 import pytest
 from PIL import Image
 
 from model.images import files
 from model.images.small_copy import SmallCopies
+from tests.helpers.drawn import CHARACTERS, canvas
 from tests.helpers.photographed import jpeg, product
 
 COPIES = SmallCopies(24 * 2**10)
@@ -28,3 +30,19 @@ def test_a_copy_has_the_shape_of_its_picture(size: tuple[int, int]) -> None:
     with Image.open(io.BytesIO(copy)) as picture:
         assert max(picture.size) == min(384, max(size))
         assert picture.width / picture.height == pytest.approx(size[0] / size[1], rel=0.1)
+
+
+@pytest.mark.parametrize("mode", ["1", "L", "P", "RGB", "RGBA", "LA", "CMYK", "I", "I;16", "F"])
+@pytest.mark.parametrize("seen", [canvas(CHARACTERS["ring"]), product("lime", 0, (400, 300))], ids=["drawing", "photo"])
+def test_a_picture_of_any_mode_has_a_copy_that_fits(seen: Image.Image, mode: str) -> None:
+    grey = seen.convert("L")
+    if mode in ("I", "I;16", "F"):
+        kind = {"I": np.int32, "I;16": np.uint16, "F": np.float32}[mode]
+        given = Image.fromarray((np.asarray(grey).astype(np.uint16) * 257).astype(kind))
+    else:
+        given = seen.convert(mode)
+    copy = COPIES(given)
+    assert len(copy) <= COPIES.max_bytes
+    with Image.open(io.BytesIO(copy)) as kept:
+        small = [np.asarray(each.convert("L").resize((16, 16), Image.Resampling.BOX)) for each in (kept, grey)]
+    np.testing.assert_allclose(*(each.astype(int) for each in small), atol=16)
