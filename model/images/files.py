@@ -11,6 +11,7 @@ import functools
 import io
 import logging
 import struct
+import traceback
 import warnings
 from collections.abc import Callable
 from typing import TypeVar
@@ -104,7 +105,17 @@ def read(
     except MemoryError:
         raise BadPicture("takes more memory to decode than there is; send it smaller") from None
     except Exception as error:  # decoders raise OSError, SyntaxError, ValueError, struct.error, ... for broken files
-        raise BadPicture(f"is damaged or truncated ({type(error).__name__}); send the whole file") from None
+        if _is_mistake(error):
+            raise
+        raise BadPicture("is damaged or truncated; send the whole file") from None
+
+
+def _is_mistake(error: Exception) -> bool:
+    """Whether the fault is this package's own: nobody could mend it by sending another file."""
+    *_, (frame, _) = traceback.walk_tb(error.__traceback__)
+    return isinstance(error, TypeError | AttributeError | NameError) and frame.f_globals["__name__"].startswith(
+        "model."
+    )
 
 
 def _open(data: bytes, kind: str, max_pixels: int) -> Image.Image:
