@@ -141,6 +141,9 @@ def test_the_tls_override_serves_https(server: Server, tmp_path: Path) -> None:
         created = client.post(f"https://localhost:{port}/tasks", data={"labels": FIVE}, files=images)
         assert created.status_code == 201
         assert created.headers["strict-transport-security"].startswith("max-age=")
+        refused = client.request("TRACE", f"https://localhost:{port}/tasks")
+        assert refused.status_code == 405
+        assert refused.headers["strict-transport-security"].startswith("max-age=")
         assert client.get(f"https://localhost:{port}{created.headers['location']}").json() == created.json()
         plain = client.get(f"http://localhost:{port}/tasks?limit=1")
         assert (plain.status_code, plain.headers["location"]) == (308, f"https://localhost:{port}/tasks?limit=1")
