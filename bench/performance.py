@@ -75,8 +75,7 @@ def stages() -> list[str]:
 
 def overload() -> list[str]:
     """What becomes of requests where clients ask for more than the service can do."""
-    results = read_results("engine")
-    found = [results["models"][name]["overload"] for name in DRAWING_MODELS]
+    found = [read_results("engine")["models"][name]["overload"] for name in DRAWING_MODELS]
     lines = header("more than the service can do", DRAWING_MODELS)
 
     def add(title: str, cells: list[str]) -> None:
@@ -103,7 +102,7 @@ def overload() -> list[str]:
         add("p99 of the refused, ms", [f"{each['refused']['p99_ms']:.1f}" for each in loaded])
         add("unanswered", [str(each["unanswered"]) for each in loaded])
     shared = " and ".join(["the load generator", *{each["beside"] for each in found if each["beside"]}])
-    when = where_and_when(results | {"date": found[-1]["date"]})
+    when = where_and_when(found[-1])
     return [*lines, "", f"{when}, shared with {shared}: `python -m bench.engine --only overload`."]
 
 

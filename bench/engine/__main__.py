@@ -71,7 +71,7 @@ def main() -> None:
         for section in given.only.split(","):
             found[section] = SECTIONS[section](model)
             if section == "overload":
-                found[section] |= {"date": today(), "beside": given.beside}
+                found[section] |= {"date": today(), "machine": machine(), "beside": given.beside}
             print(model, section, json.dumps(found[section]), flush=True)
             found["ratios"] = ratios(found)
             what = "over HTTP on loopback, CPU, server and load generator on the same cores"
