@@ -18,6 +18,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_valida
 
 from app.http.rates import Rates
 from app.problems import describe_validation_errors
+from model.regular_files import read_regular
 
 log = logging.getLogger(__name__)
 
@@ -25,6 +26,7 @@ Right = Literal["read", "write", "metrics"]
 RIGHTS: tuple[Right, ...] = get_args(Right)
 NAME_PATTERN = r"^[A-Za-z0-9_.-]{1,64}$"
 LEAST_PER_SECOND, MOST_PER_SECOND = 1e-5, 1e6  # one a day; more is no limit. Both fit into the RateLimit headers
+MOST_BYTES = 2**25  # of a key file: a hundred thousand keys
 KEY_FORMAT = re.compile(r"leo_([0-9a-f]{8})_([A-Za-z0-9_-]{43})")
 
 
@@ -83,15 +85,11 @@ DUMMY_KEY = Key(name="none", owner="none", id="00000000", salt=secrets.token_hex
 def read_keys(path: Path) -> KeyFile:
     """Read a key file; one that does not exist holds no keys. Raises `KeyFileError` with the file and the reason."""
     try:
-        # Opening a pipe would block the service.
-        with open(os.open(path, os.O_RDONLY | os.O_NONBLOCK), "rb") as file:
-            if not stat.S_ISREG(os.fstat(file.fileno()).st_mode):
-                raise KeyFileError(f"cannot use the keys in {path}: it is no file, but a pipe, device or folder")
-            return KeyFile.model_validate_json(file.read())
+        return KeyFile.model_validate_json(read_regular(path, MOST_BYTES))
     except FileNotFoundError:
         return KeyFile(keys=[])
     except OSError as error:
-        raise KeyFileError(f"cannot use the keys in {path}: {error.strerror}") from None
+        raise KeyFileError(f"cannot use the keys in {path}: {error.strerror or error}") from None
     except ValidationError as error:
         raise KeyFileError(f"cannot use the keys in {path}: {_without_content(error)}") from None
 

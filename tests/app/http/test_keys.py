@@ -397,7 +397,7 @@ def test_what_is_no_file_is_not_waited_for(guarded: Guarded, tmp_path: Path, ins
         other.mkdir()
     else:
         other.symlink_to("/dev/zero")
-    with pytest.raises(KeyFileError, match=r"it is no file, but a pipe, device or folder|Is a directory"):
+    with pytest.raises(KeyFileError, match=r"it is not a file but a folder, pipe or device|Is a directory"):
         read_keys(other)
     content = guarded.file.read_bytes()
     guarded.file.unlink()
@@ -444,4 +444,12 @@ def test_an_entry_with_which_no_key_could_be_checked_is_refused(wrong: dict[str,
     text = json.dumps({"keys": [stored.model_dump(exclude_none=True) | wrong]})
     file.write_text(text.replace("Infinity", "1e999"))
     with pytest.raises(KeyFileError, match=rf"keys\.0\.{next(iter(wrong))}: "):
+        read_keys(file)
+
+
+def test_a_key_file_that_grew_without_end_is_not_read(tmp_path: Path) -> None:
+    file = tmp_path / "keys.json"
+    file.touch()
+    os.truncate(file, 2**40)
+    with pytest.raises(KeyFileError, match=r"keys\.json: it is larger than 32 MiB"):
         read_keys(file)
