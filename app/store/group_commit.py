@@ -24,6 +24,7 @@ from app.store.sqlite_file import PAGE_SIZE, SCHEMA_VERSION, UNTIL_THEN, Files, 
 
 WRITE_TIMEOUT = 5.0  # seconds that a write may take, its wait for others included
 CLOSE_TIMEOUT = 10.0  # seconds
+TIDY_EVERY = 60.0  # seconds between looks for what has expired, once there is nothing more of it
 EMPTY_LOG_EVERY = 1.0  # seconds between tries to make room in a log for which the disk has none
 LOCKED = {sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED}
 # A disk without room, or a write that the system refuses for another reason, such as a quota that is used up.
@@ -54,9 +55,16 @@ class GroupCommit:
     writes its own, and one wait for the disk can serve them all. A write has succeeded once the disk has it.
     """
 
-    def __init__(self, connection: sqlite3.Connection, files: Files, path: Path) -> None:
-        """`connection` is used by this thread alone from now on. Raises `OSError`."""
+    def __init__(
+        self, connection: sqlite3.Connection, files: Files, path: Path, tidy: Callable[[sqlite3.Connection], bool]
+    ) -> None:
+        """`connection` is used by this thread alone from now on.
+
+        `tidy` deletes a little of what is of no use any more, and returns whether there may be more. Raises `OSError`.
+        """
         self._connection, self._files, self._path = connection, files, path
+        self._tidying = Write(lambda: tidy(connection), Future(), makes_room=True)
+        self._tidy_at = 0.0  # by the monotonic clock; at first after the first write
         self._turn = path.with_name(f"{path.name}-lock").open("ab", buffering=0)
         self._reserve = Reserve(path.with_name(f"{path.name}-reserve"))
         self._waiting: SimpleQueue[Write | None] = SimpleQueue()  # None ends the thread
@@ -100,6 +108,7 @@ class GroupCommit:
                 with self._in_turn():
                     group += [write for write in [first, *self._others()] if _begins(write)]
                     outcomes = self._write(group)
+                    self._tidy_now_and_then()
                     self._reserve.fill_now_and_then()
                 failure = self._sync()
             except Exception as error:
@@ -147,7 +156,7 @@ class GroupCommit:
         return [outcome for write in group for outcome in self._write([write])]
 
     def _write_on_full_disk(self, write: Write, failure: StoreUnavailable) -> Any:
-        """Do a write in the room that the log takes, or in the reserve if it deletes: its result, or an exception.
+        """Do a write in the room that the log takes, or that can be made: its result, or an exception.
 
         What was deleted from the database makes room in it, but whatever is written goes through the log.
         """
@@ -157,6 +166,8 @@ class GroupCommit:
             return failure
         self._empty_log()
         try:
+            if not write.makes_room:
+                self._tidy_on_full_disk()
             (outcome,) = self._transaction([write])
         except sqlite3.Error as error:
             return self._unavailable(error)
@@ -164,6 +175,26 @@ class GroupCommit:
             self._empty_log()
             self._reserve.fill()
         return outcome
+
+    def _tidy_on_full_disk(self) -> None:
+        """Tidy, in the reserve if need be: nobody can delete what has expired. Raises `sqlite3.Error`."""
+        try:
+            self._transaction([self._tidying])
+        except sqlite3.Error:
+            self._reserve.spend()
+            try:
+                self._transaction([self._tidying])
+            finally:
+                self._empty_log()
+                self._reserve.fill()
+
+    def _tidy_now_and_then(self) -> None:
+        """Tidy once a minute, and after each group of writes while there is more to do."""
+        if time.monotonic() >= self._tidy_at:
+            self._tidy_at = time.monotonic() + TIDY_EVERY
+            with contextlib.suppress(sqlite3.Error):
+                (more,) = self._transaction([self._tidying])
+                self._tidy_at = 0.0 if more else self._tidy_at
 
     def _empty_log(self) -> None:
         """Move the log into the database, and give its room back, unless the database needs more than there is."""

@@ -3,6 +3,7 @@
 import asyncio
 import os
 import resource
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -24,14 +25,17 @@ def path(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Path]:
 
 
 async def fill(
-    store: SQLiteStore, name: str, said: str = "is full: free some space there, or delete tasks"
+    store: SQLiteStore,
+    name: str,
+    said: str = "is full: free some space there, or delete tasks",
+    expires_at: float | None = None,
 ) -> list[str]:
     """Add tasks until there is no room, which must be `said`; returns their ids."""
     added: list[str] = []
 
     async def add_without_end() -> None:
         while True:
-            stored = await store.add(record(f"{name}{len(added)}"), support=SUPPORT)
+            stored = await store.add(record(f"{name}{len(added)}", expires_at=expires_at), support=SUPPORT)
             added.append(stored.task_id)
 
     with pytest.raises(StoreUnavailable, match=said):
@@ -85,6 +89,23 @@ def test_what_has_expired_makes_room_with_the_next_deletion(path: Path) -> None:
         store = await SQLiteStore.open(path)
         assert await store.delete("first", "me")
         assert len(await fill(store, "u")) >= 8
+        await store.close()
+
+    asyncio.run(scenario())
+
+
+def test_a_disk_full_of_what_has_expired_takes_tasks_again(path: Path) -> None:
+    """Nobody can delete what has expired: it is in no list."""
+
+    async def scenario() -> None:
+        store = await SQLiteStore.open(path)
+        filled = await fill(store, "t", expires_at=time.time() + 60.0)
+        store._commits._empty_log_at = 0.0  # as a second later
+        with pytest.MonkeyPatch.context() as patch:
+            now = time.time
+            patch.setattr(time, "time", lambda: now() + 90.0)
+            again = [await store.add(record(f"again{n}"), support=SUPPORT) for n in range(len(filled) // 2)]
+            assert await store.count("me") == len(again)
         await store.close()
 
     asyncio.run(scenario())

@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from app.store import IdempotencyRecord
+from app.store import IdempotencyRecord, PictureChanges
 from app.store.errors import StoreUnavailable
 from app.store.sqlite import SQLiteStore
 from tests.helpers.records import assert_same, five_way_record, ids, record
@@ -46,6 +46,32 @@ def test_expired_tasks_are_removed_from_the_file(path: Path) -> None:
         for table in ("support", "once"):
             assert connection.execute(f"SELECT * FROM {table}").fetchall() == []  # noqa: S608
     connection.close()
+
+
+def test_many_expired_pictures_are_removed_a_little_at_a_time(path: Path) -> None:
+    """Or whoever writes next would wait until all are gone, and the log would need as much room as they had."""
+    pictures = PictureChanges({n: bytes(2**20) for n in range(2)}, 2**30)
+
+    async def expire(store: SQLiteStore) -> None:
+        for n in range(40):
+            await store.add(record(f"old{n}", expires_at=time.time() + 30.0), pictures=pictures)
+
+    async def later(store: SQLiteStore) -> None:
+        left = []
+        for n in range(16):
+            await store.add(record(f"new{n}"))
+            with sqlite3.connect(path) as connection:
+                left += connection.execute("SELECT count(*) FROM tasks WHERE expires_at IS NOT NULL").fetchone()
+            connection.close()
+        assert left[0] == 37
+        assert left[-1] == 0
+        assert path.with_name(f"{path.name}-wal").stat().st_size < 2**23
+
+    with_sqlite(path, expire)
+    with pytest.MonkeyPatch.context() as patch:
+        now = time.time
+        patch.setattr(time, "time", lambda: now() + 60.0)
+        with_sqlite(path, later)
 
 
 def test_a_file_that_cannot_be_used_says_why(tmp_path: Path) -> None:

@@ -357,7 +357,7 @@ def test_a_task_takes_its_idempotency_keys_with_it(
         soon = time.time() + 0.3
         await wait_in_loop_until(lambda: time.time() > soon)
         if isinstance(store, SQLiteStore):
-            store._delete_expired_at = 0.0
+            store._commits._tidy_at = 0.0
         await store.add(record("last"))  # expired tasks are cleared away by the next write
 
     with_store(scenario)
