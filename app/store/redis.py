@@ -40,10 +40,16 @@ from app.store import (
 from app.store.errors import IdempotencyConflict, StoreUnavailable, TooManyPictures, TooManyTasks
 from app.store.record import pack, unpack, unpack_page
 from app.store.redis_errors import describe
-from app.store.redis_scripts import ADD, COUNT, DELETE, READ_SEVERAL, READ_WITH_SUPPORT, UPDATE
+from app.store.redis_scripts import ADD, COUNT, DELETE, PAGE, READ_WITH_SUPPORT, UPDATE
 from app.store.redis_url import CALL_TIMEOUT, MAX_CONNECTIONS, client_for
 
 log = logging.getLogger(__name__)
+
+MOST_SECONDS_APART = 5.0  # that a clock may differ from Redis's without a warning
+OVER = (
+    "by Redis's clock the task's time was over before it was stored: set the clocks of this replica and of Redis, "
+    "or ask for more ttl_seconds"
+)
 
 
 class RedisStore:
@@ -56,7 +62,7 @@ class RedisStore:
         self._free_connections = asyncio.Semaphore(MAX_CONNECTIONS)
         self._no_owner = "*" if isinstance(redis, RedisCluster) else ""
         self._add, self._update, self._delete, self._count = map(redis.register_script, (ADD, UPDATE, DELETE, COUNT))
-        self._read_with_support, self._read_several = map(redis.register_script, (READ_WITH_SUPPORT, READ_SEVERAL))
+        self._read_with_support, self._page = map(redis.register_script, (READ_WITH_SUPPORT, PAGE))
 
     @classmethod
     async def open(cls, url: str) -> "RedisStore":
@@ -69,33 +75,49 @@ class RedisStore:
         except (ValueError, RedisClusterException) as error:
             raise StoreUnavailable(f"LEO_STORE_URL cannot be used: {error}") from error
         store = cls(client)
-        await store._check_durability()
+        await store._look_for_what_loses_tasks()
         return store
 
-    async def _check_durability(self) -> None:
+    async def _look_for_what_loses_tasks(self) -> None:
         """Warn if Redis may lose tasks that it has acknowledged."""
-        command = ("CONFIG GET", "append*")
         try:
             async with self._calling():
-                if isinstance(self._redis, RedisCluster):
-                    by_node = await self._redis.execute_command(*command, target_nodes=RedisCluster.PRIMARIES)
-                    answers = list(by_node.values())
-                else:
-                    answers = [await self._execute(*command)]
-                every = [{key: answer.get(key) for key in ("appendonly", "appendfsync")} for answer in answers]
+                settings = await self._ask_all("CONFIG GET", "append*")
+                evictions = await self._ask_all("CONFIG GET", "maxmemory-policy")
+                times = await self._ask_all("TIME")
         except StoreUnavailable as error:
             log.warning("cannot look at Redis yet: %s", error)
             return
-        for found in every:
+        for answer in settings:
+            found = {key: answer.get(key) for key in ("appendonly", "appendfsync")}
             if found != {"appendonly": "yes", "appendfsync": "always"}:
                 log.warning("Redis runs with %s: it may lose acknowledged tasks when it dies", found)
+        for answer in evictions:
+            policy = answer.get("maxmemory-policy")
+            if policy != "noeviction":
+                log.warning(
+                    "Redis runs with maxmemory-policy %s: it removes acknowledged tasks when its memory is full; "
+                    "set it to noeviction",
+                    policy,
+                )
+        for seconds, microseconds in times:
+            difference = time.time() - seconds - microseconds / 1e6
+            if abs(difference) > MOST_SECONDS_APART:
+                log.warning("the clock here and that of Redis are %.0f s apart: tasks expire by Redis's", difference)
+
+    async def _ask_all(self, *command: str) -> list[Any]:
+        """The answer of a Redis, or of each primary of a cluster."""
+        if isinstance(self._redis, RedisCluster):
+            by_node = await self._redis.execute_command(*command, target_nodes=RedisCluster.PRIMARIES)
+            return list(by_node.values())
+        return [await self._execute(*command)]
 
     @asynccontextmanager
-    async def _calling(self) -> AsyncIterator[None]:
+    async def _calling(self) -> AsyncIterator[asyncio.Timeout]:
         """Limit a call's time and connections, and turn every error of Redis into `StoreUnavailable`."""
         try:
-            async with asyncio.timeout(CALL_TIMEOUT), self._free_connections:
-                yield
+            async with asyncio.timeout(CALL_TIMEOUT) as deadline, self._free_connections:
+                yield deadline
         except TimeoutError:
             raise StoreUnavailable(f"Redis did not answer within {CALL_TIMEOUT:g} s") from None
         except ReadOnlyError as error:
@@ -131,14 +153,17 @@ class RedisStore:
         arguments = self._script_arguments(record, support, idempotency, pictures)
         async with self._calling():
             outcome, *first = await self._add(
-                keys=[self._prefix(record.owner)], args=[*arguments, "" if max_tasks is None else max_tasks]
+                keys=[self._prefix(record.owner)],
+                args=[*arguments, "" if max_tasks is None else max_tasks, _lives(record)],
             )
-            if outcome not in (b"added", b"made", b"full", b"no room"):
+            if outcome not in (b"added", b"made", b"full", b"no room", b"over"):
                 raise ValueError("an answer that the script does not give")  # nothing is acknowledged
         if outcome == b"full":
             raise TooManyTasks
         if outcome == b"no room":
             raise TooManyPictures
+        if outcome == b"over":
+            raise StoreUnavailable(OVER)
         return _answer_again(first, b"", idempotency) if outcome == b"made" and idempotency else record
 
     async def find_by_idempotency_key(self, owner: str, idempotency: IdempotencyRecord) -> TaskRecord | None:
@@ -179,9 +204,13 @@ class RedisStore:
         updated = replace(record, revision=record.revision + 1)
         arguments = self._script_arguments(updated, support, idempotency, pictures)
         async with self._calling():
-            outcome = await self._update(keys=[self._prefix(record.owner)], args=[*arguments, record.revision])
+            outcome = await self._update(
+                keys=[self._prefix(record.owner)], args=[*arguments, record.revision, _lives(record)]
+            )
         if outcome == b"no room":
             raise TooManyPictures
+        if outcome == b"over":
+            raise StoreUnavailable(OVER)
         if outcome == b"conflict":
             raise IdempotencyConflict
         return bool(outcome == b"updated")
@@ -196,23 +225,14 @@ class RedisStore:
             return bool(removed)
 
     async def page(self, owner: str, limit: int, cursor: str | None) -> StoredPage:
-        prefix, before = self._prefix(owner), parse_cursor(cursor)
+        prefix, begin = self._prefix(owner), f"({parse_cursor(cursor)}"
         found: list[tuple[str, bytes, int]] = []  # ids, records and numbers
-        async with self._calling():
-            while len(found) <= limit:
-                newest_first = ("ZREVRANGEBYSCORE", f"{prefix}tasks", f"({before}", "-inf")
-                listed = await self._execute(*newest_first, "WITHSCORES", "LIMIT", 0, limit + 1)
-                if not listed:
-                    break
-                ids = [task_id.decode() for task_id, _ in listed]
-                records = await self._read_several(keys=[prefix], args=[prefix, *ids])
-                # Expired tasks are missing here, so read on until the page is full.
-                found += [
-                    (task_id, packed, int(number))
-                    for task_id, packed, (_, number) in zip(ids, records, listed, strict=True)
-                    if packed is not None
-                ]
-                before = int(listed[-1][1])
+        async with self._calling() as deadline:
+            while len(found) <= limit and begin:
+                begin, listed = await self._page(keys=[prefix], args=[prefix, begin, limit + 1 - len(found)])
+                found += [(task_id.decode(), packed, int(number)) for task_id, packed, number in listed]
+                if deadline.expired():  # redis-py may swallow the cancellation by which it is told
+                    raise TimeoutError
             following = str(found[limit - 1][2]) if len(found) > limit else None
             return unpack_page([(task_id, packed) for task_id, packed, _ in found[:limit]], following)
 
@@ -249,6 +269,11 @@ class RedisStore:
         if idempotency:
             once = [idempotency.digest, idempotency.key, IDEMPOTENCY_SECONDS, MOST_CALLS]
         return [self._prefix(record.owner), record.task_id, pack(record), *payload, expires, *changed, *once]
+
+
+def _lives(record: TaskRecord) -> int:
+    """1 if by the clock here a task's time is not over."""
+    return int(record.expires_at is None or record.expires_at > time.time())
 
 
 def _answer_again(first: list[bytes], now: bytes, idempotency: IdempotencyRecord) -> TaskRecord:

@@ -19,7 +19,8 @@ end
 # ARGV of the first two: the owner's prefix, the id, the record, '1' and the payload or '0' and '', the expiry in
 # milliseconds since 1970 or '', the most bytes of pictures, the number of the picture to remove or '', how many are
 # added, the number and picture of each, then the digest of the Idempotency-Key or '', the key, the seconds to keep it,
-# and how many of a task's changes are remembered by their keys. `last` is what each script has beside these.
+# and how many of a task's changes are remembered by their keys. `last` is what each script has beside these, and after
+# it '1' if by the caller's clock the task's time is not over.
 WRITE = (
     FORGET
     + """
@@ -28,6 +29,7 @@ local most_bytes, removed, added = tonumber(ARGV[7]), ARGV[8], tonumber(ARGV[9])
 local first = 10 + 2 * added
 local digest, once = ARGV[first], prefix .. 'once:' .. ARGV[first + 1]
 local remembered, most_calls, last = ARGV[first + 2], ARGV[first + 3], ARGV[first + 4]
+local lives = ARGV[first + 5] == '1'
 local task, support = prefix .. 'task:' .. id, prefix .. 'support:' .. id
 local pictures, bytes, calls = prefix .. 'pictures:' .. id, prefix .. 'bytes', prefix .. 'calls:' .. id
 local tasks, expiries = prefix .. 'tasks', prefix .. 'expiries'
@@ -86,6 +88,10 @@ local function write(is_new)
     end
     if digest ~= '' then remember(is_new) end
 end
+local function is_over()
+    local time = redis.call('TIME')
+    return lives and expires ~= '' and tonumber(expires) <= time[1] * 1000 + time[2] / 1000
+end
 local function made_before()
     if digest == '' then return nil end
     local made = redis.call('HMGET', once, 'task', 'digest', 'record')
@@ -102,6 +108,7 @@ local made = made_before()
 if made then return {'made', made[1], made[2], made[3]} end
 if last ~= '' and redis.call('ZCARD', tasks) >= tonumber(last) then return {'full'} end
 if not has_room() then return {'no room'} end
+if is_over() then return {'over'} end
 redis.call('ZADD', tasks, redis.call('INCR', prefix .. 'number'), id)
 write(true)
 return {'added'}
@@ -117,6 +124,7 @@ if not stored or made then return 'changed' end
 if cjson.decode(string.match(stored, '^[^\\n]*')).revision ~= tonumber(last) then return 'changed' end
 forget_expired()
 if not has_room() then return 'no room' end
+if is_over() then return 'over' end
 write(false)
 return 'updated'
 """
@@ -148,12 +156,23 @@ return redis.call('ZCARD', ARGV[1] .. 'tasks') - redis.call('ZCOUNT', ARGV[1] ..
 READ_WITH_SUPPORT = """
 return {redis.call('GET', ARGV[1] .. 'task:' .. ARGV[2]), redis.call('GET', ARGV[1] .. 'support:' .. ARGV[2])}
 """
-# Further ARGV: ids of tasks. A record that cannot be read is empty.
-READ_SEVERAL = """
-local records = {}
-for n = 2, #ARGV do
-    local record = redis.pcall('GET', ARGV[1] .. 'task:' .. ARGV[n])
-    records[n - 1] = type(record) == 'table' and '' or record
+# Further ARGV: the number where to begin, and how many tasks to find. Returns where the next call goes on, or '' at the
+# end, and of each task its id, record and number; a record that cannot be read is empty. Expired tasks are passed over,
+# at most 10,000 in a call, which others wait for.
+PAGE = """
+local prefix, following, wanted = ARGV[1], ARGV[2], tonumber(ARGV[3])
+local found = {}
+for _ = 1, 100 do
+    local listed = redis.call('ZREVRANGEBYSCORE', prefix .. 'tasks', following, '-inf', 'WITHSCORES', 'LIMIT', 0, 100)
+    if #listed == 0 then return {'', found} end
+    for n = 1, #listed, 2 do
+        local record = redis.pcall('GET', prefix .. 'task:' .. listed[n])
+        following = '(' .. listed[n + 1]
+        if record then
+            table.insert(found, {listed[n], type(record) == 'table' and '' or record, listed[n + 1]})
+            if #found == wanted then return {following, found} end
+        end
+    end
 end
-return records
+return {following, found}
 """

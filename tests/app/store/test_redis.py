@@ -5,7 +5,9 @@ import contextlib
 import logging
 import re
 import signal
+import time
 from collections.abc import Awaitable
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -141,7 +143,11 @@ def test_a_restart_of_redis_between_two_calls_costs_no_call(tmp_path: Path) -> N
 
 
 def test_a_redis_that_does_not_answer_or_is_not_durable_is_a_warning(
-    redis: Redis, redis_server: RedisServer, tmp_path: Path, caplog: pytest.LogCaptureFixture
+    redis: Redis,
+    redis_server: RedisServer,
+    tmp_path: Path,
+    caplog: pytest.LogCaptureFixture,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     async def opened(url: str) -> None:
         await (await RedisStore.open(url)).close()
@@ -155,8 +161,61 @@ def test_a_redis_that_does_not_answer_or_is_not_durable_is_a_warning(
         finally:
             redis.config_set("appendfsync", "always")
         assert "may lose acknowledged tasks" in caplog.text
+        redis.config_set("maxmemory-policy", "volatile-lru")
+        try:
+            asyncio.run(opened(redis_server.url))
+        finally:
+            redis.config_set("maxmemory-policy", "noeviction")
+        assert "maxmemory-policy volatile-lru: it removes acknowledged tasks" in caplog.text
+        now = time.time
+        with monkeypatch.context() as patch:
+            patch.setattr(time, "time", lambda: now() + 3600)
+            asyncio.run(opened(redis_server.url))
+        assert "the clock here and that of Redis are 3600 s apart" in caplog.text
         asyncio.run(opened(f"unix://{tmp_path}/nothing"))
         assert "cannot look at Redis yet" in caplog.text
+
+
+def test_a_list_passes_over_many_expired_tasks_at_once(redis: Redis, redis_server: RedisServer) -> None:
+    async def scenario() -> None:
+        store = await RedisStore.open(redis_server.url)
+        await store.add(record("oldest"))
+        redis.zadd("leo:{me}:tasks", {f"expired{n}": n + 2 for n in range(12_000)})
+        redis.set("leo:{me}:number", 20_000)
+        await store.add(record("newest"))
+        redis.config_resetstat()
+        first = await store.page("me", 1, None)
+        second = await store.page("me", 1, first.next_cursor)
+        assert [task.task_id for task in first.records + second.records] == ["newest", "oldest"]
+        assert second.next_cursor is None
+        await store.close()
+
+    asyncio.run(scenario())
+    assert redis.info("commandstats")["cmdstat_evalsha"]["calls"] <= 6
+
+
+def test_a_task_whose_time_is_over_by_the_clock_of_redis_is_not_acknowledged(
+    redis: Redis, redis_server: RedisServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As where the clock of this replica is behind: Redis would delete the task in the moment in which it gets it."""
+
+    async def scenario() -> None:
+        store = await RedisStore.open(redis_server.url)
+        made = await store.add(record("kept"))
+        soon = time.time() - 3600 + 60
+        with monkeypatch.context() as patch:
+            patch.setattr(time, "time", lambda: soon - 60)
+            with pytest.raises(StoreUnavailable, match="set the clocks of this replica and of Redis"):
+                await store.add(record("late", expires_at=soon))
+            with pytest.raises(StoreUnavailable, match="set the clocks of this replica and of Redis"):
+                await store.update(replace(made, expires_at=soon))
+        assert await ids(store) == ["kept"]
+        kept = await store.get("kept", "me")
+        assert kept is not None
+        assert (kept.revision, kept.expires_at) == (made.revision, made.expires_at)
+        await store.close()
+
+    asyncio.run(scenario())
 
 
 @pytest.mark.parametrize(
