@@ -353,7 +353,7 @@ class Calls:
             PreconditionFailed: the task is at another revision.
         """
         options = {"headers": _if_match(revision)}
-        return Call("DELETE", path_of(task_id), lambda _: None, options, repeatable=revision is None, removes=True)
+        return Call("DELETE", path_of(task_id), _read_deletion, options, repeatable=revision is None, removes=True)
 
     @method
     def parameters(self, task_id: str) -> Call[bytes]:
@@ -363,7 +363,7 @@ class Calls:
     @method
     def export(self, task_id: str) -> Call[bytes]:
         """Download the whole task as a zip, with the pictures if it keeps them; also if its weights are not loaded."""
-        return Call("GET", f"{path_of(task_id)}/export.zip", _read_content)
+        return Call("GET", f"{path_of(task_id)}/export.zip", _read_zip)
 
     @method
     def picture(self, task_id: str, index: int) -> Call[bytes]:
@@ -378,7 +378,7 @@ class Calls:
     @method
     def standalone(self, task_id: str) -> Call[bytes]:
         """Download a zip of a folder that needs no service: the classifier, a page that runs it, and a Python file."""
-        return Call("GET", f"{path_of(task_id)}/standalone.zip", _read_content)
+        return Call("GET", f"{path_of(task_id)}/standalone.zip", _read_zip)
 
     @method
     def models(self) -> Call[list[Model]]:
@@ -405,5 +405,18 @@ def _read_task(response: httpx.Response) -> Task:
     return Task.from_json(response.json())
 
 
+def _read_deletion(response: httpx.Response) -> None:
+    if response.status_code not in (httpx.codes.NO_CONTENT, httpx.codes.NOT_FOUND):
+        raise ValueError("something other than a deletion")
+
+
 def _read_content(response: httpx.Response) -> bytes:
+    if not response.content:
+        raise ValueError("nothing")
+    return response.content
+
+
+def _read_zip(response: httpx.Response) -> bytes:
+    if not response.content.startswith(b"PK"):
+        raise ValueError("no zip")
     return response.content

@@ -45,7 +45,11 @@ class ProblemError(LeoError):
         self.document = document
         self.request_id = request_id
         self.retry_after = retry_after
-        self.detail = str(document.get("detail") or document.get("title") or f"the server answered {status}")
+        detail = str(document.get("detail") or document.get("title") or f"the server answered {status}")
+        # What is no service of ours may send characters that change what a terminal shows.
+        self.detail = "".join(
+            each if each.isprintable() or each.isspace() else "\N{REPLACEMENT CHARACTER}" for each in detail
+        )
         super().__init__(f"{status}: {self.detail}" + (f" (request {request_id})" if request_id else ""))
 
     def __init_subclass__(cls, *, status: int | None = None) -> None:

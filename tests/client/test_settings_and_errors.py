@@ -225,3 +225,26 @@ def test_a_users_program_is_checked_strictly(tmp_path: Path) -> None:
     said = check("wrong.py").splitlines()
     for line, code in enumerate(WRONG.values(), start=4):
         assert any(text.startswith(f"wrong.py:{line}:") and text.endswith(f"[{code}]") for text in said), said
+
+
+@pytest.mark.parametrize("answer", [{"json": None}, {"json": {"tasks": []}}, {"content": b""}], ids=str)
+def test_what_is_no_deletion_and_no_file_is_not_taken_for_one(answer: dict[str, object]) -> None:
+    with httpx.Client(transport=Recorder(200, **answer)) as http:
+        leo = Client("http://leo.example.com", http_client=http)
+        for call in (leo.delete, leo.export, leo.standalone):
+            with pytest.raises(LeoError, match="something other than this service sends"):
+                call("0" * 24)
+    with httpx.Client(transport=Recorder(204, content=b"")) as http:
+        leo = Client("http://leo.example.com", http_client=http)
+        leo.delete("0" * 24)
+        for download in (leo.export, leo.parameters, leo.onnx):
+            with pytest.raises(LeoError, match="something other than this service sends"):
+                download("0" * 24)
+
+
+def test_a_refusal_cannot_write_to_the_terminal() -> None:
+    with httpx.Client(transport=Recorder(422, json={"detail": "no\x1b]0;owned\x07 picture"})) as http:
+        with pytest.raises(Unprocessable, match="picture") as refused:
+            Client("http://leo.example.com", http_client=http).models()
+        assert "\x1b" not in f"{refused.value}{refused.value.detail}"
+        assert "\x07" not in str(refused.value)
