@@ -5,6 +5,7 @@ import numpy as np
 from app.inference.work import Head
 from app.problems import Problem, no_such_task
 from app.store import TaskRecord
+from app.store.errors import DamagedRecord
 from app.tasks import head_file, standalone, task_file
 from app.tasks.base import MOST_TRIES, TaskBase, contended, mean_shots, shift_of
 from model.serving.export.classifier import prepared_to_onnx, to_onnx
@@ -30,6 +31,11 @@ class Exporting(TaskBase):
             head = await self._decode_head(record) if is_loaded else None
             pictures = await self._store.pictures(task_id, owner) if record.keep_images else {}
             if not record.keep_images or (await self.get(task_id, owner)).revision == record.revision:
+                if record.keep_images and len(pictures) != sum(record.shots.values()):  # as where Redis evicts
+                    raise DamagedRecord(
+                        f"pictures of task {task_id} are missing from the store: take its head alone, with "
+                        "GET /tasks/{id}/parameters, or create it again"
+                    )
                 return await self._in_thread(task_file.write, record, head, payload, pictures)
         raise contended()
 

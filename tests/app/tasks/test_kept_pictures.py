@@ -2,6 +2,7 @@
 
 import io
 import json
+import sqlite3
 import zipfile
 from pathlib import Path
 from typing import Any
@@ -63,6 +64,18 @@ def test_a_kept_photo_is_small_upright_and_without_metadata(client: httpx.Client
     assert not kept.getexif()
     expected = original.convert("RGB").resize(kept.size)
     assert np.abs(np.asarray(kept.convert("RGB"), dtype=int) - np.asarray(expected, dtype=int)).mean() < 6
+
+
+def test_an_export_whose_pictures_are_gone_from_the_store_is_not_called_whole(settings: Settings) -> None:
+    """As where a Redis evicts them."""
+    with serving(settings) as client:
+        task_id = create(client, THREE, keep_images="true").json()["task_id"]
+        assert client.get(f"/tasks/{task_id}/export.zip").status_code == 200
+        with sqlite3.connect(settings.data_dir / "tasks.sqlite3") as connection:
+            connection.execute("DELETE FROM pictures WHERE example = 1")
+        connection.close()
+        assert_problem(client.get(f"/tasks/{task_id}/export.zip"), 500, "missing from the store")
+        assert client.get(f"/tasks/{task_id}/parameters").status_code == 200
 
 
 def test_pictures_need_the_examples_they_belong_to(client: httpx.Client) -> None:
