@@ -148,7 +148,9 @@ class ImageDecoder:
                     decoded[index : index + 1] = await loop.run_in_executor(self._large_pool, decode_large, index)
                 return cast(list[Read], decoded)
         except TimeoutError:
-            raise overloaded(f"the images were not decoded within {seconds:g} s; send fewer, or try again") from None
+            done = "copied to be kept" if isinstance(read, SmallCopies) else "decoded"
+            advice = "send fewer and add the others later, or try again"
+            raise overloaded(f"the images were not {done} within {seconds:g} s; {advice}") from None
         finally:
             for call in calls:
                 call.cancel()

@@ -40,6 +40,8 @@ class SmallCopies:
             small = shrunk(levels, side, Image.Resampling.BICUBIC)
             if profile or small.mode == "CMYK":
                 small = to_srgb(small, profile)
+            if small.mode == "RGBA" and small.getchannel("A").getextrema() == (255, 255):  # nothing shows through
+                small = small.convert("RGB")
             qualities = () if small.mode == "RGBA" else QUALITIES
             jpegs = [_encoded(small, "JPEG", quality=quality) for quality in qualities]
             png = _encoded(small, "PNG", compress_level=1)

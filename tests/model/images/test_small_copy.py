@@ -46,3 +46,13 @@ def test_a_picture_of_any_mode_has_a_copy_that_fits(seen: Image.Image, mode: str
     with Image.open(io.BytesIO(copy)) as kept:
         small = [np.asarray(each.convert("L").resize((16, 16), Image.Resampling.BOX)) for each in (kept, grey)]
     np.testing.assert_allclose(*(each.astype(int) for each in small), atol=16)
+
+
+def test_an_alpha_channel_through_which_nothing_shows_makes_no_copy_smaller() -> None:
+    seen = product("lime", 0, (900, 700)).effect_spread(12)
+    plain, opaque = (Image.open(io.BytesIO(COPIES(each))) for each in (seen, seen.convert("RGBA")))
+    assert (opaque.size, opaque.format) == (plain.size, plain.format)
+    clear = seen.convert("RGBA")
+    clear.putpixel((5, 5), (0, 0, 0, 0))
+    with Image.open(io.BytesIO(COPIES(clear))) as kept:
+        assert kept.mode == "RGBA"
