@@ -119,7 +119,7 @@ def create_app(
     for each in (asking, task_routes, files, examples, negatives):
         app.include_router(each.router)
     app.include_router(service.router)
-    page.install(app, app.state.models, app.state.keys)
+    page.install(app, app.state.models, app.state.keys, settings.max_images)
     own = {getattr(route, "path", "").strip("/").partition("/")[0] for route in app.routes} - {""}
     if prefix.strip("/").partition("/")[0] in own:  # nothing would tell whether the gateway has stripped it
         raise ValueError(f"LEO_ROOT_PATH={prefix} begins as paths of the service itself do; choose another, as /leo")

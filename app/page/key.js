@@ -9,6 +9,7 @@ let key = recall("sessionStorage", "key");
 let pending = null; // the promise of a key, shared by all calls that wait for one
 let rights = ["read", "write"];
 let needed = false; // whether this server asks for keys at all
+let most = Infinity; // examples that a task may have
 let onrights = () => {};
 let accepted = () => {}; // ends the wait for a key
 // A tab's own storage ends with the tab. So tabs tell each other the key, until the last of them is closed.
@@ -18,6 +19,8 @@ const tabs = "BroadcastChannel" in window ? new BroadcastChannel(`leo-key${FOLDE
 export const currentKey = () => key;
 
 export const keysNeeded = () => needed;
+
+export const mostExamples = () => most;
 
 export const mayWrite = () => rights.includes("write");
 
@@ -36,6 +39,7 @@ export async function setUpKey(changed) {
   if (!key) tabs?.postMessage({ wanted: true });
   const access = await readAccess(key);
   needed = access.keys;
+  most = access.most_examples ?? most;
   if (!needed) return;
   if (key && access.rights) return use(key, access);
   if (key) return askForKey(true);

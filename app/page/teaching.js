@@ -1,9 +1,10 @@
 // Puts picture files into the classes: into one card, or folder by folder into classes of their names.
 
-import { addCard, allCards, cardNamed, dropSpares, negativesCard, openNegatives } from "./classes.js";
+import { addCard, allCards, cardNamed, dropSpares, everyExample, negativesCard, openNegatives } from "./classes.js";
 import { plural } from "./dom.js";
 import { nextPosition, ofPhoto } from "./example.js";
 import { byFolder, sift } from "./files.js";
+import { mostExamples } from "./key.js";
 import { hideProgress, showError, showNotice, showProgress } from "./messages.js";
 import { readPhotos } from "./photos.js";
 
@@ -27,6 +28,11 @@ export function stopReading() {
 export function teach(found, card = null) {
   const { pictures, others } = sift(found);
   if (pictures.length === 0) return showError(others ? unreadable(others) : "There are no pictures in there.");
+  const room = Math.max(0, mostExamples() - everyExample().length);
+  if (pictures.length > room) {
+    const limit = `A classifier may have ${plural(mostExamples(), "example")}, so there is room for ${room} more`;
+    return showError(`${limit}. You chose ${plural(pictures.length, "photo")}.`);
+  }
   const isOfNone = ({ folders }) => card === negativesCard() || folders.includes(NEGATIVES);
   const targets = pictures.filter(isOfNone).map(({ file }) => ({ file, card: negativesCard() }));
   if (targets.length) openNegatives();

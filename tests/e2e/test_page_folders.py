@@ -10,9 +10,12 @@ import pytest
 from axe_playwright_python.sync_playwright import Axe
 from playwright.sync_api import Browser, ViewportSize, expect
 
+from app.settings import Settings
 from tests.helpers.drawn import encoded
 from tests.helpers.page import DESKTOP, PHONE, Visit
+from tests.helpers.page_task import photos
 from tests.helpers.photographed import COLOURS, coloured, product
+from tests.helpers.serving import serving
 
 WATCH_UPLOADS = """() => {
     const before = window.fetch;
@@ -212,3 +215,22 @@ def test_a_formula_in_a_file_name_stays_a_text(browser: Browser, client: httpx.C
             }"""
         )
         assert next(csv.reader([text.removeprefix("\ufeff")])) == ["'=1+1", 'a "quoted", name', "'-3", "-3", ""]
+
+
+def test_more_photos_than_a_classifier_may_have_are_not_even_read(
+    browser: Browser, settings: Settings, tmp_path: Path
+) -> None:
+    with (
+        serving(settings.model_copy(update={"max_images": 6, "data_dir": tmp_path})) as few,
+        Visit(browser, few, DESKTOP) as visit,
+    ):
+        red, blue = photos(tmp_path / "set", "red", "blue", count=3)
+        (lime,) = photos(tmp_path / "more", "lime", count=1)
+        visit.drop("#teach .title", red, blue, lime)
+        expect(visit.page.locator("#error")).to_contain_text("may have 6 examples, so there is room for 6 more")
+        expect(visit.page.locator("#error")).to_contain_text("You chose 7 photos.")
+        visit.drop("#teach .title", red, blue)
+        expect(visit.page.locator(".card .thumbs li")).to_have_count(6)
+        visit.drop("#teach .title", lime)
+        expect(visit.page.locator("#error")).to_contain_text("room for 0 more. You chose 1 photo.")
+        expect(visit.page.locator(".card .thumbs li")).to_have_count(6)

@@ -33,7 +33,7 @@ class _Files(StaticFiles):
         return response
 
 
-def install(app: FastAPI, models: Models, keys: Keys | None) -> None:
+def install(app: FastAPI, models: Models, keys: Keys | None, max_images: int) -> None:
     """Serve the page at `/` and the files it loads under `/page`."""
 
     @app.get("/", include_in_schema=False)
@@ -50,6 +50,7 @@ def install(app: FastAPI, models: Models, keys: Keys | None) -> None:
     async def access(request: Request) -> JSONResponse:
         # The page asks for a key before its first call, and offers only what that key may do.
         key = keys.find(presented_key(request.headers)) if keys else None
-        return JSONResponse({"keys": keys is not None, "rights": key and key.rights}, headers=HEADERS)
+        found = {"keys": keys is not None, "rights": key and key.rights, "most_examples": max_images}
+        return JSONResponse(found, headers=HEADERS)
 
     app.mount("/page", _Files(directory=PAGE))

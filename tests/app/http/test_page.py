@@ -36,7 +36,7 @@ def test_no_module_waits_for_more_than_one_other(client: httpx.Client) -> None:
 def test_access_tells_only_what_the_presented_key_may_do(
     client: httpx.Client, settings: Settings, tmp_path: Path
 ) -> None:
-    assert client.get("/page/access.json").json() == {"keys": False, "rights": None}
+    assert client.get("/page/access.json").json() == {"keys": False, "rights": None, "most_examples": 1000}
     reading, presented = new_key("reading", "ann", ["read"])
     write_keys(tmp_path / "keys.json", KeyFile(keys=[reading]))
     locked = settings.model_copy(update={"keys_file": tmp_path / "keys.json", "data_dir": tmp_path})
@@ -48,4 +48,5 @@ def test_access_tells_only_what_the_presented_key_may_do(
             ({"Authorization": f"Bearer {presented}"}, ["read"]),
             ({"X-API-Key": presented}, ["read"]),
         ):
-            assert guarded.get("/page/access.json", headers=headers).json() == {"keys": True, "rights": rights}
+            told = {"keys": True, "rights": rights, "most_examples": 1000}
+            assert guarded.get("/page/access.json", headers=headers).json() == told
