@@ -11,12 +11,13 @@ import threading
 from collections.abc import Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from functools import cached_property
+from typing import Any
 from weakref import WeakValueDictionary
 
 import httpx
 
 from app import __version__
-from app.http.image_hosts import ImageHosts, NotFetched, name_of
+from app.http.image_hosts import ImageHosts, NotFetched, address_in, name_of
 from app.problems import Problem, overloaded
 from app.settings import Settings
 
@@ -25,7 +26,8 @@ MOST_REDIRECTS = 3
 SECONDS = 10.0  # that one image may take, from the look-up of its host to its last byte
 MOST_CONNECTIONS, MOST_OF_AN_OWNER = 64, 8  # at the same time, in one worker
 MOST_ADDRESSES = 4  # of a host that are tried
-RESOLVERS = 16  # threads that look up names; a name server that does not answer holds one of them for long
+# Threads that look up names. A name server that does not answer holds one for long, and nothing can stop it.
+RESOLVERS, LOOKUPS_OF_AN_OWNER = 64, 4
 MOST_PIECES, LEAST_OF_A_PIECE = 1000, 100  # more pieces must hold so many bytes on average, as each takes work
 
 REDIRECTS = (301, 302, 303, 307, 308)
@@ -47,6 +49,13 @@ class Room:
         self.left, self.taken, self.is_over = left, 0, False
 
 
+class Share:
+    """What one owner's requests may do at the same time."""
+
+    def __init__(self) -> None:
+        self.connections, self.lookups = asyncio.Semaphore(MOST_OF_AN_OWNER), asyncio.Semaphore(LOOKUPS_OF_AN_OWNER)
+
+
 class Fetcher:
     """Fetches images of one worker's requests; owners of requests have equal shares."""
 
@@ -58,12 +67,11 @@ class Fetcher:
         self._held_bytes = 0
         self._resolvers = ThreadPoolExecutor(RESOLVERS, thread_name_prefix="resolve")
         self._connections = asyncio.Semaphore(MOST_CONNECTIONS)
-        self._of_owners: WeakValueDictionary[str, asyncio.Semaphore] = WeakValueDictionary()
+        self._shares: WeakValueDictionary[str, Share] = WeakValueDictionary()  # by their owners
 
     @cached_property
     def _loop(self) -> asyncio.AbstractEventLoop:
         loop = asyncio.new_event_loop()
-        loop.set_default_executor(self._resolvers)
 
         def run() -> None:
             try:
@@ -134,12 +142,12 @@ class Fetcher:
         for index, text in urls.items():
             with _naming(index):
                 checked[index] = self._hosts.check(text)
-        of_owner = self._of_owners.setdefault(owner, asyncio.Semaphore(MOST_OF_AN_OWNER))
+        share = self._shares.setdefault(owner, Share())
 
         async def fetch_one(index: int, url: httpx.URL) -> bytes:
             with _naming(index):
-                async with of_owner, self._connections:
-                    return await self._fetch_one(url, room)
+                async with share.connections, self._connections:
+                    return await self._fetch_one(url, room, share)
 
         tasks = {index: asyncio.create_task(fetch_one(index, url)) for index, url in checked.items()}
         try:
@@ -157,14 +165,14 @@ class Fetcher:
             for task in tasks.values():
                 task.cancel()
 
-    async def _fetch_one(self, url: httpx.URL, room: Room) -> bytes:
+    async def _fetch_one(self, url: httpx.URL, room: Room, share: Share) -> bytes:
         """Fetch one image. Raises `NotFetched` or `Problem`, which say why."""
         host = name_of(url)
         try:
             async with asyncio.timeout(SECONDS):
                 for _ in range(MOST_REDIRECTS + 1):
                     host = name_of(url)
-                    async with contextlib.aclosing(await self._ask(url)) as response:
+                    async with contextlib.aclosing(await self._ask(url, share)) as response:
                         if (elsewhere := _redirect(response)) is None:
                             return await self._read(response, room)
                     url = self._hosts.check(str(url.join(elsewhere)), "is redirected to")
@@ -178,9 +186,9 @@ class Fetcher:
             reason = f"{host} answered with something that cannot be read"
         raise NotFetched(f"was not fetched: {reason}; try again, or {INSTEAD}")
 
-    async def _ask(self, url: httpx.URL) -> httpx.Response:
+    async def _ask(self, url: httpx.URL, share: Share) -> httpx.Response:
         """Ask a host, at the first of its addresses that can be reached; the body is still to be read."""
-        *others, last = await self._addresses(url)
+        *others, last = await self._addresses(url, share)
         for address in others:
             with contextlib.suppress(httpx.ConnectError, httpx.ConnectTimeout):
                 return await self._ask_at(address, url)
@@ -197,18 +205,35 @@ class Fetcher:
         )
         return await self._transport.handle_async_request(request)
 
-    async def _addresses(self, url: httpx.URL) -> list[str]:
+    async def _addresses(self, url: httpx.URL, share: Share) -> list[str]:
         """The addresses at which a host may be reached. Raises `NotFetched` if there are none."""
         name = name_of(url)
         try:
-            found = await asyncio.get_running_loop().getaddrinfo(name, None, type=socket.SOCK_STREAM)
+            addresses = [name] if address_in(name) else await self._look_up(name, share)
         except (OSError, UnicodeError):
             raise NotFetched(f"was not fetched: there is no host {name}; check the URL, or {INSTEAD}") from None
-        addresses = list(dict.fromkeys(str(each[4][0]) for each in found))
         allowed = [address for address in addresses if self._hosts.may_connect(url, address)]
         if not allowed:
             raise NotFetched(f"was not fetched: {name} leads to an address that is not public; {INSTEAD}")
         return allowed[:MOST_ADDRESSES]
+
+    async def _look_up(self, name: str, share: Share) -> list[str]:
+        """The addresses of a name. Raises `OSError` or `UnicodeError`.
+
+        A look-up counts in its owner's share until its thread has ended, also if nobody waits for it any more: else an
+        owner's names that no server answers for would soon hold all threads.
+        """
+        await share.lookups.acquire()
+
+        def ended(found: asyncio.Future[Any]) -> None:
+            share.lookups.release()
+            if not found.cancelled():
+                found.exception()  # or asyncio would report that nobody has asked for it
+
+        loop = asyncio.get_running_loop()
+        looking = loop.run_in_executor(self._resolvers, lambda: socket.getaddrinfo(name, None, type=socket.SOCK_STREAM))
+        looking.add_done_callback(ended)
+        return list(dict.fromkeys(str(each[4][0]) for each in await asyncio.shield(looking)))
 
     async def _read(self, response: httpx.Response, room: Room) -> bytes:
         """Read an image, as far as there is room. Raises `NotFetched` or `Problem`."""

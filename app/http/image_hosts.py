@@ -75,7 +75,7 @@ class ImageHosts:
         """
         name = name_of(url)
         reached = _innermost(ipaddress.ip_address(address))
-        if _address(name) is not None or _is_public(reached):
+        if address_in(name) is not None or _is_public(reached):
             return True
         is_own = any(reached in network for network in OWN_NETWORKS) and reached not in METADATA
         return is_own and (name, url.port) in self._exact
@@ -84,13 +84,13 @@ class ImageHosts:
         if (name, port) in self._exact:
             return True
         parents = (name[at + 1 :] for at, character in enumerate(name) if character == ".")
-        return _address(name) is None and any((parent, port) in self._below for parent in parents)
+        return address_in(name) is None and any((parent, port) in self._below for parent in parents)
 
 
 def name_of(url: httpx.URL) -> str:
     """The host of a URL in its one spelling: in lower case, in ASCII, without a final dot."""
     name = url.raw_host.decode("ascii").lower().removesuffix(".")
-    address = _address(name)
+    address = address_in(name)
     return name if address is None else str(address)
 
 
@@ -101,19 +101,20 @@ def _entry(text: str) -> tuple[str, int | None]:
         name = name_of(url)
     except (httpx.InvalidURL, ValueError):
         name = ""
-    is_name = NAME.fullmatch(name) or _address(name) is not None
+    is_name = NAME.fullmatch(name) or address_in(name) is not None
     if not is_name or url.raw_path != b"/" or url.userinfo or (url.port or 0) > 65535:
         raise ValueError(
             f"LEO_IMAGE_HOSTS: {text!r} is no host: write names such as images.example.com, *.example.com or "
             "10.0.0.5:9000, separated by commas"
         )
-    if text.startswith("*.") and _address(name) is not None:
+    if text.startswith("*.") and address_in(name) is not None:
         raise ValueError(f"LEO_IMAGE_HOSTS: {text!r}: there are no names below an address; write the address itself")
     return name, None if url.port in SCHEMES.values() else url.port
 
 
 @lru_cache(1024)
-def _address(name: str) -> Address | None:
+def address_in(name: str) -> Address | None:
+    """The address that the name of a host is, or None."""
     try:
         return ipaddress.ip_address(name)
     except ValueError:

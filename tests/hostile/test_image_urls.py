@@ -1,5 +1,6 @@
 """Images named by URL: fetched from allowed hosts only, and nobody is harmed by what these hosts do."""
 
+import asyncio
 import base64
 import json
 import logging
@@ -19,6 +20,7 @@ from app.http import fetching
 from app.http.fetching import MOST_OF_AN_OWNER, MOST_URLS
 from app.http.turns import PERMITS_ALONE
 from app.main import create_app
+from app.problems import Problem
 from app.settings import Settings
 from tests.helpers.drawn import png
 from tests.helpers.picture_host import PictureHost, picture_host
@@ -72,6 +74,47 @@ def names(monkeypatch: pytest.MonkeyPatch, **addresses: list[str]) -> list[str]:
 
     monkeypatch.setattr(socket, "getaddrinfo", look_up)
     return looked_up
+
+
+def test_names_that_no_server_answers_for_hold_no_other_owners_look_ups(
+    host: PictureHost, settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A look-up goes on in its thread after the request that asked for it was answered."""
+    real, answers = socket.getaddrinfo, threading.Event()
+
+    def look_up(name: str, *arguments: Any, **options: Any) -> Any:
+        if name.endswith(".slow.test"):
+            answers.wait(60)
+            raise socket.gaierror(socket.EAI_AGAIN, "Temporary failure in name resolution")
+        return real(name, *arguments, **options)
+
+    monkeypatch.setattr(socket, "getaddrinfo", look_up)
+    named = f"*.slow.test,localhost:{host.port}"
+    fetcher = fetching.Fetcher(settings.model_copy(update={"image_hosts": named}))
+
+    async def fetch(owner: str, *urls: str) -> dict[int, bytes]:
+        room = fetcher.room(beside=0)
+        try:
+            return await fetcher.fetch(dict(enumerate(urls)), owner, room)
+        finally:
+            fetcher.release(room)
+
+    async def scenario() -> None:
+        with monkeypatch.context() as patch:
+            patch.setattr(fetching, "SECONDS", 0.05)
+            for n in range(20):
+                with pytest.raises(Problem, match="did not send it within"):
+                    await fetch("greedy", *[f"http://{n}-{m}.slow.test/a.png" for m in range(8)])
+        url = host.url("/ring-1.png", "localhost")
+        assert await fetch("other", url) == {0: png("ring", 1)}
+        answers.set()
+        assert await fetch("greedy", url) == {0: png("ring", 1)}
+
+    try:
+        asyncio.run(scenario())
+    finally:
+        answers.set()
+        fetcher.close()
 
 
 def test_images_are_sent_as_urls(fetches: httpx.Client, host: PictureHost) -> None:
