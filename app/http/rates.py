@@ -34,7 +34,7 @@ class Rates:
         """Count a request: None if the rate limit allows it, else the seconds to wait, rounded up."""
         now, interval = time.monotonic(), 1 / per_second
         slot = self._slot(key_number, now)
-        full_at = max(now, self._full_at[slot])
+        full_at = self._when_full(slot, now, per_second)
         wait = full_at - now - (max(1.0, per_second) - 1) * interval
         if wait > ROUNDING:
             return math.ceil(wait)
@@ -44,8 +44,15 @@ class Rates:
     def left(self, key_number: int, per_second: float) -> tuple[int, int]:
         """How many requests the rate limit allows now, and in how many seconds it will allow all again, rounded up."""
         now = time.monotonic()
-        until_full = max(0.0, self._full_at[self._slot(key_number, now)] - now)
+        until_full = self._when_full(self._slot(key_number, now), now, per_second) - now
         return max(0, math.floor(max(1.0, per_second) - until_full * per_second + ROUNDING)), math.ceil(until_full)
+
+    def _when_full(self, slot: int, now: float, per_second: float) -> float:
+        """When a bucket is full again: no later than an empty one, whose key may have had a lower rate until now."""
+        latest = now + max(1.0, per_second) / per_second
+        if self._full_at[slot] > latest:
+            self._full_at[slot] = latest
+        return max(now, self._full_at[slot])
 
     def _slot(self, key_number: int, now: float) -> int:
         """The key's slot, taken now if it had none.

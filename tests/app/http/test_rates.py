@@ -36,6 +36,14 @@ def test_a_bucket_holds_one_second_of_requests_and_fills_again(clock: Clock) -> 
     assert [counted.seconds_to_wait(7, 3) for _ in range(4)] == [None, None, None, 1]
 
 
+def test_a_raised_rate_forgives_the_debt_of_the_former_one(clock: Clock) -> None:
+    counted = rates()
+    assert [counted.seconds_to_wait(7, 1e-5) for _ in range(2)] == [None, 100_000]
+    assert counted.left(7, 10.0) == (0, 1)
+    clock.now += 0.5
+    assert [counted.seconds_to_wait(7, 10.0) for _ in range(6)] == [*[None] * 5, 1]
+
+
 def test_keys_whose_numbers_meet_are_counted_apart(clock: Clock) -> None:
     counted = rates()
     meeting = [5 + SLOTS * n for n in range(PROBED)]  # all begin to look at the same slot
