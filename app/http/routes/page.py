@@ -4,7 +4,7 @@ import os
 from pathlib import Path
 
 from fastapi import FastAPI, Request
-from fastapi.responses import FileResponse, JSONResponse
+from fastapi.responses import JSONResponse
 from starlette.responses import Response
 from starlette.staticfiles import StaticFiles
 from starlette.types import Scope
@@ -35,10 +35,11 @@ class _Files(StaticFiles):
 
 def install(app: FastAPI, models: Models, keys: Keys | None, max_images: int) -> None:
     """Serve the page at `/` and the files it loads under `/page`."""
+    files = _Files(directory=PAGE)
 
     @app.get("/", include_in_schema=False)
-    async def page() -> FileResponse:
-        return FileResponse(PAGE / "index.html", headers=HEADERS)
+    async def page(request: Request) -> Response:
+        return await files.get_response("index.html", request.scope)
 
     @app.get("/page/models.json", include_in_schema=False)
     async def model_kinds() -> JSONResponse:
@@ -53,4 +54,4 @@ def install(app: FastAPI, models: Models, keys: Keys | None, max_images: int) ->
         found = {"keys": keys is not None, "rights": key and key.rights, "most_examples": max_images}
         return JSONResponse(found, headers=HEADERS)
 
-    app.mount("/page", _Files(directory=PAGE))
+    app.mount("/page", files)
