@@ -2,6 +2,7 @@
 
 import importlib.util
 import os
+import signal
 from typing import Annotated
 
 import typer
@@ -21,6 +22,7 @@ def serve(
     Settings come from the environment: LEO_HOST, LEO_PORT, LEO_DATA_DIR, LEO_WEIGHTS, LEO_DEVICE
     and more; docs/settings.md lists them. A flag wins over its variable.
     """
+    signal.signal(signal.SIGHUP, signal.SIG_IGN)  # it loads the models anew; until there are any, it would end this
     from pydantic import ValidationError
 
     from app.problems import describe_validation_errors

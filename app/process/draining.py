@@ -32,12 +32,18 @@ class DrainingServer(uvicorn.Server):
             self._on_ready()
 
     def handle_exit(self, sig: int, frame: FrameType | None) -> None:
-        """Begin to drain on the first SIGTERM; leave other signals, and a second one, to uvicorn."""
+        """Begin to drain on the first SIGTERM; on another signal, or a second one, stop accepting requests.
+
+        Further ones change nothing: uvicorn would drop the requests that it has. They have their own time to end.
+        """
+        if self.should_exit:
+            return None
         if sig != signal.SIGTERM or self._stop_at is not None:
             return super().handle_exit(sig, frame)
         if self.started:
             self._app.state.readiness.stopping = True
         self._stop_at = time.monotonic() + self._seconds
+        return None
 
     async def on_tick(self, counter: int) -> bool:
         """End the main loop by returning True once draining is over; uvicorn calls this ten times a second."""

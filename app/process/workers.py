@@ -248,9 +248,9 @@ class Workers:
         until = time.monotonic() + self._stop_seconds + STOP_GRACE
         while any(worker.is_alive for worker in self._workers) and time.monotonic() < until:
             wait([worker.process.sentinel for worker in self._workers if worker.is_alive], 0.1)
-            for number in self._take_signals():  # a second signal stops the workers at once
+            for _ in self._take_signals():  # a second signal ends the wait for load balancers
                 for worker in self._workers:
-                    worker.send(number)
+                    worker.send(signal.SIGTERM)
         for worker in self._workers:
             if worker.is_alive:
                 log.error("worker %d did not stop in time", worker.number)
@@ -267,12 +267,11 @@ class Workers:
         signal.set_wakeup_fd(-1)
         signal.signal(signal.SIGTERM, signal.SIG_DFL)  # until its server installs a handler
         signal.signal(signal.SIGHUP, signal.SIG_IGN)
-        signal.signal(signal.SIGINT, signal.default_int_handler)
-        signal.pthread_sigmask(signal.SIG_UNBLOCK, FORWARDED_SIGNALS)
+        # Ctrl-C in a terminal comes to all processes of the service; the parent alone acts on it.
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, FORWARDED_SIGNALS - {signal.SIGINT})
         if not die_with_parent():
             return
         self._shared_state.join(number)
         sockets = self._sockets.pop(number, [])
         self._close_all_sockets()
-        with contextlib.suppress(KeyboardInterrupt):
-            self._serve(lambda: sockets or self._listen(), lambda: ready_pipe.send(TIMINGS))
+        self._serve(lambda: sockets or self._listen(), lambda: ready_pipe.send(TIMINGS))

@@ -1,8 +1,10 @@
 """A new user's path with curl alone, and what must survive a kill."""
 
+import contextlib
 import os
 import shutil
 import signal
+import socket
 import subprocess
 import sys
 import threading
@@ -16,6 +18,8 @@ from tests.helpers.curl import EXPECTED, create_with_curl, predict_with_curl, wr
 from tests.helpers.drawn import png
 from tests.helpers.server import Server
 from tests.helpers.tasks import FIVE
+from tests.helpers.waiting import wait_until
+from tests.helpers.workers import wait_for_workers, worker_ids
 
 
 @pytest.mark.skipif(shutil.which("curl") is None, reason="curl is not installed")
@@ -67,6 +71,37 @@ def test_sigterm_ends_the_service_cleanly(server: Server) -> None:
     assert httpx.get(f"{server.url}/healthz").status_code == 200
     assert server.stop(signal.SIGTERM) == 0
     assert "Traceback" not in server.log.read_text()
+
+
+@pytest.mark.parametrize("workers", ["1", "2"])
+def test_ctrl_c_pressed_again_drops_nothing_that_was_accepted(tmp_path: Path, workers: str) -> None:
+    """A terminal sends it to all processes of the service."""
+    server = Server(tmp_path / "data", LEO_WORKERS=workers)
+    with contextlib.closing(server):
+        server.start()
+        wait_for_workers(server, int(workers))
+        processes = [server.process_id, *worker_ids(server)]
+        form = httpx.Request("POST", server.url, data={"labels": FIVE}, files=[("images", png(each)) for each in FIVE])
+        body = form.read()
+        head = f"POST /tasks HTTP/1.1\r\nHost: localhost\r\nContent-Length: {len(body)}\r\nConnection: close\r\n"
+        head += f"Content-Type: {form.headers['content-type']}\r\nExpect: 100-continue\r\n\r\n"
+        with socket.create_connection(("127.0.0.1", server.port), timeout=60) as connection:
+            connection.sendall(head.encode())
+            assert connection.recv(100).startswith(b"HTTP/1.1 100 ")  # it was accepted
+            for _ in range(3):
+                for each in processes:
+                    os.kill(each, signal.SIGINT)
+                wait_until(lambda: refuses(server.port))
+            connection.sendall(body)
+            assert b"HTTP/1.1 201 " in b"".join(iter(lambda: connection.recv(65536), b""))
+        assert server.wait_for_exit() in (0, 130, -signal.SIGINT)
+        assert "Traceback" not in server.log.read_text()
+
+
+def refuses(port: int) -> bool:
+    """Whether nobody listens on a port."""
+    with socket.socket() as probe:
+        return probe.connect_ex(("127.0.0.1", port)) != 0
 
 
 @pytest.mark.parametrize(
