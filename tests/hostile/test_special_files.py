@@ -32,7 +32,7 @@ def test_no_more_is_imported_than_the_server_takes(client: httpx.Client, tmp_pat
 
 
 def test_no_keys_are_read_from_them(special: Path) -> None:
-    assert "it is no file" in run_leo("keys", "list", "--file", special, status=1).stderr
+    assert "it is not a file" in run_leo("keys", "list", "--file", special, status=1).stderr
 
 
 def test_no_weights_are_fetched_from_them(special: Path, tmp_path: Path) -> None:
