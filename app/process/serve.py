@@ -74,7 +74,7 @@ def serve_here(settings: Settings) -> int:
     """Run the service in this process; returns the exit status. Raises `CannotServe`."""
     logs.configure(settings.log_format)
     signal.signal(signal.SIGHUP, signal.SIG_IGN)  # until there are models to load anew
-    shared_state = SharedState()
+    shared_state = share(1)
     service = load(settings, shared_state)
     addresses = find_free_addresses(settings, shared_state)
     sockets = open_sockets(addresses, share=False)
@@ -103,7 +103,7 @@ def supervise(settings: Settings, workers: int, board: Board | None) -> int:
     from app import main  # noqa: F401 - imported before the fork, so that the workers share its memory
 
     logs.configure(settings.log_format)
-    shared_state = SharedState(workers)
+    shared_state = share(workers)
     addresses = find_free_addresses(settings, shared_state)
 
     def work(open_own_sockets: Callable[[], list[socket.socket]], ready: Callable[[], None]) -> None:
@@ -125,6 +125,16 @@ def supervise(settings: Settings, workers: int, board: Board | None) -> int:
     deadline, open_all = settings.device_deadline, partial(open_sockets, addresses, share=True)
     serving = partial(announce, settings, addresses)
     return Workers(shared_state, work, open_all, serving, stop_seconds, deadline, devices).run()
+
+
+def share(workers: int) -> SharedState:
+    """What so many workers share. Raises `CannotServe`."""
+    try:
+        return SharedState(workers)
+    except OSError as error:
+        raise CannotServe(
+            f"there is no memory that processes can share: {error}; let the service write to /dev/shm"
+        ) from error
 
 
 def serve_device(settings: Settings, board: Board, number: int) -> None:
