@@ -72,10 +72,14 @@ def install(app: FastAPI) -> None:
             return Response(status_code=CLIENT_CLOSED_REQUEST)
         if error.status_code == 400:
             return Problem(422, "the body cannot be read: send JSON in UTF-8, nested a few levels deep").response()
-        response = Problem(error.status_code, str(error.detail)).response()
-        response.headers.update(error.headers or {})
+        detail, headers = str(error.detail), dict(error.headers or {})
+        if error.status_code == 404:
+            detail = "there is nothing at this path; /openapi.json and /docs list the paths"
         if error.status_code == 405:  # Starlette names the methods of the first route of a path only
-            response.headers["Allow"] = ", ".join(_allowed_methods(request))
+            headers["Allow"] = ", ".join(_allowed_methods(request))
+            detail = f"this path takes no {request.method}, but {headers['Allow']}"
+        response = Problem(error.status_code, detail).response()
+        response.headers.update(headers)
         return response
 
     @app.exception_handler(Exception)

@@ -58,16 +58,21 @@ class Asking(TaskBase):
 
     async def evaluate(self, task_id: str, images: Sequence[bytes], labels: Sequence[str], owner: str) -> Evaluated:
         """Ask a task about labelled images, and report how right it is. Raises `Problem`; nothing is stored."""
-        spell_labels(labels, self._settings)  # before any work is done
+        self._numbered(labels, await self.get(task_id, owner))  # before any work is done
         record, predicted = await self.predict(task_id, images, owner)
+        every, numbers = self._numbered(labels, record)
+        report = await self._in_thread(report_on_answers, predicted.probabilities, numbers)
+        return Evaluated(record, every, numbers, report)
+
+    def _numbered(self, labels: Sequence[str], record: TaskRecord) -> tuple[list[str], NDArray[np.int64]]:
+        """All labels, those of the task first, and the number of each one given. Raises `Problem`."""
         spelled = spell_labels(labels, self._settings, known=record.shots)
         every = list(dict.fromkeys((*record.shots, *spelled)))
         number = {label: index for index, label in enumerate(every)}
         numbers = np.array([number[label] for label in spelled])
-        if numbers.min() >= len(record.shots):
+        if (numbers >= len(record.shots)).all():
             raise Problem(422, "no label that was sent is a class of the task: send labels of its examples")
-        report = await self._in_thread(report_on_answers, predicted.probabilities, numbers)
-        return Evaluated(record, every, numbers, report)
+        return every, numbers
 
     async def _find_cached(self, task_id: str, owner: str, version: int) -> CachedTask | None:
         """The task from the cache, unless another worker or replica has changed or deleted it."""

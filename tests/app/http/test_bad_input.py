@@ -167,8 +167,8 @@ def test_bad_query_parameters(client: httpx.Client, task_id: str, query: str) ->
 def test_unknown_tasks_paths_methods_and_cursors(client: httpx.Client) -> None:
     assert_problem(client.get("/tasks/nope"), 404, "no such task")
     assert_problem(client.get("/tasks/nope/parameters"), 404, "no such task")
-    assert_problem(client.get("/nowhere"), 404)
-    assert_problem(client.put("/tasks"), 405)
+    assert_problem(client.get("/nowhere"), 404, "nothing at this path", "/openapi.json")
+    assert_problem(client.put("/tasks"), 405, "takes no PUT, but GET, HEAD, POST")
     assert_problem(client.get("/tasks", params={"cursor": "x"}), 422, "cursor")
     assert_problem(client.get("/tasks", params={"limit": 1000}), 422, "limit")
 
