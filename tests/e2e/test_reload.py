@@ -41,7 +41,8 @@ def reload(server: Server, outcome: str) -> None:
 def test_new_weights_serve_new_tasks_and_the_old_ones_their_own(tmp_path: Path, device: str) -> None:
     weights = tmp_path / "weights"
     shutil.copytree(PROJECT / "weights" / "omniglot", weights)
-    server = Server(tmp_path / "data", LEO_WEIGHTS=str(weights), LEO_DEVICE=device)
+    # One worker: where several load the weights, each says so, and at a time of its own.
+    server = Server(tmp_path / "data", LEO_WEIGHTS=str(weights), LEO_DEVICE=device, LEO_WORKERS="1")
     try:
         server.start()
         old, first = server.create_task(), version(server)
@@ -88,7 +89,8 @@ def batches(server: Server) -> int:
 def test_an_idle_service_stays_ready_after_a_reload_to_another_resolution(tmp_path: Path, device: str) -> None:
     weights = tmp_path / "weights"
     shutil.copytree(PROJECT / "weights" / "omniglot", weights)
-    server = Server(tmp_path / "data", LEO_WEIGHTS=str(weights), LEO_DEVICE=device)
+    # One worker: where several load the weights, each says so, and at a time of its own.
+    server = Server(tmp_path / "data", LEO_WEIGHTS=str(weights), LEO_DEVICE=device, LEO_WORKERS="1")
     try:
         server.start()
         shutil.rmtree(weights)
