@@ -37,7 +37,8 @@ def serve(
     try:
         settings = Settings(**given)  # type: ignore[arg-type]
     except ValidationError as error:
-        fail(f"a setting (LEO_...) is wrong: {describe_validation_errors(error.errors())}")
+        errors = [each | {"loc": [f"LEO_{part}".upper() for part in each["loc"]]} for each in error.errors()]
+        fail(f"a setting is wrong: {describe_validation_errors(errors)}")
     from app.process.serve import CannotServe  # not before: it imports PyTorch, and a wrong setting is told at once
     from app.process.serve import serve as serve_until_stopped
 

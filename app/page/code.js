@@ -58,7 +58,7 @@ function chooseLanguage(chosen) {
 
 function curl(server, task, reject, withKey) {
   const key = withKey ? '-H "Authorization: Bearer $LEO_API_KEY" ' : "";
-  return `curl ${key}-F images=@drawing.png "${server}tasks/${task}/predict?reject=${reject}"`;
+  return `curl ${key}-F images=@picture.png "${server}tasks/${task}/predict?reject=${reject}"`;
 }
 
 function python(server, task, reject, withKey) {
@@ -68,7 +68,7 @@ function python(server, task, reject, withKey) {
 answer = httpx.post(
     "${server}tasks/${task}/predict",
     params={"reject": ${reject}},
-    files=[("images", open("drawing.png", "rb"))],${key}
+    files=[("images", open("picture.png", "rb"))],${key}
 )
 answer.raise_for_status()
 for prediction in answer.json()["predictions"]:

@@ -71,7 +71,7 @@ def test_one_click_shows_an_example_and_the_snippets_run(
         page.click("#example")
         visit.expect_verdict("clock")
         ring = canvas(shaky(CHARACTERS["ring"], 3))
-        (tmp_path / "drawing.png").write_bytes(encoded(ring))
+        (tmp_path / "picture.png").write_bytes(encoded(ring))
         monkeypatch.chdir(tmp_path)
         expect(page.locator("#snippet")).to_contain_text("curl")
         curl = page.locator("#snippet").inner_text()

@@ -107,8 +107,8 @@ def refuses(port: int) -> bool:
 @pytest.mark.parametrize(
     ("settings", "said"),
     [
-        ({"LEO_PORT": "many"}, "port"),
-        ({"LEO_DEVICE": "tpu"}, "device"),
+        ({"LEO_PORT": "many"}, "LEO_PORT: "),
+        ({"LEO_DEVICE": "tpu"}, "LEO_DEVICE: "),
         ({"LEO_WEIGHTS": "/nowhere"}, "/nowhere/config.json is missing"),
         ({"LEO_DATA_DIR": "/dev/null/x"}, "cannot use the task store"),
         ({"LEO_KEYS_FILE": "/nowhere/keys.json", "LEO_WORKERS": "2"}, "/nowhere/keys.json"),
