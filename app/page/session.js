@@ -11,7 +11,7 @@ import { mayWrite } from "./key.js";
 import { hideNotice, showNotice } from "./messages.js";
 import { chooseModel } from "./models.js";
 import { refreshTask, resetTask, showNoTask, showTask } from "./task.js";
-import { stopReading } from "./teaching.js";
+import { leaveReading } from "./teaching.js";
 import { forgetChanges, offerUndo } from "./undo.js";
 import { createTask, stopUpdating } from "./updating.js";
 
@@ -32,7 +32,7 @@ export async function setUpSession() {
       await startNew("");
       showNotice("This classifier was deleted in another tab.");
     },
-    leaving: stopReading,
+    leaving: leaveReading,
   });
   for (const change of ["hashchange", "online"]) addEventListener(change, followAddress);
   await (following = follow(true));

@@ -9,6 +9,7 @@ import { hideProgress, showError, showNotice, showProgress } from "./messages.js
 import { readPhotos } from "./photos.js";
 
 const NEGATIVES = "_negatives"; // the folder of what is none of the classes, as in zips that the server takes
+const LEFT = "left"; // why reading was stopped
 const PATIENCE = 700; // milliseconds without a word of what is being read
 const TOGETHER = 150; // milliseconds that photos are gathered before they are shown
 
@@ -18,11 +19,14 @@ let stop = new AbortController(); // of the reading under way
 /** Resolves once no photo is still being read. */
 export const readingDone = () => reading;
 
-/** Read no more: another classifier was opened. What was read stays in the one that it was for. */
-export function stopReading() {
-  stop.abort();
+/** Read no more. What was read stays in the classifier that it was for. */
+function stopReading(why) {
+  stop.abort(why);
   stop = new AbortController();
 }
+
+/** Read no more: another classifier is opened. */
+export const leaveReading = () => stopReading(LEFT);
 
 /** Add what was found to a card; without a card, or if there are several folders, to the classes of their names. */
 export function teach(found, card = null) {
@@ -88,7 +92,7 @@ async function read(targets, others) {
   clearTimeout(slow);
   add();
   hideProgress();
-  if (!targets.some(({ card }) => card.element.isConnected)) return done < targets.length && tellUnread(targets.length - done);
+  if (mine.signal.reason === LEFT || !targets.some(({ card }) => card.element.isConnected)) return done < targets.length && tellUnread(targets.length - done);
   if (mine.signal.aborted) showError(`Stopped after ${done} of ${plural(targets.length, "photo")}.`);
   else if (bad) showError(unreadable(bad));
 }
