@@ -192,7 +192,8 @@ class GroupCommit:
         """Tidy once a minute, and after each group of writes while there is more to do."""
         if time.monotonic() >= self._tidy_at:
             self._tidy_at = time.monotonic() + TIDY_EVERY
-            with contextlib.suppress(sqlite3.Error):
+            with contextlib.suppress(sqlite3.Error, StoreUnavailable):
+                self._check_usable()
                 (more,) = self._transaction([self._tidying])
                 self._tidy_at = 0.0 if more else self._tidy_at
 

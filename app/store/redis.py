@@ -82,9 +82,16 @@ class RedisStore:
         """Warn if Redis may lose tasks that it has acknowledged."""
         try:
             async with self._calling():
+                times = await self._ask_all("TIME")
+            for seconds, microseconds in times:
+                difference = time.time() - seconds - microseconds / 1e6
+                if abs(difference) > MOST_SECONDS_APART:
+                    log.warning(
+                        "the clock here and that of Redis are %.0f s apart: tasks expire by Redis's", difference
+                    )
+            async with self._calling():  # which some providers refuse
                 settings = await self._ask_all("CONFIG GET", "append*")
                 evictions = await self._ask_all("CONFIG GET", "maxmemory-policy")
-                times = await self._ask_all("TIME")
         except StoreUnavailable as error:
             log.warning("cannot look at Redis yet: %s", error)
             return
@@ -100,10 +107,6 @@ class RedisStore:
                     "set it to noeviction",
                     policy,
                 )
-        for seconds, microseconds in times:
-            difference = time.time() - seconds - microseconds / 1e6
-            if abs(difference) > MOST_SECONDS_APART:
-                log.warning("the clock here and that of Redis are %.0f s apart: tasks expire by Redis's", difference)
 
     async def _ask_all(self, *command: str) -> list[Any]:
         """The answer of a Redis, or of each primary of a cluster."""

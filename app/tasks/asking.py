@@ -1,6 +1,7 @@
 """What is asked of a task: predictions for pictures, and how right it is on labelled ones."""
 
 import asyncio
+import contextlib
 from collections.abc import Sequence
 from typing import NamedTuple, cast
 
@@ -58,7 +59,8 @@ class Asking(TaskBase):
 
     async def evaluate(self, task_id: str, images: Sequence[bytes], labels: Sequence[str], owner: str) -> Evaluated:
         """Ask a task about labelled images, and report how right it is. Raises `Problem`; nothing is stored."""
-        self._numbered(labels, await self.get(task_id, owner))  # before any work is done
+        with contextlib.suppress(StoreUnavailable):  # cached tasks answer without the store
+            self._numbered(labels, await self.get(task_id, owner))  # before any work is done
         record, predicted = await self.predict(task_id, images, owner)
         every, numbers = self._numbered(labels, record)
         report = await self._in_thread(report_on_answers, predicted.probabilities, numbers)

@@ -48,7 +48,7 @@ class ProblemError(LeoError):
         detail = str(document.get("detail") or document.get("title") or f"the server answered {status}")
         # What is no service of ours may send characters that change what a terminal shows.
         self.detail = "".join(
-            each if each.isprintable() or each.isspace() else "\N{REPLACEMENT CHARACTER}" for each in detail
+            each if each.isprintable() or each in "\n\t" else "\N{REPLACEMENT CHARACTER}" for each in detail
         )
         super().__init__(f"{status}: {self.detail}" + (f" (request {request_id})" if request_id else ""))
 

@@ -33,6 +33,7 @@ def scale(wide: NDArray[np.generic]) -> NDArray[np.uint8]:
     is the same at 8 and at 16 bits. A picture that fits none of them is stretched from its least value to its largest.
     """
     values = np.nan_to_num(wide.astype(np.float32), copy=False, nan=0, posinf=0, neginf=0)
+    np.clip(values, -1e37, 1e37, out=values)  # the difference of two larger ones would be infinite
     low, high = (float(values.min()), float(values.max())) if values.size else (0.0, 1.0)
     usual = [white for white in FULL_RANGES if low >= 0 and high <= white]
     if not usual:

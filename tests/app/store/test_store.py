@@ -348,13 +348,13 @@ def test_a_task_takes_its_idempotency_keys_with_it(
 
     async def scenario(store: TaskStore) -> None:
         for n in range(0, 30, 3):
-            expires = time.time() + 0.3 if end == "expired" else None
+            expires = time.time() + 1.5 if end == "expired" else None
             task = await store.add(record(f"t{n}", expires_at=expires), idempotency=onces[n])
             assert await store.update(task, idempotency=onces[n + 1])
             assert await store.update(replace(task, revision=1), idempotency=onces[n + 2])
             if end == "deleted":
                 assert await store.delete(f"t{n}", "me")
-        soon = time.time() + 0.3
+        soon = time.time() + 1.5
         await wait_in_loop_until(lambda: time.time() > soon)
         if isinstance(store, SQLiteStore):
             store._commits._tidy_at = 0.0
