@@ -6,7 +6,7 @@ python -m bench.accuracy
 from itertools import groupby
 from typing import Any
 
-from bench import cards, drawing_curvature, drawing_splits, drawing_variants, known_tables, targets
+from bench import cards, drawing_curvature, drawing_phis, drawing_splits, drawing_variants, known_tables, targets
 from bench.common import ROOT, read_results
 from bench.tables import between_marks, header
 
@@ -39,6 +39,7 @@ def tables() -> str:
             views_of_queries(),
             drawing_curvature.table(),
             drawing_splits.table(),
+            drawing_phis.table(),
         ],
         "Feature extractors": [extractors()],
         "Speed of training": [speed()],

@@ -32,6 +32,7 @@ from model.config import LEOConfig
 from model.data.omniglot import Drawings, load_drawings
 from model.evaluation.accuracy import Setting, sample_tasks
 from model.evaluation.extracted_features import ExtractedFeatures, extract_leo_features
+from model.leo import LatentEmbeddingOptimization
 from model.training.config import DrawingTrainConfig
 from model.training.drawings import DrawingTrainer
 
@@ -71,24 +72,33 @@ def of_alphabets(drawings: Drawings, names: tuple[str, ...], *, others: bool = F
     return drawings.subset([c for c, name in enumerate(drawings.alphabets) if (name in names) != others])
 
 
-def split_of(drawings: Drawings, fold: tuple[str, ...], known: tuple[str, ...], given: argparse.Namespace) -> Split:
-    """Train a phi on all but a fold, and encode the fold and some alphabets that phi knows."""
-    steps = given.images // PRETRAIN_BATCH
-    config = DrawingTrainConfig(
-        leo=LEOConfig(decoder_skip=True, **SHIPPED), pretrain_steps=steps, episode_steps=0, validate_every=steps
-    )
-    new, training = of_alphabets(drawings, fold), of_alphabets(drawings, fold, others=True)
-    trainer = DrawingTrainer(config, training, new, given.runs / fold[0].lower(), torch.device("cpu"))
+def short_run(images: int, shape: dict[str, Any] = SHIPPED, **more: Any) -> DrawingTrainConfig:
+    """The settings of a run in which a phi learns characters from so many drawings, and nothing else."""
+    steps = images // PRETRAIN_BATCH
+    leo = LEOConfig(decoder_skip=True, **shape)
+    return DrawingTrainConfig(leo=leo, pretrain_steps=steps, episode_steps=0, validate_every=steps, **more)
+
+
+def trained(trainer: DrawingTrainer) -> LatentEmbeddingOptimization:
+    """The model of a run, which is begun, gone on with, or done already."""
     for _ in trainer.run():
         pass
-    leo = trainer.leo.eval()
+    return trainer.leo.eval()
 
-    @torch.no_grad()
-    def encoded(some: Drawings) -> ExtractedFeatures:
-        found = extract_leo_features(leo, some)
-        return ExtractedFeatures(leo.encoder.to_code(found.features), found.counts, found.groups)
 
-    of_known, of_new = encoded(of_alphabets(drawings, known)), encoded(new)
+@torch.no_grad()
+def codes_of(leo: LatentEmbeddingOptimization, drawings: Drawings) -> ExtractedFeatures:
+    """The drawings as the encoder sees them."""
+    found = extract_leo_features(leo, drawings)
+    return ExtractedFeatures(leo.encoder.to_code(found.features), found.counts, found.groups)
+
+
+def split_of(drawings: Drawings, fold: tuple[str, ...], known: tuple[str, ...], given: argparse.Namespace) -> Split:
+    """Train a phi on all but a fold, and encode the fold and some alphabets that phi knows."""
+    new, training = of_alphabets(drawings, fold), of_alphabets(drawings, fold, others=True)
+    folder = given.runs / fold[0].lower()
+    leo = trained(DrawingTrainer(short_run(given.images), training, new, folder, torch.device("cpu")))
+    of_known, of_new = codes_of(leo, of_alphabets(drawings, known)), codes_of(leo, new)
     length = of_known.features.square().sum(dim=-1).mean().sqrt()  # codes of all phis get the length 1
     of_known, of_new = (
         ExtractedFeatures(each.features / length, each.counts, each.groups) for each in (of_known, of_new)
