@@ -16,7 +16,7 @@ An interrupted run goes on from `--runs` when the same command is given again. R
 import argparse
 import re
 from dataclasses import dataclass, replace
-from itertools import groupby
+from itertools import groupby, product
 from pathlib import Path
 from typing import Any
 
@@ -24,7 +24,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from bench.common import read_results, write_results
+from bench.common import read_results, rows_measured_before, write_results
 from bench.drawing_material import Kind, Material, learned_from, made_of
 from bench.drawing_splits import SETTINGS, codes_of, folds, of_alphabets, short_run, trained
 from bench.intervals import as_row, in_percent, with_ci95
@@ -171,39 +171,48 @@ def main() -> None:
     torch.set_num_threads(1)
     material = made_of(given.data, given.runs)
     splits = folds(material.drawings)[-given.splits :]
-    rows: list[dict[str, Any]] = []
+    settings = {"episodes": given.episodes, "training_images": given.images}
+    rows = rows_measured_before("drawing_phis", settings)
+    before = {(row["phi"], row["split"]) for row in rows}
+    order = {
+        place: at
+        for at, place in enumerate(product(dict.fromkeys((FIRST, PLACED, *PHIS)), [fold[0] for fold in splits]))
+    }
     first: dict[tuple[str, ...], Accuracies] = {}
 
     def add(name: str, fold: tuple[str, ...], found: Accuracies, **more: float) -> None:
+        if (name, fold[0]) in before:
+            return
         for setting, right in found.items():
             figures = with_ci95(accuracy=right, against_first=right - first[fold][setting])
             print(name, fold[0], setting, in_percent(figures), more, flush=True)
             rows.append({"phi": name, "split": fold[0], **more, **as_row(setting), **figures})
+        rows.sort(key=lambda row: order[row["phi"], row["split"]])
         write_results(
             "drawing_phis",
             "phis that learn from other drawings, of another teacher or beside size and place, on several splits",
-            episodes=given.episodes,
-            training_images=given.images,
+            **settings,
             rows=rows,
         )
 
-    placed: list[Placed] = []
-    for name in PHIS:
-        for fold in splits:
-            if given.trained_only and not (folder_of(name, fold, given) / "model").exists():
-                continue
-            leo = phi_of(material, fold, name, given)
-            found = accuracies(leo, codes_of(leo, of_alphabets(material.drawings, fold)), SETTINGS, given.episodes)
-            first.setdefault(fold, found)
-            add(name, fold, found)
-            if name == FIRST:
-                placed.append(Placed(material, fold, leo))
-        if name == FIRST:
-            by_weight = [each.to_choose_by(given.episodes // 5) for each in placed]
-            for fold, each in zip(splits, placed, strict=True):
-                others = torch.stack([w for other, w in zip(placed, by_weight, strict=True) if other is not each])
-                weight = WEIGHTS[int(others.mean(dim=0).argmax())]
-                add(PLACED, fold, each.accuracies(weight, given.episodes), weight=weight)
+    def measured(name: str, fold: tuple[str, ...]) -> LatentEmbeddingOptimization:
+        leo = phi_of(material, fold, name, given)
+        found = accuracies(leo, codes_of(leo, of_alphabets(material.drawings, fold)), SETTINGS, given.episodes)
+        first.setdefault(fold, found)
+        add(name, fold, found)
+        return leo
+
+    placed = [Placed(material, fold, measured(FIRST, fold)) for fold in splits]
+    if not all((PLACED, fold[0]) in before for fold in splits):
+        by_weight = [each.to_choose_by(given.episodes // 5) for each in placed]
+        for fold, each in zip(splits, placed, strict=True):
+            others = torch.stack([w for other, w in zip(placed, by_weight, strict=True) if other is not each])
+            weight = WEIGHTS[int(others.mean(dim=0).argmax())]
+            add(PLACED, fold, each.accuracies(weight, given.episodes), weight=weight)
+    for name, fold in product(PHIS, splits):
+        missing = given.trained_only and not (folder_of(name, fold, given) / "model").exists()
+        if name != FIRST and (name, fold[0]) not in before and not missing:
+            measured(name, fold)
 
 
 if __name__ == "__main__":
