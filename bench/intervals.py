@@ -18,3 +18,10 @@ def in_percent(figures: dict[str, dict[str, float]]) -> dict[str, str]:
 def as_row(setting: Setting) -> dict[str, int | str]:
     """The columns that say of which tasks a row is."""
     return {"way": setting.way, "shot": setting.shots[0], "within": setting.within}
+
+
+def mean_in_points(figures: list[dict[str, float]]) -> str:
+    """The mean of independent figures with its interval, in points, as tables show it."""
+    mean = sum(figure["mean"] for figure in figures) / len(figures)
+    ci95 = sum(figure["ci95"] ** 2 for figure in figures) ** 0.5 / len(figures)
+    return f"{100 * mean:+.2f} ± {100 * ci95:.2f}"

@@ -7,7 +7,7 @@ import math
 import statistics
 from typing import Any
 
-from bench import photos_distorted
+from bench import photos_distorted, photos_views
 from bench.common import ROOT, read_results
 from bench.tables import between_marks, header
 
@@ -162,9 +162,14 @@ def distorted() -> list[str]:
     return photos_distorted.table()
 
 
+def views() -> list[str]:
+    """Inner loops over several views of each photo."""
+    return photos_views.table()
+
+
 def written(document: str) -> str:
     """The document with its tables brought up to date."""
-    for part in (aims, left_out, steps, confidence, distorted):
+    for part in (aims, left_out, steps, views, confidence, distorted):
         document = between_marks(document, "\n".join(part()), part.__name__)
     return document
 
