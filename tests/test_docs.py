@@ -48,7 +48,7 @@ def environment(client: httpx.Client) -> dict[str, str]:
 def test_the_http_guide_runs_from_top_to_bottom(client: httpx.Client, drawings: Path) -> None:
     script = "set -euo pipefail\n" + "\n".join(snippets("http.md", "sh"))
     done = subprocess.run(
-        ["bash", "-c", script], cwd=drawings, env=environment(client), capture_output=True, text=True, timeout=300
+        ["bash", "-c", script], cwd=drawings, env=environment(client), capture_output=True, text=True, timeout=900
     )
     assert done.returncode == 0, f"{done.stdout}\n{done.stderr}"
     assert '"label":"ring"' in done.stdout

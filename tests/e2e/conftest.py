@@ -41,7 +41,7 @@ def browser() -> "Iterator[Browser]":
     """Debian's chromium, without a window."""
     from playwright.sync_api import expect, sync_playwright
 
-    expect.set_options(timeout=30_000)  # milliseconds, for loaded machines
+    expect.set_options(timeout=60_000)  # milliseconds, for loaded machines
     if not CHROMIUM.exists():
         pytest.skip(f"no browser at {CHROMIUM} (Debian: apt-get install chromium)")
     with sync_playwright() as playwright:

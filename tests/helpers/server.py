@@ -91,8 +91,8 @@ class Server:
 
 
 def wait_for_url(url: str, process: "subprocess.Popen[bytes]", log: Path) -> None:
-    """Wait until the URL answers 200. Fail at once if the process ends, or after two minutes."""
-    deadline = time.monotonic() + 120
+    """Wait until the URL answers 200. Fail at once if the process ends, or after five minutes."""
+    deadline = time.monotonic() + 300
     while time.monotonic() < deadline:
         assert process.poll() is None, f"exited with {process.returncode}:\n{log.read_text()}"
         with contextlib.suppress(httpx.TransportError):
@@ -100,4 +100,4 @@ def wait_for_url(url: str, process: "subprocess.Popen[bytes]", log: Path) -> Non
                 return
         with contextlib.suppress(subprocess.TimeoutExpired):
             process.wait(0.1)
-    pytest.fail(f"{url} did not answer within two minutes:\n{log.read_text()}")
+    pytest.fail(f"{url} did not answer within five minutes:\n{log.read_text()}")

@@ -5,7 +5,7 @@ import threading
 import time
 from collections.abc import Callable
 
-PATIENCE = 30.0  # seconds
+PATIENCE = 120.0  # seconds: loaded machines take long
 
 
 def wait_until(condition: Callable[[], object], seconds: float = PATIENCE) -> None:
