@@ -6,7 +6,16 @@ python -m bench.accuracy
 from itertools import groupby
 from typing import Any
 
-from bench import cards, drawing_curvature, drawing_phis, drawing_splits, drawing_variants, known_tables, targets
+from bench import (
+    cards,
+    drawing_curvature,
+    drawing_phis,
+    drawing_splits,
+    drawing_variants,
+    drawing_views,
+    known_tables,
+    targets,
+)
 from bench.common import ROOT, read_results
 from bench.tables import between_marks, header
 
@@ -39,6 +48,7 @@ def tables() -> str:
             views_of_queries(),
             drawing_curvature.table(),
             drawing_splits.table(),
+            drawing_views.table(),
             drawing_phis.table(),
         ],
         "Feature extractors": [extractors()],
