@@ -13,7 +13,7 @@ An interrupted run goes on from `--runs` when the same command is given again.
 
 import argparse
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import groupby
 from pathlib import Path
 from typing import Any
@@ -93,16 +93,26 @@ def codes_of(leo: LatentEmbeddingOptimization, drawings: Drawings) -> ExtractedF
     return ExtractedFeatures(leo.encoder.to_code(found.features), found.counts, found.groups)
 
 
-def split_of(drawings: Drawings, fold: tuple[str, ...], known: tuple[str, ...], given: argparse.Namespace) -> Split:
-    """Train a phi on all but a fold, and encode the fold and some alphabets that phi knows."""
+def trained_on_others(
+    drawings: Drawings, fold: tuple[str, ...], given: argparse.Namespace
+) -> LatentEmbeddingOptimization:
+    """A LEO whose phi has learned all alphabets but those of a fold."""
     new, training = of_alphabets(drawings, fold), of_alphabets(drawings, fold, others=True)
     folder = given.runs / fold[0].lower()
-    leo = trained(DrawingTrainer(short_run(given.images), training, new, folder, torch.device("cpu")))
-    of_known, of_new = codes_of(leo, of_alphabets(drawings, known)), codes_of(leo, new)
-    length = of_known.features.square().sum(dim=-1).mean().sqrt()  # codes of all phis get the length 1
-    of_known, of_new = (
-        ExtractedFeatures(each.features / length, each.counts, each.groups) for each in (of_known, of_new)
-    )
+    return trained(DrawingTrainer(short_run(given.images), training, new, folder, torch.device("cpu")))
+
+
+def of_unit_length(known: ExtractedFeatures, new: ExtractedFeatures) -> tuple[ExtractedFeatures, ExtractedFeatures]:
+    """Divide codes [C,D,...,L] by the mean length of those that phi knows: all phis get codes of one length."""
+    length = known.features.square().sum(dim=-1).mean().sqrt()
+    return replace(known, features=known.features / length), replace(new, features=new.features / length)
+
+
+def split_of(drawings: Drawings, fold: tuple[str, ...], known: tuple[str, ...], given: argparse.Namespace) -> Split:
+    """Train a phi on all but a fold, and encode the fold and some alphabets that phi knows."""
+    leo = trained_on_others(drawings, fold, given)
+    of_known, of_new = (codes_of(leo, of_alphabets(drawings, names)) for names in (known, fold))
+    of_known, of_new = of_unit_length(of_known, of_new)
     return Split(
         fold,
         {s: products_of(of_new.features, sample_tasks(of_new, s, given.episodes)) for s in SETTINGS},
@@ -171,15 +181,20 @@ def table() -> list[str]:
     ]
 
 
-def main() -> None:
-    """Train, learn, measure and write."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+def arguments(description: str | None) -> argparse.ArgumentParser:
+    """What a command that trains a phi for each split is given."""
+    parser = argparse.ArgumentParser(description=description, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--data", type=Path, required=True, help="Omniglot's images_background, folder or zip")
     parser.add_argument("--images", type=int, default=64_000, help="drawings each phi learns from")
     parser.add_argument("--splits", type=int, default=3)
     parser.add_argument("--episodes", type=int, default=1000)
     parser.add_argument("--runs", type=Path, default=Path("runs/drawing-splits"), help="where they are trained")
-    given = parser.parse_args()
+    return parser
+
+
+def main() -> None:
+    """Train, learn, measure and write."""
+    given = arguments(__doc__).parse_args()
     keep_freed_memory()
     torch.set_num_threads(1)
     drawings = load_drawings(given.data)

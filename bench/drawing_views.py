@@ -9,16 +9,22 @@ each step, the softness of its loss) are meta-learned on alphabets that phi know
 bench/results/drawing_views.json.
 """
 
-import argparse
 from collections.abc import Iterator
 from functools import partial
-from pathlib import Path
 from typing import Any
 
 import torch
 
-from bench.common import WEIGHTS, read_results, write_results
-from bench.drawing_splits import SETTINGS, TASKS_TO_LEARN, folds, of_alphabets, short_run, trained
+from bench.common import WEIGHTS, read_results, rows_measured_before, write_results
+from bench.drawing_splits import (
+    SETTINGS,
+    TASKS_TO_LEARN,
+    arguments,
+    folds,
+    of_alphabets,
+    of_unit_length,
+    trained_on_others,
+)
 from bench.intervals import as_row, mean_in_points
 from bench.tables import header
 from bench.views_loop import MOST, rows_of
@@ -29,7 +35,6 @@ from model.evaluation.extracted_features import IMAGES_AT_ONCE, ExtractedFeature
 from model.images.resize import to_side
 from model.leo import LatentEmbeddingOptimization
 from model.networks.bent_copies import BentCopies
-from model.training.drawings import DrawingTrainer
 
 RESULTS, SHIPPED = "drawing_views", "shipped"
 RIDGE, RIDGE_OF_SHIPPED = 0.1, 1.0  # the better of these two for either phi
@@ -55,22 +60,9 @@ def rows_of_split(
     leo: LatentEmbeddingOptimization, known: Drawings, new: Drawings, ridge: float, episodes: int
 ) -> Iterator[dict[str, Any]]:
     """Every attempt on new alphabets; its numbers are learned on alphabets that phi knows."""
-    of_known, of_new = encoded(leo, known), encoded(leo, new)
-    length = of_known.features.square().sum(dim=-1).mean().sqrt()  # codes of all phis get the length 1
-    of_known, of_new = (
-        ExtractedFeatures(each.features / length, each.counts, each.groups) for each in (of_known, of_new)
-    )
+    of_known, of_new = of_unit_length(encoded(leo, known), encoded(leo, new))
     tasks = [(of_known, sample_tasks(of_known, setting, TASKS_TO_LEARN, seed=2)) for setting in SETTINGS]
     return rows_of(of_new, tasks, list(SETTINGS), ridge, episodes)
-
-
-def trained_on_others(
-    drawings: Drawings, fold: tuple[str, ...], given: argparse.Namespace
-) -> LatentEmbeddingOptimization:
-    """A LEO whose phi has learned all alphabets but those of a fold."""
-    new, training = of_alphabets(drawings, fold), of_alphabets(drawings, fold, others=True)
-    folder = given.runs / fold[0].lower()
-    return trained(DrawingTrainer(short_run(given.images), training, new, folder, torch.device("cpu")))
 
 
 def table() -> list[str]:
@@ -104,12 +96,7 @@ def table() -> list[str]:
 
 def main() -> None:
     """Train, learn, measure and write."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--data", type=Path, required=True, help="Omniglot's images_background, folder or zip")
-    parser.add_argument("--images", type=int, default=64_000, help="drawings each phi learns from")
-    parser.add_argument("--splits", type=int, default=3)
-    parser.add_argument("--episodes", type=int, default=1000)
-    parser.add_argument("--runs", type=Path, default=Path("runs/drawing-splits"), help="where they are trained")
+    parser = arguments(__doc__)
     parser.add_argument("--only", help="measure one split anew, by its first alphabet, or `shipped`")
     given = parser.parse_args()
     keep_freed_memory()
@@ -119,7 +106,10 @@ def main() -> None:
     known = of_alphabets(drawings, every[0])  # measured by nobody, so each phi knows it
     phis = {fold[0]: partial(trained_on_others, drawings, fold, given) for fold in every[-given.splits :]}
     phis[SHIPPED] = partial(LatentEmbeddingOptimization.from_pretrained, WEIGHTS / "omniglot")
-    before = read_results(RESULTS).get("rows", []) if given.only else []
+    if given.only not in (None, *phis):
+        parser.error(f"--only {given.only}: there are {', '.join(phis)}")
+    settings = {"episodes": given.episodes, "training_images": given.images}
+    before = rows_measured_before(RESULTS, settings) if given.only else []
     rows = [row for row in before if row["split"] != given.only]
     for fold, (split, phi) in zip([*every[-given.splits :], every[-1]], phis.items(), strict=True):
         if given.only in (None, split):
@@ -130,8 +120,7 @@ def main() -> None:
         RESULTS,
         "LEO's inner steps on several splits of the drawings with several views of each support drawing: accuracy with "
         "steps off and on, the gain of the steps, and the difference to the first attempt, on the same tasks",
-        episodes=given.episodes,
-        training_images=given.images,
+        **settings,
         rows=rows,
     )
 
