@@ -11,10 +11,13 @@ import uvicorn
 from app.main import create_app
 from app.settings import Settings
 
+PATIENT = {"device_deadline": 3600.0}  # by what it shares the process with, its loop may be held up for long
+
 
 @contextlib.contextmanager
 def serving(settings: Settings) -> Iterator[httpx.Client]:
     """A client of the service, which runs on a port of its own as long as the block lasts."""
+    settings = settings.model_copy(update=PATIENT)  # a service that gives up would end the tests, without a word
     with socket.create_server(("127.0.0.1", 0), backlog=256) as listening:
         server = uvicorn.Server(uvicorn.Config(create_app(settings), log_level="warning"))
         thread = threading.Thread(target=server.run, kwargs={"sockets": [listening]})
