@@ -8,8 +8,11 @@ encoder's transpose, and its perceptron zero, as the presets for photos leave th
 import torch
 from torch import Tensor
 
+from model.backbones import Backbone
 from model.baselines.extractors import LeoExtractor
 from model.baselines.method import without_absent
+from model.data.photo_features import backbone_features
+from model.data.photos import Photos
 from model.evaluation.accuracy import ClassifiedTasks
 from model.evaluation.reliability import reliability
 from model.leo import LatentEmbeddingOptimization
@@ -18,7 +21,10 @@ from model.networks.likeness import draw_together
 
 
 class EncodedExtractor(LeoExtractor):
-    """Encoded features: [B,3,R,R] -> [B,L]."""
+    """Encoded features of photos in all views, [C,D,V,L]."""
+
+    def _of_backbone(self, photos: Photos, backbone: Backbone) -> Tensor:
+        return backbone_features(photos, backbone, self.leo.config.support_views)
 
     @torch.no_grad()
     def _from_backbone(self, features: Tensor) -> Tensor:
@@ -37,26 +43,26 @@ class EncodedLeo:
 
     @torch.no_grad()
     def adapt(self, support: Tensor, membership: Tensor) -> tuple[Tensor, Tensor]:
-        """Adapt to encoded examples [T,S,L] -> codes [T,N,L], and the membership [T,S,N]."""
-        config, real = self.leo.config, membership.sum(dim=-1, keepdim=True)
-        codes = self.leo.encoder.aggregate_by_class(support, membership)  # [T, N, L]
-        curvature = Curvature.of(support, membership, config.inner_ridge or 1.0)
+        """Adapt to encoded examples in their views [T,S,V,L] -> codes [T,N,L], and the membership [T,S,N]."""
+        config, pictures = self.leo.config, support[:, :, 0]
+        codes = self.leo.encoder.aggregate_by_class(pictures, membership)  # [T, N, L]
+        seen, wanted = support.flatten(1, 2), membership.repeat_interleave(support.shape[2], dim=1)
+        real = wanted.sum(dim=-1, keepdim=True)
+        curvature = Curvature.of(seen, wanted, config.inner_ridge or 1.0)
         for step in range(self.steps):
-            logits = without_absent(self.scale * support @ codes.mT, membership)  # [T, S, N]
-            error = (
-                ((logits / config.inner_temperature).softmax(dim=-1) - membership) * real / real.sum(1, keepdim=True)
-            )
-            gradient = self.scale * error.mT @ support  # times the inner temperature
+            logits = without_absent(self.scale * seen @ codes.mT, wanted)  # [T, SV, N]
+            error = ((logits / config.inner_temperature).softmax(dim=-1) - wanted) * real / real.sum(1, keepdim=True)
+            gradient = self.scale * error.mT @ seen  # times the inner temperature
             codes = codes - self.leo.step_size(step) * curvature.divide(gradient)
         if config.unrelated_cosine is not None:
-            codes = draw_together(codes, support, membership, config.unrelated_cosine)
+            codes = draw_together(codes, pictures, membership, config.unrelated_cosine)
         return codes, membership
 
     @torch.no_grad()
     def logits(self, state: tuple[Tensor, Tensor], queries: Tensor) -> Tensor:
-        """Classify encoded queries [T,Q,L] -> [T,Q,N]."""
+        """Classify encoded queries [T,Q,V,L], seen once -> [T,Q,N]."""
         codes, membership = state
-        return without_absent(self.scale * queries @ codes.mT, membership)
+        return without_absent(self.scale * queries[:, :, 0] @ codes.mT, membership)
 
     def expected_calibration_error(self, parts: list[ClassifiedTasks]) -> float:
         """The ECE of the probabilities of classified tasks."""

@@ -75,23 +75,24 @@ DISTORTIONS: dict[str, Callable[[Image.Image], Image.Image]] = {
 
 
 def features_of(leo: LatentEmbeddingOptimization, photos: Photos) -> dict[str, ExtractedFeatures]:
-    """The features of all photos, distorted in each way: [C,D,F]."""
-    side = leo.config.resolution
+    """The features of all photos, distorted in each way, in the views of a support: [C,D,V,F]."""
+    side, views = leo.config.resolution, leo.views
     phi = fastest_phi(leo.classifier.phi, side, torch.device("cpu"))
-    shape = (len(photos), int(photos.counts.max()), leo.config.feature_dim)
+    shape = (len(photos), int(photos.counts.max()), *leo.config.example_shape)
     found = {name: torch.zeros(shape) for name in DISTORTIONS}
     for label, files in enumerate(photos.files):
         wholes = [Image.fromarray(decode_photo(file, SIDE)) for file in files]
         for name, distort in DISTORTIONS.items():
-            seen = [np.asarray(distort(each).resize((side, side), Image.Resampling.BICUBIC)) for each in wholes]
-            found[name][label, : len(files)] = phi(np.stack(seen))
+            seen = np.stack([np.asarray(distort(w).resize((side, side), Image.Resampling.BICUBIC)) for w in wholes])
+            of_copies = phi(views.of_bytes(torch.from_numpy(seen)).numpy())
+            found[name][label, : len(files)] = views.join(phi(seen), of_copies)
     groups = torch.arange(len(photos))
     return {name: ExtractedFeatures(features, photos.counts, groups) for name, features in found.items()}
 
 
 @torch.no_grad()
 def right(method: LeoMethod, examples: Tensor, queries: Tensor, tasks: Episodes) -> Tensor:
-    """The share of right answers in each task, [T]; examples and queries are of features [C,D,F] of their own."""
+    """The share of right answers in each task, [T]; examples and queries are of features of their own."""
     shares = []
     for at in range(0, len(tasks), TASKS_AT_ONCE):
         some = tasks[at : at + TASKS_AT_ONCE]

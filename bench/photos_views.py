@@ -2,18 +2,16 @@
 
     python -m bench.photos_views --data a.zip --data b.zip --data c.zip      # half an hour on one core
 
-The views are the photo as it is, and mild crops of it, mirrored or not, in other light. `bench.views_loop` says what
-the attempts do with them; a query is seen once. An attempt's few numbers (the size of each step, the softness of its
-loss) are meta-learned on the other sources. Writes bench/results/photos_views.json.
+The views are the photo as it is and those of `model.networks.photo_views`. `bench.views_loop` says what the attempts do
+with them; a query is seen once. An attempt's few numbers (the size of each step, the softness of its loss) are
+meta-learned on the other sources. Writes bench/results/photos_views.json.
 """
 
 import argparse
 from collections.abc import Iterator
 from typing import Any
 
-import numpy as np
 import torch
-from PIL import Image, ImageEnhance, ImageOps
 from torch import Tensor
 
 from bench.common import read_results, write_results
@@ -23,46 +21,15 @@ from bench.photos_steps import LEARNED_ON, QUERY, RIDGE, SHOTS, TASKS_TO_LEARN
 from bench.tables import header
 from bench.views_loop import MOST, rows_of
 from model.backbones import find
-from model.config import LEOConfig
 from model.data.episodes import Episodes, fit_to_data
-from model.data.photos import Photos, decode_photo, load_photos
+from model.data.photo_features import backbone_features
+from model.data.photos import Photos, load_photos
 from model.evaluation.accuracy import Setting, sample_tasks
 from model.evaluation.extracted_features import ExtractedFeatures
-from model.images.photos import Pixels
 from model.leo import LatentEmbeddingOptimization
-from model.networks.features import FeatureExtractor
-from model.serving.phi import fastest_phi
+from model.networks.photo_views import CENTRE_AREA, LEAST_AREA
 
 RESULTS, BACKBONE = "photos_views", "efficientnet-lite0"
-LEAST_AREA, LIGHT = 0.7, 0.2  # of a crop; brightness, contrast and colour change by up to so much
-
-
-def views_of(whole: Pixels, side: int, rng: np.random.Generator) -> Pixels:
-    """The photo as it is and `MOST` views of it, [1+V,R,R,3]."""
-    photo = Image.fromarray(whole)
-    seen = [photo.resize((side, side), Image.Resampling.BICUBIC)]
-    for _ in range(MOST):
-        part = photo.width * rng.uniform(LEAST_AREA, 1) ** 0.5
-        left, top = rng.uniform(0, photo.width - part, 2)
-        view = photo.resize((side, side), Image.Resampling.BICUBIC, box=(left, top, left + part, top + part))
-        for change in (ImageEnhance.Brightness, ImageEnhance.Contrast, ImageEnhance.Color):
-            view = change(view).enhance(rng.uniform(1 - LIGHT, 1 + LIGHT))
-        seen.append(ImageOps.mirror(view) if rng.uniform() < 0.5 else view)
-    return np.stack([np.asarray(each) for each in seen])
-
-
-def features_of(photos: Photos) -> Tensor:
-    """All that the backbone gives of each view of each photo, [C,D,1+V,W]; zeros where a class has fewer than D."""
-    backbone = find(BACKBONE)
-    side = backbone.resolution
-    config = LEOConfig(backbone=BACKBONE, backbone_pooling="all", resolution=side, normalise_features=False)
-    extractor = fastest_phi(FeatureExtractor(config).eval(), side, torch.device("cpu"), quantise=False)
-    found = torch.zeros(len(photos), int(photos.counts.max()), 1 + MOST, backbone.width("all"))
-    rng = np.random.default_rng(0)
-    for label, files in enumerate(photos.files):
-        for place, file in enumerate(files):
-            found[label, place] = extractor(views_of(decode_photo(file, 2 * side), side, rng))
-    return found
 
 
 @torch.no_grad()
@@ -99,8 +66,8 @@ def table() -> list[str]:
         *lines,
         "",
         f"{found['episodes']} 5-way tasks of each of {len(sources)} sources, {found['backbone']}. Queries are seen "
-        f"once. Views are crops of {LEAST_AREA:.0%} of the area and more, mirrored or not, with up to "
-        f"{LIGHT:.0%} more or less light, contrast and colour ({found['date']}: `python -m bench.photos_views`).",
+        f"once. The first view is the photo in a mirror, the second its middle ({CENTRE_AREA:.0%} of the area), the "
+        f"others are crops of {LEAST_AREA:.0%} and more ({found['date']}: `python -m bench.photos_views`).",
     ]
 
 
@@ -112,7 +79,7 @@ def main() -> None:
     given = parser.parse_args()
     torch.set_num_threads(1)
     sources = [load_photos(path).first(PHOTOS_A_CLASS) for path in given.data]
-    features = [features_of(photos) for photos in sources]
+    features = [backbone_features(photos, find(BACKBONE), 1 + MOST) for photos in sources]  # of [C, D, 1+V, W]
     rows: list[dict[str, Any]] = []
     for place, photos in enumerate(sources):
         others = [other for other in range(len(sources)) if other != place]

@@ -26,6 +26,7 @@ from model.evaluation.extracted_features import ExtractedFeatures
 from model.images.resize import to_side
 from model.leo import LatentEmbeddingOptimization
 from model.networks.bent_copies import BentCopies
+from model.networks.photo_views import PhotoViews
 from model.serving.phi import OnnxPhi
 
 PHOTO_MODEL = WEIGHTS / "photos-lite0"
@@ -37,13 +38,18 @@ SETTINGS_OF_DRAWINGS = tuple(
 SETTINGS_OF_PHOTOS = tuple(Setting(way, (shot, shot), 15) for way in (5, 15) for shot in (1, 5, 10))
 
 
-def extracted(phis: list[OnnxPhi], pictures: Drawings | Photos, side: int, copies: BentCopies) -> ExtractedFeatures:
-    """Features of every picture: those of all phis beside each other, then those as support if it has several views."""
+def extracted(
+    phis: list[OnnxPhi], pictures: Drawings | Photos, side: int, views: BentCopies | PhotoViews
+) -> ExtractedFeatures:
+    """Features of every picture as `LeoMethod` takes them: of all phis, and as support if it has several views."""
 
     def features_of(images: NDArray[np.uint8]) -> Tensor:
         parts = [phi(images) for phi in phis]
-        if copies.copies:
-            parts.append(copies.average(parts[0], phis[0](copies.of_bytes(torch.from_numpy(images)).numpy())))
+        if views.copies:
+            joined = views.join(parts[0], phis[0](views.of_bytes(torch.from_numpy(images)).numpy()))
+            if isinstance(pictures, Photos):
+                return joined  # [D, V, F]
+            parts.append(joined)
         return torch.cat(parts, dim=-1)
 
     if isinstance(pictures, Photos):
@@ -66,7 +72,7 @@ def compared(
     side = leo.config.resolution
     trained = [phi for phi in (leo.classifier.phi, leo.encoder.features) if phi is not None]
     exact, quantised = ([OnnxPhi(phi, side, quantise=form) for phi in trained] for form in (False, True))
-    before, after = (extracted(phis, pictures, side, leo.bent_copies) for phis in (exact, quantised))
+    before, after = (extracted(phis, pictures, side, leo.views) for phis in (exact, quantised))
     present = torch.arange(before.features.shape[1]) < pictures.counts.unsqueeze(1)
     alike = F.cosine_similarity(before.features, after.features, dim=-1)[present]
     rows = []

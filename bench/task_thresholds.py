@@ -74,7 +74,7 @@ def features_of_views(leo: LatentEmbeddingOptimization, drawings: Drawings) -> T
     with torch.no_grad():
         for some in images.split(32):
             plain = some.float() / 255
-            views = torch.cat([plain.unsqueeze(1), leo.bent_copies(plain).unflatten(0, (len(plain), -1))], dim=1)
+            views = torch.cat([plain.unsqueeze(1), leo.views(plain).unflatten(0, (len(plain), -1))], dim=1)
             parts.append(leo.features(leo.classifier.phi, views.flatten(0, 1)).unflatten(0, (len(plain), -1)))
     return torch.cat(parts).unflatten(0, drawings.images.shape[:2])
 

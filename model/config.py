@@ -76,8 +76,9 @@ class LEOConfig(BaseModel):
         1,
         ge=1,
         le=32,
-        description="views of each support drawing: the drawing itself and bent copies, the same bends for every "
-        "drawing. Its features are the mean over them. Queries are seen once",
+        description="views of each support picture: the picture itself and copies, the same for every picture. The "
+        "copies of a drawing are bent, and its features are the mean over all views. Those of a photo are crops in "
+        "other light, and each view enters the inner loop's loss by itself. Queries are seen once",
     )
     normalise_features: bool = Field(
         True, description="centre features and scale them to length 1, so that logits are scaled cosines"
@@ -205,6 +206,19 @@ class LEOConfig(BaseModel):
         return None if self.backbone == "conv4" else find(self.backbone)
 
     @property
+    def views_in_loss(self) -> int:
+        """V, the views of a support picture that enter the inner loop's loss: all of a photo, of a drawing their mean.
+
+        Where it is above 1, features of a support picture are [V,F], those of the picture itself first.
+        """
+        return 1 if self.pretrained is None else self.support_views
+
+    @property
+    def example_shape(self) -> tuple[int, ...]:
+        """The shape of a support picture's features, (F,) or with several `views_in_loss` (V, F)."""
+        return (self.feature_dim,) if self.views_in_loss == 1 else (self.views_in_loss, self.feature_dim)
+
+    @property
     def channels(self) -> int:
         """Channels of an input image: 3 (red, green, blue) for a pretrained network, 1 (ink) for drawings."""
         return 1 if self.pretrained is None else 3
@@ -239,11 +253,8 @@ class LEOConfig(BaseModel):
             raise ValueError(
                 "feature_power goes with a pretrained backbone and normalise_features=True; leave it at 1 otherwise"
             )
-        if self.support_views > 1 and (pretrained is not None or self.own_encoder):
-            raise ValueError(
-                "support_views above 1 needs backbone='conv4' and own_encoder=False: only drawings are bent, and for "
-                "one phi; leave it at 1"
-            )
+        if self.support_views > 1 and self.own_encoder:
+            raise ValueError("support_views above 1 needs own_encoder=False: views are for one phi; leave it at 1")
         if pretrained is not None and self.own_encoder:
             raise ValueError(
                 "own_encoder needs backbone='conv4': a pretrained backbone has no trainable blocks to copy"

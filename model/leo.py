@@ -39,6 +39,7 @@ from model.networks.encoder import LEOEncoder
 from model.networks.features import FeatureExtractor
 from model.networks.gaussian import Gaussian
 from model.networks.likeness import draw_together
+from model.networks.photo_views import PhotoViews
 from model.networks.relation import LEORelationNetwork
 from model.outer_loop import MAX_SKIPPED_IN_A_ROW, TrainingDiverged, clip_and_step, likely_cause
 from model.shipped import model_folder
@@ -79,7 +80,9 @@ class LatentEmbeddingOptimization(nn.Module):
             latent_dim=latent_dim, inner_lr=inner_lr, outer_lr=outer_lr, inner_steps=inner_steps
         )
         self.classifier = LEOClassifier(num_classes, self.config)
-        self.bent_copies = BentCopies(self.config)
+        self.views: BentCopies | PhotoViews = BentCopies(self.config)
+        if self.config.pretrained is not None:
+            self.views = PhotoViews(self.config.support_views, self.config.resolution)
         self.encoder = LEOEncoder(self.config)
         self.relation = LEORelationNetwork(self.config)
         self.decoder = LEODecoder(self.config)
@@ -188,7 +191,8 @@ class LatentEmbeddingOptimization(nn.Module):
         With an `unrelated_cosine`, the codes of classes that look alike are then drawn together; the losses are those
         before that.
 
-        Takes initial codes [T,N,L], the classifier's features of the support set [T,S,F], and membership [T,S,N].
+        Takes initial codes [T,N,L], the classifier's features of the support set [T,S,F], and membership [T,S,N]. With
+        several `views_in_loss` features are [T,S,V,F], and the loss is the mean over the views of all pictures.
         The config's fine-tuning steps on the decoded heads follow, unless `steps` is 0.
 
         While autograd records, the result is differentiable in codes, features and parameters. With the config's
@@ -199,8 +203,9 @@ class LatentEmbeddingOptimization(nn.Module):
         training = torch.is_grad_enabled()
         second_order = training and self.config.second_order
         losses = []
-        ridge, unrelated = self.config.inner_ridge, self.config.unrelated_cosine
-        encoded = None if ridge is None and unrelated is None else self.encoder.encode_examples(features)  # [T, S, L]
+        views, ridge, unrelated = self.config.views_in_loss, self.config.inner_ridge, self.config.unrelated_cosine
+        of_pictures, features, membership = membership, *self.loss_rows(features, membership)  # [T, SV, F], [T, SV, N]
+        encoded = None if ridge is None and unrelated is None else self.encoder.encode_examples(features)  # [T, SV, L]
         curvature = None if encoded is None or ridge is None else Curvature.of(encoded, membership, ridge)
         with torch.enable_grad():  # the inner loop needs gradients under no_grad too
             if not codes.requires_grad:
@@ -216,7 +221,7 @@ class LatentEmbeddingOptimization(nn.Module):
                 losses.append(loss.detach())
             if encoded is not None and unrelated is not None:
                 losses.append(self.inner_loss(self.logits(codes, features, membership), membership).detach())
-                codes = draw_together(codes, encoded, membership, unrelated)
+                codes = draw_together(codes, encoded[:, ::views], of_pictures, unrelated)
             heads = self.decode(codes, membership)  # [T, N, F+1]
             if self.finetune_lr is not None and steps:
                 for _ in range(self.config.finetune_steps):
@@ -226,10 +231,25 @@ class LatentEmbeddingOptimization(nn.Module):
                     losses.append(loss.detach())
         if not training:
             codes, heads = codes.detach(), heads.detach()
-        logits = apply_head(heads, features, membership)  # [T, S, N]
+        logits = apply_head(heads, features, membership)  # [T, SV, N]
         if unrelated is None:
             losses.append(self.inner_loss(logits, membership).detach())
-        return Adaptation(codes, heads, torch.stack(losses, dim=1), logits)
+        return Adaptation(codes, heads, torch.stack(losses, dim=1), logits[:, ::views])
+
+    def loss_rows(self, features: Tensor, membership: Tensor) -> tuple[Tensor, Tensor]:
+        """Lay out what the inner loop's loss goes over, one row for each view of a picture after the other.
+
+        Features [T,S,F] or [T,S,V,F] and membership [T,S,N] -> [T,SV,F] and [T,SV,N]. Every V-th row is a picture as it
+        is.
+        """
+        views = self.config.views_in_loss
+        if views == 1:
+            return features, membership
+        return features.flatten(1, 2), membership.repeat_interleave(views, dim=1)
+
+    def of_pictures(self, features: Tensor) -> Tensor:
+        """Take the features of support pictures as they are, without other views: [...,F] or [...,V,F] -> [...,F]."""
+        return features if self.config.views_in_loss == 1 else features[..., 0, :]
 
     def decode(self, codes: Tensor, membership: Tensor) -> Tensor:
         """Decode codes [T,N,L] to heads [T,N,F+1], weights and bias of each class. `membership` [T,S,N]."""
@@ -252,14 +272,16 @@ class LatentEmbeddingOptimization(nn.Module):
     def support_features(self, images: Tensor) -> Tensor:
         """Extract the classifier's features of support images [...,1,R,R] -> [...,F].
 
-        With the config's `support_views` they are the mean over each image and its bent copies.
+        With the config's `support_views` they are the mean over each drawing and its bent copies, or of photos
+        [...,3,R,R] those of all views, [...,V,F].
         """
         phi = self.classifier.phi
         features = self.features(phi, images)
-        if not self.bent_copies.copies:
+        if not self.views.copies:
             return features
-        of_copies = self.features(phi, self.bent_copies(images.reshape(-1, *images.shape[-3:])))
-        return self.bent_copies.average(features.flatten(0, -2), of_copies).reshape(features.shape)
+        of_copies = self.features(phi, self.views(images.reshape(-1, *images.shape[-3:])))
+        joined: Tensor = self.views.join(features.flatten(0, -2), of_copies)
+        return joined.reshape(*images.shape[:-3], *joined.shape[1:])
 
     def meta_loss(
         self, support: Tensor, support_labels: Tensor, query: Tensor, query_labels: Tensor
@@ -270,12 +292,12 @@ class LatentEmbeddingOptimization(nn.Module):
         """
         # Support and query go through phi together, so that BatchNorm normalises over the whole episode.
         flat = support.flatten(0, 1)
-        images = torch.cat([flat, query.flatten(0, 1), self.bent_copies(flat)])
+        images = torch.cat([flat, query.flatten(0, 1), self.views(flat)])
         examples, queries = len(flat), query.shape[0] * query.shape[1]
         parts = self.features(self.classifier.phi, images).split([examples, queries, len(images) - examples - queries])
-        support_features = self.bent_copies.average(parts[0], parts[2]).unflatten(0, support.shape[:2])
+        support_features = self.views.join(parts[0], parts[2]).unflatten(0, support.shape[:2])
         query_features = parts[1].unflatten(0, query.shape[:2])
-        encoder_features = support_features
+        encoder_features = self.of_pictures(support_features)
         if self.encoder.features is not None:
             encoder_features = self.features(self.encoder.features, support)
         return self.meta_loss_of_features(
@@ -291,6 +313,8 @@ class LatentEmbeddingOptimization(nn.Module):
         query_labels: Tensor,
     ) -> tuple[Tensor, dict[str, float]]:
         """Compute `meta_loss` from features: phi's of support [T,S,F] and query [T,Q,F], the encoder's of support.
+
+        With several `views_in_loss` phi's of support are [T,S,V,F].
 
         The loss is the paper's equation 6 with the terms of its appendix: query loss, KL of the codes, distance of
         initial from adapted codes, and correlations in the decoder, weighted by the config.
@@ -329,7 +353,7 @@ class LatentEmbeddingOptimization(nn.Module):
         batched = support.dim() == 5
         images, labels = (support, labels) if batched else (support[None], labels[None])
         own = self.encoder.features
-        features = self.support_features(images) if own is None else self.features(own, images)
+        features = self.of_pictures(self.support_features(images)) if own is None else self.features(own, images)
         codes = self.encode(features, one_hot(labels))
         return codes if batched else codes[0]
 

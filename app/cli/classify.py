@@ -92,7 +92,7 @@ def classify(
         note(f"model {info.name} {info.version}: {len(classes)} classes, {len(read)} examples{chosen}")
         targets = np.array([classes.index(label) for label in labels])
         task = _adapt(leo, of_classifier, of_encoder, targets)
-        examples = of_classifier.half().float().cpu().numpy()  # what the service keeps of them
+        examples = leo.of_pictures(of_classifier).half().float().cpu().numpy()  # what the service keeps of them
         report = report_on_support(examples, targets)
         for suspect in report.suspects:
             warn_of_suspect(read[suspect.index], classes[suspect.looks_like])
@@ -121,7 +121,7 @@ def classify(
 def _extract_support(
     files: "list[File]", leo: "LatentEmbeddingOptimization", phis: "list[Phi]"
 ) -> "tuple[list[File], torch.Tensor, torch.Tensor]":
-    """Extract the features [S,F] of examples for the classifier and for the encoder, and say which cannot be read."""
+    """Extract the features of examples for the classifier and for the encoder, and say which cannot be read."""
     import torch
 
     extractors: list[Callable[[NDArray[np.uint8]], torch.Tensor]] = [
@@ -143,7 +143,7 @@ def _adapt(
     of_encoder: "torch.Tensor",
     targets: "NDArray[np.int64]",
 ) -> "AdaptedTask":
-    """Run the inner loop on examples' features [S,F] and class numbers [S]."""
+    """Run the inner loop on examples' features [S,F], or [S,V,F], and class numbers [S]."""
     from model.serving.adapt import Adapter, Support
 
     (task,) = Adapter(leo).adapt([Support(of_classifier, of_encoder, targets)])
@@ -180,14 +180,14 @@ def _add_negatives(
 
 
 def _support_features(leo: "LatentEmbeddingOptimization", phi: "Phi", images: "NDArray[np.uint8]") -> "torch.Tensor":
-    """Compute phi's features of examples, [B,F]: of drawings the mean over the model's views of each."""
+    """Compute phi's features of examples in the model's views: of drawings the mean [B,F], of photos all [B,V,F]."""
     import torch
 
     features = phi(images)
-    if not leo.bent_copies.copies:
+    if not leo.views.copies:
         return features
-    of_copies = phi(leo.bent_copies.of_bytes(torch.from_numpy(images).to(features.device)).cpu().numpy())
-    return leo.bent_copies.average(features, of_copies)
+    of_copies = phi(leo.views.of_bytes(torch.from_numpy(images).to(features.device)).cpu().numpy())
+    return leo.views.join(features, of_copies)
 
 
 def _extract(

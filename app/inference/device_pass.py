@@ -98,7 +98,7 @@ class DevicePass:
             row[earlier : earlier + new] = np.arange(of_new, of_new + new)
             of_earlier, of_new = of_earlier + earlier, of_new + new
         membership = pad_membership(labels, most, max(int(own.max()) + 1 for own in labels))
-        none = np.empty((0, self._config.feature_dim), dtype=np.float16)
+        none = np.empty((0, *self._config.example_shape), dtype=np.float16)
         held = [work.earlier for work in works if work.earlier]
         earlier_features = [none, *(one.features for one in held)]
         of_encoder = [none, *(one.features if one.encoder_features is None else one.encoder_features for one in held)]

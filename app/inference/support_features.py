@@ -10,12 +10,18 @@ from numpy.typing import NDArray
 class SupportFeatures:
     """Features [S,F] of phi and class numbers [S] of a support set; float16, so 128 bytes an example if F is 64.
 
-    `encoder_features` are those of the encoder, if it has its own convolutions.
+    Of a model that sees photos in several views they are [S,V,F], those of the photo as it is first.
+    `encoder_features` [S,F] are those of the encoder, if it has its own convolutions.
     """
 
     features: NDArray[np.float16]
     encoder_features: NDArray[np.float16] | None
     labels: NDArray[np.int64]
+
+    @property
+    def of_pictures(self) -> NDArray[np.float16]:
+        """The features of the pictures as they are, [S,F]."""
+        return self.features if self.features.ndim == 2 else self.features[:, 0]
 
     def __len__(self) -> int:
         return len(self.labels)

@@ -95,7 +95,7 @@ async def adapt(
 def _score_of_examples(background: Background, head: Head, examples: Examples) -> float:
     """How high a task's examples score by its own head."""
     support = examples.support
-    score = background.own_score(support.features.astype(np.float32), support.labels, head.weight, head.bias)
+    score = background.own_score(support.of_pictures.astype(np.float32), support.labels, head.weight, head.bias)
     return round(score, quality_report.DECIMALS)
 
 

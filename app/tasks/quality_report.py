@@ -27,7 +27,7 @@ def of_support(examples: Examples) -> tuple[dict[str, Any], float | None]:
     Returns its cohesion beside it.
     """
     support, numbers = examples.support, examples.numbers.tolist()
-    found = report_on_support(support.features, support.labels)
+    found = report_on_support(support.of_pictures, support.labels)
     report = {
         "agreement": [None if share is None else round(share, DECIMALS) for share in found.agreement],
         "margin": [round(margin, DECIMALS) for margin in found.margin],
@@ -47,7 +47,7 @@ def of_support(examples: Examples) -> tuple[dict[str, Any], float | None]:
 def of_examples(examples: Examples) -> list[ExampleReport]:
     """Report on each example, in their order."""
     support, numbers = examples.support, examples.numbers.tolist()
-    found = report_on_support(support.features, support.labels)
+    found = report_on_support(support.of_pictures, support.labels)
     duplicates: dict[int, list[int]] = {number: [] for number in numbers}
     for each in found.near_duplicates:
         duplicates[numbers[each.first]].append(numbers[each.second])

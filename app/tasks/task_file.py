@@ -190,11 +190,11 @@ def read_examples(whole: WholeTask, record: TaskRecord, config: LEOConfig) -> Ex
         examples = unpack(whole.examples, record)
     except DamagedRecord:
         raise Problem(422, f"{EXAMPLES} is damaged, or is another task's: {AS_EXPORTED}") from None
-    support, shape = examples.support, (len(examples), config.feature_dim)
+    support, shape = examples.support, (len(examples), *config.example_shape)
     tensors = [support.features, *([] if support.encoder_features is None else [support.encoder_features])]
     fits = len(tensors) == 1 + config.own_encoder
     if not fits or any(each.dtype != np.float16 or each.shape != shape for each in tensors):
-        raise Problem(422, f"{EXAMPLES} must hold float16 features [{shape[0]},{shape[1]}]: {AS_EXPORTED}")
+        raise Problem(422, f"{EXAMPLES} must hold float16 features {list(shape)}: {AS_EXPORTED}")
     listed = [(example.index, example.label) for example in whole.manifest.examples]
     if listed != list(zip(examples.numbers.tolist(), examples.labels(whole.manifest.labels), strict=True)):
         raise Problem(422, f"{MANIFEST} and {EXAMPLES} list different examples: {AS_EXPORTED}")

@@ -4,6 +4,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from model.backbones import Backbone
 from model.data.photo_features import backbone_features
 from model.data.photos import Photos
 from model.data.sources import DataError
@@ -22,14 +23,18 @@ class LeoExtractor:
 
     @torch.no_grad()
     def of_photos(self, photos: Photos) -> Tensor:
-        """Extract the features of every photo [C,D,F], from the backbone's cached features where they are on disk.
+        """Extract the features of every photo [C,D,...,F], from the backbone's cached features where they are on disk.
 
         Raises `DataError` if the model takes drawings, and what `backbone_features` raises.
         """
         backbone = self.leo.config.pretrained
         if backbone is None:
             raise DataError("this model takes drawings: give data in Omniglot's layout, ALPHABET/CHARACTER/IMAGE.png")
-        return self._from_backbone(backbone_features(photos, backbone)[:, :, 0].to(self.leo.alpha.device))
+        return self._from_backbone(self._of_backbone(photos, backbone).to(self.leo.alpha.device))
+
+    def _of_backbone(self, photos: Photos, backbone: Backbone) -> Tensor:
+        """All that the backbone gives of each photo, [C,D,...,W]."""
+        return backbone_features(photos, backbone)[:, :, 0]
 
     def _from_backbone(self, features: Tensor) -> Tensor:
         """Turn all that the backbone gives, [...,W], into this extractor's features, [...,F]."""
@@ -55,6 +60,17 @@ class BackboneExtractor(LeoExtractor):
         return F.normalize(torch.cat([F.normalize(mean, dim=-1) for mean in means], dim=-1), dim=-1)
 
 
+class PhotoViewsExtractor(LeoExtractor):
+    """phi of a LEO with several `support_views` of photos: [B,3,R,R] -> [B,V,F], first those of the photo as it is."""
+
+    @torch.no_grad()
+    def __call__(self, images: Tensor) -> Tensor:
+        return self.leo.support_features(images)
+
+    def _of_backbone(self, photos: Photos, backbone: Backbone) -> Tensor:
+        return backbone_features(photos, backbone, self.leo.config.support_views)
+
+
 class ViewsExtractor(LeoExtractor):
     """phi of a LEO with several `support_views`: [B,1,R,R] -> [B,2F], features as a query and then as support."""
 
@@ -76,4 +92,6 @@ def extractor_of(leo: LatentEmbeddingOptimization) -> LeoExtractor:
     """Return the extractor of all that a LEO needs of an image, as support or query."""
     if leo.encoder.features is not None:
         return OwnEncoderExtractor(leo)
+    if leo.config.views_in_loss > 1:
+        return PhotoViewsExtractor(leo)
     return ViewsExtractor(leo) if leo.config.support_views > 1 else LeoExtractor(leo)

@@ -38,7 +38,9 @@ class LeoMethod:
 
     @torch.no_grad()
     def adapt(self, support: Tensor, membership: Tensor) -> LeoState:
-        features, encoder_features = self.support_features(support), support[..., -self.leo.config.feature_dim :]
+        of_views = self.leo.config.views_in_loss > 1
+        features = support if of_views else self.support_features(support)
+        encoder_features = support[..., -self.leo.config.feature_dim :]
         codes, heads, *_ = self.adapter.adapt_stacked(features, encoder_features, membership, self.steps)
         return LeoState(codes, heads, membership)
 
@@ -47,10 +49,14 @@ class LeoMethod:
         return apply_head(state.heads, self.classifier_features(queries), state.membership)
 
     def classifier_features(self, extracted: Tensor) -> Tensor:
-        """The classifier's features of queries, among all that were extracted: [...,F or 2F] -> [...,F]."""
-        return extracted[..., : self.leo.config.feature_dim]
+        """The classifier's features of queries, among all that were extracted: [...,F or 2F or V,F] -> [...,F]."""
+        return self.leo.of_pictures(extracted)[..., : self.leo.config.feature_dim]
 
     def support_features(self, extracted: Tensor) -> Tensor:
-        """The classifier's features of support images, among all that were extracted: [...,F or 2F] -> [...,F]."""
-        views = self.leo.config.support_views > 1
-        return extracted[..., -self.leo.config.feature_dim :] if views else self.classifier_features(extracted)
+        """What reports on a support take of all that was extracted: [...,F or 2F or V,F] -> [...,F].
+
+        Of a drawing this is the mean over its views, of a photo its features as it is.
+        """
+        if self.leo.config.views_in_loss > 1 or self.leo.config.support_views == 1:
+            return self.classifier_features(extracted)
+        return extracted[..., -self.leo.config.feature_dim :]

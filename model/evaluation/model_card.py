@@ -33,7 +33,8 @@ def shape_of(leo: LatentEmbeddingOptimization) -> dict[str, Any]:
     if config.pretrained is None:
         return shape
     trained = sum(p.numel() for p in leo.parameters() if p.requires_grad)
-    return shape | {"backbone": config.backbone, "backbone_sha256": config.backbone_sha256, "trained": trained}
+    views = {} if config.support_views == 1 else {"support_views": config.support_views}
+    return shape | {"backbone": config.backbone, "backbone_sha256": config.backbone_sha256, "trained": trained} | views
 
 
 def percent(share: float, ci95: float) -> str:

@@ -92,6 +92,8 @@ def write_photo_card(folder: Path, name: str, version: str, card: dict[str, Any]
         "Time": f"{card['seconds']} s on {trained_on['cores']} cores ({trained_on['processor']}), without the "
         "extraction of the backbone's features",
     }
+    if "support_views" in shape:
+        facts["Views"] = f"the inner loop sees each example in {shape['support_views']} views, a question is seen once"
     licences = [licence for name, licence in LICENCES.items() if name in card["data"]]
     if licences:
         named = "; ".join(licences)

@@ -31,7 +31,7 @@ class BentCopies(nn.Module):
 
     def forward(self, images: Tensor) -> Tensor:
         """Bend images [B,1,R,R] in 0..1 -> [B copies,1,R,R], an image's copies one after the other."""
-        if not self.copies:
+        if not self.copies or not len(images):
             return images[:0]
         grid = self.grid.expand(len(images), -1, -1, -1)
         # Bilinear interpolation would blur strokes, which are about two pixels wide.
@@ -43,7 +43,7 @@ class BentCopies(nn.Module):
         bent: Tensor = self(drawings.unsqueeze(1).float() / 255)
         return (bent * 255).round().to(torch.uint8).squeeze(1)
 
-    def average(self, features: Tensor, of_copies: Tensor) -> Tensor:
+    def join(self, features: Tensor, of_copies: Tensor) -> Tensor:
         """Average each image's features [B,F] with those of its copies [B copies,F] -> [B,F]."""
         if not self.copies:
             return features

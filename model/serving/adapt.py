@@ -33,7 +33,7 @@ MASKED_LOGIT = -1e9  # of absent classes: its probability is 0, and 0 times it i
 class Support:
     """One task's support set: features on the model's device, class numbers on the host, so none is read back."""
 
-    features: Tensor  # [S, F], the classifier's
+    features: Tensor  # [S, F], the classifier's; [S, V, F] with several `views_in_loss`
     encoder_features: Tensor  # [S, F], the encoder's; the same without `own_encoder`
     labels: NDArray[np.int64]  # [S], in 0..N-1; each class has at least one example
 
@@ -122,7 +122,7 @@ class Adapter:
         """Adapt tasks of any ways and shots as one padded batch, in this thread."""
         steps = self.leo.config.inner_steps if inner_steps is None else inner_steps
         most_support = max(len(task.labels) for task in tasks)
-        features = torch.stack([_pad(task.features, most_support) for task in tasks])  # [T, S, F]
+        features = torch.stack([_pad(task.features, most_support) for task in tasks])  # [T, S, F] or [T, S, V, F]
         encoder_features = features
         if self.leo.encoder.features is not None:
             encoder_features = torch.stack([_pad(task.encoder_features, most_support) for task in tasks])
@@ -158,11 +158,13 @@ class Adapter:
     ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
         """Encode and adapt a padded batch, from support features [T,S,F], the encoder's, and membership [T,S,N].
 
+        With several `views_in_loss` features are [T,S,V,F]. Those of the encoder count only with `own_encoder`.
         `some_absent` is False only where every task has all N classes; it saves masking them. Returns adapted codes
         [T,N,L], heads [T,N,F+1], support losses [T,steps+1] before each step and after the last, and support logits
         [T,S,N]. Nothing waits for the device: no number is read back from it.
         """
-        encoded = self.leo.encoder.encode_examples(encoder_features)  # [T, S, L]
+        of_encoder = self.leo.of_pictures(features) if self.leo.encoder.features is None else encoder_features
+        encoded = self.leo.encoder.encode_examples(of_encoder)  # [T, S, L]
         codes = self.leo.combine(encoded, membership)  # [T, N, L]
         if self.leo.decoder.is_plain:
             return self._closed_form(codes, features, encoded, membership, steps, some_absent)
@@ -182,10 +184,14 @@ class Adapter:
     ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
         """Compute what `LatentEmbeddingOptimization.adapt` computes, for a plain decoder.
 
-        Codes [T,N,L], support features [T,S,F], the same encoded [T,S,L], membership [T,S,N] -> adapted codes
-        [T,N,L], heads [T,N,F+1], support losses [T,steps+1], and support logits [T,S,N] before codes are drawn together
-        and up to one number a row.
+        Codes [T,N,L], support features [T,S,F] or [T,S,V,F], those of the pictures encoded [T,S,L], membership [T,S,N]
+        -> adapted codes [T,N,L], heads [T,N,F+1], support losses [T,steps+1], and support logits [T,S,N] before codes
+        are drawn together and up to one number a row.
         """
+        views, of_pictures, encoded_pictures = self.leo.config.views_in_loss, membership, encoded
+        features, membership = self.leo.loss_rows(features, membership)  # from here on S counts views, too
+        if views > 1:
+            encoded = self.leo.encoder.encode_examples(features)
         absent = (membership.sum(dim=1) == 0).unsqueeze(1) if some_absent else None  # [T, 1, N]
         real = membership.sum(dim=-1, keepdim=True)  # [T, S, 1], 0 for padding
         share = real / real.sum(dim=1, keepdim=True)  # [T, S, 1], each example's weight in the mean loss
@@ -198,7 +204,7 @@ class Adapter:
             codes, projected, targets, share, absent, curvature, steps
         )
         if self.leo.config.unrelated_cosine is not None:
-            codes = draw_together(codes, encoded, membership, self.leo.config.unrelated_cosine)
+            codes = draw_together(codes, encoded_pictures, of_pictures, self.leo.config.unrelated_cosine)
             last_input = self._last_input(codes)
         heads = self._decode_heads(last_input)  # [T, N, F+1], once for all steps
         if self.leo.finetune_lr is not None and steps:
@@ -211,7 +217,7 @@ class Adapter:
                     logits = logits.masked_fill(absent, MASKED_LOGIT)
                 log_ps.append((logits / self.leo.config.inner_temperature).log_softmax(dim=-1))
         losses = -(torch.stack(log_ps, dim=1) * targets.unsqueeze(1)).sum(dim=(2, 3))  # [T, steps + 1]
-        return codes, heads, losses, logits
+        return codes, heads, losses, logits[:, ::views]
 
     def _latent_steps(
         self,

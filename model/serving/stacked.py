@@ -40,7 +40,7 @@ class Supports:
 
     rows: Tensor  # [T, S], int64: where an example is among new images, then earlier ones, then one row of zeros
     membership: Tensor  # [T, S, N]; zero for padding
-    earlier: Tensor  # [E, F], float16
+    earlier: Tensor  # [E, F] or [E, V, F], float16
     earlier_of_encoder: Tensor  # [E, F], float16; the same without `own_encoder`
 
 
@@ -60,7 +60,7 @@ class Adaptations:
     losses: Tensor  # [T, steps + 1]
     hits: Tensor  # [T]: support examples that the adapted head gets right
     finite: Tensor  # [T], bool
-    features: Tensor  # [B, F], float16, of the new images
+    features: Tensor  # [B, F] or [B, V, F], float16, of the new images
     encoder_features: Tensor  # the same by the encoder's phi
 
 
@@ -94,7 +94,7 @@ class StackedLEO:
         examples = []
         for tasks in RECORDED_TASKS:
             for ways, support in RECORDED_SUPPORTS:
-                features = torch.randn(tasks, support, self._leo.config.feature_dim, device=self._device)
+                features = torch.randn(tasks, support, *self._leo.config.example_shape, device=self._device)
                 features = torch.nn.functional.normalize(features, dim=-1)
                 membership = torch.eye(ways, device=self._device).repeat(-(-support // ways), 1)[:support]
                 own = (features.clone(),) if self.encoder_phi is not None else ()
@@ -147,12 +147,13 @@ class StackedLEO:
 
     def adapt(self, images: Tensor, features: Tensor, supports: Supports) -> Adaptations:
         """Adapt tasks to new images, uint8 [B,...], whose features [B,F] phi has computed, and to earlier features."""
-        if self._leo.bent_copies.copies and len(images):
-            of_copies = self.features(self._leo.bent_copies.of_bytes(images))
-            features = self._leo.bent_copies.average(features, of_copies)
+        views = self._leo.views
+        parts = images.split(max(1, MOST_IMAGES // (1 + views.copies)))
+        of_copies = torch.cat([self.features(views.of_bytes(part)) for part in parts])
+        features = views.join(features, of_copies)  # [B, F] or [B, V, F]
         encoder_features = features if self.encoder_phi is None else self._in_parts(self.encoder_phi, images)
-        shape, rows = (*supports.rows.shape, -1), supports.rows.flatten()
-        stacked = [_with_earlier(features, supports.earlier)[rows].view(shape), supports.membership]  # [T, S, F]
+        shape, rows = (*supports.rows.shape, *features.shape[1:]), supports.rows.flatten()
+        stacked = [_with_earlier(features, supports.earlier)[rows].view(shape), supports.membership]  # [T, S, ...]
         if self.encoder_phi is not None:
             stacked.append(_with_earlier(encoder_features, supports.earlier_of_encoder)[rows].view(shape))
         codes, losses, hits, finite = self.adapt_features(*stacked)
@@ -161,7 +162,9 @@ class StackedLEO:
     def _adapt_features(
         self, features: Tensor, membership: Tensor, encoder_features: Tensor | None = None
     ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-        """Support features [T,S,F], membership [T,S,N] -> codes [T,N,L], losses [T,steps+1], hits [T], finite [T]."""
+        """Support features [T,S,F] or [T,S,V,F], membership [T,S,N] -> codes [T,N,L], losses [T,steps+1], hits [T],
+        finite [T].
+        """
         of_encoder = features if encoder_features is None else encoder_features
         steps = self._leo.config.inner_steps
         codes, heads, losses, logits = self._adapter.adapt_stacked(features, of_encoder, membership, steps)
@@ -174,8 +177,8 @@ class StackedLEO:
 
 
 def _with_earlier(features: Tensor, earlier: Tensor) -> Tensor:
-    """New features [B,F], earlier ones [E,F], and a row of zeros for padding: [B+E+1,F]."""
-    return torch.cat([features, earlier.to(features.dtype), features.new_zeros(1, features.shape[1])])
+    """New features [B,...], earlier ones [E,...], and a row of zeros for padding: [B+E+1,...]."""
+    return torch.cat([features, earlier.to(features.dtype), features.new_zeros(1, *features.shape[1:])])
 
 
 def _as_function(phi: TorchPhi) -> Callable[[Tensor], tuple[Tensor]]:

@@ -84,7 +84,6 @@ class PhotoTrainConfig(EpisodeConfig):
         0.9, gt=0, le=1, description="share of the within-class covariance replaced by an even one; 1 ignores it"
     )
     centring: float = Field(0.0, ge=0, le=1, description="share of the training features' mean that phi subtracts")
-    views: int = Field(1, ge=1, description="views of each photo; all but the first are random crops")
     trained: tuple[str, ...] = Field(
         ("alpha", "decoder.log_scale"), description="the parameters to train, by how their names begin"
     )

@@ -16,7 +16,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from model.baselines.extractors import LeoExtractor
+from model.baselines.extractors import extractor_of
 from model.baselines.leo import LeoMethod
 from model.data.episodes import fit_to_data, sample_episodes, split_support_and_queries
 from model.data.photo_features import backbone_features
@@ -53,7 +53,7 @@ class PhotoTrainer:
         self.leo = LatentEmbeddingOptimization(config=config.leo.model_copy(update=checksum)).to(device)
         for name, parameter in self.leo.named_parameters():
             parameter.requires_grad_(name.startswith(config.trained))
-        raw = backbone_features(training, backbone, config.views)  # [C, D, V, W]
+        raw = backbone_features(training, backbone, config.leo.support_views)  # [C, D, V, W]
         self.counts = training.counts
         places = {name: place for place, name in enumerate(training.names)}
         sources = [torch.tensor([places[name] for name in part.names]) for part in training.by_source()]
@@ -69,7 +69,7 @@ class PhotoTrainer:
         phi = self.leo.classifier.phi
         with torch.no_grad():
             self.features = torch.cat([phi.postprocess(some.to(device)) for some in raw.split(16)])  # [C, D, V, F]
-        self.validation_features = extract_by_source(LeoExtractor(self.leo), validation)
+        self.validation_features = extract_by_source(extractor_of(self.leo), validation)
         self.best, self.seconds = -1.0, 0.0
 
     def run(self) -> Iterator[Progress]:
@@ -111,12 +111,14 @@ class PhotoTrainer:
         way, shot, query = fit_to_data(counts, way, shot, config.query)
         tasks = config.tasks_per_step(way, shot)
         episodes = sample_episodes(counts, tasks, way, shot, query, generator)
-        views = torch.randint(self.features.shape[2], episodes.drawings.shape, generator=generator)
         of_classes = classes[episodes.classes].unsqueeze(-1)  # [T, N, 1]
-        features = self.features[of_classes, episodes.drawings, views]  # [T, N, K+Q, F]
+        features = self.features[of_classes, episodes.drawings]  # [T, N, K+Q, V, F]
         support, labels, queries, query_labels = split_support_and_queries(features, shot)
+        of_pictures, queries = support[:, :, 0], queries[:, :, 0]  # [T, S, F], [T, Q, F]
+        if self.leo.config.views_in_loss == 1:
+            support = of_pictures
         self.leo.train()
-        loss, watch = self.leo.meta_loss_of_features(support, support, labels, queries, query_labels)
+        loss, watch = self.leo.meta_loss_of_features(support, of_pictures, labels, queries, query_labels)
         watch["loss"] = self.leo.step_if_finite(loss, self.leo.optimizer, features)
         return episodes.drawings.numel(), watch
 

@@ -5,17 +5,21 @@ from model.config import LEOConfig
 from model.training.config import DrawingTrainConfig, PhotoTrainConfig
 
 MAX_CODE = 1600  # numbers of a code on a pretrained network's features
+#: Views of each support photo on backbones that are quick enough for it: phi runs once more for each.
+SUPPORT_VIEWS = {"efficientnet-lite0": 3, "efficientnet-lite2": 3}
+RIDGE = 0.02  # for each view of a photo
 
 
 def photo_model(backbone: str) -> LEOConfig:
     """Return the settings of a LEO on a pretrained backbone's features. Raises `BackboneError`."""
     found = find(backbone)
-    pooling = found.best_pooling
+    pooling, views = found.best_pooling, SUPPORT_VIEWS.get(backbone, 1)
     return LEOConfig(
         backbone=backbone,
         backbone_pooling=pooling,
         feature_power=0.7,
         resolution=found.resolution,
+        support_views=views,
         latent_dim=min(found.width(pooling), MAX_CODE),
         relation_width=32,
         decoder_skip=True,
@@ -24,7 +28,7 @@ def photo_model(backbone: str) -> LEOConfig:
         logit_scale=12.0,
         inner_steps=5,
         inner_lr=0.08,
-        inner_ridge=0.02,
+        inner_ridge=RIDGE * views,
         inner_temperature=12.0,
         outer_lr=0.001,
     )

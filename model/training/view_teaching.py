@@ -56,7 +56,7 @@ class ViewTeaching:
     def teach(self, images: Tensor) -> Tensor:
         """Return the means of the views' features, as the teacher sees them, of unit length: [B,1,R,R] -> [B,F]."""
         plain, of_copies = (self.leo.features(self.teacher, each).float() for each in (images, self._copies(images)))
-        return F.normalize(self._copies.average(plain, of_copies), dim=-1)
+        return F.normalize(self._copies.join(plain, of_copies), dim=-1)
 
     def _sample_batch(self, generator: torch.Generator) -> Tensor:
         """Return drawings without augmentation, rotated and mirrored: [B,1,R,R]. Of several processes, each its share.

@@ -126,9 +126,8 @@ def result_bytes(work: Work, config: LEOConfig) -> int:
         examples = len(work.images) + (len(work.earlier) if work.earlier else 0)
         labels = [work.labels, work.earlier.labels] if work.earlier else [work.labels]
         ways = 1 + max(int(own.max(initial=0)) for own in labels)
-        size = (
-            4 * ways * config.latent_dim + 2 * (1 + config.own_encoder) * examples * config.feature_dim + 8 * examples
-        )
+        features = (config.views_in_loss + config.own_encoder) * config.feature_dim
+        size = 4 * ways * config.latent_dim + 2 * examples * features + 8 * examples
         size += 8 * (config.inner_steps + config.finetune_steps + 1)
     return max(size + 16 * ALIGNMENT, PROBLEM_BYTES)
 

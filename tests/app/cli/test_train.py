@@ -96,7 +96,7 @@ def test_any_folder_of_classes_trains_a_model_of_photos(tmp_path: Path, monkeypa
     output = leo_output("train", *asked)
     assert "2 of them held back for validation" in output
     features = [load_file(path)["features"] for path in (tmp_path / ".cache" / "photos").iterdir()]
-    assert [len(each) for each in features] == [2] * len(PRODUCTS)
+    assert [len(each) for each in features] == [2] * 2 * len(PRODUCTS)  # as the photos are, and their other views
     card = json.loads((tmp_path / "run" / "model" / "config.json").read_text())["card"]
     assert card["validation_classes"] == ["brick", "orange"]
 

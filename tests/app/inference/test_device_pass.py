@@ -99,8 +99,7 @@ def test_a_result_may_be_waited_for_while_the_next_batch_is_gathered(engines: tu
 
 def test_a_task_that_is_not_finite_is_told_and_harms_no_neighbour(engines: tuple[Engine, Engine]) -> None:
     for engine in engines:
-        width = engine.info.config.feature_dim
-        broken = np.full((1, width), np.nan, dtype=np.float16)
+        broken = np.full((1, *engine.info.config.example_shape), np.nan, dtype=np.float16)
         own = None if engine.leo.encoder.features is None else broken
         earlier = SupportFeatures(broken, own, np.array([0]))
         bad = Adapt(images(engine, 2, 0), np.array([0, 1]), earlier)

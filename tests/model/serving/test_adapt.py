@@ -3,6 +3,7 @@
 import pytest
 import torch
 
+from model.config import LEOConfig
 from model.functional import one_hot
 from model.leo import LatentEmbeddingOptimization
 from model.serving.adapt import MIN_TASKS_TO_SPLIT, Adapter, Support
@@ -14,7 +15,7 @@ def random_support(leo: LatentEmbeddingOptimization, ways: int, shots: list[int]
     generator = torch.Generator().manual_seed(seed)
     labels = torch.repeat_interleave(torch.arange(ways), torch.tensor(shots))
     labels = labels[torch.randperm(len(labels), generator=generator)]
-    features = torch.randn(len(labels), leo.config.feature_dim, generator=generator)
+    features = torch.randn(len(labels), *leo.config.example_shape, generator=generator)
     features = torch.nn.functional.normalize(features, dim=-1)
     return Support(features, features.flip(-1) if leo.encoder.features is not None else features, labels.numpy())
 
@@ -94,6 +95,10 @@ def test_a_non_finite_task_is_known_and_harms_no_neighbour() -> None:
         {"inner_ridge": 0.3, "unrelated_cosine": -0.2, "decoder_skip": True, "decoder_tied": True},
         {"unrelated_cosine": 0.1, "relation_over": "examples", "decoder_skip": True},
         {"unrelated_cosine": 0.1, "decoder_conditioned": True},
+        {"views": 3, "decoder_skip": True},
+        {"views": 3, "inner_ridge": 0.3, "unrelated_cosine": -0.2, "decoder_skip": True, "decoder_tied": True},
+        {"views": 2, "decoder_conditioned": True, "inner_ridge": 0.3},
+        {"views": 2, "finetune_steps": 2},
         {"inner_ridge": 2.0, "inner_temperature": 3.0, "inner_lr_per_step": True, "finetune_steps": 1},
         {"decoder_skip": True, "decoder_rank": 40},
         {"decoder_rank": 50, "finetune_steps": 2},
@@ -103,9 +108,14 @@ def test_a_non_finite_task_is_known_and_harms_no_neighbour() -> None:
     ids=str,
 )
 @pytest.mark.parametrize("seed", range(2))
-def test_serving_adapts_as_plain_autograd_does_whatever_the_settings(seed: int, choice: dict[str, object]) -> None:
+def test_serving_adapts_as_plain_autograd_does_whatever_the_settings(
+    seed: int, choice: dict[str, object], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """`views` stands for those of a model of photos, whose phi is far larger."""
     generator = torch.Generator().manual_seed(seed)
-    leo = tiny(inner_lr=0.7, logit_scale=5.0, **choice).eval()
+    monkeypatch.setattr(LEOConfig, "views_in_loss", choice.get("views", 1))
+    own = {name: value for name, value in choice.items() if name != "views"}
+    leo = tiny(inner_lr=0.7, logit_scale=5.0, **own).eval()
     for part in (leo.encoder, leo.relation, leo.decoder):
         for parameter in part.parameters():
             torch.nn.init.normal_(parameter, std=0.4) if parameter.dim() else None
@@ -123,9 +133,8 @@ def test_serving_adapts_as_plain_autograd_does_whatever_the_settings(seed: int, 
         for task, adapted in zip(tasks, together, strict=True):
             membership = one_hot(torch.from_numpy(task.labels)[None])
             with torch.no_grad():
-                expected = leo.adapt(
-                    leo.encode(task.features[None], membership), task.features[None], membership, steps
-                )
+                codes = leo.encode(leo.of_pictures(task.features)[None], membership)
+                expected = leo.adapt(codes, task.features[None], membership, steps)
             torch.testing.assert_close(adapted.codes, expected.codes[0], atol=1e-9, rtol=1e-9)
             torch.testing.assert_close(adapted.weight, expected.heads[0, :, :-1], atol=1e-8, rtol=1e-8)
             torch.testing.assert_close(adapted.bias, expected.heads[0, :, -1], atol=1e-8, rtol=1e-8)

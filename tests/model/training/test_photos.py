@@ -54,11 +54,13 @@ def test_the_encoder_turns_down_what_differs_within_classes() -> None:
     torch.testing.assert_close(head[..., :-1], expected, atol=1e-4, rtol=1e-4)
 
 
+@pytest.mark.parametrize("views", [1, 2])
 def test_a_run_trains_the_parameters_that_the_config_names_and_keeps_the_best(
-    shop: Photos, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    views: int, shop: Photos, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(tmp_path)  # features are cached in the working directory
-    config = PhotoTrainConfig(leo=small_model(outer_lr=0.01), steps=4, images_per_step=60, query=2, validate_every=2)
+    leo = small_model(outer_lr=0.01, support_views=views)
+    config = PhotoTrainConfig(leo=leo, steps=4, images_per_step=60, query=2, validate_every=2)
     trainer = PhotoTrainer(config, shop.split("train"), shop.split("validation"), tmp_path / "run", CPU)
     start = {name: value.clone() for name, value in trainer.leo.state_dict().items()}
     history, states = [], [start]
