@@ -18,8 +18,9 @@ from queue import Empty, SimpleQueue
 from typing import cast
 
 from app.inference.client import unless_client_leaves
+from app.inference.encoding import encoded_in_parts
 from app.inference.failed_batches import OutOfMemory, failure_of, smaller_batches
-from app.inference.work import Decode, Predict, Predicted, Result, Work
+from app.inference.work import Adapt, Decode, Predict, Predicted, Result, Work
 from app.problems import Problem, overloaded
 
 log = logging.getLogger(__name__)
@@ -31,6 +32,8 @@ BATCH_IMAGES = 256
 # meanwhile waits for a part, not for somebody's thousand. Measured beside four clients that send a thousand images:
 # another's p99 was 4.1 times as long as alone with parts of 64, 3.0 with 24, and the thousand took 4 % longer.
 PART_IMAGES = 24
+# So are examples to adapt to, where the device would take longer for them.
+PART_SECONDS, UNTIMED_PART_IMAGES = 0.25, 64
 # The most seconds that work may take to run on the event loop; and when nothing else is under way, since the thread
 # would then leave the loop nothing to do.
 INLINE_SECONDS, INLINE_SECONDS_WHEN_IDLE = 0.0005, 0.02
@@ -144,6 +147,8 @@ class Batcher:
 
         Raises `Problem`: 503 if the queue is full or time runs out, and whatever the work itself ran into.
         """
+        if isinstance(work, Adapt):
+            return await self._submit(await encoded_in_parts(work, self._part_of(work), self._submit))
         if not isinstance(work, Predict) or len(work.images) <= PART_IMAGES:
             return await self._submit(work)
         parts: list[Predicted] = []
@@ -152,6 +157,13 @@ class Batcher:
             part = replace(work, images=work.images[begin : begin + PART_IMAGES], head=head)
             parts.append(cast(Predicted, await self._submit(part)))
         return Predicted.of_parts(parts)
+
+    def _part_of(self, work: Adapt) -> int:
+        """How many of an adaptation's images the device may encode at once."""
+        count, seconds = len(work.images), self._seconds(replace(work, earlier=None))
+        if math.isinf(seconds):
+            return UNTIMED_PART_IMAGES
+        return count if seconds <= PART_SECONDS else max(1, int(count * PART_SECONDS / seconds))
 
     async def _submit(self, work: Work) -> Result:
         self._loop = asyncio.get_running_loop()

@@ -10,10 +10,11 @@ from typing import cast
 
 from app.inference.batcher import BATCH_IMAGES
 from app.inference.client import unless_client_leaves
+from app.inference.encoding import encoded_in_parts
 from app.inference.remote.board import Board
 from app.inference.remote.link import Entry, Link
 from app.inference.remote.slots import Slots
-from app.inference.work import Predict, Predicted, Result, Work
+from app.inference.work import Adapt, Predict, Predicted, Result, Work
 from app.problems import Problem, overloaded
 from model.config import LEOConfig
 
@@ -81,11 +82,16 @@ class DeviceQueue:
             _fail(entry, overloaded(f"{reason}; try another replica, or again"))
 
     async def submit(self, work: Work) -> Result:
-        """Have work done, and wait for its result. Many images are classified in parts, among others' requests.
+        """Have work done, and wait for its result. Many images are done in parts, among others' requests.
 
         Raises `Problem`: 503 if too much waits, time runs out or two device processes died of it, and whatever the
         work itself ran into.
         """
+        if isinstance(work, Adapt):
+            return await self._submit(await encoded_in_parts(work, BATCH_IMAGES, self._submit))
+        return await self._submit(work)
+
+    async def _submit(self, work: Work) -> Result:
         if self._reason is not None:
             raise overloaded(f"{self._reason}; try another replica, or again")
         loop = asyncio.get_running_loop()
