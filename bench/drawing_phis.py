@@ -26,7 +26,7 @@ from torch.nn import functional as F
 
 from bench.common import read_results, rows_measured_before, write_results
 from bench.drawing_material import Kind, Material, learned_from, made_of
-from bench.drawing_splits import SETTINGS, codes_of, folds, of_alphabets, short_run, trained
+from bench.drawing_splits import SETTINGS, codes_of, folds, of_alphabets, short_run, titles, trained
 from bench.intervals import as_row, in_percent, with_ci95
 from bench.phi_search import SHIPPED
 from bench.tables import header
@@ -116,8 +116,7 @@ class Placed:
 def table() -> list[str]:
     """The results as a table for docs/accuracy.md: of each phi its mean over splits, then each split."""
     found = read_results("drawing_phis")
-    kinds = [f"{s.way}-way {s.shots[0]}-shot{', one alphabet' * (s.within is not None)}" for s in SETTINGS]
-    lines = header("phi", ["measured on", *kinds])
+    lines = header("phi", ["measured on", *titles()])
     for name, several in groupby(found["rows"], key=lambda row: row["phi"]):
         of_splits = [list(rows) for _, rows in groupby(several, key=lambda row: row["split"])]
         means = [_mean(list(rows)) for rows in zip(*of_splits, strict=True)]
@@ -125,7 +124,7 @@ def table() -> list[str]:
             rows[0]["split"].partition("_")[0]: rows for rows in of_splits
         }
         for split, rows in measured.items():
-            cells = [_cell(row, name != FIRST) for row in rows] + ["-"] * (len(kinds) - len(rows))
+            cells = [cell(row) for row in rows] + ["-"] * (len(SETTINGS) - len(rows))
             lines.append(f"| {name} | {split} | " + " | ".join(cells) + " |")
     weights = {row["split"]: row["weight"] for row in found["rows"] if row["phi"] == PLACED}
     return [
@@ -141,7 +140,7 @@ def table() -> list[str]:
 
 def _mean(rows: list[dict[str, Any]]) -> dict[str, Any]:
     """The mean of one setting over splits; the intervals are those of independent means."""
-    return {
+    return {"phi": rows[0]["phi"]} | {
         name: {
             "mean": sum(row[name]["mean"] for row in rows) / len(rows),
             "ci95": sum(row[name]["ci95"] ** 2 for row in rows) ** 0.5 / len(rows),
@@ -150,9 +149,10 @@ def _mean(rows: list[dict[str, Any]]) -> dict[str, Any]:
     }
 
 
-def _cell(row: dict[str, Any], compared: bool) -> str:
+def cell(row: dict[str, Any]) -> str:
+    """A phi's accuracy in one setting, and how far it is ahead of the first."""
     accuracy, against = row["accuracy"], row["against_first"]
-    if not compared:
+    if row["phi"] == FIRST:
         return f"{100 * accuracy['mean']:.2f} ± {100 * accuracy['ci95']:.2f}"
     return f"{100 * accuracy['mean']:.2f} ({100 * against['mean']:+.2f} ± {100 * against['ci95']:.2f})"
 

@@ -16,8 +16,8 @@ from typing import Any
 import torch
 
 from bench.common import read_results, write_results
-from bench.drawing_phis import DISTILL, FIRST, LARGER, Accuracies, accuracies
-from bench.drawing_splits import SETTINGS, codes_of, folds, of_alphabets, short_run, trained
+from bench.drawing_phis import DISTILL, FIRST, LARGER, Accuracies, accuracies, cell
+from bench.drawing_splits import SETTINGS, codes_of, folds, of_alphabets, short_run, titles, trained
 from bench.intervals import as_row, in_percent, with_ci95
 from bench.phi_search import SHIPPED
 from bench.tables import header
@@ -33,11 +33,9 @@ SIDES = {FIRST: 28, LARGER: 52, TAUGHT: 28}
 def table() -> list[str]:
     """The results as a table for docs/accuracy.md."""
     found = read_results(RESULTS)
-    lines = header(
-        "phi", [f"{s.way}-way {s.shots[0]}-shot{', one alphabet' * (s.within is not None)}" for s in SETTINGS]
-    )
+    lines = header("phi", titles())
     for name, rows in groupby(found["rows"], key=lambda row: row["phi"]):
-        lines.append(f"| {name} | " + " | ".join(_cell(row, name) for row in rows) + " |")
+        lines.append(f"| {name} | " + " | ".join(map(cell, rows)) + " |")
     return [
         *lines,
         "",
@@ -45,13 +43,6 @@ def table() -> list[str]:
         "difference in points to the first phi on the same tasks, 95 % interval over tasks. Each phi learned from "
         f"{found['training_images']:,} drawings ({found['date']}: `python -m bench.{RESULTS}`).",
     ]
-
-
-def _cell(row: dict[str, Any], name: str) -> str:
-    accuracy, against = row["accuracy"], row["against_first"]
-    if name == FIRST:
-        return f"{100 * accuracy['mean']:.2f} ± {100 * accuracy['ci95']:.2f}"
-    return f"{100 * accuracy['mean']:.2f} ({100 * against['mean']:+.2f} ± {100 * against['ci95']:.2f})"
 
 
 def main() -> None:

@@ -61,6 +61,11 @@ class Split:
     familiar: list[Products]  # of as many alphabets that phi was trained on
 
 
+def titles() -> list[str]:
+    """The settings as columns of a table."""
+    return [f"{s.way}-way {s.shots[0]}-shot{', one alphabet' * (s.within is not None)}" for s in SETTINGS]
+
+
 def folds(drawings: Drawings) -> list[tuple[str, ...]]:
     """The alphabets in fives, by name; the last are the validation alphabets of all other benches."""
     names = tuple(dict.fromkeys(drawings.alphabets))
@@ -156,8 +161,7 @@ def rows_of(split: Split, others: list[Split]) -> Iterator[dict[str, Any]]:
 def table() -> list[str]:
     """The results as a table for docs/accuracy.md."""
     found = read_results("drawing_splits")
-    kinds = [f"{s.way}-way {s.shots[0]}-shot{', one alphabet' * (s.within is not None)}" for s in SETTINGS]
-    lines = header("alphabets, steps, what they were learned on", [*kinds, "query loss: learning, new"])
+    lines = header("alphabets, steps, what they were learned on", [*titles(), "query loss: learning, new"])
     for (split, attempt, learned_on), several in groupby(
         found["rows"], key=lambda row: (row["split"], row["attempt"], row["learned_on"])
     ):

@@ -77,8 +77,8 @@ class LEOConfig(BaseModel):
         ge=1,
         le=32,
         description="views of each support picture: the picture itself and copies, the same for every picture. The "
-        "copies of a drawing are bent, and its features are the mean over all views. Those of a photo are crops in "
-        "other light, and each view enters the inner loop's loss by itself. Queries are seen once",
+        "copies of a drawing are bent, and its features are the mean over all views. Those of a photo are the photo in "
+        "a mirror and crops of it, and each view enters the inner loop's loss by itself. Queries are seen once",
     )
     normalise_features: bool = Field(
         True, description="centre features and scale them to length 1, so that logits are scaled cosines"

@@ -204,7 +204,8 @@ class LatentEmbeddingOptimization(nn.Module):
         second_order = training and self.config.second_order
         losses = []
         views, ridge, unrelated = self.config.views_in_loss, self.config.inner_ridge, self.config.unrelated_cosine
-        of_pictures, features, membership = membership, *self.loss_rows(features, membership)  # [T, SV, F], [T, SV, N]
+        of_examples = membership  # [T, S, N]
+        features, membership = self.loss_rows(features, membership)  # [T, SV, F], [T, SV, N]
         encoded = None if ridge is None and unrelated is None else self.encoder.encode_examples(features)  # [T, SV, L]
         curvature = None if encoded is None or ridge is None else Curvature.of(encoded, membership, ridge)
         with torch.enable_grad():  # the inner loop needs gradients under no_grad too
@@ -221,7 +222,7 @@ class LatentEmbeddingOptimization(nn.Module):
                 losses.append(loss.detach())
             if encoded is not None and unrelated is not None:
                 losses.append(self.inner_loss(self.logits(codes, features, membership), membership).detach())
-                codes = draw_together(codes, encoded[:, ::views], of_pictures, unrelated)
+                codes = draw_together(codes, encoded[:, ::views], of_examples, unrelated)
             heads = self.decode(codes, membership)  # [T, N, F+1]
             if self.finetune_lr is not None and steps:
                 for _ in range(self.config.finetune_steps):

@@ -32,7 +32,7 @@ BATCH_IMAGES = 256
 # meanwhile waits for a part, not for somebody's thousand. Measured beside four clients that send a thousand images:
 # another's p99 was 4.1 times as long as alone with parts of 64, 3.0 with 24, and the thousand took 4 % longer.
 PART_IMAGES = 24
-# So are examples to adapt to, where the device would take longer for them.
+# So are examples to adapt to, in parts that take the device so many seconds, or of so many where phi was not timed.
 PART_SECONDS, UNTIMED_PART_IMAGES = 0.25, 64
 # The most seconds that work may take to run on the event loop; and when nothing else is under way, since the thread
 # would then leave the loop nothing to do.

@@ -19,7 +19,7 @@ from model.serving.head_logits import head_logits
 from model.serving.phi import OnnxPhi, Phi, fastest_phi
 from model.serving.task_background import code_scale
 
-VIEWED_AT_ONCE = 64  # support images
+VIEWED_AT_ONCE = 64  # support images; the copies of so many share a call of phi with all other images
 JOINT_REQUESTS = 32  # requests without a head whose features meet each other's codes in one product
 Number = TypeVar("Number", bound=np.generic)
 
@@ -81,15 +81,20 @@ class CpuPass:
         undecoded = [work for work in batch if isinstance(work, Decode)] + [work for work in with_head if not work.head]
         heads = dict(zip(map(id, undecoded), self._decode([work.codes for work in undecoded]), strict=True))
         images = [work.images for works in (with_head, without_head, adaptations) for work in works]
+        supported = [work.images for work in adaptations]
+        examples = sum(map(len, supported))
+        if adaptations and examples <= VIEWED_AT_ONCE:
+            images.append(self._copies(_joined(supported)))
 
         encoder_pass = None
         if self._encoder_phi is not None and adaptations:
             encoder_pass = self._encoder_phi.begin(_joined([work.images for work in adaptations]))
         features = self.phi(_joined(images)) if images else torch.empty(0)  # [B, F]
         first, second = (sum(len(work.images) for work in works) for works in (with_head, without_head))
-        support_features = features[first + second :]
-        if self._leo.views.copies and adaptations:
-            of_copies = self._features_of_copies(_joined([work.images for work in adaptations]))
+        support_features, of_copies = features[first + second :].tensor_split([examples])
+        if examples > VIEWED_AT_ONCE:
+            of_copies = self._features_of_copies(_joined(supported))
+        if adaptations:
             support_features = self._leo.views.join(support_features, of_copies)
         encoder_features = support_features if encoder_pass is None else encoder_pass()
         supports = self._supports(adaptations, support_features, encoder_features) if adaptations else []
@@ -103,14 +108,15 @@ class CpuPass:
             results[id(work)] = self._adapted(task, support)
         return [results[id(work)] for work in batch]
 
+    def _copies(self, images: Images) -> Images:
+        """All copies of support images, [B copies,R,R] or [B copies,R,R,3]."""
+        writable = images.copy()  # PyTorch warns of arrays that are not, as those of another process
+        return self._leo.views.of_bytes(torch.from_numpy(writable)).numpy()
+
     def _features_of_copies(self, images: Images) -> Tensor:
-        """The features of all copies of support images, [B copies,F]; some images at a time to bound memory."""
-        views, parts = self._leo.views, [torch.empty(0, self._leo.config.feature_dim)]
-        for at in range(0, len(images), VIEWED_AT_ONCE):
-            # A copy: PyTorch warns of arrays that cannot be written, as those of another process.
-            some = torch.from_numpy(images[at : at + VIEWED_AT_ONCE].copy())
-            parts.append(self.phi(views.of_bytes(some).numpy()))
-        return torch.cat(parts)
+        """The features of all copies of many support images, [B copies,F]; some at a time to bound memory."""
+        starts = range(0, len(images), VIEWED_AT_ONCE)
+        return torch.cat([self.phi(self._copies(images[at : at + VIEWED_AT_ONCE])) for at in starts])
 
     def _predict(self, works: list[Predict], features: Tensor, heads: list[Head | None]) -> list[Predicted]:
         """Classify all requests' features [B,F], by each task's head or, where no work has one, by its codes."""

@@ -40,6 +40,8 @@ class BentCopies(nn.Module):
 
     def of_bytes(self, drawings: Tensor) -> Tensor:
         """Bend drawings of 255 full ink: numbers in 0..255, [B,R,R] -> uint8 [B copies,R,R]."""
+        if not self.copies or not len(drawings):
+            return drawings[:0]
         bent: Tensor = self(drawings.unsqueeze(1).float() / 255)
         return (bent * 255).round().to(torch.uint8).squeeze(1)
 

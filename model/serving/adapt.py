@@ -188,7 +188,7 @@ class Adapter:
         -> adapted codes [T,N,L], heads [T,N,F+1], support losses [T,steps+1], and support logits [T,S,N] before codes
         are drawn together and up to one number a row.
         """
-        views, of_pictures, encoded_pictures = self.leo.config.views_in_loss, membership, encoded
+        views, of_examples, encoded_examples = self.leo.config.views_in_loss, membership, encoded
         features, membership = self.leo.loss_rows(features, membership)  # from here on S counts views, too
         if views > 1:
             encoded = self.leo.encoder.encode_examples(features)
@@ -204,7 +204,7 @@ class Adapter:
             codes, projected, targets, share, absent, curvature, steps
         )
         if self.leo.config.unrelated_cosine is not None:
-            codes = draw_together(codes, encoded_pictures, of_pictures, self.leo.config.unrelated_cosine)
+            codes = draw_together(codes, encoded_examples, of_examples, self.leo.config.unrelated_cosine)
             last_input = self._last_input(codes)
         heads = self._decode_heads(last_input)  # [T, N, F+1], once for all steps
         if self.leo.finetune_lr is not None and steps:
