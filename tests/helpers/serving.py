@@ -6,6 +6,7 @@ import threading
 from collections.abc import Iterator
 
 import httpx
+import pytest
 import uvicorn
 
 from app.main import create_app
@@ -17,8 +18,10 @@ PATIENT = {"device_deadline": 3600.0}  # by what it shares the process with, its
 @contextlib.contextmanager
 def serving(settings: Settings) -> Iterator[httpx.Client]:
     """A client of the service, which runs on a port of its own as long as the block lasts."""
-    settings = settings.model_copy(update=PATIENT)  # a service that gives up would end the tests, without a word
-    with socket.create_server(("127.0.0.1", 0), backlog=256) as listening:
+    settings = settings.model_copy(update=PATIENT)
+    with pytest.MonkeyPatch.context() as patch, socket.create_server(("127.0.0.1", 0), backlog=256) as listening:
+        # A service that gives up ends its process, which here is the tests'. It stays, and answers 503 with its reason.
+        patch.setattr("app.main._exit_soon", lambda _: None)
         server = uvicorn.Server(uvicorn.Config(create_app(settings), log_level="warning"))
         thread = threading.Thread(target=server.run, kwargs={"sockets": [listening]})
         thread.start()
