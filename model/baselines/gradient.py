@@ -36,7 +36,7 @@ Kind = Literal["MAML", "Meta-SGD", "ANIL"]
 KINDS: tuple[Kind, ...] = ("MAML", "Meta-SGD", "ANIL")
 #: Initial values of the learned step sizes. The head starts at zero and has far to go; phi is trained already.
 HEAD_RATE, PHI_RATE = 0.3, 0.001
-TASKS_AT_ONCE = 8  # more take too much memory: under vmap, every task has its own weights and activations
+TASKS_AT_ONCE = 8  # on a GPU; more take too much memory: under vmap, every task has its own weights and activations
 
 FastWeights = dict[str, Tensor]  # the weights that the inner loop changes, by name; [T, ...] outside of vmap
 
@@ -81,13 +81,13 @@ class GradientBased(nn.Module):
     def adapt(self, support: Tensor, membership: Tensor) -> tuple[FastWeights, Tensor]:
         """Run the inner loop, differentiable in all parameters: [T,S,...], [T,S,N] -> fast weights and membership."""
         # Under no_grad, in evaluation, torch.func still differentiates the inner loop but builds no outer graph.
-        fast: FastWeights = vmap(self._adapt_one, chunk_size=TASKS_AT_ONCE)(support, membership)
+        fast: FastWeights = vmap(self._adapt_one, chunk_size=_tasks_at_once(support))(support, membership)
         return fast, membership
 
     def logits(self, state: tuple[FastWeights, Tensor], queries: Tensor) -> Tensor:
         """Classify extracted queries [T,Q,...] -> logits [T,Q,N]."""
         fast, membership = state
-        logits: Tensor = vmap(self._logits_one, chunk_size=TASKS_AT_ONCE)(fast, queries)
+        logits: Tensor = vmap(self._logits_one, chunk_size=_tasks_at_once(queries))(fast, queries)
         return without_absent(logits, membership)
 
     def _adapt_one(self, support: Tensor, membership: Tensor) -> FastWeights:
@@ -113,3 +113,8 @@ class GradientBased(nn.Module):
             weights = {name.removeprefix("phi."): value for name, value in fast.items() if name.startswith("phi.")}
             extracted = functional_call(self.phi, weights, (extracted,))  # [B, F]
         return self.log_scale.exp() * F.linear(extracted, fast["weight"]) + fast["bias"]
+
+
+def _tasks_at_once(extracted: Tensor) -> int:
+    """One on a CPU, where gradients of convolutions with each task's own weights take twice as long together."""
+    return 1 if extracted.device.type == "cpu" else TASKS_AT_ONCE
