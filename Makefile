@@ -4,7 +4,7 @@ PYTHON ?= python3
 VENV := .venv
 DATA ?= images_background.zip
 COVERAGE_FLOOR := 96
-TESTS_AT_ONCE ?= 0
+TESTS_AT_ONCE ?= 2
 BIN := $(VENV)/bin
 INSTALLED := $(VENV)/.installed
 
