@@ -61,8 +61,8 @@ weights-omniglot weights-omniglot-100x: $(INSTALLED)
 weights-omniglot-105: $(INSTALLED)
 	$(BIN)/leo train --data $(DATA) --out runs/$@ --preset omniglot-105 --teacher weights/omniglot
 
-# Compares LEO with other methods on validation alphabets; needs DATA=.../images_background.zip. Half an hour on a CPU, with
-# 100 training steps for MAML, Meta-SGD and ANIL. STEPS=1500 is LEO's own budget, and takes three hours and a half; killed,
+# Compares LEO with other methods on validation alphabets; needs DATA=.../images_background.zip. Half an hour on one core,
+# with 100 training steps for MAML, Meta-SGD and ANIL. STEPS=1500 is LEO's own budget, and takes hours on a CPU; killed,
 # it continues with the same command.
 COMPARE = $(BIN)/leo compare --data $(DATA) --baselines runs/baselines
 STEPS ?= 100

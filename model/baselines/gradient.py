@@ -116,5 +116,8 @@ class GradientBased(nn.Module):
 
 
 def _tasks_at_once(extracted: Tensor) -> int:
-    """One on a CPU, where gradients of convolutions with each task's own weights take twice as long together."""
+    """How many tasks vmap computes together, by the device of what the extractor returned.
+
+    On a CPU one: together their convolutions, each with weights of its own, have gradients that take twice as long.
+    """
     return 1 if extracted.device.type == "cpu" else TASKS_AT_ONCE
